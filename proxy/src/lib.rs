@@ -1,1 +1,3 @@
+//! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
 
+pub mod config;
