@@ -1,0 +1,271 @@
+//! Notes what happens to one request while it is under way.
+//!
+//! Everything of variable length is appended to one buffer in the very form the record has (see
+//! [`super::record`]), so that recording allocates nothing once a recorder is warm, and finishing a
+//! trace is a copy. A recorder belongs to one worker and is used again for the next request. It
+//! knows nothing of filters or of where records go.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::record::{self, Writer};
+use super::{Kind, Level, SpanId, SpanIndex, Status, TraceId, Value};
+
+/// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
+/// counted, not kept.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Most spans one trace may have.
+const MAX_SPANS: usize = 1024;
+
+/// Attributes that are the same in every span of a kind, encoded once.
+#[derive(Clone, Debug, Default)]
+pub struct Template(Vec<u8>);
+
+impl Template {
+    pub fn new<'a>(attributes: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Self {
+        let mut bytes = Vec::new();
+        for (key, value) in attributes {
+            Writer(&mut bytes).attribute(key, &value);
+        }
+        Self(bytes)
+    }
+}
+
+/// Spans of one request. Not shared between threads, no clock of its own: callers pass `Instant`s.
+#[derive(Debug)]
+pub struct Recorder {
+    pub(super) trace_id: TraceId,
+    pub(super) parent: Option<SpanId>,
+    pub(super) flags: u8,
+    pub(super) state: String,
+    pub(super) request_id: String,
+    pub(super) anchor: u64,
+    pub(super) dropped: u32,
+    pub(super) spans: Vec<record::SpanHead>,
+    pub(super) log: Vec<u8>,
+    start: Instant,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            trace_id: TraceId([0; 16]),
+            parent: None,
+            flags: 0,
+            state: String::new(),
+            request_id: String::new(),
+            anchor: 0,
+            dropped: 0,
+            spans: Vec::with_capacity(16),
+            log: Vec::with_capacity(4096),
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Recorder {
+    /// Begins a trace and its root span at `now`; what was recorded before is forgotten.
+    pub fn begin(&mut self, context: Option<&super::context::Context>, now: Instant) {
+        self.spans.clear();
+        self.log.clear();
+        self.request_id.clear();
+        self.state.clear();
+        self.dropped = 0;
+        self.start = now;
+        self.anchor = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(context) = context {
+            self.trace_id = context.trace_id;
+            self.parent = Some(context.parent);
+            self.flags = context.flags;
+            self.state.push_str(&context.state);
+        } else {
+            self.trace_id = TraceId::random();
+            self.parent = None;
+            self.flags = super::context::SAMPLED;
+        }
+        self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
+    }
+
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    pub fn span_id(&self, span: SpanIndex) -> SpanId {
+        self.spans[span.get()].id
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub fn set_request_id(&mut self, id: &str) {
+        self.request_id.clear();
+        self.request_id.push_str(id);
+    }
+
+    /// Begins a span. Past the bound the last span there is is given again, and the loss counted.
+    pub fn span(&mut self, name: &str, kind: Kind, parent: SpanIndex, start: Instant) -> SpanIndex {
+        if self.spans.len() >= MAX_SPANS {
+            self.dropped += 1;
+            return SpanIndex(record::small(self.spans.len() - 1));
+        }
+        let index = SpanIndex(record::small(self.spans.len()));
+        let name = Writer(&mut self.log).string(name);
+        let start = self.offset(start);
+        self.spans.push(record::SpanHead {
+            id: SpanId::random(),
+            parent: parent.0,
+            kind,
+            status: Status::Unset,
+            start,
+            end: start,
+            name,
+            message: record::Slice::default(),
+        });
+        index
+    }
+
+    /// Names or renames a span: a root is named once its route is known.
+    pub fn rename(&mut self, span: SpanIndex, name: &str) {
+        self.spans[span.get()].name = Writer(&mut self.log).string(name);
+    }
+
+    /// As [`Recorder::rename`], from parts, without a string between.
+    pub fn rename_parts(&mut self, span: SpanIndex, parts: &[&str]) {
+        self.spans[span.get()].name = Writer(&mut self.log).string_parts(parts);
+    }
+
+    pub fn set_kind(&mut self, span: SpanIndex, kind: Kind) {
+        self.spans[span.get()].kind = kind;
+    }
+
+    pub fn end(&mut self, span: SpanIndex, status: Status, message: &str, now: Instant) {
+        let end = self.offset(now);
+        let message = if message.is_empty() {
+            record::Slice::default()
+        } else {
+            Writer(&mut self.log).string(message)
+        };
+        let head = &mut self.spans[span.get()];
+        head.end = end.max(head.start);
+        head.status = status;
+        head.message = message;
+    }
+
+    pub fn attribute<'a>(&mut self, span: SpanIndex, key: &str, value: impl Into<Value<'a>>) {
+        let value = value.into();
+        if self.has_room(key.len() + value.len()) {
+            Writer(&mut self.log).block(span, |block| block.attribute(key, &value));
+        }
+    }
+
+    /// Adds attributes that were encoded before.
+    pub fn template(&mut self, span: SpanIndex, template: &Template) {
+        Writer(&mut self.log).block(span, |block| block.0.extend_from_slice(&template.0));
+    }
+
+    /// A list of texts from what can be seen as one, without a vector between.
+    pub fn list<T: AsRef<str>>(&mut self, span: SpanIndex, key: &str, texts: &[T]) {
+        let len: usize = texts.iter().map(|text| text.as_ref().len() + 4).sum();
+        if self.has_room(key.len() + len) {
+            Writer(&mut self.log).block(span, |block| block.list(key, texts));
+        }
+    }
+
+    pub fn event(
+        &mut self,
+        span: SpanIndex,
+        name: &str,
+        attributes: &[(&str, Value<'_>)],
+        now: Instant,
+    ) {
+        let len: usize = attributes
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        if self.has_room(name.len() + len) {
+            let time = self.offset(now);
+            Writer(&mut self.log).event(span, time, name, attributes);
+        }
+    }
+
+    pub fn request_header(&mut self, name: &str, values: &[&str]) {
+        if self.has_room(name.len() + values.iter().map(|value| value.len() + 2).sum::<usize>()) {
+            Writer(&mut self.log).header(name, values);
+        }
+    }
+
+    pub fn plugin_log(
+        &mut self,
+        span: SpanIndex,
+        plugin: &str,
+        level: Level,
+        message: &str,
+        now: Instant,
+    ) {
+        if self.has_room(plugin.len() + message.len()) {
+            let time = self.offset(now);
+            Writer(&mut self.log).plugin_log(span, plugin, level, message, time);
+        }
+    }
+
+    fn has_room(&mut self, len: usize) -> bool {
+        let fits = self.log.len() + len + 32 <= MAX_BYTES;
+        self.dropped += u32::from(!fits);
+        fits
+    }
+
+    fn offset(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Value<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::List(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+            Self::Boolean(_) | Self::Integer(_) | Self::Float(_) => 8,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<u16> for Value<'_> {
+    fn from(value: u16) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
