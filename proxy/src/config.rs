@@ -59,6 +59,8 @@ pub struct Upstream {
     /// At least one; taken in turn.
     pub endpoints: Vec<Endpoint>,
     pub timeouts: UpstreamTimeouts,
+    /// Most requests that wait for a response's head at once (503 past it).
+    pub max_requests: u64,
 }
 
 /// `http://host:port`. The host is resolved when a connection is made.

@@ -53,6 +53,8 @@ pub(super) struct SpanHead {
     pub(super) end: u64,
     pub(super) name: Slice,
     pub(super) message: Slice,
+    /// Of a span under way only; not in the record.
+    pub(super) ended: bool,
 }
 
 const SPAN_HEAD_LEN: usize = 8 + 2 + 1 + 1 + 8 + 8 + 8 + 8;

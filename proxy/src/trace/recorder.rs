@@ -31,6 +31,15 @@ impl Template {
     }
 }
 
+/// Writes attributes of one span, one after the other.
+pub struct Attributes<'w, 'b>(&'w mut Writer<'b>);
+
+impl Attributes<'_, '_> {
+    pub fn add<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
+        self.0.attribute(key, &value.into());
+    }
+}
+
 /// Spans of one request. Not shared between threads, no clock of its own: callers pass `Instant`s.
 #[derive(Debug)]
 pub struct Recorder {
@@ -113,6 +122,14 @@ impl Recorder {
         self.request_id.push_str(id);
     }
 
+    /// Makes a new request id.
+    pub fn make_request_id(&mut self) {
+        use std::fmt::Write;
+        self.request_id.clear();
+        // Writing to a string does not fail.
+        let _ = write!(self.request_id, "{:032x}", fastrand::u128(..));
+    }
+
     /// Begins a span. Past the bound the last span there is is given again, and the loss counted.
     pub fn span(&mut self, name: &str, kind: Kind, parent: SpanIndex, start: Instant) -> SpanIndex {
         if self.spans.len() >= MAX_SPANS {
@@ -131,6 +148,7 @@ impl Recorder {
             end: start,
             name,
             message: record::Slice::default(),
+            ended: false,
         });
         index
     }
@@ -151,15 +169,32 @@ impl Recorder {
 
     pub fn end(&mut self, span: SpanIndex, status: Status, message: &str, now: Instant) {
         let end = self.offset(now);
-        let message = if message.is_empty() {
-            record::Slice::default()
-        } else {
-            Writer(&mut self.log).string(message)
-        };
         let head = &mut self.spans[span.get()];
         head.end = end.max(head.start);
-        head.status = status;
-        head.message = message;
+        head.ended = true;
+        if head.status != Status::Error {
+            head.status = status;
+            if !message.is_empty() {
+                head.message = Writer(&mut self.log).string(message);
+            }
+        }
+    }
+
+    /// Whether [`Recorder::end`] was called for a span.
+    pub fn has_ended(&self, span: SpanIndex) -> bool {
+        self.spans[span.get()].ended
+    }
+
+    /// Makes a span's status an error, whatever it ends with.
+    pub fn mark_error(&mut self, span: SpanIndex, message: &str) {
+        let head = &mut self.spans[span.get()];
+        head.status = Status::Error;
+        head.message = Writer(&mut self.log).string(message);
+    }
+
+    /// Counts something that was not recorded.
+    pub fn count_dropped(&mut self) {
+        self.dropped += 1;
     }
 
     pub fn attribute<'a>(&mut self, span: SpanIndex, key: &str, value: impl Into<Value<'a>>) {
@@ -172,6 +207,24 @@ impl Recorder {
     /// Adds attributes that were encoded before.
     pub fn template(&mut self, span: SpanIndex, template: &Template) {
         Writer(&mut self.log).block(span, |block| block.0.extend_from_slice(&template.0));
+    }
+
+    /// Adds several attributes at once, within the recorder's bounds by their nature.
+    pub fn attributes(&mut self, span: SpanIndex, add: impl FnOnce(&mut Attributes<'_, '_>)) {
+        Writer(&mut self.log).block(span, |block| add(&mut Attributes(block)));
+    }
+
+    /// An address as text, without a string between.
+    pub fn address(&mut self, span: SpanIndex, key: &str, address: std::net::IpAddr) {
+        use std::io::Write;
+        let mut text = [0; 48];
+        let mut rest = &mut text[..];
+        if write!(rest, "{address}").is_ok() {
+            let len = 48 - rest.len();
+            if let Ok(text) = std::str::from_utf8(&text[..len]) {
+                self.attribute(span, key, text);
+            }
+        }
     }
 
     /// A list of texts from what can be seen as one, without a vector between.

@@ -1,0 +1,203 @@
+//! The admin address: health, readiness, metrics, reload. Runs on the main thread; no worker waits
+//! for it.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+
+use crate::app::{App, Error};
+use crate::config::Secret;
+use crate::export::status::State;
+use crate::metrics::{Summed, counter, gauge};
+
+const INDEX: &str = "\
+weir admin
+
+GET  /healthz   200 while the process runs
+GET  /readyz    200 once all listeners accept, until drain begins; exporters in the body
+GET  /metrics   Prometheus text
+POST /reload    read the configuration anew
+";
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, app: Arc<App>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let app = Arc::clone(&app);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let app = Arc::clone(&app);
+                async move { Ok::<_, Infallible>(answer(&app, &request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "admin connection ended");
+            }
+        });
+    }
+}
+
+async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let open = matches!(path, "/healthz" | "/readyz");
+    let token = app.generation().config.admin.token.clone();
+    if !open && token.is_some_and(|token| !bears(request.headers(), &token)) {
+        let mut response = problem(StatusCode::UNAUTHORIZED, "admin.token is required as a bearer token");
+        response.headers_mut().insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    match (request.method(), path) {
+        (&Method::GET | &Method::HEAD, "/") => text(INDEX.to_owned()),
+        (&Method::GET | &Method::HEAD, "/healthz") => text("ok\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/readyz") => ready(app),
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics(app),
+        (&Method::POST, "/reload") => match app.reload().await {
+            Ok(generation) => body(StatusCode::OK, &json!({ "generation": generation })),
+            Err(error) => {
+                let status = match error {
+                    Error::Config(_) | Error::Plugins(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                tracing::error!(%error, "reload changed nothing");
+                problem(status, &error.to_string())
+            }
+        },
+        (_, "/" | "/healthz" | "/readyz" | "/metrics" | "/reload") => {
+            let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+            let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}"));
+            response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
+            response
+        }
+        _ => problem(StatusCode::NOT_FOUND, "there is nothing here; see /"),
+    }
+}
+
+/// Compared by digest, so that the time taken says nothing of the token.
+fn bears(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token.expose()))
+}
+
+fn ready(app: &App) -> Response<Full<Bytes>> {
+    let exporters: Vec<_> = app
+        .exporters()
+        .into_iter()
+        .map(|status| {
+            let (state, message) = match &status.state {
+                State::Starting => ("starting", None),
+                State::Ok => ("ok", None),
+                State::Degraded(message) => ("degraded", Some(message.as_str())),
+            };
+            json!({ "name": status.exporter, "state": state, "message": message })
+        })
+        .collect();
+    let generation = app.generation().number;
+    let (code, status) = if app.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else {
+        (StatusCode::OK, "ready")
+    };
+    body(code, &json!({ "status": status, "generation": generation, "exporters": exporters }))
+}
+
+fn metrics(app: &App) -> Response<Full<Bytes>> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
+    registry.register_collector(Box::new(Exported(app.exporters(), app.generation().number)));
+    let mut out = String::new();
+    if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be encoded");
+    }
+    let mut response = text(out);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+/// Numbers of the exporters, and the generation.
+#[derive(Debug)]
+struct Exported(Vec<crate::export::status::Status>, u64);
+
+impl Collector for Exported {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let encoder = &mut encoder;
+        let each = |value: fn(&crate::export::status::Status) -> u64| {
+            self.0.iter().map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
+        };
+        gauge(encoder, "weir_config_generation", "Number of the configuration in use.", [([("", "")], self.1)])?;
+        counter(encoder, "weir_export_taken", "Traces an exporter looked at.", each(|status| status.taken))?;
+        counter(encoder, "weir_export_sampled_out", "Traces that sampling left out.", each(|status| status.sampled_out))?;
+        counter(encoder, "weir_export_delivered", "Traces the destination acknowledged.", each(|status| status.delivered))?;
+        gauge(encoder, "weir_export_queue_bytes", "Bytes of traces held in memory.", each(|status| status.queue_bytes))?;
+        gauge(
+            encoder,
+            "weir_export_degraded",
+            "1 where the exporter cannot deliver.",
+            each(|status| u64::from(matches!(status.state, State::Degraded(_)))),
+        )?;
+        let dropped = self.0.iter().flat_map(|status| {
+            status.dropped.iter().map(move |(reason, count)| {
+                ([("exporter", status.exporter.as_str()), ("reason", reason.as_str())], *count)
+            })
+        });
+        counter(encoder, "weir_export_dropped", "Traces lost, by reason.", dropped)
+    }
+}
+
+fn text(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut text = json.to_string();
+    // Writing to a string does not fail.
+    let _ = writeln!(text);
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    let mut response = body(
+        status,
+        &json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": detail,
+        }),
+    );
+    let kind = http::HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

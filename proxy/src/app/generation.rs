@@ -1,0 +1,103 @@
+//! Everything that one version of the configuration becomes: what workers read.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::config::{self, Config};
+use crate::filter::Capture;
+use crate::metrics::{Metrics, RouteCells};
+use crate::plugin::chain::Chain;
+use crate::plugin::registry::Plugins;
+use crate::router::Router;
+use crate::upstream::Upstream;
+
+/// Immutable; requests under way keep the one they began with.
+pub struct Generation {
+    pub number: u64,
+    pub config: Config,
+    pub listeners: Vec<Listener>,
+    pub router: Router,
+    pub routes: Vec<Route>,
+    pub upstreams: IndexMap<String, Arc<Upstream>>,
+    pub plugins: Plugins,
+    pub capture: Capture,
+}
+
+/// A listener with the chains of what comes in by it.
+pub struct Listener {
+    pub config: config::Listener,
+    /// Its own plugins, which run on every request.
+    pub chain: Chain,
+    /// By route: its own plugins, then the route's.
+    pub chains: Vec<Chain>,
+}
+
+/// A route with what it leads to.
+pub struct Route {
+    pub name: Arc<str>,
+    /// The path pattern (`http.route`).
+    pub pattern: String,
+    pub upstream: Arc<Upstream>,
+    pub cells: Arc<[RouteCells]>,
+}
+
+impl Generation {
+    /// `config` was checked: names it refers to are there.
+    pub fn new(
+        number: u64,
+        config: Config,
+        plugins: Plugins,
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Self {
+        let workers = config.workers.get();
+        let upstreams: IndexMap<String, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, config)| {
+                let old = before.and_then(|before| before.upstreams.get(name));
+                let upstream =
+                    Upstream::new(name, config, old.map(|old| &**old), workers, metrics.upstream(name));
+                (name.clone(), Arc::new(upstream))
+            })
+            .collect();
+        let routes: Vec<Route> = config
+            .routes
+            .iter()
+            .filter_map(|route| {
+                Some(Route {
+                    name: route.name.as_str().into(),
+                    pattern: route.matches.path.clone(),
+                    upstream: Arc::clone(upstreams.get(&route.upstream)?),
+                    cells: metrics.route(&route.name),
+                })
+            })
+            .collect();
+        let chain = |names: &mut dyn Iterator<Item = &String>| {
+            Chain::new(names.filter_map(|name| plugins.get(name).cloned()).collect())
+        };
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| Listener {
+                config: listener.clone(),
+                chain: chain(&mut listener.plugins.iter()),
+                chains: config
+                    .routes
+                    .iter()
+                    .map(|route| chain(&mut listener.plugins.iter().chain(&route.plugins)))
+                    .collect(),
+            })
+            .collect();
+        let capture = Capture::new(config.exporters.values().map(config::Exporter::filters));
+        let router = Router::new(config.routes.iter().map(|route| &route.matches));
+        Self { number, listeners, router, routes, upstreams, plugins, capture, config }
+    }
+
+    /// A listener by its configured address; `None` once a reload has removed it.
+    pub fn listener(&self, address: SocketAddr) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.config.address == address)
+    }
+}

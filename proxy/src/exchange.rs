@@ -1,0 +1,247 @@
+//! 5–8 — One request's life.
+//!
+//! [`serve`] is what a request meets, in order: its head is read, pre-request hooks run, a route is
+//! chosen, request hooks run, the upstream is called, response hooks run, and the response goes
+//! out. Its body carries the [`life::Life`] on, which hands the trace off when the end is ready.
+
+pub mod body;
+pub mod head;
+pub mod life;
+pub mod state;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::app::generation::{Generation, Listener, Route};
+use crate::plugin::Hook;
+use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
+use crate::server::respond::{self, Refusal};
+use crate::trace::context::{self, Context};
+use crate::trace::{Kind, SpanIndex, Status, Value};
+use crate::upstream::body::{RequestBody, Upload};
+use crate::upstream::{Error, Reply, Upstream};
+use crate::worker::Worker;
+use body::Body;
+use life::Life;
+use state::{Answer, OwnedValue, ResponseHead, State, UpstreamNote};
+
+/// Where a request came in.
+#[derive(Clone)]
+pub struct Client {
+    pub worker: Rc<Worker>,
+    /// The listener, by its place in the configuration's addresses.
+    pub listener: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+/// What the response's body is going to be, beside its head.
+enum Content {
+    Answer(Answer),
+    Upstream(Reply),
+}
+
+/// Serves one request; every failure is a response.
+pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body> {
+    let now = Instant::now();
+    let worker = &client.worker;
+    let generation = worker.generation();
+    let (head, body) = request.into_parts();
+    let mut life = Life::begin(worker, Context::from_headers(&head.headers).as_ref(), now);
+    let mut progress = Progress { parent: SpanIndex::ROOT, reached: 0, now };
+
+    let Some(listener) = generation.listener(client.listener) else {
+        return answer(&mut life, respond::refusal(&Refusal::Draining), None);
+    };
+    if let Err(refusal) = head::read(life.state(), head, &client, &generation.capture) {
+        return answer(&mut life, respond::refusal(&refusal), None);
+    }
+
+    let (chain, outcome) =
+        run_request_hooks(worker, &generation, listener, &mut life, &mut progress).await;
+    let content = match outcome {
+        Ok(route) => {
+            let upload = Upload::new(now);
+            let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
+            call_upstream(worker, &route.upstream, &mut life, &mut progress, body, &upload, chain).await
+        }
+        Err(answer) => Content::Answer(answer),
+    };
+
+    let mut content = head::receive(life.state(), content);
+    chain
+        .run_response(runner(worker), life.slot(), &mut progress, |outcome, state| {
+            replace(outcome, state, &mut content);
+        })
+        .await;
+    respond(&mut life, content)
+}
+
+/// Steps 3–5: pre-request hooks, the router, request hooks. Gives the chain whose response hooks
+/// are to run, and the route or what is answered instead.
+async fn run_request_hooks<'g>(
+    worker: &Worker,
+    generation: &'g Generation,
+    listener: &'g Listener,
+    life: &mut Life,
+    progress: &mut Progress,
+) -> (&'g Chain, Result<&'g Route, Answer>) {
+    let chain = &listener.chain;
+    let outcome =
+        chain.run_request(Hook::PreRequest, runner(worker), life.slot(), progress).await;
+    if outcome != Outcome::Proceed {
+        return (chain, Err(stopped(outcome, life.state())));
+    }
+    let index = match choose_route(generation, life.state()) {
+        Ok(index) => index,
+        Err(refusal) => return (chain, Err(respond::refusal(&refusal))),
+    };
+    let route = &generation.routes[index];
+    life.routed(route);
+    let chain = &listener.chains[index];
+    let outcome = chain.run_request(Hook::Request, runner(worker), life.slot(), progress).await;
+    match outcome {
+        Outcome::Proceed => (chain, Ok(route)),
+        _ => (chain, Err(stopped(outcome, life.state()))),
+    }
+}
+
+/// By the router, or the upstream that a pre-request hook named.
+fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal> {
+    let request = &state.request;
+    if let Some(name) = &state.upstream {
+        return generation
+            .routes
+            .iter()
+            .position(|route| route.upstream.name == *name)
+            .ok_or_else(|| Refusal::NoUpstream(name.clone()));
+    }
+    generation
+        .router
+        .route(&request.authority, request.uri.path(), &request.method)
+        .map_err(Refusal::NoRoute)
+}
+
+fn runner(worker: &Worker) -> Runner<'_> {
+    Runner { instances: &worker.instances, worker: worker.index }
+}
+
+/// What is answered when a hook did not go on.
+fn stopped(outcome: Outcome, state: &mut State) -> Answer {
+    match (outcome, state.answer.take()) {
+        (Outcome::Answered, Some(answer)) => answer,
+        _ => respond::refusal(&Refusal::PluginFailed),
+    }
+}
+
+/// Step 6: the call, with its span.
+async fn call_upstream(
+    worker: &Worker,
+    upstream: &Arc<Upstream>,
+    life: &mut Life,
+    progress: &mut Progress,
+    body: RequestBody,
+    upload: &Upload,
+    chain: &Chain,
+) -> Content {
+    let endpoint = worker.turn(upstream).next(upstream);
+    let state = life.state();
+    let span = state.recorder.span(
+        state.request.method.as_str(),
+        Kind::HttpClient,
+        progress.parent,
+        progress.now,
+    );
+    state.call = Some(span);
+    state.recorder.attributes(span, |attributes| {
+        attributes.add("http.request.method", state.request.method.as_str());
+        attributes.add("server.address", endpoint.config.host.as_str());
+        attributes.add("server.port", endpoint.config.port);
+        attributes.add("weir.upstream.name", upstream.name.as_str());
+    });
+    for UpstreamNote::Attribute(name, value) in std::mem::take(&mut state.for_upstream) {
+        let value = match &value {
+            OwnedValue::Text(text) => Value::Text(text),
+            OwnedValue::Boolean(value) => Value::Boolean(*value),
+            OwnedValue::Integer(value) => Value::Integer(*value),
+            OwnedValue::Float(value) => Value::Float(*value),
+        };
+        state.recorder.attribute(span, &name, value);
+    }
+    let traceparent = context::traceparent(
+        state.recorder.trace_id(),
+        state.recorder.span_id(span),
+        state.recorder.flags(),
+    );
+    let keep = chain.wants_request_head();
+    let request = head::send(&mut state.request, traceparent, body, keep);
+
+    let called = upstream.call(endpoint, request, upload, &worker.pools, worker.index).await;
+    let now = Instant::now();
+    let state = life.called(progress.now, now);
+    progress.now = now;
+    match called {
+        Ok(reply) => {
+            let status = reply.response.status();
+            state.recorder.attribute(span, "http.response.status_code", status.as_u16());
+            if status.is_client_error() || status.is_server_error() {
+                state.recorder.attribute(span, "error.type", status.as_str());
+                state.recorder.mark_error(span, "");
+            }
+            Content::Upstream(reply)
+        }
+        Err(error) => {
+            state.recorder.attribute(span, "error.type", error.reason());
+            state.recorder.end(span, Status::Error, &error.to_string(), now);
+            Content::Answer(respond::refusal(&match error {
+                Error::Connect(_) | Error::Protocol(_) => Refusal::BadGateway,
+                Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
+                Error::Overload => Refusal::Overload,
+                Error::Upload(fault) => Refusal::Upload(fault),
+            }))
+        }
+    }
+}
+
+/// Puts a response hook's answer, or that it failed, in the place of the response.
+fn replace(outcome: Outcome, state: &mut State, content: &mut Content) {
+    let answer = stopped(outcome, state);
+    state.response = ResponseHead { status: answer.status, headers: answer.headers.clone() };
+    *content = Content::Answer(answer);
+}
+
+/// Step 7: the response goes out.
+fn respond(life: &mut Life, content: Content) -> Response<Body> {
+    match content {
+        Content::Answer(answer) => {
+            let head = std::mem::take(&mut life.state().response);
+            self::answer(life, answer, Some(head))
+        }
+        Content::Upstream(reply) => {
+            let mut response = Response::new(());
+            let head = std::mem::take(&mut life.state().response);
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            life.answered(response.status());
+            let body = Body::upstream(reply, life.take());
+            response.map(|()| body)
+        }
+    }
+}
+
+/// A response that did not come from an upstream; `head` where hooks may have changed it.
+fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Response<Body> {
+    let mut response = Response::new(());
+    let head = head.unwrap_or(ResponseHead { status: answer.status, headers: answer.headers });
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    life.answered(response.status());
+    let bodiless = life.state().request.method == Method::HEAD;
+    head::set_length(&mut response, answer.body.len());
+    let body = Body::whole(if bodiless { bytes::Bytes::new() } else { answer.body }, life.take());
+    response.map(|()| body)
+}

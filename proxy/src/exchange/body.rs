@@ -1,0 +1,142 @@
+//! A response's body on its way to the client.
+//!
+//! It streams: a piece is asked of the upstream when the client can take one. With the last piece
+//! in hand, before it is given out, the exchange ends: whoever has seen the end of a response has
+//! its trace handed off.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::life::{End, Life};
+use crate::upstream::Reply;
+use crate::upstream::pool::Lease;
+
+/// See the module's documentation.
+pub struct Body {
+    content: Content,
+    life: Life,
+}
+
+enum Content {
+    Empty,
+    Whole(Bytes),
+    Upstream(Streaming),
+}
+
+struct Streaming {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    longest_wait: Duration,
+    /// Set while the upstream keeps the client waiting.
+    waiting: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+/// The upstream's body broke off: the client's connection is cut, never ended as if it were whole.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("upstream's body did not reach its end: {0}")]
+pub struct Broken(&'static str);
+
+impl Body {
+    /// A body that is at hand. The exchange ends at once where there is none.
+    pub(super) fn whole(bytes: Bytes, mut life: Life) -> Self {
+        if bytes.is_empty() {
+            life.finish(End::Complete);
+            return Self { content: Content::Empty, life };
+        }
+        Self { content: Content::Whole(bytes), life }
+    }
+
+    /// A body that streams from the upstream.
+    pub(super) fn upstream(reply: Reply, mut life: Life) -> Self {
+        let Reply { response, lease, body_timeout } = reply;
+        let incoming = response.into_body();
+        if incoming.is_end_stream() {
+            life.worker().pools.give(lease);
+            life.finish(End::Complete);
+            return Self { content: Content::Empty, life };
+        }
+        let streaming =
+            Streaming { incoming, lease: Some(lease), longest_wait: body_timeout, waiting: None };
+        Self { content: Content::Upstream(streaming), life }
+    }
+}
+
+impl Streaming {
+    /// The next piece; `Err` where the upstream broke off or stalled.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        life: &mut Life,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(piece) => {
+                if let Some((since, _)) = self.waiting.take() {
+                    life.waited(since.elapsed());
+                }
+                Poll::Ready(piece.map(|piece| piece.map_err(|_| Broken("upstream_body"))))
+            }
+            Poll::Pending => {
+                let longest = self.longest_wait;
+                let (_, timer) = self
+                    .waiting
+                    .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(longest))));
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(Broken("upstream_body_timeout"))))
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        match &mut this.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.life.finish(End::Complete);
+                this.content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Upstream(streaming) => {
+                let piece = ready!(streaming.poll_piece(cx, &mut this.life));
+                match &piece {
+                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => return Poll::Ready(piece),
+                    Some(Err(Broken(reason))) => this.life.finish(End::UpstreamBody(reason)),
+                    Some(Ok(_)) | None => {
+                        if let Some(lease) = streaming.lease.take() {
+                            this.life.worker().pools.give(lease);
+                        }
+                        this.life.finish(End::Complete);
+                    }
+                }
+                this.content = Content::Empty;
+                Poll::Ready(piece)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Whole(_) => false,
+            Content::Upstream(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}

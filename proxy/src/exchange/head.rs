@@ -1,0 +1,195 @@
+//! Heads on their way through: what is read off a request, what is stripped, what is sent on.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
+
+use super::state::{RequestHead, ResponseHead, State};
+use super::{Client, Content};
+use crate::filter::Capture;
+use crate::server::respond::Refusal;
+use crate::trace::SpanIndex;
+use crate::upstream::body::RequestBody;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest `x-request-id` that is believed.
+const LONGEST_REQUEST_ID: usize = 200;
+
+/// Takes a request's head in: one host, one target in origin form, no hop-by-hop fields.
+pub(super) fn read(
+    state: &mut State,
+    head: request::Parts,
+    client: &Client,
+    capture: &Capture,
+) -> Result<(), Refusal> {
+    let mut headers = head.headers;
+    name_request(state, &headers);
+    note_root(state, &head.method, &head.uri, head.version, &headers, client);
+    capture.capture_headers(&headers, &mut state.recorder);
+
+    let request = &mut state.request;
+    request.client = Some(client.peer);
+    request.method = head.method;
+    if request.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let host = single_host(&headers)?;
+    request.uri = match head.uri.authority() {
+        // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
+        Some(authority) => {
+            if authority.as_str().contains('@') {
+                return Err(Refusal::BadRequest("userinfo in the request's target"));
+            }
+            authority.as_str().clone_into(&mut request.authority);
+            let value = HeaderValue::from_str(authority.as_str())
+                .map_err(|_| Refusal::BadRequest("target's authority is malformed"))?;
+            headers.insert(HOST, value);
+            head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+        }
+        None if head.uri.path() == "*" => head.uri,
+        None => {
+            match host {
+                Some(host) => host.clone_into(&mut request.authority),
+                None if head.version == Version::HTTP_11 => {
+                    return Err(Refusal::BadRequest("no Host"));
+                }
+                None => request.authority.clear(),
+            }
+            head.uri
+        }
+    };
+    strip_hop_by_hop(&mut headers);
+    request.headers = headers;
+    Ok(())
+}
+
+/// The `Host`, which may be given once, as an authority without userinfo.
+fn single_host(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let Some(host) = hosts.next() else { return Ok(None) };
+    if hosts.next().is_some() {
+        return Err(Refusal::BadRequest("several Host fields"));
+    }
+    let host = host.to_str().map_err(|_| Refusal::BadRequest("Host is malformed"))?;
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
+    };
+    if host.is_empty() || !host.bytes().all(plain) {
+        return Err(Refusal::BadRequest("Host is malformed"));
+    }
+    Ok(Some(host))
+}
+
+/// The request's id: its own where that is sane, else a new one.
+fn name_request(state: &mut State, headers: &HeaderMap) {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => state.recorder.set_request_id(id),
+        _ => state.recorder.make_request_id(),
+    }
+}
+
+/// What the root span says of the request.
+fn note_root(
+    state: &mut State,
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+    client: &Client,
+) {
+    let recorder = &mut state.recorder;
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    recorder.address(SpanIndex::ROOT, "client.address", client.peer.ip());
+    recorder.attributes(SpanIndex::ROOT, |attributes| {
+        attributes.add("http.request.method", method.as_str());
+        attributes.add("url.scheme", "http");
+        attributes.add("url.path", bounded(uri.path()));
+        attributes.add("network.protocol.version", match version {
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        });
+        if let Some(host) = text(HOST) {
+            attributes.add("server.address", bounded(host));
+        }
+        if let Some(agent) = text(http::header::USER_AGENT) {
+            attributes.add("user_agent.original", bounded(agent));
+        }
+    });
+}
+
+/// A text of a client's, no longer than an attribute should be.
+fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(2048)]
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [CONNECTION, TRANSFER_ENCODING, TE, UPGRADE, TRAILER, KEEP_ALIVE, PROXY_CONNECTION].contains(name)
+}
+
+/// Removes what concerns one connection only (RFC 9110, section 7.6.1), with what `Connection`
+/// names; but never what says whom the message is for or how long it is.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TRANSFER_ENCODING, TE, UPGRADE, TRAILER, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
+/// Makes the request for the upstream of the head as hooks left it. `keep` leaves the fields to
+/// response hooks.
+pub(super) fn send(
+    head: &mut RequestHead,
+    traceparent: HeaderValue,
+    body: RequestBody,
+    keep: bool,
+) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+    request.headers_mut().insert(TRACEPARENT, traceparent);
+    request
+}
+
+/// Takes a response's head in, for response hooks to see.
+pub(super) fn receive(state: &mut State, content: Content) -> Content {
+    state.response = match content {
+        Content::Answer(ref answer) => {
+            ResponseHead { status: answer.status, headers: answer.headers.clone() }
+        }
+        Content::Upstream(mut reply) => {
+            let mut headers = std::mem::take(reply.response.headers_mut());
+            strip_hop_by_hop(&mut headers);
+            state.response = ResponseHead { status: reply.response.status(), headers };
+            return Content::Upstream(reply);
+        }
+    };
+    content
+}
+
+/// States the length of a body that is known.
+pub(super) fn set_length(response: &mut Response<()>, len: usize) {
+    let status = response.status();
+    if status != http::StatusCode::NO_CONTENT && status != http::StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+}

@@ -1,0 +1,177 @@
+//! 8 — The state of an exchange from its head to its end, and the trace that is made at the end.
+//!
+//! Whatever happens, a life ends once: when the response's last piece is ready ([`Life::finish`]),
+//! or, dropped before that, as an exchange whose client left. The trace is handed off before the
+//! last piece goes out.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::state::State;
+use crate::app::generation::Route;
+use crate::metrics::RouteCells;
+use crate::trace::context::Context;
+use crate::trace::{SpanIndex, Status, record};
+use crate::worker::Worker;
+
+/// See the module's documentation.
+pub struct Life {
+    worker: Rc<Worker>,
+    /// `None` while a hook has it, and after the end.
+    state: Option<Box<State>>,
+    cells: Arc<[RouteCells]>,
+    route: Option<Arc<str>>,
+    status: StatusCode,
+    /// Time spent waiting for the upstream.
+    upstream: Duration,
+    ended: bool,
+}
+
+/// Why a life ended, beside its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Complete,
+    /// The client left, or the connection broke.
+    ClientGone,
+    /// The upstream's body broke off or stalled.
+    UpstreamBody(&'static str),
+}
+
+impl Life {
+    pub(super) fn begin(worker: &Rc<Worker>, context: Option<&Context>, now: Instant) -> Self {
+        let mut state = worker.take_state();
+        state.recorder.begin(context, now);
+        let cells = Arc::clone(&worker.no_route);
+        cells[worker.index].active.inc();
+        Self {
+            worker: Rc::clone(worker),
+            state: Some(state),
+            cells,
+            route: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            upstream: Duration::ZERO,
+            ended: false,
+        }
+    }
+
+    /// The state, which a call of a hook takes and gives back.
+    pub(super) fn slot(&mut self) -> &mut Option<Box<State>> {
+        &mut self.state
+    }
+
+    pub(super) fn state(&mut self) -> &mut State {
+        self.state.get_or_insert_with(|| self.worker.take_state())
+    }
+
+    pub(super) fn routed(&mut self, route: &Route) {
+        self.cells[self.worker.index].active.dec();
+        self.cells = Arc::clone(&route.cells);
+        self.cells[self.worker.index].active.inc();
+        self.route = Some(Arc::clone(&route.name));
+        let pattern = route.pattern.as_str();
+        self.state().recorder.attribute(SpanIndex::ROOT, "http.route", pattern);
+    }
+
+    /// The call to the upstream gave a head, or failed.
+    pub(super) fn called(&mut self, start: Instant, now: Instant) -> &mut State {
+        self.upstream += now.saturating_duration_since(start);
+        self.state()
+    }
+
+    /// Time that the response's body made the client wait.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.upstream += time;
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Moves the life into the response's body.
+    pub(super) fn take(&mut self) -> Self {
+        let taken = Self {
+            worker: Rc::clone(&self.worker),
+            state: self.state.take(),
+            cells: Arc::clone(&self.cells),
+            route: self.route.take(),
+            status: self.status,
+            upstream: self.upstream,
+            ended: false,
+        };
+        self.ended = true;
+        taken
+    }
+
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Ends the exchange: its trace is handed off when this returns.
+    pub(super) fn finish(&mut self, end: End) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let now = Instant::now();
+        let cells = &self.cells[self.worker.index];
+        cells.active.dec();
+        let Some(mut state) = self.state.take() else { return };
+        cells.duration.record(now.saturating_duration_since(state.recorder.start()));
+        if end == End::Complete {
+            let class = usize::from(self.status.as_u16() / 100).clamp(1, 5);
+            cells.responses[class - 1].inc();
+        } else {
+            cells.aborted.inc();
+        }
+        self.end_spans(&mut state, end, now);
+        self.worker.handoff.append(|out| record::write(&state.recorder, out));
+        self.worker.give_state(state);
+    }
+
+    fn end_spans(&self, state: &mut State, end: End, now: Instant) {
+        let recorder = &mut state.recorder;
+        if let Some(call) = state.call
+            && !recorder.has_ended(call)
+        {
+            match end {
+                End::UpstreamBody(reason) => {
+                    recorder.attribute(call, "error.type", reason);
+                    recorder.end(call, Status::Error, "response body did not reach its end", now);
+                }
+                End::Complete | End::ClientGone => recorder.end(call, Status::Ok, "", now),
+            }
+        }
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        let overhead = now.saturating_duration_since(recorder.start()).saturating_sub(self.upstream);
+        recorder.attributes(SpanIndex::ROOT, |attributes| {
+            if end != End::ClientGone {
+                attributes.add("http.response.status_code", self.status.as_u16());
+            }
+            attributes.add("weir.upstream.duration_ms", milliseconds(self.upstream));
+            attributes.add("weir.overhead.duration_ms", milliseconds(overhead));
+        });
+        let method = state.request.method.as_str();
+        match &self.route {
+            Some(route) => recorder.rename_parts(SpanIndex::ROOT, &[method, " ", route]),
+            None => recorder.rename(SpanIndex::ROOT, method),
+        }
+        let (status, reason, message) = match end {
+            End::ClientGone => (Status::Error, Some("client_disconnected"), "client disconnected"),
+            End::UpstreamBody(reason) => (Status::Error, Some(reason), "response body did not reach its end"),
+            End::Complete if self.status.is_server_error() => (Status::Error, Some(self.status.as_str()), ""),
+            End::Complete => (Status::Unset, None, ""),
+        };
+        if let Some(reason) = reason {
+            recorder.attribute(SpanIndex::ROOT, "error.type", reason);
+        }
+        recorder.end(SpanIndex::ROOT, status, message, now);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.finish(End::ClientGone);
+    }
+}

@@ -1,0 +1,85 @@
+//! What is known of one exchange while it is under way: the heads, the answer a hook gave, the
+//! spans so far.
+//!
+//! A worker keeps these boxed and uses them again; a hook's call lends the box to the guest's store
+//! and takes it back. No I/O, no clock.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use smallvec::SmallVec;
+
+use crate::trace::SpanIndex;
+use crate::trace::recorder::Recorder;
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct State {
+    pub recorder: Recorder,
+    pub request: RequestHead,
+    pub response: ResponseHead,
+    /// What a hook answers instead of the upstream (or instead of its response).
+    pub answer: Option<Answer>,
+    /// Upstream that a pre-request hook chose by name.
+    pub upstream: Option<String>,
+    /// What plugins left for their later hooks: (plugin's id, key, value).
+    pub held: SmallVec<[(u32, String, String); 2]>,
+    /// Attributes and events for the upstream call's span, set before it began.
+    pub for_upstream: Vec<UpstreamNote>,
+    /// The upstream call's span, once it began.
+    pub call: Option<SpanIndex>,
+    /// Lines and bytes of plugin logs so far.
+    pub logged: (u32, u32),
+}
+
+#[derive(Default)]
+pub struct RequestHead {
+    pub method: Method,
+    pub uri: Uri,
+    /// Host and port as the client asked for: `Host`, or the authority of an absolute target.
+    pub authority: String,
+    pub headers: HeaderMap,
+    pub client: Option<SocketAddr>,
+}
+
+#[derive(Default)]
+pub struct ResponseHead {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+}
+
+/// A whole response that did not come from an upstream.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Something a hook said of the upstream call before there was one.
+pub enum UpstreamNote {
+    Attribute(String, OwnedValue),
+}
+
+/// A [`crate::trace::Value`] that owns its text.
+pub enum OwnedValue {
+    Text(String),
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+}
+
+impl State {
+    /// Forgets the last exchange but keeps what was allocated.
+    pub fn clear(&mut self) {
+        self.request = RequestHead::default();
+        self.response = ResponseHead::default();
+        self.answer = None;
+        self.upstream = None;
+        self.held.clear();
+        self.for_upstream.clear();
+        self.call = None;
+        self.logged = (0, 0);
+    }
+}

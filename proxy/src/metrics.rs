@@ -1,0 +1,355 @@
+//! Counters of the hot path, and the Prometheus text made of them.
+//!
+//! Each worker writes cells of its own, found through handles that a generation holds, so counting
+//! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+
+use crate::plugin::{Failure, Hook};
+
+/// Counts up; written by one thread, read by any.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
+    }
+
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// For what a counter of the same type counts up and down, such as connections.
+    pub fn dec(&self) {
+        self.0.store(self.get().wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of a histogram's buckets are powers of two from 256 ns to 68 s.
+const BUCKETS: usize = 29;
+const SMALLEST: u32 = 8;
+
+/// A histogram of durations; written by one thread, read by any.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    /// In nanoseconds.
+    sum: Counter,
+    count: Counter,
+}
+
+impl Histogram {
+    pub fn record(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bits = u64::BITS - nanos.saturating_sub(1).leading_zeros();
+        let index = bits.saturating_sub(SMALLEST) as usize;
+        if let Some(bucket) = self.buckets.get(index) {
+            bucket.inc();
+        }
+        self.sum.add(nanos);
+        self.count.inc();
+    }
+}
+
+/// One worker's numbers of one hook of one plugin.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct HookCells {
+    duration: Histogram,
+    failures: [Counter; Failure::REASONS.len()],
+}
+
+impl HookCells {
+    pub fn record(&self, duration: Duration, failure: Option<&Failure>) {
+        self.duration.record(duration);
+        if let Some(failure) = failure {
+            self.failures[failure.index()].inc();
+        }
+    }
+}
+
+/// One worker's numbers of one route.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct RouteCells {
+    pub duration: Histogram,
+    /// By the status' hundreds, less one.
+    pub responses: [Counter; 5],
+    /// Requests whose client left before the response's end.
+    pub aborted: Counter,
+    pub active: Counter,
+}
+
+/// One worker's numbers of one upstream.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct UpstreamCells {
+    /// Until the response's head.
+    pub duration: Histogram,
+    pub connects: Counter,
+    /// By [`crate::upstream::Error::reason`].
+    pub failures: [Counter; crate::upstream::Error::REASONS.len()],
+    pub active: Counter,
+}
+
+/// One worker's numbers of its connections.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ConnectionCells {
+    pub accepted: Counter,
+    pub open: Counter,
+}
+
+type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
+
+/// All cells of a process, by name; kept over reloads.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: usize,
+    hooks: Cells<(String, &'static str), HookCells>,
+    routes: Cells<String, RouteCells>,
+    upstreams: Cells<String, UpstreamCells>,
+    connections: Arc<[ConnectionCells]>,
+}
+
+impl Metrics {
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers,
+            hooks: Mutex::default(),
+            routes: Mutex::default(),
+            upstreams: Mutex::default(),
+            connections: row(workers),
+        })
+    }
+
+    pub fn hook(&self, plugin: &str, hook: Hook) -> Arc<[HookCells]> {
+        self.cells(&self.hooks, (plugin.to_owned(), hook.label()))
+    }
+
+    pub fn route(&self, route: &str) -> Arc<[RouteCells]> {
+        self.cells(&self.routes, route.to_owned())
+    }
+
+    pub fn upstream(&self, upstream: &str) -> Arc<[UpstreamCells]> {
+        self.cells(&self.upstreams, upstream.to_owned())
+    }
+
+    pub fn connections(&self) -> Arc<[ConnectionCells]> {
+        Arc::clone(&self.connections)
+    }
+
+    fn cells<K: Ord, T: Default>(&self, all: &Cells<K, T>, key: K) -> Arc<[T]> {
+        Arc::clone(lock(all).entry(key).or_insert_with(|| row(self.workers)))
+    }
+}
+
+fn row<T: Default>(workers: usize) -> Arc<[T]> {
+    (0..workers).map(|_| T::default()).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sums workers' cells when `/metrics` is read.
+#[derive(Debug)]
+pub struct Summed(pub Arc<Metrics>);
+
+impl Collector for Summed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let metrics = &self.0;
+        let encoder = &mut encoder;
+        counter(encoder, "weir_connections", "Connections accepted.", [(
+            [("", "")],
+            sum(&metrics.connections, |cells| &cells.accepted),
+        )])?;
+        gauge(encoder, "weir_connections_open", "Client connections open now.", [(
+            [("", "")],
+            sum(&metrics.connections, |cells| &cells.open),
+        )])?;
+
+        let routes = lock(&metrics.routes);
+        let mut responses = Vec::new();
+        let mut durations = Vec::new();
+        let mut aborted = Vec::new();
+        let mut active = Vec::new();
+        for (route, cells) in &*routes {
+            for (index, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+                responses.push(([("route", route.as_str()), ("status", class)], sum(cells, |cells| &cells.responses[index])));
+            }
+            durations.push(([("route", route.as_str())], summed(cells.iter().map(|cells| &cells.duration))));
+            aborted.push(([("route", route.as_str())], sum(cells, |cells| &cells.aborted)));
+            active.push(([("route", route.as_str())], sum(cells, |cells| &cells.active)));
+        }
+        counter(encoder, "weir_requests", "Requests answered to their end, by route and class of status.", responses)?;
+        counter(encoder, "weir_requests_aborted", "Requests whose response did not reach its end.", aborted)?;
+        gauge(encoder, "weir_requests_active", "Requests under way.", active)?;
+        histogram(encoder, "weir_request_duration_seconds", "From a request's head to its response's end.", durations)?;
+
+        let hooks = lock(&metrics.hooks);
+        let mut durations = Vec::new();
+        let mut failures = Vec::new();
+        for ((plugin, hook), cells) in &*hooks {
+            let labels = [("plugin", plugin.as_str()), ("hook", *hook)];
+            durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
+            for (index, reason) in Failure::REASONS.into_iter().enumerate() {
+                let count = sum(cells, |cells| &cells.failures[index]);
+                if count > 0 {
+                    failures.push(([labels[0], labels[1], ("reason", reason)], count));
+                }
+            }
+        }
+        histogram(encoder, "weir_hook_duration_seconds", "Duration of plugin hooks.", durations)?;
+        counter(encoder, "weir_hook_failures", "Plugin hooks that failed, by reason.", failures)?;
+
+        let upstreams = lock(&metrics.upstreams);
+        let mut durations = Vec::new();
+        let mut failures = Vec::new();
+        let mut connects = Vec::new();
+        let mut active = Vec::new();
+        for (upstream, cells) in &*upstreams {
+            let labels = [("upstream", upstream.as_str())];
+            durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
+            connects.push((labels, sum(cells, |cells| &cells.connects)));
+            active.push((labels, sum(cells, |cells| &cells.active)));
+            for (index, reason) in crate::upstream::Error::REASONS.into_iter().enumerate() {
+                failures.push(([labels[0], ("reason", reason)], sum(cells, |cells| &cells.failures[index])));
+            }
+        }
+        histogram(encoder, "weir_upstream_duration_seconds", "From a call's start to its response's head.", durations)?;
+        counter(encoder, "weir_upstream_connects", "Connections made to upstreams.", connects)?;
+        gauge(encoder, "weir_upstream_requests_active", "Requests under way to upstreams.", active)?;
+        counter(encoder, "weir_upstream_failures", "Calls to upstreams that failed, by reason.", failures)
+    }
+}
+
+fn sum<T>(cells: &[T], counter: impl Fn(&T) -> &Counter) -> u64 {
+    cells.iter().fold(0, |sum, cells| sum.wrapping_add(counter(cells).get()))
+}
+
+/// Cumulative counts are the encoder's affair; this gives (upper bound, count) of each bucket.
+struct Sum {
+    buckets: Vec<(f64, u64)>,
+    sum: f64,
+    count: u64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats")]
+fn summed<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
+    let mut buckets = [0; BUCKETS];
+    let (mut sum, mut count) = (0, 0);
+    for histogram in histograms {
+        for (total, bucket) in buckets.iter_mut().zip(&histogram.buckets) {
+            *total += bucket.get();
+        }
+        sum += histogram.sum.get();
+        count += histogram.count.get();
+    }
+    let past = count.saturating_sub(buckets.iter().sum());
+    let bound = |index: usize| (1_u64 << (index + SMALLEST as usize)) as f64 / 1e9;
+    let buckets = buckets
+        .into_iter()
+        .enumerate()
+        .map(|(index, count)| (bound(index), count))
+        .chain([(f64::MAX, past)])
+        .collect();
+    Sum { buckets, sum: sum as f64 / 1e9, count }
+}
+
+struct Value<T>(T, MetricType);
+
+impl EncodeMetric for Value<u64> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self.1 {
+            MetricType::Gauge => encoder.encode_gauge(&i64::try_from(self.0).unwrap_or(i64::MAX)),
+            _ => encoder.encode_counter::<(), _, u64>(&self.0, None),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.1
+    }
+}
+
+/// One family of counters; `name` is without `_total`. A label of no name is none.
+pub fn counter<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+) -> Result<(), std::fmt::Error> {
+    family(encoder, name, help, MetricType::Counter, values)
+}
+
+/// One family of gauges.
+pub fn gauge<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+) -> Result<(), std::fmt::Error> {
+    family(encoder, name, help, MetricType::Gauge, values)
+}
+
+fn family<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in values {
+        let metric = Value(value, kind);
+        if N == 1 && labels[0].0.is_empty() {
+            metric.encode(family.encode_family(&())?)?;
+        } else {
+            metric.encode(family.encode_family(&Labels(&labels))?)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Labels<'a>(&'a [(&'a str, &'a str)]);
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelSetEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel;
+        for label in self.0 {
+            label.encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
+}
+
+fn histogram<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = ([(&'_ str, &'_ str); N], Sum)>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, sum) in values {
+        family
+            .encode_family(&Labels(&labels))?
+            .encode_histogram::<()>(sum.sum, sum.count, &sum.buckets, None)?;
+    }
+    Ok(())
+}

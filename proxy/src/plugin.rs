@@ -1,0 +1,177 @@
+//! 5, 7 — What a hook is to an exchange.
+//!
+//! A [`Plugin`] is one configured, compiled, tried guest, shared by all workers; a
+//! [`chain::Chain`] runs the hooks of several in order and records a span for each. How a guest is
+//! spoken to is the affair of an ABI ([`component`]; proxy-wasm is to stand beside it): both are a
+//! [`Guest`] that makes [`Instance`]s. Only this module and those below it name wasmtime.
+
+pub mod chain;
+pub mod component;
+pub mod engine;
+pub mod failure;
+pub mod instances;
+pub mod registry;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::exchange::state::State;
+use crate::metrics::HookCells;
+use crate::trace::recorder::Template;
+use crate::trace::{SpanIndex, Value};
+
+pub use failure::Failure;
+
+/// Where in an exchange a plugin is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Hook {
+    PreRequest = 0,
+    Request = 1,
+    Response = 2,
+}
+
+impl Hook {
+    pub const ALL: [Self; 3] = [Self::PreRequest, Self::Request, Self::Response];
+
+    /// As in span names.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PreRequest => "prerequesthook",
+            Self::Request => "prehook",
+            Self::Response => "posthook",
+        }
+    }
+}
+
+/// What a plugin asked for when it was configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interests {
+    /// By [`Hook`].
+    pub hooks: [bool; 3],
+    /// The request's fields are kept for the response hook.
+    pub request_head: bool,
+}
+
+/// One entry of `plugins`, ready to be called.
+pub struct Plugin {
+    /// Unique in this process; a changed plugin is a new one.
+    pub id: u32,
+    /// Lower case, spaces as `-`.
+    pub name: String,
+    pub config: config::Plugin,
+    /// SHA-256 of the module's bytes, lower-case hex.
+    pub digest: String,
+    pub interests: Interests,
+    guest: Guest,
+    hooks: [HookFace; 3],
+    /// Second of the process's life in which a failure was last logged.
+    warned: AtomicU64,
+}
+
+/// What a hook's span and metrics always say.
+struct HookFace {
+    span_name: String,
+    template: Template,
+    cells: Arc<[HookCells]>,
+}
+
+/// A compiled guest of some ABI.
+pub enum Guest {
+    Component(component::Guest),
+}
+
+/// A guest with its memory; serves one hook at a time.
+pub enum Instance {
+    Component(Box<component::Instance>),
+}
+
+/// What a hook decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Proceed,
+    /// Send [`State::answer`].
+    Respond,
+}
+
+/// One call of a hook, for an [`Instance`].
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub hook: Hook,
+    pub span: SpanIndex,
+    pub start: Instant,
+    pub limits: config::Limits,
+}
+
+/// How a call went and what it cost.
+pub struct Called {
+    pub result: Result<Action, Failure>,
+    pub end: Instant,
+    /// Time in which the guest or a host call of its ran on the worker.
+    pub cpu: Duration,
+    /// Linear memory of the instance, in bytes.
+    pub memory: usize,
+    /// Names of fields the hook changed.
+    pub changed: component::Changed,
+}
+
+impl Guest {
+    /// A fresh, configured instance.
+    pub async fn instantiate(&self, limits: config::Limits) -> Result<Instance, Failure> {
+        match self {
+            Self::Component(guest) => {
+                guest.instantiate(limits).await.map(|(instance, _)| Instance::Component(Box::new(instance)))
+            }
+        }
+    }
+}
+
+impl Instance {
+    /// Calls a hook. The state is in `slot` before and after, also where the future is dropped; an
+    /// instance whose call failed or was dropped must not be used again.
+    pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
+        match self {
+            Self::Component(instance) => instance.call(call, slot).await,
+        }
+    }
+}
+
+impl Plugin {
+    fn new(
+        id: u32,
+        name: String,
+        config: config::Plugin,
+        digest: String,
+        generation: u64,
+        interests: Interests,
+        guest: Guest,
+        cells: impl Fn(Hook) -> Arc<[HookCells]>,
+    ) -> Self {
+        let hooks = Hook::ALL.map(|hook| HookFace {
+            span_name: format!("plugin.{name}.{}", hook.label()),
+            template: Template::new([
+                ("weir.hook.module_digest", Value::Text(&digest)),
+                ("weir.hook.generation", Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX))),
+            ]),
+            cells: cells(hook),
+        });
+        Self { id, name, config, digest, interests, guest, hooks, warned: AtomicU64::new(u64::MAX) }
+    }
+
+    pub fn wants(&self, hook: Hook) -> bool {
+        self.interests.hooks[hook as usize]
+    }
+
+    /// At most one log line a second.
+    fn may_warn(&self) -> bool {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let second = ORIGIN.elapsed().as_secs();
+        self.warned.swap(second, Ordering::Relaxed) != second
+    }
+
+    fn face(&self, hook: Hook) -> &HookFace {
+        &self.hooks[hook as usize]
+    }
+}

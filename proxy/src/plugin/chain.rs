@@ -1,0 +1,219 @@
+//! Runs the hooks of several plugins in order and records a span for each.
+//!
+//! Request-side hooks run in the order of the configuration until one answers or fails; response
+//! hooks run in reverse, for every plugin whose place the request side had reached.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::instances::Instances;
+use super::{Action, Call, Called, Failure, Hook, Plugin};
+use crate::config::OnError;
+use crate::exchange::state::State;
+use crate::trace::{Kind, SpanIndex, Status};
+
+/// Plugins in the order of their request hooks.
+#[derive(Clone, Default)]
+pub struct Chain {
+    plugins: Vec<Arc<Plugin>>,
+    wants: [bool; 3],
+}
+
+/// Where an exchange stands between hooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Span that the next hook's span hangs on.
+    pub parent: SpanIndex,
+    /// How many plugins of the chain the request side has reached.
+    pub reached: usize,
+    /// When the last thing ended; the next hook's span begins here.
+    pub now: Instant,
+}
+
+/// What came of a run of hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Proceed,
+    /// A hook answered: [`State::answer`] is set.
+    Answered,
+    /// A hook failed that may not be passed over.
+    Failed,
+}
+
+/// What a chain needs of the worker it runs on.
+#[derive(Clone, Copy)]
+pub struct Runner<'w> {
+    pub instances: &'w Instances,
+    pub worker: usize,
+}
+
+impl Chain {
+    pub fn new(plugins: Vec<Arc<Plugin>>) -> Self {
+        let wants = Hook::ALL.map(|hook| plugins.iter().any(|plugin| plugin.wants(hook)));
+        Self { plugins, wants }
+    }
+
+    pub fn plugins(&self) -> &[Arc<Plugin>] {
+        &self.plugins
+    }
+
+    /// Whether any plugin has this hook.
+    pub fn wants(&self, hook: Hook) -> bool {
+        self.wants[hook as usize]
+    }
+
+    /// Whether a response hook reads fields of the request.
+    pub fn wants_request_head(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.interests.request_head)
+    }
+
+    /// Runs a request-side hook of each plugin, in order. `slot` holds the state before and after.
+    pub async fn run_request(
+        &self,
+        hook: Hook,
+        runner: Runner<'_>,
+        slot: &mut Option<Box<State>>,
+        progress: &mut Progress,
+    ) -> Outcome {
+        if hook == Hook::Request && !self.wants(hook) {
+            progress.reached = self.plugins.len();
+            return Outcome::Proceed;
+        }
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            if hook == Hook::Request || plugin.wants(hook) {
+                progress.reached = progress.reached.max(index + 1);
+            }
+            if !plugin.wants(hook) {
+                continue;
+            }
+            let outcome = run(plugin, hook, runner, slot, progress).await;
+            if outcome != Outcome::Proceed {
+                return outcome;
+            }
+        }
+        Outcome::Proceed
+    }
+
+    /// Runs the response hooks, in reverse, of the plugins that were reached. After each answer or
+    /// failure `replace` puts the new head in place, and the rest run on it.
+    pub async fn run_response(
+        &self,
+        runner: Runner<'_>,
+        slot: &mut Option<Box<State>>,
+        progress: &mut Progress,
+        mut replace: impl FnMut(Outcome, &mut State),
+    ) {
+        if !self.wants(Hook::Response) {
+            return;
+        }
+        for plugin in self.plugins[..progress.reached].iter().rev() {
+            if !plugin.wants(Hook::Response) {
+                continue;
+            }
+            let outcome = run(plugin, Hook::Response, runner, slot, progress).await;
+            if outcome != Outcome::Proceed
+                && let Some(state) = slot
+            {
+                replace(outcome, state);
+            }
+        }
+    }
+}
+
+async fn run(
+    plugin: &Plugin,
+    hook: Hook,
+    runner: Runner<'_>,
+    slot: &mut Option<Box<State>>,
+    progress: &mut Progress,
+) -> Outcome {
+    let start = progress.now;
+    let face = plugin.face(hook);
+    let Some(state) = slot else { return Outcome::Failed };
+    let span = state.recorder.span(&face.span_name, Kind::Plugin, progress.parent, start);
+    progress.parent = span;
+
+    let called = match runner.instances.take(plugin).await {
+        Ok((mut instance, served)) => {
+            // A fresh instance took its time, which is not the hook's.
+            let start = if served == 0 { Instant::now() } else { start };
+            let call = Call { hook, span, start, limits: plugin.config.limits };
+            let called = instance.call(call, slot).await;
+            if called.result.is_ok() {
+                runner.instances.give(plugin, instance, served);
+            }
+            called
+        }
+        Err(failure) => Called {
+            result: Err(failure),
+            end: Instant::now(),
+            cpu: Duration::ZERO,
+            memory: 0,
+            changed: super::component::Changed::new(),
+        },
+    };
+    progress.now = called.end;
+    let failure = called.result.as_ref().err();
+    face.cells[runner.worker].record(called.end.saturating_duration_since(start), failure);
+    if let Some(failure) = failure {
+        warn(plugin, hook, failure);
+    }
+    let Some(state) = slot else { return Outcome::Failed };
+    note(plugin, hook, span, start, &called, state);
+    match called.result {
+        Ok(Action::Proceed) => Outcome::Proceed,
+        Ok(Action::Respond) => Outcome::Answered,
+        Err(_) if plugin.config.on_error == OnError::Continue => Outcome::Proceed,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+/// Ends the hook's span with what it did and cost.
+fn note(plugin: &Plugin, hook: Hook, span: SpanIndex, start: Instant, called: &Called, state: &mut State) {
+    let decision = match (&called.result, hook) {
+        (Ok(Action::Proceed), Hook::PreRequest) if state.upstream.is_some() => "reroute",
+        (Ok(Action::Proceed), _) => "continue",
+        (Ok(Action::Respond), _) => "respond",
+        (Err(_), _) => "error",
+    };
+    let recorder = &mut state.recorder;
+    let wait = called.end.saturating_duration_since(start).saturating_sub(called.cpu);
+    recorder.template(span, &plugin.face(hook).template);
+    recorder.attributes(span, |attributes| {
+        attributes.add("weir.hook.decision", decision);
+        attributes.add("weir.hook.cpu_ns", nanos(called.cpu));
+        attributes.add("weir.hook.wait_ns", nanos(wait));
+        attributes.add("weir.hook.memory_bytes", i64::try_from(called.memory).unwrap_or(i64::MAX));
+    });
+    if !called.changed.is_empty() {
+        recorder.list(span, "weir.hook.headers_changed", &called.changed);
+    }
+    match &called.result {
+        Ok(Action::Proceed) => recorder.end(span, Status::Ok, "", called.end),
+        Ok(Action::Respond) => {
+            recorder.attribute(span, "short_circuit", true);
+            recorder.end(span, Status::Ok, "short-circuit", called.end);
+        }
+        Err(failure) => {
+            recorder.attribute(span, "error.type", failure.reason());
+            recorder.end(span, Status::Error, &failure.to_string(), called.end);
+        }
+    }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Logs a failure; a plugin that fails on every request does not fill the log.
+fn warn(plugin: &Plugin, hook: Hook, failure: &Failure) {
+    if plugin.may_warn() {
+        tracing::warn!(
+            plugin = %plugin.name,
+            hook = hook.label(),
+            reason = failure.reason(),
+            error = %failure,
+            "plugin failed"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The one wasmtime engine of a process, and the clock that interrupts its guests.
+//!
+//! Guests are stopped by epochs: a thread raises the epoch each millisecond while any hook runs,
+//! and sleeps when none does. A hook that passes an epoch yields to its worker, so that others on
+//! the same worker go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+/// How often running guests are interrupted.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Ticks without any hook after which the clock sleeps.
+const IDLE_TICKS: u32 = 100;
+
+/// Most bytes of a guest's stack.
+const STACK: usize = 512 << 10;
+
+/// Instances that may exist at once in a process, over all plugins and workers.
+const INSTANCES: u32 = 4_000;
+
+/// Shared by all plugins of a process.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) wasm: wasmtime::Engine,
+    pub(super) clock: Arc<Clock>,
+}
+
+/// Raises epochs while hooks run.
+pub struct Clock {
+    /// A hook ran since the clock last looked.
+    active: AtomicBool,
+    sleeping: AtomicBool,
+    thread: std::sync::OnceLock<Thread>,
+}
+
+impl Engine {
+    /// Makes the engine and starts its clock.
+    pub fn new() -> Result<Self, wasmtime::Error> {
+        let mut pool = PoolingAllocationConfig::default();
+        pool.total_component_instances(INSTANCES)
+            .total_core_instances(4 * INSTANCES)
+            .total_memories(INSTANCES)
+            .total_tables(4 * INSTANCES)
+            .total_stacks(INSTANCES)
+            .max_core_instances_per_component(32)
+            .max_memories_per_component(4)
+            .max_tables_per_component(32)
+            .max_memory_size(4 << 30)
+            .table_elements(20_000);
+        let mut config = Config::new();
+        config
+            .strategy(Strategy::Cranelift)
+            .epoch_interruption(true)
+            .concurrency_support(false)
+            .wasm_threads(false)
+            .wasm_exceptions(false)
+            .wasm_memory64(false)
+            .wasm_gc(false)
+            .wasm_function_references(false)
+            .gc_support(false)
+            .max_wasm_stack(STACK)
+            .async_stack_size(STACK + (512 << 10))
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let wasm = wasmtime::Engine::new(&config)?;
+        let clock = Arc::new(Clock {
+            active: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        });
+        let weak = wasm.weak();
+        let beat = Arc::clone(&clock);
+        let handle = std::thread::Builder::new()
+            .name("plugin-clock".into())
+            .spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    beat.tick(&engine);
+                }
+            })
+            .map_err(wasmtime::Error::new)?;
+        // Cannot be set twice: it was made three lines above.
+        let _ = clock.thread.set(handle.thread().clone());
+        Ok(Self { wasm, clock })
+    }
+}
+
+impl Clock {
+    /// Says that a hook runs. One load where one ran a moment ago.
+    pub(super) fn touch(&self) {
+        if !self.active.load(Ordering::Relaxed) {
+            self.active.store(true, Ordering::SeqCst);
+            if self.sleeping.load(Ordering::SeqCst)
+                && let Some(thread) = self.thread.get()
+            {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// Raises the epoch through one span of activity, or sleeps.
+    fn tick(&self, engine: &wasmtime::Engine) {
+        self.active.store(false, Ordering::SeqCst);
+        for _ in 0..IDLE_TICKS {
+            std::thread::sleep(TICK);
+            engine.increment_epoch();
+        }
+        self.sleeping.store(true, Ordering::SeqCst);
+        // A hook that began before `sleeping` was seen has set `active`; one that begins after it
+        // unparks. The bound lets the thread notice the engine's end.
+        if !self.active.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,168 @@
+//! Loads the configured plugins: reads, pins, compiles, configures and tries each before any
+//! request meets it.
+//!
+//! Takes long and belongs to no worker. A plugin whose module and configuration are as before is
+//! kept, with its warm instances; what fails is named, and nothing of the new set is used then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use super::engine::Engine;
+use super::{Failure, Guest, Hook, Plugin, component};
+use crate::config::{self, Module};
+use crate::metrics::Metrics;
+
+/// Plugins by the key of their configuration.
+pub type Plugins = IndexMap<String, Arc<Plugin>>;
+
+/// Modules that are embedded in the binary: the very files that `make guests` makes.
+const BUILTINS: [(&str, &[u8]); 3] = [
+    ("header-rewrite", include_bytes!(concat!(env!("WEIR_GUESTS"), "/header-rewrite.wasm"))),
+    ("key-auth", include_bytes!(concat!(env!("WEIR_GUESTS"), "/key-auth.wasm"))),
+    ("request-id", include_bytes!(concat!(env!("WEIR_GUESTS"), "/request-id.wasm"))),
+];
+
+/// Why a plugin was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("plugin `{plugin}`: cannot read module {path}: {source}")]
+    Read { plugin: String, path: String, source: std::io::Error },
+    #[error("plugin `{plugin}`: there is no builtin `{name}`; there are: {}", names())]
+    NoBuiltin { plugin: String, name: String },
+    #[error("plugin `{plugin}`: module has sha256 {found}, but {pinned} is pinned")]
+    Digest { plugin: String, pinned: String, found: String },
+    #[error("plugin `{plugin}`: module {reason}")]
+    Module { plugin: String, reason: String },
+    #[error("plugin `{plugin}`: {failure}")]
+    Failure { plugin: String, failure: Failure },
+}
+
+fn names() -> String {
+    BUILTINS.map(|(name, _)| name).join(", ")
+}
+
+/// Names of the bundled plugins.
+pub fn builtins() -> impl Iterator<Item = &'static str> {
+    BUILTINS.iter().map(|(name, _)| *name)
+}
+
+/// Makes plugins; one a process.
+pub struct Registry {
+    engine: Engine,
+    next: AtomicU32,
+}
+
+impl Registry {
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, next: AtomicU32::new(1) }
+    }
+
+    /// Loads every configured plugin, or says what is wrong with each that cannot be.
+    pub async fn load(
+        &self,
+        configured: &IndexMap<String, config::Plugin>,
+        before: &Plugins,
+        generation: u64,
+        metrics: &Metrics,
+    ) -> Result<Plugins, Vec<Error>> {
+        let mut compiled = HashMap::new();
+        let mut plugins = Plugins::new();
+        let mut errors = Vec::new();
+        for (key, config) in configured {
+            match self.load_one(key, config, before, generation, metrics, &mut compiled).await {
+                Ok(plugin) => {
+                    plugins.insert(key.clone(), plugin);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(plugins) } else { Err(errors) }
+    }
+
+    async fn load_one(
+        &self,
+        key: &str,
+        config: &config::Plugin,
+        before: &Plugins,
+        generation: u64,
+        metrics: &Metrics,
+        compiled: &mut HashMap<String, Component>,
+    ) -> Result<Arc<Plugin>, Error> {
+        let plugin = || key.to_owned();
+        let bytes = read(key, &config.module)?;
+        let digest = hex(&Sha256::digest(&bytes));
+        if let Some(pinned) = &config.sha256
+            && *pinned != digest
+        {
+            return Err(Error::Digest { plugin: plugin(), pinned: pinned.clone(), found: digest });
+        }
+        if let Some(old) = before.get(key)
+            && old.digest == digest
+            && old.config == *config
+        {
+            return Ok(Arc::clone(old));
+        }
+        let module = |reason| Error::Module { plugin: plugin(), reason };
+        let component = match compiled.get(&digest) {
+            Some(component) => component.clone(),
+            None => {
+                let bytes = component::componentize(&bytes).map_err(module)?;
+                let component = component::compile(&self.engine, &bytes).map_err(module)?;
+                compiled.insert(digest.clone(), component.clone());
+                component
+            }
+        };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = normal_name(key);
+        let guest = component::Guest::new(&self.engine, &component, id, &name, config.config.to_string())
+            .map_err(module)?;
+        let (_tried, interests) = guest
+            .instantiate(config.limits)
+            .await
+            .map_err(|failure| Error::Failure { plugin: plugin(), failure })?;
+        let cells = |hook: Hook| metrics.hook(&name, hook);
+        Ok(Arc::new(Plugin::new(
+            id,
+            name.clone(),
+            config.clone(),
+            digest,
+            generation,
+            interests,
+            Guest::Component(guest),
+            cells,
+        )))
+    }
+}
+
+/// As in span names: lower case, spaces as `-`.
+pub fn normal_name(key: &str) -> String {
+    key.to_lowercase().replace(' ', "-")
+}
+
+fn read<'a>(key: &str, module: &Module) -> Result<std::borrow::Cow<'a, [u8]>, Error> {
+    match module {
+        Module::Builtin(name) => BUILTINS
+            .iter()
+            .find(|(builtin, _)| builtin == name)
+            .map(|(_, bytes)| (*bytes).into())
+            .ok_or_else(|| Error::NoBuiltin { plugin: key.to_owned(), name: name.clone() }),
+        Module::File(path) => std::fs::read(path).map(Into::into).map_err(|source| Error::Read {
+            plugin: key.to_owned(),
+            path: path.display().to_string(),
+            source,
+        }),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

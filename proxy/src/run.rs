@@ -1,0 +1,81 @@
+//! `weir run`: the process around an [`App`]: log, signals, admin address.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin;
+use crate::app::{App, Load};
+use crate::config::Config;
+
+/// Writes the log to standard error: `RUST_LOG` chooses what, `WEIR_LOG=json` how.
+pub fn init_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only where a log was set up before, which then serves.
+    let _ = if std::env::var("WEIR_LOG").is_ok_and(|format| format == "json") {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.try_init()
+    };
+}
+
+/// Serves until a signal ends it.
+pub fn run(config: Config, load: Load) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = Signals::new()?;
+        let app = start(config, load).await?;
+        signals.obey(&app).await;
+        app.shutdown().await;
+        Ok(())
+    })
+}
+
+/// Starts an app with its admin address.
+pub async fn start(config: Config, load: Load) -> anyhow::Result<Arc<App>> {
+    let address = config.admin.address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on admin.address {address}"))?;
+    let bound = listener.local_addr()?;
+    let app = App::start(config, load).await?;
+    tracing::info!(address = %bound, "admin listening");
+    tokio::spawn(admin::serve(listener, Arc::clone(&app)));
+    Ok(app)
+}
+
+/// The signals that Weir obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads on SIGHUP until SIGTERM or SIGINT.
+    async fn obey(mut self, app: &App) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    if let Err(error) = app.reload().await {
+                        tracing::error!(%error, "reload changed nothing");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The one place where an error becomes a status: `application/problem+json` (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::exchange::state::Answer;
+use crate::router::Miss;
+use crate::upstream::body::Fault;
+
+/// Why Weir answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    BadRequest(&'static str),
+    /// CONNECT: Weir is no forward proxy.
+    Connect,
+    NoRoute(Miss),
+    /// A plugin named an upstream that no route has.
+    NoUpstream(String),
+    /// A plugin failed that may not be passed over; the trace says which.
+    PluginFailed,
+    BadGateway,
+    GatewayTimeout,
+    Overload,
+    /// The client's body did not come to its end.
+    Upload(Fault),
+    /// The listener is going away.
+    Draining,
+}
+
+/// The response to a refusal.
+pub fn refusal(refusal: &Refusal) -> Answer {
+    let (status, detail) = match refusal {
+        Refusal::BadRequest(detail) => (StatusCode::BAD_REQUEST, *detail),
+        Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served"),
+        Refusal::NoRoute(Miss::NoRoute) => (StatusCode::NOT_FOUND, "no route matches the request"),
+        Refusal::NoRoute(Miss::Method(_)) => {
+            (StatusCode::METHOD_NOT_ALLOWED, "no route takes this method here")
+        }
+        Refusal::NoUpstream(_) | Refusal::PluginFailed => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "the request could not be processed")
+        }
+        Refusal::BadGateway => (StatusCode::BAD_GATEWAY, "the upstream could not be reached or broke off"),
+        Refusal::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time"),
+        Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests wait for the upstream"),
+        Refusal::Upload(Fault::Timeout) => {
+            (StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")
+        }
+        Refusal::Upload(Fault::Broken) => (StatusCode::BAD_REQUEST, "the request's body is broken"),
+        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "the server is going away"),
+    };
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    match refusal {
+        Refusal::NoRoute(Miss::Method(methods)) => {
+            let mut allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
+            allowed.sort_unstable();
+            allowed.dedup();
+            if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
+                headers.insert(ALLOW, value);
+            }
+        }
+        Refusal::Overload => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Refusal::BadRequest(_) | Refusal::Connect | Refusal::Upload(_) | Refusal::Draining => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    let problem = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    Answer { status, headers, body: Bytes::from(problem.to_string()) }
+}

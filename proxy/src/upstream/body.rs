@@ -1,0 +1,106 @@
+//! A request's body on its way to an upstream, under the listener's deadline.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Why a client's body did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("nothing came for too long")]
+    Timeout,
+    #[error("broke off or was malformed")]
+    Broken,
+}
+
+/// What is known of an upload outside of the body that hyper owns.
+#[derive(Clone)]
+pub struct Upload(Rc<Progress>);
+
+struct Progress {
+    last: Cell<Instant>,
+    fault: Cell<Option<Fault>>,
+}
+
+impl Upload {
+    pub fn new(now: Instant) -> Self {
+        Self(Rc::new(Progress { last: Cell::new(now), fault: Cell::new(None) }))
+    }
+
+    pub fn progressed(&self) {
+        self.0.last.set(Instant::now());
+    }
+
+    pub fn last_progress(&self) -> Instant {
+        self.0.last.get()
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.fault.get()
+    }
+}
+
+/// The client's body, or none.
+pub struct RequestBody(Option<Sending>);
+
+struct Sending {
+    body: Incoming,
+    upload: Upload,
+    longest_wait: Duration,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl RequestBody {
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
+    pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
+        Self((!body.is_end_stream()).then_some(Sending { body, upload, longest_wait, timer: None }))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(sending) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        let fault = match Pin::new(&mut sending.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                sending.timer = None;
+                sending.upload.progressed();
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                sending.upload.progressed();
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => Fault::Broken,
+            Poll::Pending => {
+                let longest_wait = sending.longest_wait;
+                let timer = sending.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
+                match timer.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => Fault::Timeout,
+                }
+            }
+        };
+        sending.upload.0.fault.set(Some(fault));
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|sending| sending.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |sending| sending.body.size_hint())
+    }
+}

@@ -1,0 +1,231 @@
+//! One thread with a runtime of its own: its listening sockets, its connections to upstreams, its
+//! plugin instances. Workers share nothing that a request writes; what they read of the
+//! configuration comes through one `arc-swap`.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::app::generation::Generation;
+use crate::exchange::Client;
+use crate::exchange::state::State;
+use crate::export::handoff::Handoff;
+use crate::listener::{self, drain::Drain};
+use crate::metrics::{ConnectionCells, Metrics, RouteCells};
+use crate::plugin::instances::Instances;
+use crate::server;
+use crate::upstream::pool::Pools;
+use crate::upstream::{Turn, Upstream};
+
+/// Most exchange states a worker keeps for later requests.
+const STATES: usize = 1024;
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What a worker is told.
+pub enum Command {
+    /// Accept on a socket for the address that is configured.
+    Listen(SocketAddr, std::net::TcpListener),
+    /// Stop accepting for an address.
+    Close(SocketAddr),
+    /// A new generation is in place.
+    Reloaded,
+    /// Stop accepting, let what is under way end, then say so.
+    Drain(oneshot::Sender<()>),
+}
+
+/// What all of a worker's tasks share.
+pub struct Worker {
+    pub index: usize,
+    pub instances: Instances,
+    pub pools: Pools,
+    pub handoff: Handoff,
+    pub drain: Drain,
+    /// Cells of requests that met no route.
+    pub no_route: Arc<[RouteCells]>,
+    connections: Arc<[ConnectionCells]>,
+    cache: RefCell<Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>>,
+    /// The generation as this worker last saw it, counted without atomics.
+    current: RefCell<Rc<Current>>,
+    // Boxed because a call lends the box itself to a plugin's store.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    states: RefCell<Vec<Box<State>>>,
+}
+
+/// A generation in use by a worker.
+pub struct Current {
+    shared: Arc<Generation>,
+    /// By the upstreams of the generation.
+    turns: Vec<(*const Upstream, Turn)>,
+    next: Cell<usize>,
+}
+
+impl std::ops::Deref for Current {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.shared
+    }
+}
+
+impl Current {
+    fn new(shared: Arc<Generation>) -> Rc<Self> {
+        let turns =
+            shared.upstreams.values().map(|upstream| (Arc::as_ptr(upstream), Turn::default())).collect();
+        Rc::new(Self { shared, turns, next: Cell::new(0) })
+    }
+}
+
+impl Worker {
+    /// The generation of now.
+    pub fn generation(&self) -> Rc<Current> {
+        let mut cache = self.cache.borrow_mut();
+        let latest = cache.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(&current.shared, latest) {
+            *current = Current::new(Arc::clone(latest));
+        }
+        Rc::clone(&current)
+    }
+
+    /// Whose turn it is among an upstream's endpoints.
+    pub fn turn(&self, upstream: &Arc<Upstream>) -> Turn {
+        let current = self.current.borrow();
+        let found = current.turns.iter().find(|(known, _)| *known == Arc::as_ptr(upstream));
+        found.map(|(_, turn)| turn.clone()).unwrap_or_default()
+    }
+
+    /// A state to begin an exchange with.
+    pub fn take_state(&self) -> Box<State> {
+        self.states.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a state back whose exchange has ended.
+    pub fn give_state(&self, mut state: Box<State>) {
+        let mut states = self.states.borrow_mut();
+        if states.len() < STATES && state.recorder.is_small() {
+            state.clear();
+            states.push(state);
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub fn spawn_connection(self: &Rc<Self>, stream: TcpStream, client: Client) {
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let cells = &worker.connections[worker.index];
+            cells.accepted.inc();
+            cells.open.inc();
+            let generation = worker.generation();
+            if let Some(listener) = generation.listener(client.listener) {
+                server::serve(stream, client, &listener.config).await;
+            }
+            cells.open.dec();
+        });
+    }
+}
+
+/// A worker's thread.
+pub struct Thread {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Thread {
+    /// Starts a worker, which serves nothing until it is told to listen.
+    pub fn start(
+        index: usize,
+        generation: Arc<ArcSwap<Generation>>,
+        metrics: &Arc<Metrics>,
+        handoff: impl FnOnce() -> Handoff + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (connections, no_route) = (metrics.connections(), metrics.route(""));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let current = Current::new(generation.load_full());
+            let worker = Rc::new(Worker {
+                index,
+                instances: Instances::default(),
+                pools: Pools::default(),
+                handoff: handoff(),
+                drain: Drain::default(),
+                no_route,
+                connections,
+                cache: RefCell::new(Cache::new(generation)),
+                current: RefCell::new(current),
+                states: RefCell::default(),
+            });
+            let local = LocalSet::new();
+            local.block_on(&runtime, run(Rc::clone(&worker), receiver));
+            // Connections that outlived the drain end here, each with its trace.
+            drop(local);
+        })?;
+        Ok(Self { commands, thread })
+    }
+
+    /// A worker ends only at shutdown: then there is nobody to tell.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Ends the worker, whatever it still serves.
+    pub fn join(self) {
+        drop(self.commands);
+        if self.thread.join().is_err() {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// Obeys commands until the sender is gone.
+async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut accepting: Vec<(SocketAddr, JoinHandle<()>)> = Vec::new();
+    let flushing = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
+    let sweeping = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { sweep(&sweeping).await });
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen(address, socket) => {
+                let accept = listener::accept(Rc::clone(&worker), address, socket);
+                accepting.push((address, tokio::task::spawn_local(accept)));
+            }
+            Command::Close(address) => accepting.retain(|(open, task)| {
+                if *open == address {
+                    task.abort();
+                }
+                *open != address
+            }),
+            Command::Reloaded => {
+                let generation = worker.generation();
+                worker.instances.retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
+            }
+            Command::Drain(done) => {
+                accepting.drain(..).for_each(|(_, task)| task.abort());
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    worker.drain.drain().await;
+                    // Nobody waits where the grace has passed.
+                    let _ = done.send(());
+                });
+            }
+        }
+    }
+}
+
+async fn sweep(worker: &Worker) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let longest = worker.generation().upstreams.values().map(|upstream| upstream.config.timeouts.idle).max();
+        worker.pools.sweep(longest.unwrap_or_default());
+    }
+}
