@@ -1,0 +1,260 @@
+//! The plugin as a component: what `export!` exports, and the host's functions as
+//! the rest of the crate calls them.
+//!
+//! Its twin for native code is `testing::backend`, which has the same items.
+
+use std::cell::OnceCell;
+use std::mem::ManuallyDrop;
+use std::panic::{self, PanicHookInfo};
+use std::thread::LocalKey;
+
+use bindings::weir::plugin as wit;
+
+use crate::log::Level;
+use crate::span::{Target, Value};
+use crate::{Action, HeaderError, Hook, Plugin, RerouteError, RespondError, plugin};
+
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    unsafe_code
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "plugin",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        export_macro_name: "export_component",
+        pub_export_macro: true,
+    });
+}
+
+pub type Instance<P> = LocalKey<OnceCell<P>>;
+
+pub fn configure<P: Plugin>(
+    instance: &'static Instance<P>,
+    config: &str,
+) -> Result<bindings::Interests, String> {
+    panic::set_hook(Box::new(panicked));
+    let plugin = plugin::configure::<P>(config)?;
+    let interests = plugin.interests();
+    instance.with(|cell| cell.set(plugin).map_err(|_| "configured twice"))?;
+
+    let hook = |hook, flag| {
+        if interests.contains(hook) {
+            flag
+        } else {
+            bindings::Hooks::empty()
+        }
+    };
+    Ok(bindings::Interests {
+        hooks: hook(Hook::PreRequest, bindings::Hooks::PRE_REQUEST)
+            | hook(Hook::Request, bindings::Hooks::REQUEST)
+            | hook(Hook::Response, bindings::Hooks::RESPONSE),
+        request_body: bindings::BodyMode::None,
+        response_body: bindings::BodyMode::None,
+        request_head: interests.wants_request_head(),
+    })
+}
+
+pub fn config_schema<P: Plugin>() -> String {
+    plugin::config_schema::<P>()
+}
+
+pub fn on_pre_request<P: Plugin>(
+    instance: &'static Instance<P>,
+    request: &wit::http::Request,
+) -> bindings::Action {
+    on_request_head(instance, request, P::on_pre_request)
+}
+
+pub fn on_request<P: Plugin>(
+    instance: &'static Instance<P>,
+    request: &wit::http::Request,
+) -> bindings::Action {
+    on_request_head(instance, request, P::on_request)
+}
+
+pub fn on_response<P: Plugin>(
+    instance: &'static Instance<P>,
+    response: &wit::http::Response,
+) -> bindings::Action {
+    let action = with(instance, |plugin| {
+        plugin.on_response(&mut crate::Response(Response::lend(response)))
+    });
+    finish(action, |status, headers, body| {
+        response.respond(status, headers, body)
+    })
+}
+
+fn on_request_head<P: Plugin>(
+    instance: &'static Instance<P>,
+    request: &wit::http::Request,
+    hook: impl FnOnce(&P, &mut crate::Request) -> Action,
+) -> bindings::Action {
+    let action = with(instance, |plugin| {
+        hook(plugin, &mut crate::Request(Request::lend(request)))
+    });
+    finish(action, |status, headers, body| {
+        request.respond(status, headers, body)
+    })
+}
+
+fn with<P, T>(instance: &'static Instance<P>, hook: impl FnOnce(&P) -> T) -> T {
+    instance.with(|cell| {
+        hook(
+            cell.get()
+                .expect("the host configures an instance before it calls a hook"),
+        )
+    })
+}
+
+/// Gives an answer to the host, which a hook cannot see refused: it fails instead.
+fn finish(
+    action: Action,
+    respond: impl FnOnce(u16, &[(&str, &[u8])], &[u8]) -> Result<(), wit::http::RespondError>,
+) -> bindings::Action {
+    let Action::Respond(answer) = action else {
+        return bindings::Action::Proceed;
+    };
+    let headers: Vec<_> = answer
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    if let Err(refused) = respond(answer.status().as_u16(), &headers, answer.body()) {
+        panic!(
+            "the host refused the answer: {}",
+            RespondError::from(refused)
+        );
+    }
+    bindings::Action::Respond
+}
+
+fn panicked(info: &PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("panicked");
+    match info.location() {
+        Some(at) => wit::log::panicked(&format!(
+            "{message}, at {}:{}:{}",
+            at.file(),
+            at.line(),
+            at.column()
+        )),
+        None => wit::log::panicked(message),
+    }
+}
+
+/// A resource of the host for the length of one hook; the glue of the bindings drops the borrow.
+pub(crate) struct Lent<T>(ManuallyDrop<T>);
+pub(crate) type Request = Lent<wit::http::Request>;
+pub(crate) type Response = Lent<wit::http::Response>;
+
+impl Request {
+    fn lend(request: &wit::http::Request) -> Self {
+        // SAFETY: the handle is that of a live borrow, `ManuallyDrop` leaves its one drop to the
+        // owner, and hooks only ever see a reference to what is made here.
+        #[allow(unsafe_code, reason = "hides the bindings' lifetime from authors")]
+        Self(ManuallyDrop::new(unsafe {
+            wit::http::Request::from_handle(request.handle())
+        }))
+    }
+}
+
+impl Response {
+    fn lend(response: &wit::http::Response) -> Self {
+        // SAFETY: as for `Request::lend`.
+        #[allow(unsafe_code, reason = "hides the bindings' lifetime from authors")]
+        Self(ManuallyDrop::new(unsafe {
+            wit::http::Response::from_handle(response.handle())
+        }))
+    }
+}
+
+impl<T> std::ops::Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+pub(crate) fn set_attribute(on: Target, name: &str, value: Value<'_>) {
+    wit::span::set_attribute(on.into(), name, (&value).into());
+}
+
+pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]) {
+    let attributes: Vec<_> = attributes
+        .iter()
+        .map(|(name, value)| (*name, value.into()))
+        .collect();
+    wit::span::add_event(on.into(), name, &attributes);
+}
+
+pub(crate) use wit::clock::{monotonic, now};
+pub(crate) use wit::exchange::{get, request_id, set, set_request_id};
+pub(crate) use wit::random::{bytes as random_bytes, next as random};
+pub(crate) use wit::span::set_error;
+
+pub(crate) fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Trace => wit::log::Level::Trace,
+        Level::Debug => wit::log::Level::Debug,
+        Level::Info => wit::log::Level::Info,
+        Level::Warn => wit::log::Level::Warn,
+        Level::Error => wit::log::Level::Error,
+    };
+    wit::log::write(level, message);
+}
+
+impl From<Target> for wit::span::Target {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Hook => Self::Hook,
+            Target::Upstream => Self::Upstream,
+        }
+    }
+}
+
+impl<'a> From<&'a Value<'_>> for wit::span::Value<'a> {
+    fn from(value: &'a Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text),
+            Value::Boolean(boolean) => Self::Boolean(*boolean),
+            Value::Integer(integer) => Self::Integer(*integer),
+            Value::Float(float) => Self::Float(*float),
+        }
+    }
+}
+
+impl From<wit::http::HeaderError> for HeaderError {
+    fn from(error: wit::http::HeaderError) -> Self {
+        match error {
+            wit::http::HeaderError::InvalidName => Self::InvalidName,
+            wit::http::HeaderError::InvalidValue => Self::InvalidValue,
+            wit::http::HeaderError::Forbidden => Self::Forbidden,
+            wit::http::HeaderError::TooLarge => Self::TooLarge,
+            wit::http::HeaderError::Immutable => Self::Immutable,
+        }
+    }
+}
+
+impl From<wit::http::RespondError> for RespondError {
+    fn from(error: wit::http::RespondError) -> Self {
+        match error {
+            wit::http::RespondError::InvalidStatus => Self::InvalidStatus,
+            wit::http::RespondError::Header(error) => Self::Header(error.into()),
+            wit::http::RespondError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl From<wit::http::RerouteError> for RerouteError {
+    fn from(error: wit::http::RerouteError) -> Self {
+        match error {
+            wit::http::RerouteError::TooLate => Self::TooLate,
+            wit::http::RerouteError::Invalid(reason) => Self::Invalid(reason),
+        }
+    }
+}

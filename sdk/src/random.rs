@@ -1,0 +1,13 @@
+//! Random numbers, fit for keys.
+
+use crate::backend;
+
+/// 64 random bits.
+pub fn next() -> u64 {
+    backend::random()
+}
+
+/// So many random bytes, at most 4096.
+pub fn bytes(len: u32) -> Vec<u8> {
+    backend::random_bytes(len)
+}

@@ -1,0 +1,105 @@
+//! The head of the request, read and changed through the host.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+use crate::{HeaderError, RerouteError, backend, head};
+
+/// The head of the request, as the hooks before this one left it.
+///
+/// Nothing is copied into the plugin that it does not ask for: each method is one call to the
+/// host, so ask once and keep the answer.
+pub struct Request(pub(crate) backend::Request);
+
+impl Request {
+    /// The method.
+    pub fn method(&self) -> Method {
+        head::method(&self.0.method())
+    }
+
+    /// `http` or `https`: how the client reached Weir.
+    pub fn scheme(&self) -> String {
+        self.0.scheme()
+    }
+
+    /// Host and, where given, port: what the request asks for.
+    pub fn authority(&self) -> String {
+        self.0.authority()
+    }
+
+    /// The path, as received, without the query.
+    pub fn path(&self) -> String {
+        self.0.path()
+    }
+
+    /// What follows `?`, without it.
+    pub fn query(&self) -> Option<String> {
+        self.0.query()
+    }
+
+    /// The address of the peer.
+    pub fn client_address(&self) -> IpAddr {
+        let address = self.0.client_address();
+        address
+            .parse()
+            .expect("the host gives an IP address without port")
+    }
+
+    /// The first value of a header, by its name in any case. Bytes that are not UTF-8 are read as
+    /// ISO-8859-1; [`headers`](Self::headers) has them exact.
+    pub fn header(&self, name: impl AsRef<str>) -> Option<String> {
+        self.0.header(name.as_ref())
+    }
+
+    /// All values of a header, exact, in order.
+    pub fn header_values(&self, name: impl AsRef<str>) -> Vec<Vec<u8>> {
+        self.0.header_values(name.as_ref())
+    }
+
+    /// All headers, values exact.
+    pub fn headers(&self) -> HeaderMap {
+        head::map(self.0.headers())
+    }
+
+    /// Replaces all values of a header by one.
+    pub fn set_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        Ok(self.0.set_header(name.as_ref(), value.as_ref())?)
+    }
+
+    /// Adds a value beside those there are.
+    pub fn add_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        Ok(self.0.add_header(name.as_ref(), value.as_ref())?)
+    }
+
+    /// Removes all values of a header; that there were none is no error.
+    pub fn remove_header(&mut self, name: impl AsRef<str>) -> Result<(), HeaderError> {
+        Ok(self.0.remove_header(name.as_ref())?)
+    }
+
+    /// Changes what the router is going to see. Only in `on_pre_request`.
+    pub fn reroute(&mut self, route: Route<'_>) -> Result<(), RerouteError> {
+        Ok(self
+            .0
+            .reroute(route.authority, route.path_and_query, route.upstream)?)
+    }
+}
+
+/// What [`Request::reroute`] changes; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// Host and, where needed, port, in place of the request's.
+    pub authority: Option<&'a str>,
+    /// Path and query, in place of the request's.
+    pub path_and_query: Option<&'a str>,
+    /// The upstream to call, by its name in the configuration, whatever the route says.
+    pub upstream: Option<&'a str>,
+}

@@ -1,0 +1,82 @@
+//! The head of the response, read and changed through the host.
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::{HeaderError, RespondError, backend, head};
+
+/// The head of the response, as the hooks before this one left it.
+///
+/// Nothing is copied into the plugin that it does not ask for: each method is one call to the
+/// host, so ask once and keep the answer.
+pub struct Response(pub(crate) backend::Response);
+
+impl Response {
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status()).expect("the host gives a status code")
+    }
+
+    /// Changes the status. Only 200 to 599.
+    pub fn set_status(&mut self, status: StatusCode) -> Result<(), RespondError> {
+        Ok(self.0.set_status(status.as_u16())?)
+    }
+
+    /// The first value of a header, by its name in any case. Bytes that are not UTF-8 are read as
+    /// ISO-8859-1; [`headers`](Self::headers) has them exact.
+    pub fn header(&self, name: impl AsRef<str>) -> Option<String> {
+        self.0.header(name.as_ref())
+    }
+
+    /// All values of a header, exact, in order.
+    pub fn header_values(&self, name: impl AsRef<str>) -> Vec<Vec<u8>> {
+        self.0.header_values(name.as_ref())
+    }
+
+    /// All headers, values exact.
+    pub fn headers(&self) -> HeaderMap {
+        head::map(self.0.headers())
+    }
+
+    /// Replaces all values of a header by one.
+    pub fn set_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        Ok(self.0.set_header(name.as_ref(), value.as_ref())?)
+    }
+
+    /// Adds a value beside those there are.
+    pub fn add_header(
+        &mut self,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
+    ) -> Result<(), HeaderError> {
+        Ok(self.0.add_header(name.as_ref(), value.as_ref())?)
+    }
+
+    /// Removes all values of a header; that there were none is no error.
+    pub fn remove_header(&mut self, name: impl AsRef<str>) -> Result<(), HeaderError> {
+        Ok(self.0.remove_header(name.as_ref())?)
+    }
+
+    /// The first value of a header of the request as it went to the upstream.
+    ///
+    /// # Panics
+    ///
+    /// The hook fails unless [`Interests::request_head`](crate::Interests::request_head) was
+    /// asked for.
+    pub fn request_header(&self, name: impl AsRef<str>) -> Option<String> {
+        self.0.request_header(name.as_ref())
+    }
+
+    /// The method of the request.
+    pub fn request_method(&self) -> Method {
+        head::method(&self.0.request_method())
+    }
+
+    /// The path of the request, without the query.
+    pub fn request_path(&self) -> String {
+        self.0.request_path()
+    }
+}

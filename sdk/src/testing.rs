@@ -1,0 +1,51 @@
+//! A host for native tests: runs a plugin without WebAssembly and without Weir, by the rules of
+//! the contract (`sdk/wit/weir.wit`).
+//!
+//! A [`Host`] configures the plugin, [`Host::request`] begins an [`Exchange`] and runs the request
+//! hooks, and [`Exchange::response`] runs the response hook. Only hooks that the plugin's
+//! `interests` name are called, as in Weir.
+//!
+//! ```
+//! use serde_json::json;
+//! use weir_sdk::testing::Host;
+//! use weir_sdk::{Action, Error, Hook, Interests, Plugin, Request, http, span};
+//!
+//! struct Greet(String);
+//!
+//! impl Plugin for Greet {
+//!     type Config = String;
+//!
+//!     fn new(name: String) -> Result<Self, Error> {
+//!         if name.is_empty() { Err("nobody to greet".into()) } else { Ok(Self(name)) }
+//!     }
+//!
+//!     fn interests(&self) -> Interests {
+//!         Interests::none().on_request()
+//!     }
+//!
+//!     fn on_request(&self, request: &mut Request) -> Action {
+//!         span::set_attribute("greeted", &self.0);
+//!         request.set_header("x-hello", &self.0).expect("a header of the plugin's own");
+//!         Action::Continue
+//!     }
+//! }
+//!
+//! assert_eq!(Host::<Greet>::new(json!("")).err().as_deref(), Some("nobody to greet"));
+//!
+//! let host = Host::<Greet>::new(json!("Ada")).unwrap();
+//! let exchange = host.request(http::Request::get("http://example.com/").body(()).unwrap());
+//! assert_eq!(exchange.request_headers()["x-hello"], "Ada");
+//! assert_eq!(exchange.span(Hook::Request).attribute("greeted"), Some(&"Ada".into()));
+//! ```
+//!
+//! What the fake host does not have: limits of memory and time, other plugins, and routes (a
+//! [`reroute`](crate::Request::reroute) to any upstream is accepted). Its random numbers are the
+//! same in every run, and its clock stands still but for [`Host::advance`].
+
+pub(crate) mod backend;
+mod context;
+mod head;
+mod host;
+
+pub use context::{Event, Log, Span};
+pub use host::{Exchange, Host};

@@ -1,0 +1,265 @@
+//! The host's functions as the rest of the crate calls them, in native code; the twin of `guest`.
+
+use std::time::Duration;
+
+use super::context::{Context, Event, Log, Span};
+use super::head::{Fields, check_status};
+use crate::log::Level;
+use crate::span::{Target, Value};
+use crate::{HeaderError, RerouteError, RespondError};
+
+const MAX_REQUEST_ID_BYTES: usize = 200;
+const MAX_RANDOM_BYTES: u32 = 4096;
+
+#[derive(Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) scheme: String,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) client_address: String,
+    pub(crate) fields: Fields,
+    pub(crate) upstream: Option<String>,
+    pub(crate) routed: bool,
+}
+
+impl Request {
+    pub(crate) fn method(&self) -> String {
+        self.method.clone()
+    }
+
+    pub(crate) fn scheme(&self) -> String {
+        self.scheme.clone()
+    }
+
+    pub(crate) fn authority(&self) -> String {
+        self.authority.clone()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    pub(crate) fn query(&self) -> Option<String> {
+        self.query.clone()
+    }
+
+    pub(crate) fn client_address(&self) -> String {
+        self.client_address.clone()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.fields.header(name)
+    }
+
+    pub(crate) fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        self.fields.header_values(name)
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.fields.headers()
+    }
+
+    pub(crate) fn set_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.fields.set_header(name, value)
+    }
+
+    pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.fields.add_header(name, value)
+    }
+
+    pub(crate) fn remove_header(&mut self, name: &str) -> Result<(), HeaderError> {
+        self.fields.remove_header(name)
+    }
+
+    pub(crate) fn reroute(
+        &mut self,
+        authority: Option<&str>,
+        path_and_query: Option<&str>,
+        upstream: Option<&str>,
+    ) -> Result<(), RerouteError> {
+        if self.routed {
+            return Err(RerouteError::TooLate);
+        }
+        let invalid = |what, text| RerouteError::Invalid(format!("{text:?} is not {what}"));
+        let authority = authority
+            .map(|text| {
+                text.parse::<http::uri::Authority>()
+                    .map_err(|_| invalid("an authority", text))
+            })
+            .transpose()?;
+        let target = path_and_query
+            .map(|text| match text.parse::<http::uri::PathAndQuery>() {
+                Ok(target) if text.starts_with('/') => Ok(target),
+                _ => Err(invalid("a path with query", text)),
+            })
+            .transpose()?;
+
+        if let Some(authority) = authority {
+            self.authority = authority.to_string();
+        }
+        if let Some(target) = target {
+            self.path = target.path().into();
+            self.query = target.query().map(Into::into);
+        }
+        if let Some(upstream) = upstream {
+            self.upstream = Some(upstream.into());
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) fields: Fields,
+    pub(crate) request: Request,
+    pub(crate) has_request_head: bool,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn set_status(&mut self, status: u16) -> Result<(), RespondError> {
+        check_status(status)?;
+        self.status = status;
+        Ok(())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.fields.header(name)
+    }
+
+    pub(crate) fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        self.fields.header_values(name)
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.fields.headers()
+    }
+
+    pub(crate) fn set_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.fields.set_header(name, value)
+    }
+
+    pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.fields.add_header(name, value)
+    }
+
+    pub(crate) fn remove_header(&mut self, name: &str) -> Result<(), HeaderError> {
+        self.fields.remove_header(name)
+    }
+
+    pub(crate) fn request_header(&self, name: &str) -> Option<String> {
+        assert!(
+            self.has_request_head,
+            "`interests` did not ask for the request's head"
+        );
+        self.request.header(name)
+    }
+
+    pub(crate) fn request_method(&self) -> String {
+        self.request.method()
+    }
+
+    pub(crate) fn request_path(&self) -> String {
+        self.request.path()
+    }
+}
+
+pub(crate) fn set_attribute(on: Target, name: &str, value: Value<'_>) {
+    with_span(on, |span| {
+        if name.starts_with("weir.") {
+            span.dropped += 1;
+        } else {
+            span.attributes.insert(name.into(), value.into_owned());
+        }
+    });
+}
+
+pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]) {
+    let attributes = attributes
+        .iter()
+        .map(|(name, value)| ((*name).into(), value.clone().into_owned()))
+        .collect();
+    with_span(on, |span| {
+        span.events.push(Event {
+            name: name.into(),
+            attributes,
+        })
+    });
+}
+
+pub(crate) fn set_error(message: &str) {
+    with_span(Target::Hook, |span| span.error = Some(message.into()));
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    Context::with(|context| {
+        context.logs.push(Log {
+            level,
+            message: message.into(),
+        })
+    });
+}
+
+pub(crate) fn request_id() -> String {
+    Context::with(|context| context.request_id.clone())
+}
+
+pub(crate) fn set_request_id(id: &str) {
+    if !id.chars().any(char::is_control) {
+        let kept = id.floor_char_boundary(MAX_REQUEST_ID_BYTES);
+        Context::with(|context| context.request_id = id[..kept].into());
+    }
+}
+
+pub(crate) fn get(key: &str) -> Option<String> {
+    Context::with(|context| context.values.get(key).cloned())
+}
+
+pub(crate) fn set(key: &str, value: &str) {
+    Context::with(|context| context.values.insert(key.into(), value.into()));
+}
+
+pub(crate) fn now() -> u64 {
+    nanoseconds(Context::with(|context| context.now))
+}
+
+pub(crate) fn monotonic() -> u64 {
+    now()
+}
+
+/// SplitMix64: the same numbers in each run, and no two alike.
+pub(crate) fn random() -> u64 {
+    Context::with(|context| {
+        context.random = context.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = context.random;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    })
+}
+
+pub(crate) fn random_bytes(len: u32) -> Vec<u8> {
+    let len = len.min(MAX_RANDOM_BYTES) as usize;
+    std::iter::repeat_with(random)
+        .flat_map(u64::to_ne_bytes)
+        .take(len)
+        .collect()
+}
+
+fn with_span(on: Target, work: impl FnOnce(&mut Span)) {
+    Context::with(|context| {
+        work(match on {
+            Target::Hook => &mut context.hook,
+            Target::Upstream => &mut context.upstream,
+        });
+    });
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("the clock stays before the year 2554")
+}

@@ -1,0 +1,79 @@
+//! What the functions of the contract that are no resource's work on: the running hook's span and
+//! log lines, and the exchange. A thread has one, as an instance of a component has one caller.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::log::Level;
+use crate::span::Value;
+
+thread_local! {
+    static CONTEXT: RefCell<Context> = RefCell::default();
+}
+
+/// A span as a plugin left it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Span {
+    /// The attributes, by name.
+    pub attributes: BTreeMap<String, Value<'static>>,
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// The message of the last [`set_error`](crate::span::set_error).
+    pub error: Option<String>,
+    /// How many attributes the host dropped, because their name begins with `weir.`.
+    pub dropped: usize,
+}
+
+impl Span {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&Value<'static>> {
+        self.attributes.get(name)
+    }
+}
+
+/// An event of a [`Span`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// Its attributes, in order.
+    pub attributes: Vec<(String, Value<'static>)>,
+}
+
+/// A line a plugin wrote to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Severity.
+    pub level: Level,
+    /// The line.
+    pub message: String,
+}
+
+/// The state around one plugin in one exchange.
+#[derive(Default)]
+pub(crate) struct Context {
+    pub(crate) hook: Span,
+    pub(crate) upstream: Span,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) request_id: String,
+    pub(crate) values: BTreeMap<String, String>,
+    pub(crate) now: Duration,
+    pub(crate) random: u64,
+}
+
+impl Context {
+    /// Works on the thread's context: that of the running hook, or outside of hooks one that no
+    /// test sees.
+    pub(crate) fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        CONTEXT.with_borrow_mut(work)
+    }
+
+    /// Makes this the thread's context for the length of `hook`.
+    pub(crate) fn enter<T>(&mut self, hook: impl FnOnce() -> T) -> T {
+        Self::with(|current| std::mem::swap(current, self));
+        let result = hook();
+        Self::with(|current| std::mem::swap(current, self));
+        result
+    }
+}

@@ -1,0 +1,130 @@
+//! The heads of the fake host, and its rules for what may be done to them.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{HeaderError, RespondError};
+
+const MAX_FIELDS: usize = 128;
+const MAX_FIELD_BYTES: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// What belongs to the proxy, besides names that begin with `:`.
+const FORBIDDEN: [&str; 9] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+];
+
+/// The fields of a request or a response.
+#[derive(Clone, Default)]
+pub(crate) struct Fields(pub(crate) HeaderMap);
+
+impl Fields {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let value = self.0.get(name)?.as_bytes();
+        Some(match std::str::from_utf8(value) {
+            Ok(text) => text.into(),
+            Err(_) => value.iter().map(|byte| char::from(*byte)).collect(),
+        })
+    }
+
+    pub(crate) fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        self.0
+            .get_all(name)
+            .iter()
+            .map(|value| value.as_bytes().into())
+            .collect()
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), value.as_bytes().into()))
+            .collect()
+    }
+
+    pub(crate) fn set_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        let (name, value) = field(name, value.as_bytes())?;
+        check_room(
+            self.0
+                .iter()
+                .filter(|(other, _)| **other != name)
+                .chain([(&name, &value)]),
+        )?;
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        let (name, value) = field(name, value.as_bytes())?;
+        check_room(self.0.iter().chain([(&name, &value)]))?;
+        self.0.append(name, value);
+        Ok(())
+    }
+
+    pub(crate) fn remove_header(&mut self, name: &str) -> Result<(), HeaderError> {
+        self.0.remove(changeable(name)?);
+        Ok(())
+    }
+}
+
+/// Whether Weir would send a plugin's answer.
+pub(crate) fn check_answer(answer: &http::Response<Vec<u8>>) -> Result<(), RespondError> {
+    check_status(answer.status().as_u16())?;
+    for (name, value) in answer.headers() {
+        field(name.as_str(), value.as_bytes())?;
+    }
+    check_room(answer.headers().iter())?;
+    if answer.body().len() > MAX_BODY_BYTES {
+        Err(RespondError::TooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn check_status(status: u16) -> Result<(), RespondError> {
+    if (200..=599).contains(&status) {
+        Ok(())
+    } else {
+        Err(RespondError::InvalidStatus)
+    }
+}
+
+fn field(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), HeaderError> {
+    let name = changeable(name)?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| HeaderError::InvalidValue)?;
+    Ok((name, value))
+}
+
+fn changeable(name: &str) -> Result<HeaderName, HeaderError> {
+    if name.starts_with(':') {
+        return Err(HeaderError::Forbidden);
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::InvalidName)?;
+    if FORBIDDEN.contains(&name.as_str()) {
+        Err(HeaderError::Forbidden)
+    } else {
+        Ok(name)
+    }
+}
+
+fn check_room<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Result<(), HeaderError> {
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in fields {
+        count += 1;
+        bytes += name.as_str().len() + value.len();
+    }
+    if count > MAX_FIELDS || bytes > MAX_FIELD_BYTES {
+        Err(HeaderError::TooLarge)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! The fake host's way of an exchange: the plugin's hooks, in order, with what lies between.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+
+use super::backend;
+use super::context::{Context, Log, Span};
+use super::head::{Fields, check_answer};
+use crate::{Action, Hook, Interests, Plugin, Request, Response, plugin};
+
+/// 2026-01-01T00:00:00Z.
+const START: Duration = Duration::from_secs(1_767_225_600);
+
+/// A configured plugin in a host without Weir; see the [module](crate::testing).
+pub struct Host<P> {
+    plugin: P,
+    interests: Interests,
+    now: Duration,
+    exchanges: Cell<u64>,
+}
+
+impl<P: Plugin> Host<P> {
+    /// Configures the plugin as Weir would, `json!(null)` being no `config`. The error is what the
+    /// operator would read.
+    pub fn new(config: serde_json::Value) -> Result<Self, String> {
+        let plugin = plugin::configure::<P>(&config.to_string())?;
+        let interests = plugin.interests();
+        Ok(Self {
+            plugin,
+            interests,
+            now: START,
+            exchanges: Cell::new(0),
+        })
+    }
+
+    /// The JSON Schema of the plugin's `config`, as it is exported.
+    pub fn config_schema() -> serde_json::Value {
+        serde_json::from_str(&plugin::config_schema::<P>()).expect("a schema is JSON")
+    }
+
+    /// What the plugin asked for.
+    pub fn interests(&self) -> Interests {
+        self.interests
+    }
+
+    /// Moves the clock of exchanges that begin later.
+    pub fn advance(&mut self, by: Duration) {
+        self.now += by;
+    }
+
+    /// Begins an exchange and runs `on_pre_request` and `on_request`, until one answers.
+    ///
+    /// Scheme and authority are those of the URI, or else `http` and the `host` header's; the
+    /// client's address is 192.0.2.1. The body plays no part.
+    pub fn request<B>(&self, request: http::Request<B>) -> Exchange<'_, P> {
+        let (head, _) = request.into_parts();
+        let fields = Fields(head.headers);
+        let authority = match head.uri.authority() {
+            Some(authority) => authority.to_string(),
+            None => fields.header("host").unwrap_or_default(),
+        };
+        let context = Context {
+            request_id: fields
+                .header("x-request-id")
+                .unwrap_or_else(|| "made-by-weir".into()),
+            now: self.now,
+            random: self.exchanges.replace(self.exchanges.get() + 1) << 32,
+            ..Context::default()
+        };
+        let request = backend::Request {
+            method: head.method.to_string(),
+            scheme: head.uri.scheme_str().unwrap_or("http").into(),
+            authority,
+            path: head.uri.path().into(),
+            query: head.uri.query().map(Into::into),
+            client_address: "192.0.2.1".into(),
+            fields,
+            upstream: None,
+            routed: false,
+        };
+        let mut exchange = Exchange {
+            host: self,
+            request,
+            answer: None,
+            context,
+            spans: [const { None }; 3],
+        };
+        exchange.run_request_hook(Hook::PreRequest, P::on_pre_request);
+        exchange.request.routed = true;
+        exchange.run_request_hook(Hook::Request, P::on_request);
+        exchange
+    }
+}
+
+impl<P> fmt::Debug for Host<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("interests", &self.interests)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request on its way, and what the plugin did with it so far.
+pub struct Exchange<'host, P> {
+    host: &'host Host<P>,
+    request: backend::Request,
+    answer: Option<http::Response<Vec<u8>>>,
+    context: Context,
+    spans: [Option<Span>; 3],
+}
+
+impl<P: Plugin> Exchange<'_, P> {
+    /// Runs `on_response` on the upstream's response, or on the answer of a request hook where
+    /// there is one; then the upstream is not called, and `upstream` plays no part. Gives what the
+    /// client would receive.
+    pub fn response<B: Into<Vec<u8>>>(
+        &mut self,
+        upstream: http::Response<B>,
+    ) -> http::Response<Vec<u8>> {
+        let (mut head, body) = self
+            .answer
+            .clone()
+            .unwrap_or_else(|| upstream.map(Into::into))
+            .into_parts();
+        if !self.host.interests.contains(Hook::Response) {
+            return http::Response::from_parts(head, body);
+        }
+        let mut response = Response(backend::Response {
+            status: head.status.as_u16(),
+            fields: Fields(head.headers),
+            request: self.request.clone(),
+            has_request_head: self.host.interests.wants_request_head(),
+        });
+        let plugin = &self.host.plugin;
+        if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
+            return answer;
+        }
+        head.status = response.status();
+        head.headers = response.0.fields.0;
+        http::Response::from_parts(head, body)
+    }
+
+    fn run_request_hook(&mut self, hook: Hook, call: fn(&P, &mut Request) -> Action) {
+        if self.host.interests.contains(hook) && self.answer.is_none() {
+            let plugin = &self.host.plugin;
+            self.answer = self.run(hook, |request| call(plugin, request));
+        }
+    }
+
+    fn run(
+        &mut self,
+        hook: Hook,
+        call: impl FnOnce(&mut Request) -> Action,
+    ) -> Option<http::Response<Vec<u8>>> {
+        let mut request = Request(std::mem::take(&mut self.request));
+        let action = self.context.enter(|| call(&mut request));
+        self.request = request.0;
+        self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
+        match action {
+            Action::Continue => None,
+            Action::Respond(answer) => match check_answer(&answer) {
+                Ok(()) => Some(answer),
+                Err(refused) => panic!("the host refuses the answer: {refused}"),
+            },
+        }
+    }
+}
+
+impl<P> Exchange<'_, P> {
+    /// The answer of a request hook, as it gave it.
+    pub fn answer(&self) -> Option<&http::Response<Vec<u8>>> {
+        self.answer.as_ref()
+    }
+
+    /// The request's headers, as the next plugin or the upstream would see them.
+    pub fn request_headers(&self) -> &HeaderMap {
+        &self.request.fields.0
+    }
+
+    /// What the request asks for, after any reroute.
+    pub fn uri(&self) -> Uri {
+        let query = self
+            .request
+            .query
+            .as_deref()
+            .map_or_else(String::new, |query| format!("?{query}"));
+        let uri = format!(
+            "{}://{}{}{query}",
+            self.request.scheme, self.request.authority, self.request.path
+        );
+        uri.parse().expect("made of the parts of a URI")
+    }
+
+    /// The upstream that a reroute named.
+    pub fn upstream(&self) -> Option<&str> {
+        self.request.upstream.as_deref()
+    }
+
+    /// Whether the hook was called.
+    pub fn called(&self, hook: Hook) -> bool {
+        self.spans[hook as usize].is_some()
+    }
+
+    /// The span of a hook.
+    ///
+    /// # Panics
+    ///
+    /// If the hook was not called: `interests` does not name it, or its turn has not come.
+    pub fn span(&self, hook: Hook) -> &Span {
+        let span = self.spans[hook as usize].as_ref();
+        span.unwrap_or_else(|| panic!("the hook {hook:?} was not called; do `interests` name it?"))
+    }
+
+    /// What the plugin set on the span of the call to the upstream.
+    pub fn upstream_span(&self) -> &Span {
+        &self.context.upstream
+    }
+
+    /// The lines written to the log by all hooks so far.
+    pub fn logs(&self) -> &[Log] {
+        &self.context.logs
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        &self.context.request_id
+    }
+}
