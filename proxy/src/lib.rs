@@ -1,3 +1,4 @@
 //! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
 
+pub mod cli;
 pub mod config;
