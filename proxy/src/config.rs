@@ -10,6 +10,25 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+mod environment;
+pub mod fault;
+mod load;
+mod overrides;
+mod path;
+mod raw;
+pub mod report;
+mod resolve;
+mod schema;
+mod suggest;
+mod tree;
+mod units;
+mod unsupported;
+
+pub use environment::Environment;
+pub use fault::Faults;
+pub use load::{Loaded, load};
+pub use schema::schema;
+
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -82,7 +101,7 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Plugin {
     pub module: Module,
     /// Lower-case hex; the module is refused where its digest differs.
@@ -223,6 +242,18 @@ pub struct Sampling {
     pub ratio: f64,
     pub keep_errors: bool,
     pub keep_slower_than: Option<Duration>,
+}
+
+impl std::fmt::Debug for Plugin {
+    /// Without `config`, which may have secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("module", &self.module)
+            .field("sha256", &self.sha256)
+            .field("on_error", &self.on_error)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A value that is never printed.

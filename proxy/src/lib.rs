@@ -1,4 +1,5 @@
 //! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
 
+pub mod cli;
 pub mod config;
 pub mod trace;

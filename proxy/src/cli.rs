@@ -1,0 +1,77 @@
+//! The command line: what it looks like, and the commands that need no proxy.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Environment, Faults, Loaded};
+
+pub mod check;
+pub mod schema;
+
+/// An edge proxy whose every plugin hook is sandboxed, traced and delivered to Kafka.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve, until SIGTERM; reload on SIGHUP
+    Run(RunArgs),
+    /// Check a configuration, and show every fault at once
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::SchemaArgs),
+    /// Show the whole of it with nothing installed
+    Demo(DemoArgs),
+}
+
+/// Which configuration: a file, and what is put onto it.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// Configuration file, in YAML
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Set one value, in YAML, over the file and the environment; may be given several times
+    ///
+    /// Items of lists are named by their index. The environment variable WEIR__A__B__C does the
+    /// same as `--set a.b.c`.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Reads and checks it, with the environment of this process.
+    pub fn load(&self) -> Result<Loaded, Faults> {
+        config::load(&self.config, &self.set, &Environment::of_process())
+    }
+}
+
+/// Serve what the configuration says, until SIGTERM or SIGINT begins a drain. SIGHUP reloads the
+/// configuration; one with faults changes nothing.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  weir run --config weir.yaml
+  weir run --config weir.yaml --set workers=2 --set listeners.0.address=127.0.0.1:8080
+  WEIR__ADMIN__ADDRESS=127.0.0.1:9902 weir run --config weir.yaml")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Run an example upstream, the proxy with the bundled plugins, and a Kafka broker in one process,
+/// and print each trace as it is consumed from the topic.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  weir demo")]
+pub struct DemoArgs {}

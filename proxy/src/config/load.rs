@@ -1,0 +1,101 @@
+//! The way from a file to a checked configuration:
+//! text, tree, overrides, what is not supported yet, schema, raw types, what values mean together.
+//!
+//! Each step takes what it finds wrong out of the tree and goes on with the rest, so that one run
+//! shows every fault, and each fault once.
+
+use std::collections::HashSet;
+use std::path::Path as FilePath;
+
+use super::environment::Environment;
+use super::fault::{Code, Fault, Faults, Place, Severity};
+use super::path::Path;
+use super::resolve::{Names, Resolver};
+use super::tree::{Node, Value};
+use super::{Config, overrides, raw, schema, unsupported};
+
+/// A configuration that can be served.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What an operator should know, though nothing is wrong.
+    pub warnings: Faults,
+}
+
+/// Reads `file`, puts `WEIR__` variables and then `set` (each `a.b.c=value`) onto it, and checks
+/// all of it. Relative paths in the configuration are meant from the file's folder.
+pub fn load(file: &FilePath, set: &[String], environment: &Environment) -> Result<Loaded, Faults> {
+    let fail = |fault| Faults::new(file.to_owned(), vec![fault]);
+    let text = std::fs::read(file).map_err(|error| fail(unreadable(error.to_string())))?;
+    let text = String::from_utf8(text).map_err(|_| fail(unreadable("it is not UTF-8".into())))?;
+    let folder = file.parent().unwrap_or(FilePath::new(""));
+    let (config, faults) = check(&text, folder, set, environment);
+    let faults = Faults::new(file.to_owned(), faults);
+    match config {
+        Some(config) if faults.count(Severity::Error) == 0 => Ok(Loaded {
+            config,
+            warnings: faults,
+        }),
+        _ => Err(faults),
+    }
+}
+
+fn unreadable(cause: String) -> Fault {
+    let message = format!("cannot read the configuration: {cause}");
+    Fault::new(Code::Unreadable, &Path::root(), Place::start(), message)
+}
+
+/// The configuration as far as it can be made, and all that is wrong with it.
+fn check(
+    text: &str,
+    folder: &FilePath,
+    set: &[String],
+    environment: &Environment,
+) -> (Option<Config>, Vec<Fault>) {
+    let mut tree = match Node::parse(text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let message = format!("not valid YAML: {}", error.message);
+            let fault = Fault::new(Code::Syntax, &Path::root(), error.place, message);
+            return (None, vec![fault]);
+        }
+    };
+    if matches!(tree.value, Value::Null) {
+        tree = Node::empty_map(Place::start());
+    }
+    let mut faults = Vec::new();
+    for (path, place) in tree.take_duplicates() {
+        let message = format!("`{path}` is written twice");
+        let first = tree.place_of_key(&path).line;
+        let fault = Fault::new(Code::DuplicateKey, &path, place, message);
+        faults.push(fault.with_hint(format!("it is first written on line {first}")));
+    }
+    faults.extend(overrides::apply(&mut tree, set, environment));
+
+    let mut judged = HashSet::new();
+    let mut incomplete = HashSet::new();
+    for (path, fault) in unsupported::take(&mut tree) {
+        incomplete.extend(path.split_last().map(|(parent, _)| parent));
+        judged.insert(path);
+        faults.push(fault);
+    }
+    let names = Names::of(&tree);
+    for (path, fault) in schema::take_faults(&mut tree, &incomplete) {
+        judged.insert(path);
+        faults.push(fault);
+    }
+    let Ok(raw) = serde_json::from_value::<raw::Config>(tree.to_json()) else {
+        let message = "what the schema accepts could not be read: this is a bug in Weir";
+        faults.push(Fault::new(
+            Code::InvalidValue,
+            &Path::root(),
+            Place::start(),
+            message,
+        ));
+        return (None, faults);
+    };
+    let mut resolver = Resolver::new(&tree, folder, environment, names, judged);
+    let config = resolver.config(raw);
+    faults.extend(resolver.into_faults());
+    (config, faults)
+}

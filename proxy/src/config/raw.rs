@@ -1,0 +1,300 @@
+//! The configuration as it is written: the one source of keys, types, defaults and their
+//! documentation.
+//!
+//! The JSON Schema is made from these types, and a file is judged by that schema before it is read
+//! into them. So that one fault does not hide another, every field reads when it is missing; what
+//! must be there is said by `required` in the schema. What the values mean together is not judged
+//! here (see `resolve`).
+
+use std::num::NonZeroU16;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Duration};
+
+pub(super) mod kafka;
+
+/// The configuration of Weir.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Weir", extend("required" = ["listeners", "routes"]))]
+pub(super) struct Config {
+    /// Where requests come in. At least one.
+    #[schemars(length(min = 1))]
+    pub(super) listeners: Vec<Listener>,
+    /// The address for health, metrics and reload.
+    pub(super) admin: Admin,
+    /// Folder for what must survive a restart, relative to this file. Without it, traces are kept
+    /// in memory only.
+    #[schemars(length(min = 1))]
+    pub(super) data_dir: Option<String>,
+    /// Worker threads. Default: one for each available core.
+    pub(super) workers: Option<NonZeroU16>,
+    /// How long a drain may take before what is still open is cut. Default: 30s.
+    pub(super) shutdown_grace: Duration,
+    /// Groups of endpoints to which routes send requests, by name.
+    pub(super) upstreams: IndexMap<String, Upstream>,
+    /// Plugins, by name. The name may not have a dot, because span names are made of it.
+    pub(super) plugins: IndexMap<String, Plugin>,
+    /// Which request goes where, through which plugins. At least one.
+    #[schemars(length(min = 1))]
+    pub(super) routes: Vec<Route>,
+    /// Where traces are delivered, by name.
+    pub(super) exporters: IndexMap<String, Exporter>,
+}
+
+/// An address at which requests come in.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(super) struct Listener {
+    /// IP address and port, such as `0.0.0.0:8080`.
+    pub(super) address: String,
+    /// Names of plugins that run on every request of this listener; only these may have
+    /// pre-request hooks. Default: none.
+    #[schemars(extend("uniqueItems" = true))]
+    pub(super) plugins: Vec<String>,
+    /// How long clients are waited for.
+    pub(super) timeouts: ListenerTimeouts,
+    /// Most bytes a request head may have (431 past it); at least 8KiB. Default: 64KiB.
+    pub(super) max_head_bytes: ByteSize,
+}
+
+/// How long clients are waited for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListenerTimeouts {
+    /// From a request's first byte until its head is complete; also how long an idle connection is
+    /// kept. Default: 30s.
+    pub(super) head: Duration,
+    /// Longest wait for the next piece of a request's body. Default: 30s.
+    pub(super) body: Duration,
+}
+
+/// The admin address: health, metrics and reload.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    /// IP address and port. Default: 127.0.0.1:9901.
+    pub(super) address: String,
+    /// Demanded as `Authorization: Bearer` everywhere but on `/healthz` and `/readyz`.
+    /// Default: none.
+    pub(super) token: Option<SecretVar>,
+}
+
+/// A group of endpoints that serve the same.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["endpoints"]))]
+pub(super) struct Upstream {
+    /// URLs of the form `http://host:port`, taken in turn. At least one.
+    #[schemars(length(min = 1))]
+    pub(super) endpoints: Vec<String>,
+    /// How long this upstream is waited for.
+    pub(super) timeouts: UpstreamTimeouts,
+}
+
+/// How long an upstream is waited for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UpstreamTimeouts {
+    /// Until a connection is made, name resolution included. Default: 5s.
+    pub(super) connect: Duration,
+    /// From the request's last byte until the response's head. Default: 60s.
+    pub(super) response: Duration,
+    /// Longest wait for the next piece of a response's body. Default: 60s.
+    pub(super) body: Duration,
+    /// How long an unused connection is kept. Default: 60s.
+    pub(super) idle: Duration,
+}
+
+/// A sandboxed WebAssembly module, with its configuration and limits.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["module"]))]
+pub(super) struct Plugin {
+    /// `builtin:key-auth`, `builtin:request-id`, `builtin:header-rewrite`, or the path of a `.wasm`
+    /// file, relative to this file.
+    #[schemars(length(min = 1))]
+    pub(super) module: String,
+    /// SHA-256 of the module, 64 hexadecimal digits; another module is refused. Default: any.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    pub(super) sha256: Option<String>,
+    /// Handed to the plugin. A string that is wholly `env.NAME` is read from the environment and
+    /// treated as secret. Default: {}.
+    pub(super) config: serde_json::Value,
+    /// What a request meets when the plugin fails: `reject` answers 500, `continue` goes on as if
+    /// the plugin were not there. Default: reject.
+    pub(super) on_error: OnError,
+    /// What one instance and one hook may use.
+    pub(super) limits: Limits,
+    /// Whether requests share warm instances. Default: shared.
+    pub(super) isolation: Isolation,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum OnError {
+    #[default]
+    Reject,
+    Continue,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Isolation {
+    #[default]
+    Shared,
+}
+
+/// What one instance and one hook of a plugin may use.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Most linear memory of an instance, from 64KiB to 4GiB. Default: 16MiB.
+    pub(super) memory: ByteSize,
+    /// Most CPU time of one hook. Default: 50ms.
+    pub(super) cpu_time: Duration,
+    /// Longest time one hook may last, waiting included. Default: 5s.
+    pub(super) wall_time: Duration,
+}
+
+/// Which requests go to an upstream, and through which plugins.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub(super) struct Route {
+    /// As in traces and metrics. Default: the path pattern.
+    #[schemars(length(min = 1))]
+    pub(super) name: Option<String>,
+    /// Which requests. Default: all.
+    #[serde(rename = "match")]
+    pub(super) matches: RouteMatch,
+    /// Name of an upstream.
+    #[schemars(length(min = 1))]
+    pub(super) upstream: String,
+    /// Names of plugins: request hooks in this order, response hooks in reverse. Default: none.
+    #[schemars(extend("uniqueItems" = true))]
+    pub(super) plugins: Vec<String>,
+}
+
+/// What a request must be for a route; all that is given must hold.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RouteMatch {
+    /// Host name, without port; upper and lower case are the same. Default: any.
+    #[schemars(length(min = 1))]
+    pub(super) host: Option<String>,
+    /// `/exact`, `/prefix/*` or `/with/{captures}/inside`. Default: /*.
+    pub(super) path: String,
+    /// Methods, such as `GET`. Default: any.
+    pub(super) methods: Vec<String>,
+}
+
+/// A destination of traces.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["kafka"]))]
+pub(super) struct Exporter {
+    /// One message for each trace, to a Kafka topic.
+    pub(super) kafka: Option<kafka::Kafka>,
+}
+
+/// The text itself, or `env.NAME` to read it from the environment. Never shown.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("minLength" = 1, "writeOnly" = true))]
+pub(super) struct SecretVar(pub(super) String);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            admin: Admin::default(),
+            data_dir: None,
+            workers: None,
+            shutdown_grace: Duration::seconds(30),
+            upstreams: IndexMap::new(),
+            plugins: IndexMap::new(),
+            routes: Vec::new(),
+            exporters: IndexMap::new(),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            plugins: Vec::new(),
+            timeouts: ListenerTimeouts::default(),
+            max_head_bytes: ByteSize::kib(64),
+        }
+    }
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::seconds(30),
+            body: Duration::seconds(30),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:9901".to_owned(),
+            token: None,
+        }
+    }
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::seconds(5),
+            response: Duration::seconds(60),
+            body: Duration::seconds(60),
+            idle: Duration::seconds(60),
+        }
+    }
+}
+
+impl Default for Plugin {
+    fn default() -> Self {
+        Self {
+            module: String::new(),
+            sha256: None,
+            config: serde_json::Value::Object(serde_json::Map::new()),
+            on_error: OnError::default(),
+            limits: Limits::default(),
+            isolation: Isolation::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::mib(16),
+            cpu_time: Duration::millis(50),
+            wall_time: Duration::seconds(5),
+        }
+    }
+}
+
+impl Default for RouteMatch {
+    fn default() -> Self {
+        Self {
+            host: None,
+            path: "/*".to_owned(),
+            methods: Vec::new(),
+        }
+    }
+}

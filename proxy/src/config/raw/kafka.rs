@@ -1,0 +1,196 @@
+//! The keys of `exporters.<name>.kafka`: the connection, and what of a trace goes to it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SecretVar;
+use crate::config::units::{ByteSize, Duration};
+
+/// Delivery to a Kafka topic.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["brokers", "topic"]))]
+pub(in crate::config) struct Kafka {
+    /// Whether this exporter runs. Default: true.
+    pub(in crate::config) enabled: bool,
+    /// Addresses of the form `host:port`. At least one.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) brokers: Vec<String>,
+    /// The topic that traces go to.
+    #[schemars(regex(pattern = "^[a-zA-Z0-9._-]{1,249}$"))]
+    pub(in crate::config) topic: String,
+    /// What a message is: Weir's own JSON, or an OTLP `ExportTraceServiceRequest`. Default: json.
+    pub(in crate::config) format: Format,
+    /// Whether the connection is encrypted. Default: false.
+    pub(in crate::config) tls_enabled: bool,
+    /// Certificate authority of the brokers: PEM text, the path of a PEM file, or `env.NAME` of
+    /// either. Default: those of the system.
+    pub(in crate::config) ca_cert: Option<SecretVar>,
+    /// Certificate for mutual TLS: PEM text, the path of a PEM file, or `env.NAME` of either; with
+    /// `client_key`. Default: none.
+    pub(in crate::config) client_cert: Option<SecretVar>,
+    /// Private key for mutual TLS: PEM text, the path of a PEM file, or `env.NAME` of either; with
+    /// `client_cert`. Default: none.
+    pub(in crate::config) client_key: Option<SecretVar>,
+    /// Whether to authenticate by SASL. Default: false.
+    pub(in crate::config) sasl_enabled: bool,
+    /// Credentials, needed when `sasl_enabled` is true.
+    pub(in crate::config) sasl: Sasl,
+    /// Compression of batches. Default: none.
+    pub(in crate::config) compression: Compression,
+    /// Most messages in a batch, from 1 to 1000000. Default: 100.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) batch_size: u32,
+    /// Longest wait for a batch, in milliseconds, up to 900000. Default: 1000.
+    #[schemars(range(max = 900_000))]
+    pub(in crate::config) flush_interval_ms: u32,
+    /// Whether a missing topic is created at startup. Default: false.
+    pub(in crate::config) auto_create_topic: bool,
+    /// Most bytes of traces kept in memory for this exporter. Default: 64MiB.
+    pub(in crate::config) buffer_bytes: ByteSize,
+    /// Which plugins' spans are exported. Default: all.
+    pub(in crate::config) plugin_span_filter: Option<PluginSpanFilter>,
+    /// Request headers to export: names in any case, `*` for any run of characters. Default: none.
+    pub(in crate::config) request_headers: Vec<String>,
+    /// Whether the values of headers that carry credentials are exported as `REDACTED`.
+    /// Default: true.
+    pub(in crate::config) redact_headers: bool,
+    /// Whether the content of messages to and from models is left out. Default: false.
+    pub(in crate::config) disable_content_logging: bool,
+    /// Exact names of attributes to leave out. Default: none.
+    pub(in crate::config) excluded_attributes: Vec<String>,
+    /// Which traces are exported. Default: all.
+    pub(in crate::config) sampling: Sampling,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum Format {
+    #[default]
+    Json,
+    OtlpJson,
+    OtlpProtobuf,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// Credentials for SASL.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Sasl {
+    /// How to authenticate. No default.
+    pub(in crate::config) mechanism: Option<Mechanism>,
+    /// The name to authenticate with.
+    pub(in crate::config) username: Option<SecretVar>,
+    /// The password to authenticate with.
+    pub(in crate::config) password: Option<SecretVar>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(in crate::config) enum Mechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// Which plugins' spans are exported; other spans always are.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["mode", "plugins"]))]
+pub(in crate::config) struct PluginSpanFilter {
+    /// Whether `plugins` are the only ones exported, or the ones left out.
+    pub(in crate::config) mode: FilterMode,
+    /// Names of plugins.
+    pub(in crate::config) plugins: Vec<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum FilterMode {
+    Include,
+    #[default]
+    Exclude,
+}
+
+/// Which traces are exported, decided when a trace is complete.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Sampling {
+    /// Part of the traces that is kept, from 0.0 to 1.0, chosen by trace id. Default: 1.0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(in crate::config) ratio: f64,
+    /// What is kept whatever the ratio.
+    pub(in crate::config) keep: Keep,
+}
+
+/// Traces that are kept whatever the ratio.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Keep {
+    /// Traces with an error. Default: true.
+    pub(in crate::config) errors: bool,
+    /// Traces that lasted longer than this. Default: none for their length alone.
+    pub(in crate::config) slower_than: Option<Duration>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            brokers: Vec::new(),
+            topic: String::new(),
+            format: Format::default(),
+            tls_enabled: false,
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+            sasl_enabled: false,
+            sasl: Sasl::default(),
+            compression: Compression::default(),
+            batch_size: 100,
+            flush_interval_ms: 1000,
+            auto_create_topic: false,
+            buffer_bytes: ByteSize::mib(64),
+            plugin_span_filter: None,
+            request_headers: Vec::new(),
+            redact_headers: true,
+            disable_content_logging: false,
+            excluded_attributes: Vec::new(),
+            sampling: Sampling::default(),
+        }
+    }
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            ratio: 1.0,
+            keep: Keep::default(),
+        }
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            errors: true,
+            slower_than: None,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! From what is written to what is meant: names are looked up, secrets and files read, addresses
+//! and patterns parsed, and values that contradict each other refused.
+//!
+//! It finds every fault, so a part that is wrong is left out and the next one is judged. No answer
+//! of it may be served while there is a fault.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path as FilePath, PathBuf};
+use std::thread;
+
+use indexmap::IndexMap;
+
+use super::environment::Environment;
+use super::fault::{Code, Fault};
+use super::path::Path;
+use super::tree::{Node, Value};
+use super::units::{ByteSize, Duration};
+use super::{Admin, Config, Exporter, Listener, ListenerTimeouts, raw, suggest};
+
+mod kafka;
+mod plugin;
+mod route;
+mod secret;
+mod upstream;
+
+/// Names that may be referred to, also those whose own definition is at fault.
+pub(super) struct Names {
+    plugins: Vec<String>,
+    upstreams: Vec<String>,
+}
+
+impl Names {
+    pub(super) fn of(tree: &Node) -> Self {
+        let keys = |key| {
+            let map = tree.get(&Path::root().key(key));
+            let entries = map.map_or(&[][..], Node::entries);
+            entries.iter().map(|entry| entry.key.clone()).collect()
+        };
+        Self {
+            plugins: keys("plugins"),
+            upstreams: keys("upstreams"),
+        }
+    }
+}
+
+pub(super) struct Resolver<'a> {
+    tree: &'a Node,
+    folder: &'a FilePath,
+    environment: &'a Environment,
+    names: Names,
+    /// What has its fault already.
+    judged: HashSet<Path>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(
+        tree: &'a Node,
+        folder: &'a FilePath,
+        environment: &'a Environment,
+        names: Names,
+        judged: HashSet<Path>,
+    ) -> Self {
+        Self {
+            tree,
+            folder,
+            environment,
+            names,
+            judged,
+            faults: Vec::new(),
+        }
+    }
+
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    /// `None` where a part that cannot be left out is at fault.
+    pub(super) fn config(&mut self, raw: raw::Config) -> Option<Config> {
+        let root = Path::root();
+        let data_dir = raw.data_dir.map(|folder| self.folder.join(folder));
+        if data_dir.is_some() {
+            let message = "the spool does not exist yet: traces are kept in memory only";
+            self.fault(Code::MemoryOnly, &root.key("data_dir"), message);
+        }
+        let listeners = self.listeners(raw.listeners);
+        let admin = self.admin(raw.admin, &listeners);
+        Some(Config {
+            listeners,
+            data_dir,
+            workers: raw.workers.map_or_else(cores, NonZeroUsize::from),
+            shutdown_grace: raw.shutdown_grace.0,
+            upstreams: self.upstreams(raw.upstreams),
+            plugins: self.plugins(raw.plugins),
+            routes: self.routes(raw.routes),
+            exporters: self.exporters(raw.exporters),
+            admin: admin?,
+        })
+    }
+
+    fn listeners(&mut self, raw: Vec<raw::Listener>) -> Vec<Listener> {
+        let mut listeners: Vec<Listener> = Vec::new();
+        for (index, raw) in raw.into_iter().enumerate() {
+            let at = Path::root().key("listeners").index(index);
+            self.chain(&at.key("plugins"), &raw.plugins);
+            let max_head_bytes = &at.key("max_head_bytes");
+            // The HTTP/1 parser has a buffer of this size at the least.
+            self.at_least(max_head_bytes, raw.max_head_bytes, ByteSize::kib(8));
+            let timeouts = at.key("timeouts");
+            let timeouts = ListenerTimeouts {
+                head: self.positive(&timeouts.key("head"), raw.timeouts.head),
+                body: self.positive(&timeouts.key("body"), raw.timeouts.body),
+            };
+            let Some(address) = self.address(&at.key("address"), &raw.address) else {
+                continue;
+            };
+            let same = |other: &Listener| other.address == address && address.port() != 0;
+            if let Some(other) = listeners.iter().position(same) {
+                let message = format!("{address} is the address of `listeners[{other}]` already");
+                self.fault(Code::Conflict, &at.key("address"), message);
+            }
+            listeners.push(Listener {
+                address,
+                plugins: raw.plugins,
+                timeouts,
+                max_head_bytes: raw.max_head_bytes.bytes(),
+            });
+        }
+        listeners
+    }
+
+    fn admin(&mut self, raw: raw::Admin, listeners: &[Listener]) -> Option<Admin> {
+        let at = Path::root().key("admin");
+        let open = raw.token.is_none() && !self.is_judged(&at.key("token"));
+        let token = raw.token.map(|token| self.secret(&at.key("token"), &token));
+        let at = at.key("address");
+        let address = self.address(&at, &raw.address)?;
+        if address.port() != 0 && listeners.iter().any(|one| one.address == address) {
+            self.fault(
+                Code::Conflict,
+                &at,
+                format!("{address} is the address of a listener"),
+            );
+        }
+        if open && !address.ip().is_loopback() {
+            let message = "other machines can reach the admin address, and it asks for no token";
+            self.fault(Code::OpenAdmin, &at, message);
+            self.hint("set `admin.token`, or bind to 127.0.0.1");
+        }
+        Some(Admin {
+            address,
+            token: token.flatten(),
+        })
+    }
+
+    fn exporters(&mut self, raw: IndexMap<String, raw::Exporter>) -> IndexMap<String, Exporter> {
+        let at = Path::root().key("exporters");
+        let mut exporters = IndexMap::new();
+        for (name, raw) in raw {
+            if let Some(kafka) = raw.kafka {
+                let kafka = self.kafka(&at.key(&name).key("kafka"), kafka);
+                exporters.insert(name, Exporter::Kafka(Box::new(kafka)));
+            }
+        }
+        exporters
+    }
+
+    /// Names of plugins in a chain.
+    fn chain(&mut self, at: &Path, plugins: &[String]) {
+        for (index, name) in plugins.iter().enumerate() {
+            if self.names.plugins.contains(name) {
+                continue;
+            }
+            let known = self.names.plugins.iter().map(String::as_str);
+            let hint = did_you_mean(name, known, "plugins");
+            self.fault(
+                Code::UnknownName,
+                &at.index(index),
+                format!("unknown plugin `{name}`"),
+            );
+            self.hint(hint);
+        }
+    }
+
+    fn address(&mut self, at: &Path, address: &str) -> Option<SocketAddr> {
+        let parsed = address.parse().ok();
+        if parsed.is_none() && self.is_present(at) {
+            let message = "must be an IP address and a port";
+            self.fault(Code::InvalidValue, at, message);
+            self.hint("such as `0.0.0.0:8080` or `[::]:8080`");
+        }
+        parsed
+    }
+
+    fn positive(&mut self, at: &Path, duration: Duration) -> std::time::Duration {
+        if duration.0.is_zero() {
+            self.fault(Code::InvalidValue, at, "must be longer than nothing");
+        }
+        duration.0
+    }
+
+    fn at_least(&mut self, at: &Path, size: ByteSize, least: ByteSize) {
+        if size.0 < least.0 {
+            self.fault(Code::InvalidValue, at, format!("must be at least {least}"));
+        }
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    fn is_judged(&self, at: &Path) -> bool {
+        self.judged.contains(at)
+    }
+
+    /// Whether there is something to judge: it is written, and had no fault before.
+    fn is_present(&self, at: &Path) -> bool {
+        self.tree
+            .get(at)
+            .is_some_and(|node| !matches!(node.value, Value::Null))
+    }
+
+    fn fault(&mut self, code: Code, at: &Path, message: impl Into<String>) {
+        let place = self.tree.place(at);
+        self.faults.push(Fault::new(code, at, place, message));
+    }
+
+    /// Says the way out of the fault just told.
+    fn hint(&mut self, hint: impl Into<String>) {
+        if let Some(fault) = self.faults.last_mut() {
+            fault.hint = Some(hint.into());
+        }
+    }
+}
+
+fn did_you_mean<'n>(name: &str, known: impl Iterator<Item = &'n str>, key: &str) -> String {
+    match suggest::nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("define it under `{key}`"),
+    }
+}
+
+fn cores() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

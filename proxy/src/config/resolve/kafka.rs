@@ -1,0 +1,167 @@
+//! Kafka exporters: the connection's credentials, and the filters of what is exported.
+
+use std::time::Duration;
+
+use super::Resolver;
+use super::plugin::normalised;
+use crate::config::fault::Code;
+use crate::config::path::Path;
+use crate::config::raw::{SecretVar, kafka as keys};
+use crate::config::{Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls};
+
+impl Resolver<'_> {
+    pub(super) fn kafka(&mut self, at: &Path, raw: keys::Kafka) -> Kafka {
+        for (index, broker) in raw.brokers.iter().enumerate() {
+            if !is_broker(broker) {
+                let at = at.key("brokers").index(index);
+                self.fault(Code::InvalidValue, &at, "must have the form `host:port`");
+            }
+        }
+        let tls = self.tls(at, &raw);
+        let sasl = self.sasl(at, &raw);
+        if raw.buffer_bytes.0 == 0 {
+            self.fault(
+                Code::InvalidValue,
+                &at.key("buffer_bytes"),
+                "must be more than nothing",
+            );
+        }
+        Kafka {
+            enabled: raw.enabled,
+            brokers: raw.brokers,
+            topic: raw.topic,
+            format: match raw.format {
+                keys::Format::Json => Format::Json,
+                keys::Format::OtlpJson => Format::OtlpJson,
+                keys::Format::OtlpProtobuf => Format::OtlpProtobuf,
+            },
+            tls,
+            sasl,
+            compression: match raw.compression {
+                keys::Compression::None => Compression::None,
+                keys::Compression::Gzip => Compression::Gzip,
+                keys::Compression::Snappy => Compression::Snappy,
+                keys::Compression::Lz4 => Compression::Lz4,
+                keys::Compression::Zstd => Compression::Zstd,
+            },
+            batch_size: raw.batch_size,
+            flush_interval: Duration::from_millis(raw.flush_interval_ms.into()),
+            auto_create_topic: raw.auto_create_topic,
+            buffer_bytes: raw.buffer_bytes.bytes(),
+            filters: Filters {
+                plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),
+                request_headers: raw
+                    .request_headers
+                    .iter()
+                    .map(|h| h.to_lowercase())
+                    .collect(),
+                redact_headers: raw.redact_headers,
+                disable_content_logging: raw.disable_content_logging,
+                excluded_attributes: raw.excluded_attributes,
+                sampling: Sampling {
+                    ratio: raw.sampling.ratio,
+                    keep_errors: raw.sampling.keep.errors,
+                    keep_slower_than: raw.sampling.keep.slower_than.map(|time| time.0),
+                },
+            },
+        }
+    }
+
+    fn tls(&mut self, at: &Path, raw: &keys::Kafka) -> Option<Tls> {
+        let (cert, key) = (at.key("client_cert"), at.key("client_key"));
+        match (&raw.client_cert, &raw.client_key) {
+            (Some(_), None) => self.needs(&cert, &key),
+            (None, Some(_)) => self.needs(&key, &cert),
+            _ => {}
+        }
+        if !raw.tls_enabled {
+            return None;
+        }
+        let mut pem = |at: &Path, value: &Option<SecretVar>| {
+            let value = value.as_ref()?;
+            self.pem(at, value)
+        };
+        let ca_cert = pem(&at.key("ca_cert"), &raw.ca_cert);
+        let client_cert = pem(&cert, &raw.client_cert);
+        let client_key = pem(&key, &raw.client_key);
+        Some(Tls {
+            ca_cert,
+            client: client_cert
+                .map(|cert| cert.expose().to_owned())
+                .zip(client_key),
+        })
+    }
+
+    fn sasl(&mut self, at: &Path, raw: &keys::Kafka) -> Option<Sasl> {
+        if !raw.sasl_enabled {
+            return None;
+        }
+        let enabled = at.key("sasl_enabled");
+        let at = at.key("sasl");
+        if raw.sasl.mechanism.is_none() {
+            self.needs(&enabled, &at.key("mechanism"));
+        }
+        if raw.sasl.mechanism == Some(keys::Mechanism::Plain) && !raw.tls_enabled {
+            let message = "PLAIN without TLS sends the password unencrypted";
+            self.fault(Code::PlainCredentials, &at.key("mechanism"), message);
+            self.hint("set `tls_enabled: true`, or use SCRAM-SHA-512");
+        }
+        let mut credential = |key: &str, value: &Option<SecretVar>| {
+            let at = at.key(key);
+            match value {
+                Some(value) => self.secret(&at, value),
+                None => {
+                    self.needs(&enabled, &at);
+                    None
+                }
+            }
+        };
+        let username = credential("username", &raw.sasl.username);
+        let password = credential("password", &raw.sasl.password);
+        Some(Sasl {
+            mechanism: match raw.sasl.mechanism? {
+                keys::Mechanism::Plain => "PLAIN",
+                keys::Mechanism::ScramSha256 => "SCRAM-SHA-256",
+                keys::Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            },
+            username: username?,
+            password: password?,
+        })
+    }
+
+    /// A key that another one cannot do without.
+    fn needs(&mut self, key: &Path, needed: &Path) {
+        if !self.is_judged(needed) {
+            let message = format!("missing key `{needed}`, which `{key}` needs");
+            self.fault(Code::MissingKey, needed, message);
+        }
+    }
+
+    fn span_filter(
+        &mut self,
+        at: &Path,
+        raw: Option<keys::PluginSpanFilter>,
+    ) -> Option<PluginSpanFilter> {
+        let raw = raw?;
+        let at = at.key("plugin_span_filter").key("plugins");
+        for (index, name) in raw.plugins.iter().enumerate() {
+            let same = |plugin: &String| normalised(plugin) == normalised(name);
+            if !self.names.plugins.iter().any(same) {
+                let message = format!("no plugin has the name `{name}`");
+                self.fault(Code::IdleFilter, &at.index(index), message);
+            }
+        }
+        Some(PluginSpanFilter {
+            include: raw.mode == keys::FilterMode::Include,
+            plugins: raw.plugins.iter().map(|name| normalised(name)).collect(),
+        })
+    }
+}
+
+fn is_broker(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let host = !host.is_empty() && !host.contains(['/', ',', '@', ' ']);
+    host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}

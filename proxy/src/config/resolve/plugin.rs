@@ -1,0 +1,128 @@
+//! Plugins: their names, modules and limits.
+
+use indexmap::IndexMap;
+
+use super::{Resolver, suggest};
+use crate::config::fault::Code;
+use crate::config::path::Path;
+use crate::config::units::ByteSize;
+use crate::config::{Limits, Module, OnError, Plugin, raw};
+
+/// The modules that are part of the binary.
+const BUILTINS: &[&str] = &["header-rewrite", "key-auth", "request-id"];
+
+impl Resolver<'_> {
+    pub(super) fn plugins(
+        &mut self,
+        raw: IndexMap<String, raw::Plugin>,
+    ) -> IndexMap<String, Plugin> {
+        let at = Path::root().key("plugins");
+        let mut seen: Vec<String> = Vec::new();
+        let mut plugins = IndexMap::new();
+        for (name, raw) in raw {
+            let at = at.key(&name);
+            self.plugin_name(&at, &name, &seen);
+            seen.push(name.clone());
+            let plugin = self.plugin(&at, raw);
+            plugins.extend(plugin.map(|plugin| (name, plugin)));
+        }
+        plugins
+    }
+
+    fn plugin_name(&mut self, at: &Path, name: &str, seen: &[String]) {
+        let normal = normalised(name);
+        if name.trim().is_empty() {
+            self.fault(Code::InvalidValue, at, "the name of a plugin is empty");
+        } else if name.contains('.') {
+            self.fault(
+                Code::InvalidValue,
+                at,
+                format!("the name of a plugin has a dot: `{name}`"),
+            );
+            self.hint(format!("write `{}`", name.replace('.', "-")));
+        } else if let Some(other) = seen.iter().find(|other| normalised(other) == normal) {
+            let message = format!("`{name}` and `{other}` are both `{normal}` in span names");
+            self.fault(Code::InvalidValue, at, message);
+        }
+    }
+
+    fn plugin(&mut self, at: &Path, raw: raw::Plugin) -> Option<Plugin> {
+        let module = self.module(&at.key("module"), &raw.module);
+        let config = &at.key("config");
+        let config = match self.tree.get(config) {
+            Some(node) => self.expand_all(config, node),
+            None => raw.config,
+        };
+        let limits = self.limits(&at.key("limits"), &raw.limits);
+        Some(Plugin {
+            module: module?,
+            sha256: raw.sha256.map(|digest| digest.to_ascii_lowercase()),
+            config,
+            on_error: match raw.on_error {
+                raw::OnError::Reject => OnError::Reject,
+                raw::OnError::Continue => OnError::Continue,
+            },
+            limits,
+        })
+    }
+
+    fn module(&mut self, at: &Path, module: &str) -> Option<Module> {
+        if let Some(name) = module.strip_prefix("builtin:") {
+            if BUILTINS.contains(&name) {
+                return Some(Module::Builtin(name.to_owned()));
+            }
+            self.fault(
+                Code::UnknownName,
+                at,
+                format!("unknown builtin plugin `{name}`"),
+            );
+            self.hint(match suggest::nearest(name, BUILTINS.iter().copied()) {
+                Some(near) => format!("did you mean `builtin:{near}`?"),
+                None => format!("there are {}", suggest::list(BUILTINS)),
+            });
+            return None;
+        }
+        if !self.is_present(at) {
+            return None;
+        }
+        let file = self.file(module);
+        let readable = std::fs::metadata(&file).map(|meta| meta.is_file());
+        let cause = match readable {
+            Ok(true) => return Some(Module::File(file)),
+            Ok(false) => "is not a file".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        self.fault(
+            Code::File,
+            at,
+            format!("module `{}` {cause}", file.display()),
+        );
+        if BUILTINS.contains(&module) {
+            self.hint(format!("write `builtin:{module}` for the bundled one"));
+        }
+        None
+    }
+
+    fn limits(&mut self, at: &Path, raw: &raw::Limits) -> Limits {
+        let memory = &at.key("memory");
+        self.at_least(memory, raw.memory, ByteSize::kib(64));
+        let most = ByteSize::mib(4096);
+        if raw.memory.0 > most.0 {
+            self.fault(
+                Code::InvalidValue,
+                memory,
+                format!("must be at most {most}"),
+            );
+        }
+        Limits {
+            memory: raw.memory.bytes(),
+            cpu_time: self.positive(&at.key("cpu_time"), raw.cpu_time),
+            wall_time: self.positive(&at.key("wall_time"), raw.wall_time),
+        }
+    }
+}
+
+/// As in span names.
+pub(super) fn normalised(name: &str) -> String {
+    name.to_lowercase().replace(' ', "-")
+}

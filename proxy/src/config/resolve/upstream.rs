@@ -1,0 +1,87 @@
+//! Upstreams and their endpoints.
+
+use http::Uri;
+use indexmap::IndexMap;
+
+use super::Resolver;
+use crate::config::fault::Code;
+use crate::config::path::Path;
+use crate::config::{Endpoint, Upstream, UpstreamTimeouts, raw};
+
+impl Resolver<'_> {
+    pub(super) fn upstreams(
+        &mut self,
+        raw: IndexMap<String, raw::Upstream>,
+    ) -> IndexMap<String, Upstream> {
+        let at = Path::root().key("upstreams");
+        raw.into_iter()
+            .map(|(name, raw)| {
+                let upstream = self.upstream(&at.key(&name), &raw);
+                (name, upstream)
+            })
+            .collect()
+    }
+
+    fn upstream(&mut self, at: &Path, raw: &raw::Upstream) -> Upstream {
+        let timeouts = at.key("timeouts");
+        let at = at.key("endpoints");
+        let endpoints = raw.endpoints.iter().enumerate();
+        Upstream {
+            endpoints: endpoints
+                .filter_map(|(index, url)| self.endpoint(&at.index(index), url))
+                .collect(),
+            timeouts: UpstreamTimeouts {
+                connect: self.positive(&timeouts.key("connect"), raw.timeouts.connect),
+                response: self.positive(&timeouts.key("response"), raw.timeouts.response),
+                body: self.positive(&timeouts.key("body"), raw.timeouts.body),
+                idle: self.positive(&timeouts.key("idle"), raw.timeouts.idle),
+            },
+        }
+    }
+
+    /// Messages do not quote the URL: it may have a password.
+    fn endpoint(&mut self, at: &Path, url: &str) -> Option<Endpoint> {
+        let uri = url.parse::<Uri>().ok();
+        let scheme = uri.as_ref().and_then(Uri::scheme_str);
+        if scheme == Some("https") {
+            self.fault(
+                Code::NotSupported,
+                at,
+                "an `https` endpoint is not supported yet",
+            );
+            return None;
+        }
+        let endpoint = uri
+            .as_ref()
+            .filter(|_| scheme == Some("http"))
+            .and_then(endpoint);
+        if endpoint.is_none() {
+            self.fault(
+                Code::InvalidValue,
+                at,
+                "must have the form `http://host:port`",
+            );
+        }
+        endpoint
+    }
+}
+
+fn endpoint(uri: &Uri) -> Option<Endpoint> {
+    let authority = uri.authority()?;
+    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    // A port that is no port, such as `:99999`, is not `None` in the text.
+    let port = match authority.port_u16() {
+        Some(port) => port,
+        None if authority.port().is_none() && !authority.as_str().ends_with(':') => 80,
+        None => return None,
+    };
+    let whole = bare && !authority.as_str().contains('@') && !host.is_empty() && port != 0;
+    whole.then(|| Endpoint {
+        host: host.to_ascii_lowercase(),
+        port,
+    })
+}

@@ -1,0 +1,79 @@
+//! Keys that the specification of Weir has and this version does not: refused by name, so that
+//! nobody takes them for working, and never called unknown. When one is built, its line goes.
+
+use super::fault::{Code, Fault};
+use super::path::Path;
+use super::tree::{Node, Value};
+
+/// When a key is refused.
+enum When {
+    Present,
+    /// Where the value is a mapping; other forms of it are supported.
+    Mapping,
+    /// Where the value is this string.
+    Is(&'static str),
+}
+
+/// Key paths; `*` is every key or item.
+const KEYS: &[(&str, When)] = &[
+    ("access_log", When::Present),
+    ("admin.tls", When::Present),
+    ("exporters.*.kafka.dead_letter", When::Present),
+    ("exporters.*.kafka.producer", When::Present),
+    ("exporters.*.otlp", When::Present),
+    ("kv", When::Present),
+    ("listeners.*.balance", When::Present),
+    ("listeners.*.plugins.*", When::Mapping),
+    ("listeners.*.proxy_protocol", When::Present),
+    ("listeners.*.tls", When::Present),
+    ("plugins.*.isolation", When::Is("request")),
+    ("receivers", When::Present),
+    ("routes.*.match.headers", When::Present),
+    ("routes.*.match.query", When::Present),
+    ("routes.*.mirror", When::Present),
+    ("routes.*.plugins.*", When::Mapping),
+    ("routes.*.redirect", When::Present),
+    ("routes.*.respond", When::Present),
+    ("routes.*.rewrite", When::Present),
+    ("routes.*.split", When::Present),
+    ("spool", When::Present),
+    ("trusted_proxies", When::Present),
+    ("upstreams.*.circuit_breaker", When::Present),
+    ("upstreams.*.endpoints.*", When::Mapping),
+    ("upstreams.*.health_checks", When::Present),
+    ("upstreams.*.limits", When::Present),
+    ("upstreams.*.load_balancing", When::Present),
+    ("upstreams.*.retries", When::Present),
+    ("upstreams.*.tls", When::Present),
+];
+
+/// Takes such keys out of the tree. Returns a fault for each, with its path.
+pub(super) fn take(tree: &mut Node) -> Vec<(Path, Fault)> {
+    let mut found = Vec::new();
+    for (pattern, when) in KEYS {
+        for path in tree.find(pattern) {
+            let value = tree.get(&path).map(|node| &node.value);
+            let refused = match when {
+                When::Present => true,
+                When::Mapping => matches!(value, Some(Value::Map(_))),
+                When::Is(refused) => matches!(value, Some(Value::String(is)) if is == refused),
+            };
+            if refused {
+                let message = match when {
+                    When::Present => format!("`{path}` is not supported yet"),
+                    When::Mapping => format!("a mapping at `{path}` is not supported yet"),
+                    When::Is(value) => format!("`{path}: {value}` is not supported yet"),
+                };
+                let place = tree.place_of_key(&path);
+                found.push((
+                    path.clone(),
+                    Fault::new(Code::NotSupported, &path, place, message),
+                ));
+            }
+        }
+    }
+    for (path, _) in &found {
+        tree.remove(path);
+    }
+    found
+}
