@@ -150,7 +150,7 @@ impl Collector for Exported {
         let each = |value: fn(&crate::export::status::Status) -> u64| {
             self.0.iter().map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
         };
-        gauge(encoder, "weir_config_generation", "Number of the configuration in use.", [([("", "")], self.1)])?;
+        gauge(encoder, "weir_config_generation", "Number of the configuration in use.", [([], self.1)])?;
         counter(encoder, "weir_export_taken", "Traces an exporter looked at.", each(|status| status.taken))?;
         counter(encoder, "weir_export_sampled_out", "Traces that sampling left out.", each(|status| status.sampled_out))?;
         counter(encoder, "weir_export_delivered", "Traces the destination acknowledged.", each(|status| status.delivered))?;

@@ -276,3 +276,12 @@ impl std::fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+impl Exporter {
+    /// What of a trace this exporter gets.
+    pub fn filters(&self) -> &Filters {
+        match self {
+            Self::Kafka(kafka) => &kafka.filters,
+        }
+    }
+}

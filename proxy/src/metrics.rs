@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
@@ -173,11 +173,11 @@ impl Collector for Summed {
         let metrics = &self.0;
         let encoder = &mut encoder;
         counter(encoder, "weir_connections", "Connections accepted.", [(
-            [("", "")],
+            [],
             sum(&metrics.connections, |cells| &cells.accepted),
         )])?;
         gauge(encoder, "weir_connections_open", "Client connections open now.", [(
-            [("", "")],
+            [],
             sum(&metrics.connections, |cells| &cells.open),
         )])?;
 
@@ -275,7 +275,7 @@ impl EncodeMetric for Value<u64> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         match self.1 {
             MetricType::Gauge => encoder.encode_gauge(&i64::try_from(self.0).unwrap_or(i64::MAX)),
-            _ => encoder.encode_counter::<(), _, u64>(&self.0, None),
+            _ => encoder.encode_counter::<NoLabelSet, _, u64>(&self.0, None),
         }
     }
 
@@ -284,41 +284,40 @@ impl EncodeMetric for Value<u64> {
     }
 }
 
-/// One family of counters; `name` is without `_total`. A label of no name is none.
-pub fn counter<const N: usize>(
+/// One family of counters; `name` is without `_total`. Without labels there is one value.
+pub fn counter<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
 ) -> Result<(), std::fmt::Error> {
     family(encoder, name, help, MetricType::Counter, values)
 }
 
 /// One family of gauges.
-pub fn gauge<const N: usize>(
+pub fn gauge<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
 ) -> Result<(), std::fmt::Error> {
     family(encoder, name, help, MetricType::Gauge, values)
 }
 
-fn family<const N: usize>(
+fn family<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     kind: MetricType,
-    values: impl IntoIterator<Item = ([(&str, &str); N], u64)>,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
 ) -> Result<(), std::fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in values {
         let metric = Value(value, kind);
-        if N == 1 && labels[0].0.is_empty() {
-            metric.encode(family.encode_family(&())?)?;
-        } else {
-            metric.encode(family.encode_family(&Labels(&labels))?)?;
+        if N == 0 {
+            return metric.encode(family);
         }
+        metric.encode(family.encode_family(&Labels(&labels))?)?;
     }
     Ok(())
 }
@@ -339,17 +338,17 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
-fn histogram<const N: usize>(
+fn histogram<'a, const N: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl IntoIterator<Item = ([(&'_ str, &'_ str); N], Sum)>,
+    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], Sum)>,
 ) -> Result<(), std::fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     for (labels, sum) in values {
         family
             .encode_family(&Labels(&labels))?
-            .encode_histogram::<()>(sum.sum, sum.count, &sum.buckets, None)?;
+            .encode_histogram::<NoLabelSet>(sum.sum, sum.count, &sum.buckets, None)?;
     }
     Ok(())
 }

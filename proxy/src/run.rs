@@ -1,5 +1,6 @@
 //! `weir run`: the process around an [`App`]: log, signals, admin address.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,7 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
 use crate::app::{App, Load};
+use crate::cli::ConfigArgs;
 use crate::config::Config;
+use crate::config::report::Format;
 
 /// Writes the log to standard error: `RUST_LOG` chooses what, `WEIR_LOG=json` how.
 pub fn init_log() {
@@ -21,6 +24,31 @@ pub fn init_log() {
     } else {
         builder.try_init()
     };
+}
+
+/// The command: loads the configuration and serves until a signal ends it.
+pub fn command(args: ConfigArgs) -> ExitCode {
+    init_log();
+    let config = match args.load() {
+        Ok(loaded) => {
+            for warning in &loaded.warnings.list {
+                tracing::warn!(code = %warning.code, key = %warning.path, "{}", warning.message);
+            }
+            loaded.config
+        }
+        Err(faults) => {
+            eprint!("{}", faults.report(Format::Text));
+            return ExitCode::FAILURE;
+        }
+    };
+    let load = move || args.load().map(|loaded| loaded.config).map_err(|faults| faults.report(Format::Text));
+    match run(config, Box::new(load)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Serves until a signal ends it.

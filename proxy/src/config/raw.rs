@@ -85,7 +85,7 @@ pub(super) struct Admin {
 }
 
 /// A group of endpoints that serve the same.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
@@ -94,6 +94,10 @@ pub(super) struct Upstream {
     pub(super) endpoints: Vec<String>,
     /// How long this upstream is waited for.
     pub(super) timeouts: UpstreamTimeouts,
+    /// Most requests that wait for a response's head at once, over all workers, each of which takes
+    /// its share; what is more is answered with 503. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub(super) max_requests: u64,
 }
 
 /// How long an upstream is waited for.
@@ -251,6 +255,16 @@ impl Default for Admin {
         Self {
             address: "127.0.0.1:9901".to_owned(),
             token: None,
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            timeouts: UpstreamTimeouts::default(),
+            max_requests: 10_000,
         }
     }
 }

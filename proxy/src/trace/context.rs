@@ -15,3 +15,5 @@ pub struct Context {
     /// Empty where there is none.
     pub state: String,
 }
+impl Context { pub fn from_headers(_: &http::HeaderMap) -> Option<Self> { None } }
+pub fn traceparent(t: TraceId, s: SpanId, _f: u8) -> http::HeaderValue { http::HeaderValue::try_from(format!("00-{t}-{s}-01")).unwrap() }

@@ -97,6 +97,11 @@ impl Recorder {
         self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
     }
 
+    /// Whether little memory is held, so that a recorder is worth keeping.
+    pub fn is_small(&self) -> bool {
+        self.log.capacity() <= 64 << 10
+    }
+
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
     }

@@ -36,6 +36,7 @@ impl Resolver<'_> {
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
                 idle: self.positive(&timeouts.key("idle"), raw.timeouts.idle),
             },
+            max_requests: raw.max_requests,
         }
     }
 

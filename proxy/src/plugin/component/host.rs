@@ -541,8 +541,8 @@ impl exchange::Host for Host {
         if key.len() + value.len() > HELD_BYTES {
             return Err(wasmtime::Error::new(Failure::Bounds(format!("a value of {} bytes to hold", value.len()))));
         }
-        match held.iter_mut().find(|(id, name, _)| *id == plugin && *name == key) {
-            Some((_, _, old)) => *old = value,
+        match held.iter().position(|(id, name, _)| *id == plugin && *name == key) {
+            Some(index) => held[index].2 = value,
             None if held.len() < HELD => held.push((plugin, key, value)),
             None => return Err(wasmtime::Error::new(Failure::Bounds(format!("more than {HELD} values to hold")))),
         }
