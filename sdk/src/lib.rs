@@ -30,6 +30,7 @@ use testing::backend;
 pub use export::assert_plugin;
 
 pub use error::{HeaderError, RerouteError, RespondError};
+pub use head::{header_name, header_value};
 pub use http;
 pub use plugin::{Action, Error, Hook, Interests, Plugin};
 pub use request::{Request, Route};

@@ -26,7 +26,12 @@ impl<P: Plugin> Host<P> {
     /// Configures the plugin as Weir would, `json!(null)` being no `config`. The error is what the
     /// operator would read.
     pub fn new(config: serde_json::Value) -> Result<Self, String> {
-        let plugin = plugin::configure::<P>(&config.to_string())?;
+        let mut context = Context {
+            now: START,
+            configuring: true,
+            ..Context::default()
+        };
+        let plugin = context.enter(|| plugin::configure::<P>(&config.to_string()))?;
         let interests = plugin.interests();
         Ok(Self {
             plugin,
