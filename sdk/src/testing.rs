@@ -50,3 +50,6 @@ mod host;
 
 pub use context::{Event, Log, Span};
 pub use host::{Exchange, Host};
+
+#[cfg(test)]
+mod tests;

@@ -32,18 +32,22 @@ impl<P: Plugin> Host<P> {
             ..Context::default()
         };
         let plugin = context.enter(|| plugin::configure::<P>(&config.to_string()))?;
-        let interests = plugin.interests();
-        Ok(Self {
-            plugin,
-            interests,
-            now: START,
-            exchanges: Cell::new(0),
-        })
+        Ok(Self::with_plugin(plugin))
     }
 
     /// The JSON Schema of the plugin's `config`, as it is exported.
     pub fn config_schema() -> serde_json::Value {
         serde_json::from_str(&plugin::config_schema::<P>()).expect("a schema is JSON")
+    }
+
+    pub(super) fn with_plugin(plugin: P) -> Self {
+        let interests = plugin.interests();
+        Self {
+            plugin,
+            interests,
+            now: START,
+            exchanges: Cell::new(0),
+        }
     }
 
     /// What the plugin asked for.
