@@ -1,4 +1,5 @@
-//! The exchange a hook works on: its id, and what a plugin's hooks leave for each other.
+//! The exchange a hook works on: its id, and what a plugin's hooks leave for each other. There is
+//! none in [`Plugin::new`](crate::Plugin::new), which must not call these.
 
 use crate::backend;
 
@@ -20,6 +21,10 @@ pub fn get(key: &str) -> Option<String> {
 }
 
 /// Leaves a value for this plugin's later hooks of the same exchange.
+///
+/// # Panics
+///
+/// The hook fails if key and value have more than 16 KiB, or there are more than 64 values.
 ///
 /// ```
 /// use weir_sdk::exchange;

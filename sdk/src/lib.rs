@@ -1,5 +1,85 @@
 //! Write plugins for Weir, the edge proxy whose every plugin hook is sandboxed, traced and
 //! delivered.
+//!
+//! A plugin is a crate of type `cdylib` that implements [`Plugin`] and exports it:
+//!
+//! ```
+//! use schemars::JsonSchema;
+//! use serde::Deserialize;
+//! use weir_sdk::{Action, Error, Interests, Plugin, Request, Response, http, span};
+//!
+//! /// Lets a path be used by one method only.
+//! struct OneMethod {
+//!     path: String,
+//!     method: http::Method,
+//! }
+//!
+//! /// What an operator writes under `config`.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Config {
+//!     /// The path that is guarded.
+//!     path: String,
+//!     /// The method that is let through.
+//!     method: String,
+//! }
+//!
+//! impl Plugin for OneMethod {
+//!     type Config = Config;
+//!
+//!     fn new(config: Config) -> Result<Self, Error> {
+//!         Ok(Self { path: config.path, method: config.method.parse()? })
+//!     }
+//!
+//!     fn interests(&self) -> Interests {
+//!         Interests::none().on_request().on_response()
+//!     }
+//!
+//!     fn on_request(&self, request: &mut Request) -> Action {
+//!         if request.path() != self.path || request.method() == self.method {
+//!             return Action::Continue;
+//!         }
+//!         span::set_attribute("one_method.refused", true);
+//!         let mut answer = http::Response::new(Vec::new());
+//!         *answer.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+//!         Action::Respond(answer)
+//!     }
+//!
+//!     fn on_response(&self, response: &mut Response) -> Action {
+//!         if response.request_path() == self.path {
+//!             if let Err(error) = response.set_header("allow", &self.method) {
+//!                 weir_sdk::warn!("no `allow` on the response: {error}");
+//!             }
+//!         }
+//!         Action::Continue
+//!     }
+//! }
+//!
+//! weir_sdk::export!(OneMethod);
+//!
+//! // Tests need no Weir and no WebAssembly.
+//! use serde_json::json;
+//! use weir_sdk::testing::Host;
+//!
+//! let host = Host::<OneMethod>::new(json!({"path": "/search", "method": "QUERY"})).unwrap();
+//! let mut exchange = host.request(http::Request::get("http://example.com/search").body(()).unwrap());
+//! assert_eq!(exchange.answer().unwrap().status(), 405);
+//! let response = exchange.response(http::Response::new("never asked for"));
+//! assert_eq!(response.headers()["allow"], "QUERY");
+//! ```
+//!
+//! `cargo build --release --target wasm32-unknown-unknown` makes the module that Weir loads.
+//!
+//! # What a plugin has
+//!
+//! - the heads of [`Request`] and [`Response`], which are read lazily: each call crosses to the host
+//!   and copies what it asks for, so a plugin pays for what it uses;
+//! - [`span`]: attributes, events and error of its hook's span, and of the call to the upstream;
+//! - [`log`], [`clock`], [`random`];
+//! - [`exchange`]: the request's id, and values that one hook leaves for a later one.
+//!
+//! It has no files, no sockets, no environment, no threads, and no clock or random numbers but these.
+//! Memory and time are limited by the operator; a hook that exceeds them, or panics, fails alone.
 #![deny(missing_docs)]
 
 pub mod clock;
@@ -25,11 +105,11 @@ use guest as backend;
 #[cfg(not(target_arch = "wasm32"))]
 use testing::backend;
 
+pub use error::{HeaderError, RerouteError, RespondError};
 #[doc(hidden)]
 #[cfg(not(target_arch = "wasm32"))]
 pub use export::assert_plugin;
-
-pub use error::{HeaderError, RerouteError, RespondError};
+pub use head::{header_name, header_value};
 pub use http;
 pub use plugin::{Action, Error, Hook, Interests, Plugin};
 pub use request::{Request, Route};

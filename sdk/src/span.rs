@@ -1,4 +1,5 @@
-//! The span of the hook that is running, and that of the call to the upstream ([`upstream`]).
+//! The span of the hook that is running, and that of the call to the upstream ([`upstream`]). There
+//! is none in [`Plugin::new`](crate::Plugin::new), which must not call these.
 //!
 //! ```
 //! use weir_sdk::span;

@@ -38,7 +38,8 @@
 //! assert_eq!(exchange.span(Hook::Request).attribute("greeted"), Some(&"Ada".into()));
 //! ```
 //!
-//! What the fake host does not have: limits of memory and time, other plugins, and routes (a
+//! What the fake host does not have: limits of memory and time, bounds
+//! of spans and logs, other plugins, and routes (a
 //! [`reroute`](crate::Request::reroute) to any upstream is accepted). Its random numbers are the
 //! same in every run, and its clock stands still but for [`Host::advance`].
 
@@ -49,3 +50,6 @@ mod host;
 
 pub use context::{Event, Log, Span};
 pub use host::{Exchange, Host};
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use crate::span::{Target, Value};
 use crate::{HeaderError, RerouteError, RespondError};
 
 const MAX_REQUEST_ID_BYTES: usize = 200;
+const MAX_KEPT: usize = 64;
+const MAX_KEPT_BYTES: usize = 16 << 10;
 const MAX_RANDOM_BYTES: u32 = 4096;
 
 #[derive(Clone, Default)]
@@ -84,9 +86,9 @@ impl Request {
         }
         let invalid = |what, text| RerouteError::Invalid(format!("{text:?} is not {what}"));
         let authority = authority
-            .map(|text| {
-                text.parse::<http::uri::Authority>()
-                    .map_err(|_| invalid("an authority", text))
+            .map(|text| match text.parse::<http::uri::Authority>() {
+                Ok(authority) if !text.contains('@') => Ok(authority),
+                _ => Err(invalid("an authority", text)),
             })
             .transpose()?;
         let target = path_and_query
@@ -97,6 +99,11 @@ impl Request {
             .transpose()?;
 
         if let Some(authority) = authority {
+            let host = authority
+                .as_str()
+                .parse()
+                .expect("an authority is a field value");
+            self.fields.0.insert(http::header::HOST, host);
             self.authority = authority.to_string();
         }
         if let Some(target) = target {
@@ -206,22 +213,33 @@ pub(crate) fn log(level: Level, message: &str) {
 }
 
 pub(crate) fn request_id() -> String {
-    Context::with(|context| context.request_id.clone())
+    Context::with_exchange(|context| context.request_id.clone())
 }
 
 pub(crate) fn set_request_id(id: &str) {
-    if !id.chars().any(char::is_control) {
+    if !id.is_empty() && !id.chars().any(char::is_control) {
         let kept = id.floor_char_boundary(MAX_REQUEST_ID_BYTES);
-        Context::with(|context| context.request_id = id[..kept].into());
+        Context::with_exchange(|context| context.request_id = id[..kept].into());
     }
 }
 
 pub(crate) fn get(key: &str) -> Option<String> {
-    Context::with(|context| context.values.get(key).cloned())
+    Context::with_exchange(|context| context.values.get(key).cloned())
 }
 
 pub(crate) fn set(key: &str, value: &str) {
-    Context::with(|context| context.values.insert(key.into(), value.into()));
+    assert!(
+        key.len() + value.len() <= MAX_KEPT_BYTES,
+        "a value of {} bytes to keep",
+        value.len()
+    );
+    Context::with_exchange(|context| {
+        context.values.insert(key.into(), value.into());
+        assert!(
+            context.values.len() <= MAX_KEPT,
+            "more than {MAX_KEPT} values to keep"
+        );
+    });
 }
 
 pub(crate) fn now() -> u64 {
@@ -252,7 +270,7 @@ pub(crate) fn random_bytes(len: u32) -> Vec<u8> {
 }
 
 fn with_span(on: Target, work: impl FnOnce(&mut Span)) {
-    Context::with(|context| {
+    Context::with_exchange(|context| {
         work(match on {
             Target::Hook => &mut context.hook,
             Target::Upstream => &mut context.upstream,

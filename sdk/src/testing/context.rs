@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) values: BTreeMap<String, String>,
     pub(crate) now: Duration,
     pub(crate) random: u64,
+    /// While `Plugin::new` runs, which has no exchange to work on.
+    pub(crate) configuring: bool,
 }
 
 impl Context {
@@ -67,6 +69,17 @@ impl Context {
     /// test sees.
     pub(crate) fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         CONTEXT.with_borrow_mut(work)
+    }
+
+    /// Works on what only an exchange has.
+    pub(crate) fn with_exchange<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        Self::with(|context| {
+            assert!(
+                !context.configuring,
+                "only hooks have an exchange; `Plugin::new` has none"
+            );
+            work(context)
+        })
     }
 
     /// Makes this the thread's context for the length of `hook`.

@@ -2,24 +2,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{HeaderError, RespondError};
+use crate::{HeaderError, RespondError, header_name, header_value};
 
-const MAX_FIELDS: usize = 128;
+/// As Weir's.
+const MAX_FIELDS: usize = 256;
 const MAX_FIELD_BYTES: usize = 64 << 10;
-const MAX_BODY_BYTES: usize = 1 << 20;
-
-/// What belongs to the proxy, besides names that begin with `:`.
-const FORBIDDEN: [&str; 9] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "proxy-connection",
-];
+const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// The fields of a request or a response.
 #[derive(Clone, Default)]
@@ -69,7 +57,7 @@ impl Fields {
     }
 
     pub(crate) fn remove_header(&mut self, name: &str) -> Result<(), HeaderError> {
-        self.0.remove(changeable(name)?);
+        self.0.remove(header_name(name)?);
         Ok(())
     }
 }
@@ -97,21 +85,7 @@ pub(crate) fn check_status(status: u16) -> Result<(), RespondError> {
 }
 
 fn field(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), HeaderError> {
-    let name = changeable(name)?;
-    let value = HeaderValue::from_bytes(value).map_err(|_| HeaderError::InvalidValue)?;
-    Ok((name, value))
-}
-
-fn changeable(name: &str) -> Result<HeaderName, HeaderError> {
-    if name.starts_with(':') {
-        return Err(HeaderError::Forbidden);
-    }
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::InvalidName)?;
-    if FORBIDDEN.contains(&name.as_str()) {
-        Err(HeaderError::Forbidden)
-    } else {
-        Ok(name)
-    }
+    Ok((header_name(name)?, header_value(value)?))
 }
 
 fn check_room<'a>(
@@ -120,7 +94,7 @@ fn check_room<'a>(
     let (mut count, mut bytes) = (0, 0);
     for (name, value) in fields {
         count += 1;
-        bytes += name.as_str().len() + value.len();
+        bytes += name.as_str().len() + value.len() + ": \r\n".len();
     }
     if count > MAX_FIELDS || bytes > MAX_FIELD_BYTES {
         Err(HeaderError::TooLarge)

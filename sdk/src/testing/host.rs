@@ -26,19 +26,28 @@ impl<P: Plugin> Host<P> {
     /// Configures the plugin as Weir would, `json!(null)` being no `config`. The error is what the
     /// operator would read.
     pub fn new(config: serde_json::Value) -> Result<Self, String> {
-        let plugin = plugin::configure::<P>(&config.to_string())?;
-        let interests = plugin.interests();
-        Ok(Self {
-            plugin,
-            interests,
+        let mut context = Context {
             now: START,
-            exchanges: Cell::new(0),
-        })
+            configuring: true,
+            ..Context::default()
+        };
+        let plugin = context.enter(|| plugin::configure::<P>(&config.to_string()))?;
+        Ok(Self::with_plugin(plugin))
     }
 
     /// The JSON Schema of the plugin's `config`, as it is exported.
     pub fn config_schema() -> serde_json::Value {
         serde_json::from_str(&plugin::config_schema::<P>()).expect("a schema is JSON")
+    }
+
+    pub(super) fn with_plugin(plugin: P) -> Self {
+        let interests = plugin.interests();
+        Self {
+            plugin,
+            interests,
+            now: START,
+            exchanges: Cell::new(0),
+        }
     }
 
     /// What the plugin asked for.

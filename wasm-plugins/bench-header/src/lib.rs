@@ -80,3 +80,6 @@ impl Plugin for BenchHeader {
 }
 
 weir_sdk::export!(BenchHeader);
+
+#[cfg(test)]
+mod tests;

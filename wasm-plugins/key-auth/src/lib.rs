@@ -25,7 +25,7 @@ use std::hint::black_box;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_sdk::http::{HeaderName, HeaderValue, Response as Answer, StatusCode, header};
-use weir_sdk::{Action, Error, Interests, Plugin, Request, Response, span};
+use weir_sdk::{Action, Error, Interests, Plugin, Request, Response, header_name, span};
 
 /// The configuration of `key-auth`.
 #[derive(Deserialize, JsonSchema)]
@@ -64,8 +64,8 @@ impl Plugin for KeyAuth {
         if let Some(empty) = keys.iter().position(String::is_empty) {
             return Err(format!("keys[{empty}]: is empty").into());
         }
-        let header = HeaderName::try_from(&header)
-            .map_err(|_| format!("header: {header:?} is not a header name"))?;
+        let header =
+            header_name(&header).map_err(|error| format!("header: {header:?}: {error}"))?;
         let challenge = HeaderValue::try_from(format!("Key header=\"{header}\""))?;
         Ok(Self {
             keys,
