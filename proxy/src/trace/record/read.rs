@@ -1,5 +1,7 @@
 //! From a record to a borrowed trace.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::ops::Range;
 
 use super::{
@@ -123,6 +125,12 @@ fn read_log<'r>(log: &'r [u8], trace: &mut Trace<'r>) -> Result<(), Error> {
     // Stable, and nearly sorted already: hooks record one after the other.
     attributes.sort_by_key(|(span, _)| *span);
     events.sort_by_key(|(span, _)| *span);
+    if attributes
+        .chunk_by(|(span, _), (next, _)| span == next)
+        .any(|of_span| may_repeat(of_span, |(_, attribute)| attribute.key))
+    {
+        keep_last(&mut attributes, |(span, attribute)| (*span, attribute.key));
+    }
     let (mut attribute, mut event) = (0, 0);
     for (index, span) in trace.spans.iter_mut().enumerate() {
         span.attributes = run(&attributes, &mut attribute, index);
@@ -131,6 +139,39 @@ fn read_log<'r>(log: &'r [u8], trace: &mut Trace<'r>) -> Result<(), Error> {
     trace.attributes = attributes.into_iter().map(|(_, of)| of).collect();
     trace.events = events.into_iter().map(|(_, of)| of).collect();
     Ok(())
+}
+
+/// May a key come twice? Never `false` when one does.
+///
+/// Each key sets a bit of few; only when it is set already are the keys before compared.
+fn may_repeat<'r, T>(items: &[T], key: impl Fn(&T) -> &'r str) -> bool {
+    if items.len() > 64 {
+        return true;
+    }
+    let mut seen = [0_u64; 4];
+    items.iter().enumerate().any(|(index, item)| {
+        let text = key(item);
+        let bit = fingerprint(text);
+        let (word, bit) = (&mut seen[usize::from(bit >> 6)], 1 << (bit & 63));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        !is_new && items[..index].iter().any(|other| key(other) == text)
+    })
+}
+
+/// Of a key's length and end, which tell most keys apart.
+fn fingerprint(key: &str) -> u8 {
+    let end = key.as_bytes().last_chunk().map_or(0, |end| u64::from_le_bytes(*end));
+    let mixed = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed.to_be_bytes()[0]
+}
+
+/// Of equal keys keeps the last.
+fn keep_last<T, K: Eq + Hash>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
+    let mut seen = HashSet::with_capacity(items.len());
+    items.reverse();
+    items.retain(|item| seen.insert(key(item)));
+    items.reverse();
 }
 
 /// The run of a span's items that begins at `at`, which moves behind it.
@@ -220,13 +261,16 @@ impl<'r> Reader<'r> {
             }
             EVENT => {
                 let span = self.span(spans)?;
-                let event = Event {
+                let mut event = Event {
                     time: self.u64()?,
                     name: self.text()?,
                     attributes: (0..self.u16()?)
                         .map(|_| self.attribute())
                         .collect::<Result<_, _>>()?,
                 };
+                if may_repeat(&event.attributes, |attribute| attribute.key) {
+                    keep_last(&mut event.attributes, |attribute| attribute.key);
+                }
                 Entry::Event(span, event)
             }
             HEADER => Entry::Header(self.text()?, self.text()?),
