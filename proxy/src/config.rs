@@ -229,6 +229,19 @@ pub struct Filters {
     pub sampling: Sampling,
 }
 
+impl Default for Filters {
+    fn default() -> Self {
+        Self {
+            plugin_span_filter: None,
+            request_headers: Vec::new(),
+            redact_headers: true,
+            disable_content_logging: false,
+            excluded_attributes: Vec::new(),
+            sampling: Sampling::default(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpanFilter {
     pub include: bool,
@@ -242,6 +255,16 @@ pub struct Sampling {
     pub ratio: f64,
     pub keep_errors: bool,
     pub keep_slower_than: Option<Duration>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            ratio: 1.0,
+            keep_errors: true,
+            keep_slower_than: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Plugin {

@@ -51,7 +51,7 @@ pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body>
     let worker = &client.worker;
     let generation = worker.generation();
     let (head, body) = request.into_parts();
-    let mut life = Life::begin(worker, Context::from_headers(&head.headers).as_ref(), now);
+    let mut life = Life::begin(worker, context::parse(&head.headers).as_ref(), now);
     let mut progress = Progress { parent: SpanIndex::ROOT, reached: 0, now };
 
     let Some(listener) = generation.listener(client.listener) else {

@@ -6,11 +6,15 @@
 //! below, filter it and encode it. Nothing here does I/O.
 
 pub mod context;
+mod hex;
+pub mod json;
+pub mod otlp;
 pub mod record;
 pub mod recorder;
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 /// 16 bytes, not all zero; printed as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,9 +25,9 @@ pub struct TraceId(pub [u8; 16]);
 pub struct SpanId(pub [u8; 8]);
 
 impl TraceId {
-    /// A new random id.
+    /// A new random id. Its last seven bytes are all random, which sampling builds on.
     pub fn random() -> Self {
-        Self((fastrand::u128(..) | 1).to_be_bytes())
+        Self((fastrand::u128(..) | 1 << 127).to_be_bytes())
     }
 }
 
@@ -36,13 +40,13 @@ impl SpanId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(hex::Digits::<32>::of(&self.0).as_str())
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(hex::Digits::<16>::of(&self.0).as_str())
     }
 }
 
@@ -72,6 +76,15 @@ impl Kind {
             Self::LlmCall => "llm.call",
             Self::Retry => "retry",
         }
+    }
+
+    /// The plugin of a span of this kind and name.
+    fn plugin(self, name: &str) -> Option<&str> {
+        if self != Self::Plugin {
+            return None;
+        }
+        let (plugin, _hook) = name.strip_prefix("plugin.")?.split_once('.')?;
+        Some(plugin)
     }
 }
 
@@ -128,12 +141,18 @@ impl SpanIndex {
     pub fn get(self) -> usize {
         usize::from(self.0)
     }
+
+    /// From a place in [`Trace::spans`], which has no more spans than an index can tell apart.
+    pub(crate) fn from_usize(index: usize) -> Self {
+        Self(u16::try_from(index).expect("a trace has at most 65535 spans"))
+    }
 }
 
 /// A finished trace, borrowed from the bytes of its record.
 ///
 /// Attributes of all spans stand in one vector, grouped by span, so that decoding allocates a
-/// constant number of times; [`Trace::attributes_of`] gives one span's.
+/// constant number of times; [`Trace::attributes_of`] gives one span's. No key comes twice in one
+/// span or event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace<'r> {
     pub head: Head<'r>,
@@ -161,6 +180,8 @@ pub struct Head<'r> {
     pub anchor: u64,
     /// Attributes, events or log lines that did not fit the recorder's bounds.
     pub dropped: u32,
+    /// Did some span end in error? It may be one that no exporter keeps.
+    pub failed: bool,
 }
 
 impl Default for Head<'_> {
@@ -173,6 +194,7 @@ impl Default for Head<'_> {
             request_id: "",
             anchor: 0,
             dropped: 0,
+            failed: false,
         }
     }
 }
@@ -200,11 +222,7 @@ pub struct Span<'r> {
 impl<'r> Span<'r> {
     /// The plugin whose hook this span is: `<name>` of `plugin.<name>.<hook>`.
     pub fn plugin(&self) -> Option<&'r str> {
-        if self.kind != Kind::Plugin {
-            return None;
-        }
-        let (name, _hook) = self.name.strip_prefix("plugin.")?.split_once('.')?;
-        Some(name)
+        self.kind.plugin(self.name)
     }
 }
 
@@ -258,8 +276,29 @@ impl<'r> Trace<'r> {
         &self.events[span.events.start as usize..span.events.end as usize]
     }
 
-    /// The root's duration in nanoseconds.
-    pub fn duration(&self) -> u64 {
-        self.root().end - self.root().start
+    /// The root's duration.
+    pub fn duration(&self) -> Duration {
+        Duration::from_nanos(self.root().end - self.root().start)
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            trace_id: self.head.trace_id,
+            failed: self.head.failed,
+            duration: self.duration(),
+        }
     }
 }
+
+/// What sampling asks of a finished trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    pub trace_id: TraceId,
+    /// Did some span end in error?
+    pub failed: bool,
+    /// The root's.
+    pub duration: Duration,
+}
+
+#[cfg(test)]
+pub mod testing;

@@ -5,10 +5,10 @@
 //! trace is a copy. A recorder belongs to one worker and is used again for the next request. It
 //! knows nothing of filters or of where records go.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Writer};
-use super::{Kind, Level, SpanId, SpanIndex, Status, TraceId, Value};
+use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value};
 
 /// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
 /// counted, not kept.
@@ -92,7 +92,7 @@ impl Recorder {
         } else {
             self.trace_id = TraceId::random();
             self.parent = None;
-            self.flags = super::context::SAMPLED;
+            self.flags = super::context::SAMPLED | super::context::RANDOM;
         }
         self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
     }
@@ -257,8 +257,10 @@ impl Recorder {
         }
     }
 
-    pub fn request_header(&mut self, name: &str, values: &[&str]) {
-        if self.has_room(name.len() + values.iter().map(|value| value.len() + 2).sum::<usize>()) {
+    /// The values of one request header, by its lower-case name.
+    pub fn request_header<T: AsRef<str>>(&mut self, name: &str, values: &[T]) {
+        let len: usize = values.iter().map(|value| value.as_ref().len() + 2).sum();
+        if self.has_room(name.len() + len) {
             Writer(&mut self.log).header(name, values);
         }
     }
@@ -275,6 +277,35 @@ impl Recorder {
             let time = self.offset(now);
             Writer(&mut self.log).plugin_log(span, plugin, level, message, time);
         }
+    }
+
+    /// As it stands: of use when all spans have ended.
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            trace_id: self.trace_id,
+            failed: self.failed(),
+            duration: self.spans.first().map_or(Duration::ZERO, |root| {
+                Duration::from_nanos(root.end - root.start)
+            }),
+        }
+    }
+
+    /// Has some span ended in error?
+    pub(super) fn failed(&self) -> bool {
+        self.spans.iter().any(|span| span.status == Status::Error)
+    }
+
+    /// Each span's parent, and its plugin where it is a hook's.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (Option<SpanIndex>, Option<&str>)> {
+        self.spans.iter().enumerate().map(|(index, span)| {
+            let parent = (index > 0).then_some(SpanIndex(span.parent));
+            (parent, span.kind.plugin(self.text(span.name)))
+        })
+    }
+
+    pub(super) fn text(&self, slice: record::Slice) -> &str {
+        let bytes = slice.of(&self.log).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 
     fn has_room(&mut self, len: usize) -> bool {

@@ -1,0 +1,256 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::trace::recorder::{MAX_BYTES, Recorder};
+use crate::trace::testing::{ANCHOR, Call, Fixture, calls, recorded, records};
+use crate::trace::{Attribute, Event, PluginLog, Span, SpanIndex, Trace, Value};
+
+fn decoded(record: &[u8]) -> Trace<'_> {
+    read(record).expect("a record that was just written")
+}
+
+/// What was recorded, put together plainly: attributes and events by span.
+fn model<'r>(calls: &'r [Call]) -> Vec<(Vec<Attribute<'r>>, Vec<Event<'r>>)> {
+    fn set<'r>(attributes: &mut Vec<Attribute<'r>>, key: &'r str, value: Value<'r>) {
+        attributes.retain(|attribute| attribute.key != key);
+        attributes.push(Attribute { key, value });
+    }
+    let mut spans = vec![(Vec::new(), Vec::new())];
+    for call in calls {
+        let count = spans.len();
+        match call {
+            Call::Span(..) => spans.push((Vec::new(), Vec::new())),
+            Call::Attribute(span, key, value) => {
+                set(&mut spans[span.index(count)].0, key, value.as_value());
+            }
+            Call::Template(span, pairs) => {
+                for (key, value) in pairs {
+                    set(&mut spans[span.index(count)].0, key, value.as_value());
+                }
+            }
+            Call::Event(span, name, pairs, time) => {
+                let mut attributes = Vec::new();
+                for (key, value) in pairs {
+                    set(&mut attributes, key, value.as_value());
+                }
+                spans[span.index(count)].1.push(Event { name, time: time * 1000, attributes });
+            }
+            _ => {}
+        }
+    }
+    spans
+}
+
+#[test]
+fn a_trace_is_read_as_it_was_recorded() {
+    let mut fixture = Fixture::new(None);
+    fixture.recorder.set_request_id("r");
+    fixture.recorder.rename_parts(SpanIndex::ROOT, &["GET", " ", "/x"]);
+    let hook = fixture.span("plugin.a.prehook", Kind::Plugin, SpanIndex::ROOT, 1);
+    fixture.end(hook, Status::Error, "broke", 3);
+    fixture.end(SpanIndex::ROOT, Status::Ok, "", 5);
+    let record = fixture.finish();
+    let trace = decoded(&record);
+
+    assert_eq!(trace.head.request_id, "r");
+    assert_eq!(trace.head.anchor, ANCHOR);
+    assert!(trace.head.failed);
+    let expected = [
+        Span {
+            id: SpanId(1_u64.to_be_bytes()),
+            parent: None,
+            kind: Kind::HttpRequest,
+            name: "GET /x",
+            start: 0,
+            end: 5000,
+            status: Status::Ok,
+            message: "",
+            attributes: 0..0,
+            events: 0..0,
+        },
+        Span {
+            id: SpanId(2_u64.to_be_bytes()),
+            parent: Some(SpanIndex::ROOT),
+            kind: Kind::Plugin,
+            name: "plugin.a.prehook",
+            start: 1000,
+            end: 3000,
+            status: Status::Error,
+            message: "broke",
+            attributes: 0..0,
+            events: 0..0,
+        },
+    ];
+    assert_eq!(trace.spans, expected);
+}
+
+#[test]
+fn the_last_value_of_a_key_wins_among_many() {
+    let mut fixture = Fixture::new(None);
+    let keys: Vec<String> = (0..200).map(|n| format!("key.number.{n}")).collect();
+    for round in 0..3_i64 {
+        for key in &keys {
+            fixture.recorder.attribute(SpanIndex::ROOT, key, round);
+        }
+    }
+    let record = fixture.finish();
+    let trace = decoded(&record);
+    let values: Vec<_> = trace.attributes.iter().map(|of| (of.key, of.value.clone())).collect();
+    let expected: Vec<_> = keys.iter().map(|key| (key.as_str(), Value::Integer(2))).collect();
+    assert_eq!(values, expected);
+}
+
+#[test]
+fn a_key_too_long_is_cut_between_characters() {
+    let key = "é".repeat(40_000);
+    let mut fixture = Fixture::new(None);
+    fixture.recorder.attribute(SpanIndex::ROOT, &key, 1_i64);
+    let record = fixture.finish();
+    assert_eq!(decoded(&record).attributes[0].key, "é".repeat(32_767));
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_the_rest_is_read() {
+    let mut fixture = Fixture::new(None);
+    let large = "x".repeat(MAX_BYTES / 2);
+    for _ in 0..3 {
+        fixture.recorder.attribute(SpanIndex::ROOT, "large", large.as_str());
+        fixture.recorder.request_header("large", &[&large]);
+    }
+    let hook = fixture.span(&large, Kind::Plugin, SpanIndex::ROOT, 1);
+    fixture.end(hook, Status::Error, &large, 2);
+    let record = fixture.finish();
+    assert!(record.len() < MAX_BYTES + 64 * 1024, "{} bytes", record.len());
+    let trace = decoded(&record);
+    assert_eq!(trace.head.dropped, 5);
+    assert_eq!(trace.spans[1].status, Status::Error);
+}
+
+#[test]
+fn spans_past_the_bound_are_counted() {
+    let mut fixture = Fixture::new(None);
+    for _ in 0..2000 {
+        fixture.span("x", Kind::Plugin, SpanIndex::ROOT, 1);
+    }
+    let record = fixture.finish();
+    let trace = decoded(&record);
+    assert_eq!(trace.spans.len() + trace.head.dropped as usize, 2001);
+}
+
+#[test]
+fn other_versions_are_refused() {
+    let mut record = Fixture::new(None).finish();
+    record[0] = 9;
+    assert_eq!(read(&record), Err(Error::Version(9)));
+}
+
+#[test]
+fn a_recorder_begins_anew() {
+    let mut fixture = recorded(&[]);
+    fixture.recorder.attribute(SpanIndex::ROOT, "old", true);
+    fixture.recorder.begin(None, fixture.at(0));
+    let mut record = Vec::new();
+    write(&fixture.recorder, &mut record);
+    let trace = decoded(&record);
+    assert_eq!((trace.spans.len(), trace.attributes.len()), (1, 0));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_calls_are_read_as_they_were_recorded(calls in calls()) {
+        let record = recorded(&calls).finish();
+        let trace = decoded(&record);
+        let model = model(&calls);
+        prop_assert_eq!(trace.spans.len(), model.len());
+        for (span, (attributes, events)) in trace.spans.iter().zip(&model) {
+            prop_assert_eq!(trace.attributes_of(span), attributes.as_slice());
+            prop_assert_eq!(trace.events_of(span), events.as_slice());
+        }
+        let headers: Vec<_> = calls.iter().filter_map(|call| match call {
+            Call::Header(name, values) => Some((name.clone(), values.join(", "))),
+            _ => None,
+        }).collect();
+        let read_headers: Vec<_> = trace.request_headers.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        prop_assert_eq!(read_headers, headers);
+        let mut spans = 1;
+        let mut lines = trace.plugin_logs.iter();
+        for call in &calls {
+            match call {
+                Call::Span(..) => spans += 1,
+                Call::Log(span, plugin, level, message, time) => {
+                    let span = SpanIndex::from_usize(span.index(spans));
+                    let expected = PluginLog { plugin, span, level: *level, message, time: time * 1000 };
+                    prop_assert_eq!(lines.next(), Some(&expected));
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+        let _ = read(&[&[VERSION], bytes.as_slice()].concat());
+    }
+
+    #[test]
+    fn mutated_records_are_read_or_refused(
+        record in records(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        len in any::<prop::sample::Index>(),
+    ) {
+        let mut record = record;
+        for (at, byte) in changes {
+            let at = at.index(record.len());
+            record[at] = byte;
+        }
+        let _ = read(&record[..len.index(record.len())]);
+        if let Ok(trace) = read(&record) {
+            for span in &trace.spans {
+                let _ = (trace.attributes_of(span), trace.events_of(span), trace.duration());
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_without_spans_is_the_record_of_the_rest(calls in calls()) {
+        let mut fixture = recorded(&calls);
+        let whole = fixture.finish_by_ref();
+        let whole = decoded(&whole);
+        let stays = |span: &Span<'_>| span.plugin() != Some("a");
+        let mut survivors = Vec::new();
+        for (index, span) in whole.spans.iter().enumerate() {
+            survivors.push(match span.parent {
+                Some(parent) if !stays(span) => survivors[parent.get()],
+                _ => SpanIndex::from_usize(index),
+            });
+        }
+        let mut record = Vec::new();
+        write_survivors(&fixture.recorder, &survivors, &mut record);
+        let trace = decoded(&record);
+
+        prop_assert_eq!(&trace.request_headers, &whole.request_headers);
+        prop_assert_eq!(&trace.head, &whole.head);
+        let kept: Vec<_> = (0..survivors.len()).filter(|&at| survivors[at].get() == at).collect();
+        prop_assert_eq!(trace.spans.len(), kept.len());
+        for (span, &at) in trace.spans.iter().zip(&kept) {
+            let of = &whole.spans[at];
+            let same = (span.id, span.name, span.message, span.kind, span.status, span.start, span.end);
+            prop_assert_eq!(same, (of.id, of.name, of.message, of.kind, of.status, of.start, of.end));
+            let parent = span.parent.map(|parent| trace.spans[parent.get()].id);
+            let expected = of.parent.map(|parent| whole.spans[survivors[parent.get()].get()].id);
+            prop_assert_eq!(parent, expected);
+            prop_assert_eq!(trace.attributes_of(span), whole.attributes_of(of));
+            prop_assert_eq!(trace.events_of(span), whole.events_of(of));
+        }
+        for (line, of) in trace.plugin_logs.iter().zip(&whole.plugin_logs) {
+            prop_assert_eq!(line.message, of.message);
+            let span = survivors[of.span.get()];
+            prop_assert_eq!(trace.spans[line.span.get()].id, whole.spans[span.get()].id);
+        }
+        prop_assert_eq!(trace.plugin_logs.len(), whole.plugin_logs.len());
+    }
+}
