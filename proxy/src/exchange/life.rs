@@ -14,7 +14,7 @@ use super::state::State;
 use crate::app::generation::Route;
 use crate::metrics::RouteCells;
 use crate::trace::context::Context;
-use crate::trace::{SpanIndex, Status, record};
+use crate::trace::{SpanIndex, Status};
 use crate::worker::Worker;
 
 /// See the module's documentation.
@@ -126,7 +126,8 @@ impl Life {
             cells.aborted.inc();
         }
         self.end_spans(&mut state, end, now);
-        self.worker.handoff.append(|out| record::write(&state.recorder, out));
+        let generation = self.worker.generation();
+        self.worker.handoff.append(|out| generation.capture.write(&state.recorder, out));
         self.worker.give_state(state);
     }
 

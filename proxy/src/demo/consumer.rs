@@ -1,0 +1,78 @@
+//! Reads a topic from its beginning, message by message, as they arrive.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+#[derive(Debug, thiserror::Error)]
+#[error("the topic cannot be read")]
+pub struct Error(#[from] KafkaError);
+
+/// A message as a consumer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub key: Vec<u8>,
+    /// In order; names may repeat.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// The text of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
+/// Follows all partitions of one topic, without a consumer group.
+pub struct Consumer(BaseConsumer);
+
+impl Consumer {
+    /// `brokers` is a list of `host:port`, separated by commas; the topic must be there.
+    pub fn new(brokers: &str, topic: &str) -> Result<Self, Error> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("client.id", "weir-demo")
+            // Never used: partitions are assigned, nothing is committed.
+            .set("group.id", "weir-demo")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "20")
+            .set("fetch.error.backoff.ms", "20")
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
+        let mut assignment = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        }
+        consumer.assign(&assignment)?;
+        Ok(Self(consumer))
+    }
+
+    /// The next message; `None` where none comes in time.
+    pub fn recv(&self, timeout: Duration) -> Result<Option<Message>, Error> {
+        let Some(message) = self.0.poll(timeout) else {
+            return Ok(None);
+        };
+        let message = message?;
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|header| {
+                    let value = header.value.unwrap_or_default().to_vec();
+                    (header.key.to_owned(), value)
+                })
+                .collect()
+        });
+        Ok(Some(Message {
+            key: message.key().unwrap_or_default().to_vec(),
+            headers,
+            payload: message.payload().unwrap_or_default().to_vec(),
+        }))
+    }
+}

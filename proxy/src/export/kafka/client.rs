@@ -1,0 +1,185 @@
+//! A producer of librdkafka, and the context it calls.
+//!
+//! Callbacks run inside [`Producer::poll`] and [`Producer::flush`], so on the exporter's own
+//! thread; what they have to say goes to the [`Desk`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+
+use super::client_config;
+use super::delivery::{Desk, Returned};
+use super::encoding::Message;
+use super::errors::{self, Problem};
+use crate::config;
+use crate::export::stop::Stop;
+
+/// Wait for room in librdkafka's queue.
+const ROOM_WAIT: Duration = Duration::from_millis(20);
+
+pub(super) struct Producer {
+    inner: BaseProducer<Context>,
+    desk: Arc<Desk>,
+    topic: String,
+}
+
+impl Producer {
+    pub(super) fn new(config: &config::Kafka, desk: Arc<Desk>) -> Result<Self, Problem> {
+        let context = Context {
+            desk: desk.clone(),
+            events: AtomicU64::new(0),
+        };
+        let inner = client_config::producer(config, desk.next_batch_bytes())
+            .create_with_context(context)
+            .map_err(|error| Problem::Broker(errors::client_cause(&error)))?;
+        Ok(Self {
+            inner,
+            desk,
+            topic: config.topic.clone(),
+        })
+    }
+
+    /// Queues a message. Waits where librdkafka has no room; what cannot be sent now goes to the
+    /// desk, as all that follows does.
+    pub(super) fn send(&mut self, message: Message<'_>, stop: &Stop) {
+        let sequence = self.desk.next_sequence();
+        self.enqueue(
+            sequence,
+            message.key,
+            message.payload,
+            message.headers,
+            stop,
+        );
+    }
+
+    /// As [`Producer::send`], with a message that came back.
+    pub(super) fn send_again(&mut self, message: (usize, Returned), stop: &Stop) {
+        let (sequence, message) = message;
+        self.enqueue(
+            sequence,
+            &message.key,
+            &message.payload,
+            message.headers,
+            stop,
+        );
+    }
+
+    fn enqueue(
+        &self,
+        sequence: usize,
+        key: &[u8],
+        payload: &[u8],
+        headers: OwnedHeaders,
+        stop: &Stop,
+    ) {
+        let mut record = BaseRecord::with_opaque_to(&self.topic, sequence)
+            .key(key)
+            .payload(payload)
+            .headers(headers);
+        self.desk.sent(key.len() + payload.len());
+        let error = loop {
+            if self.desk.is_broken() || stop.is_due() {
+                break RDKafkaErrorCode::PurgeQueue;
+            }
+            match self.inner.send(record) {
+                Ok(()) => return,
+                Err((error, same)) => {
+                    record = same;
+                    match error.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::QueueFull) => self.poll(ROOM_WAIT),
+                        code => break code.unwrap_or(RDKafkaErrorCode::Fail),
+                    }
+                }
+            }
+        };
+        let headers = record.headers.take().unwrap_or_default();
+        self.desk.not_sent(sequence, error, key, payload, headers);
+    }
+
+    /// Messages sent and not acknowledged.
+    pub(super) fn in_flight(&self) -> i32 {
+        self.inner.in_flight_count()
+    }
+
+    /// Serves callbacks for all of `time`.
+    pub(super) fn poll(&self, time: Duration) {
+        self.inner.poll(time);
+    }
+
+    /// Serves all callbacks that are due, without waiting.
+    pub(super) fn poll_all(&self) {
+        let events = || self.inner.client().context().events.load(Relaxed);
+        loop {
+            let before = events();
+            self.inner.poll(Duration::ZERO);
+            if events() == before {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is queued without lingering, and waits for acknowledgements.
+    pub(super) fn flush(&self, time: Duration) {
+        // Time running out is no error here: the caller looks at what is in flight.
+        let _ = self.inner.flush(time);
+    }
+
+    /// What the brokers say of the topic: its error, where it has one.
+    pub(super) fn topic_error(&self, timeout: Duration) -> KafkaResult<Option<RDKafkaErrorCode>> {
+        let metadata = self
+            .inner
+            .client()
+            .fetch_metadata(Some(&self.topic), timeout)?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == self.topic)
+            .map_or(Some(RDKafkaErrorCode::UnknownTopicOrPartition), |topic| {
+                topic.error().map(RDKafkaErrorCode::from)
+            }))
+    }
+
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+struct Context {
+    desk: Arc<Desk>,
+    /// Callbacks served.
+    events: AtomicU64,
+}
+
+impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.events.fetch_add(1, Relaxed);
+        // What matters comes as an error or a delivery report too, and is said there once.
+        tracing::debug!(target: "librdkafka", exporter = self.desk.exporter(), facility, "{line}");
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.fetch_add(1, Relaxed);
+        self.desk.client_error(
+            error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            reason,
+        );
+    }
+}
+
+impl ProducerContext for Context {
+    /// Place of the message among all of this exporter.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+        self.events.fetch_add(1, Relaxed);
+        self.desk.delivery(result, sequence);
+    }
+}

@@ -1,0 +1,269 @@
+//! The desk that callbacks report to: what was acknowledged, what came back, what is lost.
+//!
+//! It outlives clients: messages that one gave back are sent by the next.
+
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _, OwnedHeaders};
+
+use super::client_config::MAX_MESSAGE_BYTES;
+use super::errors::{self, Problem, Verdict};
+use super::log_limit::LogLimit;
+use crate::export::Feed;
+use crate::export::status::{Health, Meter, Reason, State};
+
+/// How often the same trouble is logged again.
+const WRITE_FAILURES: Duration = Duration::from_secs(1);
+const CONNECTION_FAILURES: Duration = Duration::from_mins(1);
+
+/// librdkafka repeats a trouble that lasts each 30 seconds.
+const CAUSE_AGE: Duration = Duration::from_mins(1);
+
+pub(super) struct Desk {
+    exporter: String,
+    topic: String,
+    meter: Arc<Meter>,
+    health: Arc<Health>,
+    state: Mutex<Desktop>,
+}
+
+/// A message that a client gave back.
+pub(super) struct Returned {
+    pub(super) key: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) headers: OwnedHeaders,
+}
+
+struct Desktop {
+    sequence: usize,
+    acknowledged: u64,
+    /// Of the client there is now.
+    batch_bytes: usize,
+    /// A batch was too large.
+    shrink: bool,
+    returned: BTreeMap<usize, Returned>,
+    /// The client refuses for ever.
+    fatal: bool,
+    /// Whether the health is known to be good.
+    well: bool,
+    /// The latest trouble with a broker.
+    cause: Option<(Instant, String)>,
+    write_failures: LogLimit,
+    connection_failures: LogLimit,
+}
+
+impl Desk {
+    pub(super) fn new(topic: &str, feed: &Feed) -> Arc<Self> {
+        Arc::new(Self {
+            exporter: feed.exporter.clone(),
+            topic: topic.to_owned(),
+            meter: feed.meter.clone(),
+            health: feed.health.clone(),
+            state: Mutex::new(Desktop {
+                sequence: 0,
+                acknowledged: 0,
+                batch_bytes: MAX_MESSAGE_BYTES,
+                shrink: false,
+                returned: BTreeMap::new(),
+                fatal: false,
+                well: false,
+                cause: None,
+                write_failures: LogLimit::new(WRITE_FAILURES),
+                connection_failures: LogLimit::new(CONNECTION_FAILURES),
+            }),
+        })
+    }
+
+    pub(super) fn exporter(&self) -> &str {
+        &self.exporter
+    }
+
+    pub(super) fn next_sequence(&self) -> usize {
+        let mut state = self.state();
+        state.sequence += 1;
+        state.sequence
+    }
+
+    /// Messages acknowledged so far.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.state().acknowledged
+    }
+
+    /// Most bytes of a batch of the next client; less once a broker found one too large.
+    pub(super) fn next_batch_bytes(&self) -> usize {
+        let mut state = self.state();
+        if std::mem::take(&mut state.shrink) {
+            state.batch_bytes = (state.batch_bytes / 2).max(1);
+        }
+        state.batch_bytes
+    }
+
+    /// Whether the client has to be replaced.
+    pub(super) fn is_broken(&self) -> bool {
+        let state = self.state();
+        state.fatal || !state.returned.is_empty()
+    }
+
+    /// What came back, oldest first, for a new client to send.
+    pub(super) fn take_returned(&self) -> BTreeMap<usize, Returned> {
+        let mut state = self.state();
+        state.fatal = false;
+        std::mem::take(&mut state.returned)
+    }
+
+    /// The latest trouble with a broker, while it is fresh.
+    pub(super) fn cause(&self) -> Option<String> {
+        let state = self.state();
+        let (since, cause) = state.cause.as_ref()?;
+        (since.elapsed() < CAUSE_AGE).then(|| cause.clone())
+    }
+
+    pub(super) fn recovered(&self) {
+        self.state().well = true;
+        if self.health.set(State::Ok) {
+            tracing::info!(exporter = self.exporter, "delivering to kafka");
+        }
+    }
+
+    pub(super) fn degrade(&self, problem: &Problem) {
+        let message = problem.to_string();
+        let mut state = self.state();
+        state.well = false;
+        if let Some(count) = state
+            .connection_failures
+            .permit(&message, "", Instant::now())
+        {
+            tracing::error!(exporter = self.exporter, count, "{message}");
+        }
+        self.health.set(State::Degraded(message));
+    }
+
+    /// Logs the counts that the limit has held back.
+    pub(super) fn summarise(&self) {
+        let exporter = &self.exporter;
+        self.state()
+            .write_failures
+            .due(Instant::now(), |cause, trace, count| {
+                tracing::error!(
+                    exporter,
+                    count,
+                    "kafka plugin: failed to write trace {trace}: {cause}"
+                );
+            });
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.meter.in_flight.add(bytes);
+    }
+
+    pub(super) fn client_error(&self, code: RDKafkaErrorCode, reason: &str) {
+        match code {
+            RDKafkaErrorCode::Fatal => self.state().fatal = true,
+            RDKafkaErrorCode::AllBrokersDown => {
+                let cause = self.cause();
+                let cause = cause.unwrap_or_else(|| "no broker can be reached".to_owned());
+                self.degrade(&Problem::Broker(cause));
+            }
+            code => {
+                let cause = errors::broker_cause(code, reason);
+                self.state().cause = Some((Instant::now(), cause));
+            }
+        }
+    }
+
+    /// Settles a message that librdkafka is done with.
+    pub(super) fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+        let (error, message) = match result {
+            Ok(message) => (None, message),
+            Err((error, message)) => (
+                Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+                message,
+            ),
+        };
+        let key = message.key().unwrap_or_default();
+        let payload = message.payload().unwrap_or_default();
+        match error {
+            None => self.acknowledge(key.len() + payload.len()),
+            Some(error) => {
+                let headers = message
+                    .headers()
+                    .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+                let settled = panic::catch_unwind(AssertUnwindSafe(|| {
+                    self.not_sent(sequence, error, key, payload, headers);
+                }));
+                if settled.is_err() {
+                    self.meter.lose(Reason::Refused, 1);
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&self, bytes: usize) {
+        self.meter.in_flight.subtract(bytes);
+        self.meter.delivered();
+        let mut state = self.state();
+        state.acknowledged += 1;
+        if !state.well {
+            drop(state);
+            self.recovered();
+        }
+    }
+
+    /// Settles a message that was not sent: it is kept to be sent again, or it is lost.
+    pub(super) fn not_sent(
+        &self,
+        sequence: usize,
+        error: RDKafkaErrorCode,
+        key: &[u8],
+        payload: &[u8],
+        headers: OwnedHeaders,
+    ) {
+        self.meter.in_flight.subtract(key.len() + payload.len());
+        let mut state = self.state();
+        let lost = match errors::verdict(error) {
+            Verdict::Purged | Verdict::Later => None,
+            // A batch that is too large fails all in it: smaller ones find the one message.
+            Verdict::TooLarge if payload.len() < state.batch_bytes => {
+                state.shrink = true;
+                None
+            }
+            Verdict::TooLarge => Some(Reason::TooLarge),
+            Verdict::Refused => Some(Reason::Refused),
+        };
+        if let Some(reason) = lost {
+            self.meter.lose(reason, 1);
+            self.log_failure(&mut state, error, key);
+            return;
+        }
+        if errors::verdict(error) == Verdict::Later {
+            let message = self.log_failure(&mut state, error, key);
+            state.well = false;
+            self.health.set(State::Degraded(message));
+        }
+        let message = Returned {
+            key: key.to_owned(),
+            payload: payload.to_owned(),
+            headers,
+        };
+        state.returned.insert(sequence, message);
+    }
+
+    fn log_failure(&self, state: &mut Desktop, error: RDKafkaErrorCode, key: &[u8]) -> String {
+        let cause = errors::write_cause(error, &self.topic);
+        let trace = String::from_utf8_lossy(key);
+        let message = format!("kafka plugin: failed to write trace {trace}: {cause}");
+        let permit = state.write_failures.permit(&cause, &trace, Instant::now());
+        if let Some(count) = permit {
+            tracing::error!(exporter = self.exporter, count, "{message}");
+        }
+        message
+    }
+
+    fn state(&self) -> MutexGuard<'_, Desktop> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,99 @@
+//! The way from the workers to one exporter: chunks of records, bounded in bytes.
+//!
+//! Sending never waits. A chunk that has no room is dropped for this exporter alone, and its
+//! records are counted.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
+
+use super::status::{Meter, Reason};
+
+/// Records of one worker, one behind the other, each with its length before it.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    bytes: Vec<u8>,
+    records: u32,
+}
+
+impl Chunk {
+    pub(super) fn new(bytes: Vec<u8>, records: u32) -> Self {
+        Self { bytes, records }
+    }
+
+    /// Memory that the chunk holds.
+    fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        u64::from(self.records)
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (len, tail) = rest.split_first_chunk()?;
+            let (record, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            rest = tail;
+            Some(record)
+        })
+    }
+}
+
+/// A queue that holds at most `limit` bytes, as `meter` counts them.
+pub(super) fn bounded(limit: usize, meter: Arc<Meter>) -> (Sender, Receiver) {
+    let (sender, receiver) = mpsc::channel();
+    let sender = Sender {
+        chunks: sender,
+        meter: meter.clone(),
+        limit,
+    };
+    let receiver = Receiver {
+        chunks: receiver,
+        meter,
+    };
+    (sender, receiver)
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    chunks: mpsc::Sender<Arc<Chunk>>,
+    meter: Arc<Meter>,
+    limit: usize,
+}
+
+impl Sender {
+    pub(super) fn send(&self, chunk: &Arc<Chunk>) {
+        if !self.meter.queue.try_add(chunk.size(), self.limit) {
+            self.meter.lose(Reason::BufferFull, chunk.len());
+            return;
+        }
+        if self.chunks.send(chunk.clone()).is_err() {
+            self.meter.queue.subtract(chunk.size());
+            self.meter.lose(Reason::Shutdown, chunk.len());
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    chunks: mpsc::Receiver<Arc<Chunk>>,
+    meter: Arc<Meter>,
+}
+
+impl Receiver {
+    /// Waits for a chunk; `Disconnected` once the exporter has been taken from the set and all
+    /// that was sent before has been received.
+    pub(super) fn recv(&self, timeout: Duration) -> Result<Arc<Chunk>, RecvTimeoutError> {
+        self.chunks
+            .recv_timeout(timeout)
+            .inspect(|chunk| self.meter.queue.subtract(chunk.size()))
+    }
+
+    pub(super) fn try_recv(&self) -> Result<Arc<Chunk>, TryRecvError> {
+        self.chunks
+            .try_recv()
+            .inspect(|chunk| self.meter.queue.subtract(chunk.size()))
+    }
+}

