@@ -1,5 +1,6 @@
 //! The command line: what it looks like, and the commands that need no proxy.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -72,6 +73,21 @@ pub struct RunArgs {
 /// and print each trace as it is consumed from the topic.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Example:
-  weir demo")]
-pub struct DemoArgs {}
+Examples:
+  weir demo
+  weir demo --address 127.0.0.1:8081 --once
+  weir demo --set 'exporters.traces.kafka.plugin_span_filter={mode: exclude, plugins: [headers]}'")]
+pub struct DemoArgs {
+    /// Where the proxy listens; another port is taken where this one is in use
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    pub address: SocketAddr,
+    /// Where the admin API listens; another port is taken where this one is in use
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// Set one value over the demo's configuration; may be given several times
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// End once the demo's own traces are shown
+    #[arg(long)]
+    pub once: bool,
+}

@@ -26,7 +26,7 @@ mod unsupported;
 
 pub use environment::Environment;
 pub use fault::Faults;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, parse};
 pub use schema::schema;
 
 /// Everything that one generation of a running Weir is built from.

@@ -1,4 +1,156 @@
-//! What `weir demo` needs beside the proxy: a broker inside the process, and a consumer.
+//! `weir demo`: the main job with nothing installed.
+//!
+//! One process holds an example upstream, the proxy with three bundled plugins, and a broker that
+//! speaks Kafka's protocol; it sends itself a few requests and prints each trace as it is consumed
+//! from the topic.
 
 pub mod broker;
 pub mod consumer;
+mod show;
+mod upstream;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use crate::cli::DemoArgs;
+use crate::config::{self, Config, Environment};
+use crate::run;
+use broker::Broker;
+use consumer::Consumer;
+
+const CONFIG: &str = include_str!("../../examples/demo.yaml");
+const TOPIC: &str = "weir-traces";
+
+/// What the demo sends itself: what it shows, path, and whether the key is sent.
+const REQUESTS: [(&str, &str, bool); 3] = [
+    ("a request with its key", "/v1/hello?name=weir", true),
+    ("one without: a plugin answers", "/v1/hello", false),
+    ("one that no route takes", "/nowhere", true),
+];
+
+/// Runs until a signal, or until its own traces are shown.
+pub fn command(args: &DemoArgs) -> ExitCode {
+    run::init_log("warn");
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &DemoArgs) -> anyhow::Result<()> {
+    let broker = Broker::start(&[TOPIC])?;
+    let upstream = upstream::start().context("example upstream")?;
+    let config = configure(args, broker.bootstrap_servers(), upstream)?;
+    let (proxy, admin) = (config.listeners[0].address, config.admin.address);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = run::Signals::new()?;
+        let load = || Err("the demo has no file to read anew".to_owned());
+        let app = run::start(config, Box::new(load)).await?;
+        introduce(proxy, admin, broker.bootstrap_servers());
+        let traces = follow(broker.bootstrap_servers())?;
+        tokio::task::spawn_blocking(move || send_all(proxy)).await??;
+        if args.once {
+            wait(traces).await?;
+        } else {
+            println!("\nServing until Ctrl-C. Each request's trace shows here at once. Try:\n");
+            println!("  curl -i -H 'x-api-key: demo' 'http://{proxy}/v1/hello?name=you'\n");
+            signals.obey(&app).await;
+        }
+        app.shutdown().await;
+        Ok(())
+    })
+}
+
+/// The example's configuration, with the addresses of this process.
+fn configure(args: &DemoArgs, brokers: &str, upstream: SocketAddr) -> anyhow::Result<Config> {
+    let mut set = vec![
+        format!("listeners.0.address={}", free(args.address)?),
+        format!("admin.address={}", free(args.admin)?),
+        format!("upstreams.example.endpoints.0=http://{upstream}"),
+        format!("exporters.traces.kafka.brokers.0={brokers}"),
+    ];
+    set.extend(args.set.iter().cloned());
+    let loaded = config::parse(CONFIG, Path::new("examples/demo.yaml"), &set, &Environment::of_process())
+        .map_err(|faults| anyhow!("{}", faults.report(config::report::Format::Text)))?;
+    Ok(loaded.config)
+}
+
+/// The address, or another port where that one is taken.
+fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let bound = TcpListener::bind(address)
+        .or_else(|_| TcpListener::bind((address.ip(), 0)))
+        .with_context(|| format!("no free port on {}", address.ip()))?;
+    Ok(bound.local_addr()?)
+}
+
+fn introduce(proxy: SocketAddr, admin: SocketAddr, brokers: &str) {
+    println!("weir demo: three plugins, an upstream and a Kafka broker in one process\n");
+    println!("  proxy    http://{proxy}/v1/…   (key: demo)");
+    println!("  admin    http://{admin}        (/healthz /readyz /metrics)");
+    println!("  broker   {brokers}   topic {TOPIC}, for example: kcat -C -b {brokers} -t {TOPIC}\n");
+}
+
+/// Prints each trace as it arrives.
+fn follow(brokers: &str) -> anyhow::Result<Traces> {
+    let consumer = Consumer::new(brokers, TOPIC)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = mpsc::channel();
+    let stop = Arc::clone(&ended);
+    std::thread::Builder::new().name("demo-consumer".to_owned()).spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            match consumer.recv(Duration::from_millis(100)) {
+                Ok(Some(message)) => {
+                    show::trace(&message.payload);
+                    // Nobody counts along where the demo stays up.
+                    let _ = sender.send(());
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "topic"),
+            }
+        }
+    })?;
+    Ok(Traces { arrived: receiver, ended })
+}
+
+struct Traces {
+    arrived: mpsc::Receiver<()>,
+    ended: Arc<AtomicBool>,
+}
+
+/// Until the demo's own traces were shown.
+async fn wait(traces: Traces) -> anyhow::Result<()> {
+    let all = tokio::task::spawn_blocking(move || {
+        let all = REQUESTS.iter().all(|_| traces.arrived.recv_timeout(Duration::from_secs(30)).is_ok());
+        traces.ended.store(true, Ordering::Relaxed);
+        all
+    });
+    if all.await? { Ok(()) } else { Err(anyhow!("not every trace arrived in the topic")) }
+}
+
+fn send_all(proxy: SocketAddr) -> anyhow::Result<()> {
+    for (what, path, with_key) in REQUESTS {
+        let key = if with_key { "x-api-key: demo\r\n" } else { "" };
+        let mut stream = TcpStream::connect(proxy)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {proxy}\r\nuser-agent: weir-demo\r\n{key}connection: close\r\n\r\n"
+        )?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        println!("GET {path}  ({what})  →  {}", response.lines().next().unwrap_or("no response"));
+    }
+    Ok(())
+}

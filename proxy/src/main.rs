@@ -15,6 +15,6 @@ fn main() -> ExitCode {
         Command::Run(args) => weir::run::command(args.config),
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(&args),
-        Command::Demo(_) => ExitCode::FAILURE,
+        Command::Demo(args) => weir::demo::command(&args),
     }
 }

@@ -13,10 +13,11 @@ use crate::cli::ConfigArgs;
 use crate::config::Config;
 use crate::config::report::Format;
 
-/// Writes the log to standard error: `RUST_LOG` chooses what, `WEIR_LOG=json` how.
-pub fn init_log() {
+/// Writes the log to standard error: `RUST_LOG` chooses what (else
+/// `otherwise`), `WEIR_LOG=json` how.
+pub fn init_log(otherwise: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only where a log was set up before, which then serves.
     let _ = if std::env::var("WEIR_LOG").is_ok_and(|format| format == "json") {
@@ -28,7 +29,7 @@ pub fn init_log() {
 
 /// The command: loads the configuration and serves until a signal ends it.
 pub fn command(args: ConfigArgs) -> ExitCode {
-    init_log();
+    init_log("info");
     let config = match args.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings.list {
@@ -77,14 +78,14 @@ pub async fn start(config: Config, load: Load) -> anyhow::Result<Arc<App>> {
 }
 
 /// The signals that Weir obeys.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -93,7 +94,7 @@ impl Signals {
     }
 
     /// Reloads on SIGHUP until SIGTERM or SIGINT.
-    async fn obey(mut self, app: &App) {
+    pub async fn obey(mut self, app: &App) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,

@@ -28,8 +28,18 @@ pub fn load(file: &FilePath, set: &[String], environment: &Environment) -> Resul
     let fail = |fault| Faults::new(file.to_owned(), vec![fault]);
     let text = std::fs::read(file).map_err(|error| fail(unreadable(error.to_string())))?;
     let text = String::from_utf8(text).map_err(|_| fail(unreadable("it is not UTF-8".into())))?;
+    parse(&text, file, set, environment)
+}
+
+/// As [`load`], of a text that was read already; `file` is what it is called.
+pub fn parse(
+    text: &str,
+    file: &FilePath,
+    set: &[String],
+    environment: &Environment,
+) -> Result<Loaded, Faults> {
     let folder = file.parent().unwrap_or(FilePath::new(""));
-    let (config, faults) = check(&text, folder, set, environment);
+    let (config, faults) = check(text, folder, set, environment);
     let faults = Faults::new(file.to_owned(), faults);
     match config {
         Some(config) if faults.count(Severity::Error) == 0 => Ok(Loaded {

@@ -1,0 +1,40 @@
+# What people run; everything that is needed is installed or named on the way.
+.DEFAULT_GOAL := help
+SHELL := bash
+CARGO ?= cargo
+# One profile for users, tests and the race; the whole workspace at once, so that features are
+# resolved once and nothing is compiled twice.
+BUILD := --release --workspace --locked
+
+.PHONY: help demo build test check guests services race fmt
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: build ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
+	target/release/weir demo
+
+build: guests ## target/release/weir, with the bundled plugins inside
+	$(CARGO) build $(BUILD)
+
+guests: ## the bundled plugins and the tests' guests, as target/guests/*.wasm
+	@wasm-plugins/build.sh
+
+services: ## real Kafka and whatever else tests need
+	@tests/services/install.sh tests
+
+test: check services build ## everything, against real Kafka too
+	$(CARGO) test $(BUILD)
+
+check: guests ## format, lints, docs, licences and versions
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(BUILD) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(BUILD) --no-deps
+	@.ci/deny
+
+race: build ## Weir beside nginx and Envoy, in one run on the same cores
+	@tests/services/install.sh race
+	benches/race/run
+
+fmt: ## format the code
+	$(CARGO) fmt --all
