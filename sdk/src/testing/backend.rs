@@ -195,7 +195,7 @@ pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]
         span.events.push(Event {
             name: name.into(),
             attributes,
-        })
+        });
     });
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn log(level: Level, message: &str) {
         context.logs.push(Log {
             level,
             message: message.into(),
-        })
+        });
     });
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn monotonic() -> u64 {
     now()
 }
 
-/// SplitMix64: the same numbers in each run, and no two alike.
+/// `SplitMix64`: the same numbers in each run, and no two alike.
 pub(crate) fn random() -> u64 {
     Context::with(|context| {
         context.random = context.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
