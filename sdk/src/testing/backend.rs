@@ -176,12 +176,13 @@ impl Response {
     }
 }
 
-pub(crate) fn set_attribute(on: Target, name: &str, value: Value<'_>) {
+pub(crate) fn set_attribute(on: Target, name: &str, value: &Value<'_>) {
     with_span(on, |span| {
         if name.starts_with("weir.") {
             span.dropped += 1;
         } else {
-            span.attributes.insert(name.into(), value.into_owned());
+            span.attributes
+                .insert(name.into(), value.clone().into_owned());
         }
     });
 }
