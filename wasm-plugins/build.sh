@@ -55,7 +55,7 @@ if ! has_target; then
 fi
 
 # Fetched first, for its folders to be known.
-"${cargo[@]}" fetch -q --locked
+"${cargo[@]}" fetch -q --locked --target $target
 for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     flags+=("--remap-path-prefix=${registry%/}=/crates")
 done

@@ -180,8 +180,8 @@ impl<T> std::ops::Deref for Lent<T> {
     }
 }
 
-pub(crate) fn set_attribute(on: Target, name: &str, value: Value<'_>) {
-    wit::span::set_attribute(on.into(), name, (&value).into());
+pub(crate) fn set_attribute(on: Target, name: &str, value: &Value<'_>) {
+    wit::span::set_attribute(on.into(), name, value.into());
 }
 
 pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]) {

@@ -58,9 +58,9 @@ pub trait Plugin: Sized + 'static {
     /// plugin, so derive [`JsonSchema`] with `Deserialize`, and deny unknown fields so that a
     /// misspelt key is an error.
     ///
-    /// Where the operator gave no `config`, the type is read from `null`, and if it does not take
-    /// that, from `{}`: a struct whose fields all have defaults needs no more, and `()` is the
-    /// type of a plugin without configuration.
+    /// Where the operator gave no `config`, or an empty one, the type may be read from `null` or
+    /// from `{}`, as it likes: a struct whose fields all have defaults needs no more, and `()` is
+    /// the type of a plugin without configuration.
     ///
     /// ```
     /// use schemars::JsonSchema;
@@ -272,6 +272,7 @@ impl Interests {
 pub(crate) fn configure<P: Plugin>(config: &str) -> Result<P, String> {
     let config = parse::<P::Config>(config).or_else(|error| match config {
         "null" => parse("{}"),
+        "{}" => parse("null").or(Err(error)),
         _ => Err(error),
     })?;
     P::new(config).map_err(|error| {

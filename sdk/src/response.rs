@@ -1,4 +1,8 @@
 //! The head of the response, read and changed through the host.
+#![allow(
+    clippy::needless_question_mark,
+    reason = "in guests `?` makes the SDK's errors of the bindings'"
+)]
 
 use http::{HeaderMap, Method, StatusCode};
 

@@ -17,7 +17,7 @@ use crate::backend;
 /// Names that begin with `weir.` are the host's and are dropped, as is what exceeds the host's
 /// bounds; the span counts what was dropped.
 pub fn set_attribute<'a>(name: &str, value: impl Into<Value<'a>>) {
-    backend::set_attribute(Target::Hook, name, value.into());
+    backend::set_attribute(Target::Hook, name, &value.into());
 }
 
 /// Adds an event with the present time to the hook's span.
@@ -37,7 +37,7 @@ pub mod upstream {
 
     /// Sets an attribute, as [`span::set_attribute`](super::set_attribute) does.
     pub fn set_attribute<'a>(name: &str, value: impl Into<Value<'a>>) {
-        backend::set_attribute(Target::Upstream, name, value.into());
+        backend::set_attribute(Target::Upstream, name, &value.into());
     }
 
     /// Adds an event with the present time.

@@ -42,6 +42,7 @@ fn no_config_is_a_struct_of_defaults() {
 #[test]
 fn no_config_is_unit() {
     configured::<()>("null").unwrap();
+    configured::<()>("{}").unwrap();
 }
 
 #[test]

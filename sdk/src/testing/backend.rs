@@ -176,12 +176,13 @@ impl Response {
     }
 }
 
-pub(crate) fn set_attribute(on: Target, name: &str, value: Value<'_>) {
+pub(crate) fn set_attribute(on: Target, name: &str, value: &Value<'_>) {
     with_span(on, |span| {
         if name.starts_with("weir.") {
             span.dropped += 1;
         } else {
-            span.attributes.insert(name.into(), value.into_owned());
+            span.attributes
+                .insert(name.into(), value.clone().into_owned());
         }
     });
 }
@@ -195,7 +196,7 @@ pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]
         span.events.push(Event {
             name: name.into(),
             attributes,
-        })
+        });
     });
 }
 
@@ -208,7 +209,7 @@ pub(crate) fn log(level: Level, message: &str) {
         context.logs.push(Log {
             level,
             message: message.into(),
-        })
+        });
     });
 }
 
@@ -250,7 +251,7 @@ pub(crate) fn monotonic() -> u64 {
     now()
 }
 
-/// SplitMix64: the same numbers in each run, and no two alike.
+/// `SplitMix64`: the same numbers in each run, and no two alike.
 pub(crate) fn random() -> u64 {
     Context::with(|context| {
         context.random = context.random.wrapping_add(0x9e37_79b9_7f4a_7c15);

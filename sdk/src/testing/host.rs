@@ -11,8 +11,8 @@ use super::context::{Context, Log, Span};
 use super::head::{Fields, check_answer};
 use crate::{Action, Hook, Interests, Plugin, Request, Response, plugin};
 
-/// 2026-01-01T00:00:00Z.
-const START: Duration = Duration::from_secs(1_767_225_600);
+/// 2026-01-02T03:04:05Z.
+const START: Duration = Duration::from_secs(1_767_323_045);
 
 /// A configured plugin in a host without Weir; see the [module](crate::testing).
 pub struct Host<P> {
@@ -25,6 +25,7 @@ pub struct Host<P> {
 impl<P: Plugin> Host<P> {
     /// Configures the plugin as Weir would, `json!(null)` being no `config`. The error is what the
     /// operator would read.
+    #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value")]
     pub fn new(config: serde_json::Value) -> Result<Self, String> {
         let mut context = Context {
             now: START,

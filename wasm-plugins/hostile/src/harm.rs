@@ -15,6 +15,7 @@ const MIB: usize = 1 << 20;
 const PAGE: usize = 64 << 10;
 
 /// What to try.
+#[allow(clippy::unsafe_derive_deserialize, reason = "no mode has an invariant")]
 #[derive(Clone, Copy, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
@@ -94,13 +95,11 @@ impl Mode {
         if let Some(head) = head {
             return Ok(self.harm_exchange(head));
         }
-        match self {
-            Self::Refuse => Err("hostile ".repeat(MIB)),
-            _ => {
-                self.harm_anywhere();
-                Ok(Action::Proceed)
-            }
+        if self == Self::Refuse {
+            return Err("hostile ".repeat(MIB));
         }
+        self.harm_anywhere();
+        Ok(Action::Proceed)
     }
 
     /// What needs nothing of the host.
@@ -251,13 +250,17 @@ impl Mode {
                 // SAFETY: none; the host knows its handles, and the guest traps.
                 black_box(unsafe { Request::from_handle(0x1234) }.method());
             }
-            Self::DoubleDrop => match head {
+            Self::DoubleDrop => {
                 // SAFETY: none, in both: the host knows its handles, and the guest traps.
-                Head::Request(request) => drop(unsafe { Request::from_handle(request.handle()) }),
-                Head::Response(response) => {
-                    drop(unsafe { Response::from_handle(response.handle()) })
+                match head {
+                    Head::Request(request) => {
+                        drop(unsafe { Request::from_handle(request.handle()) });
+                    }
+                    Head::Response(response) => {
+                        drop(unsafe { Response::from_handle(response.handle()) });
+                    }
                 }
-            },
+            }
             _ => self.harm_anywhere(),
         }
         Action::Proceed
