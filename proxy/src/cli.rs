@@ -75,3 +75,15 @@ pub struct RunArgs {
 Example:
   weir demo")]
 pub struct DemoArgs {}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
