@@ -20,6 +20,8 @@ pub mod report;
 mod resolve;
 mod schema;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod units;
 mod unsupported;

@@ -226,11 +226,13 @@ impl Node {
         found
     }
 
+    /// For judging by the schema and reading by serde, to which whole numbers must look the same:
+    /// for the one `1.0` is an integer, for the other it is not.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
-            Value::Number(value) => value.clone().into(),
+            Value::Number(value) => whole(value).map_or_else(|| value.clone().into(), Into::into),
             Value::String(value) => value.as_str().into(),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
             Value::Map(entries) => entries
@@ -253,6 +255,13 @@ impl Value {
             Value::Map(_) => "a mapping",
         }
     }
+}
+
+fn whole(number: &Number) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = number.as_f64().filter(|_| number.is_f64())?;
+    #[allow(clippy::cast_possible_truncation)] // Every such float is an i64.
+    (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
 }
 
 fn place(location: serde_saphyr::Location) -> Place {

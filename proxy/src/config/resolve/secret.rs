@@ -51,7 +51,9 @@ impl Resolver<'_> {
                     (entry.key.clone(), value)
                 })
                 .collect(),
-            _ => node.to_json(),
+            // As it is written: to some guests, `1.0` and `1` are not the same.
+            tree::Value::Number(number) => number.clone().into(),
+            tree::Value::Bool(_) | tree::Value::Null => node.to_json(),
         }
     }
 

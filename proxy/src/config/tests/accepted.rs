@@ -1,0 +1,260 @@
+//! Right configurations, and what they become.
+
+use super::*;
+
+fn accepted(yaml: &str) -> Config {
+    accepted_with(yaml, &[], &[])
+}
+
+fn accepted_with(yaml: &str, set: &[&str], env: &[(&str, &str)]) -> Config {
+    let loaded = load_text(yaml, set, env);
+    loaded.unwrap_or_else(|faults| panic!("{faults}")).config
+}
+
+fn kafka(more: &str) -> String {
+    minimal("exporters:\n  traces:\n    kafka:\n      brokers: ['a:1']\n      topic: t\n") + more
+}
+
+fn kafka_of(config: &Config) -> &Kafka {
+    let Exporter::Kafka(kafka) = &config.exporters["traces"];
+    kafka
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let config = accepted(&kafka("plugins: { id: { module: 'builtin:request-id' } }"));
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        config,
+        Config {
+            listeners: vec![Listener {
+                address: "127.0.0.1:0".parse().unwrap(),
+                plugins: vec![],
+                timeouts: ListenerTimeouts {
+                    head: seconds(30),
+                    body: seconds(30),
+                },
+                max_head_bytes: 64 * 1024,
+            }],
+            admin: Admin {
+                address: "127.0.0.1:9901".parse().unwrap(),
+                token: None,
+            },
+            data_dir: None,
+            workers: std::thread::available_parallelism().unwrap(),
+            shutdown_grace: seconds(30),
+            upstreams: IndexMap::from([(
+                "api".to_owned(),
+                Upstream {
+                    endpoints: vec![Endpoint {
+                        host: "127.0.0.1".to_owned(),
+                        port: 9000,
+                    }],
+                    timeouts: UpstreamTimeouts {
+                        connect: seconds(5),
+                        response: seconds(60),
+                        body: seconds(60),
+                        idle: seconds(60),
+                    },
+                },
+            )]),
+            plugins: IndexMap::from([(
+                "id".to_owned(),
+                Plugin {
+                    module: Module::Builtin("request-id".to_owned()),
+                    sha256: None,
+                    config: serde_json::json!({}),
+                    on_error: OnError::Reject,
+                    limits: Limits {
+                        memory: 16 << 20,
+                        cpu_time: Duration::from_millis(50),
+                        wall_time: seconds(5),
+                    },
+                },
+            )]),
+            routes: vec![Route {
+                name: "/*".to_owned(),
+                matches: RouteMatch {
+                    host: None,
+                    path: "/*".to_owned(),
+                    methods: vec![],
+                },
+                upstream: "api".to_owned(),
+                plugins: vec![],
+            }],
+            exporters: IndexMap::from([(
+                "traces".to_owned(),
+                Exporter::Kafka(Box::new(Kafka {
+                    enabled: true,
+                    brokers: vec!["a:1".to_owned()],
+                    topic: "t".to_owned(),
+                    format: super::super::Format::Json,
+                    tls: None,
+                    sasl: None,
+                    compression: Compression::None,
+                    batch_size: 100,
+                    flush_interval: seconds(1),
+                    auto_create_topic: false,
+                    buffer_bytes: 64 << 20,
+                    filters: Filters {
+                        plugin_span_filter: None,
+                        request_headers: vec![],
+                        redact_headers: true,
+                        disable_content_logging: false,
+                        excluded_attributes: vec![],
+                        sampling: Sampling {
+                            ratio: 1.0,
+                            keep_errors: true,
+                            keep_slower_than: None,
+                        },
+                    },
+                })),
+            )]),
+        }
+    );
+}
+
+#[test]
+fn json_is_read_as_the_yaml_it_is() {
+    let json = r#"{"listeners": [{"address": "127.0.0.1:0"}], "routes": [{"upstream": "api"}],
+        "upstreams": {"api": {"endpoints": ["http://127.0.0.1:9000"]}}}"#;
+    assert_eq!(accepted(json), accepted(&minimal("")));
+}
+
+#[test]
+fn aliases_and_merge_keys_are_resolved() {
+    let config = accepted(&minimal(
+        "plugins:\n  one: &one { module: 'builtin:request-id', on_error: continue }\n  \
+         two: { <<: *one, on_error: reject }\n",
+    ));
+    assert_eq!(config.plugins["one"].on_error, OnError::Continue);
+    assert_eq!(config.plugins["two"].on_error, OnError::Reject);
+    assert_eq!(config.plugins["two"].module, config.plugins["one"].module);
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let env = [("WEIR__SHUTDOWN_GRACE", "2s"), ("WEIR__WORKERS", "2")];
+    let config = accepted_with(&minimal("shutdown_grace: 1s"), &["workers=3"], &env);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(2));
+    assert_eq!(config.workers.get(), 3);
+}
+
+#[test]
+fn variables_find_keys_in_any_case_and_with_hyphens() {
+    let yaml = minimal("plugins: { My-Id: { module: 'builtin:request-id' } }");
+    let env = [("WEIR__PLUGINS__MY_ID__LIMITS__WALL_TIME", "1s")];
+    let config = accepted_with(&yaml, &[], &env);
+    assert_eq!(config.plugins["My-Id"].limits.wall_time, Duration::from_secs(1));
+}
+
+#[test]
+fn overrides_can_add_items_lists_and_mappings() {
+    let set = [
+        "listeners.1.address=127.0.0.1:1",
+        "plugins={ id: { module: 'builtin:request-id' } }",
+        "routes[0].plugins=[id]",
+    ];
+    let config = accepted_with(&minimal(""), &set, &[]);
+    assert_eq!(config.listeners[1].address.port(), 1);
+    assert_eq!(config.routes[0].plugins, ["id"]);
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    accepted_with(&minimal(""), &[], &[("WEIR_HOME", "x"), ("PATH", "y")]);
+}
+
+#[test]
+fn secrets_and_plugin_strings_come_from_the_environment() {
+    let yaml = minimal(
+        "admin: { token: env.TOKEN }\nplugins:\n  auth:\n    module: builtin:key-auth\n    \
+         config: { keys: [env.KEY, literal], header: env.key here }\n",
+    );
+    let config = accepted_with(&yaml, &[], &[("TOKEN", "t0k"), ("KEY", "k3y")]);
+    assert_eq!(config.admin.token, Some(Secret::new("t0k".to_owned())));
+    assert_eq!(
+        config.plugins["auth"].config,
+        serde_json::json!({"keys": ["k3y", "literal"], "header": "env.key here"})
+    );
+}
+
+#[test]
+fn a_checked_configuration_prints_no_secret() {
+    let yaml = kafka(
+        "      sasl_enabled: true\n      sasl: { mechanism: PLAIN, username: hunter2, password: \
+         hunter2 }\nadmin: { token: hunter2 }\nplugins:\n  auth: { module: 'builtin:key-auth', \
+         config: { keys: [hunter2] } }\n",
+    );
+    let loaded = load_text(&yaml, &[], &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+}
+
+#[test]
+fn mutual_tls_takes_pem_from_text_files_and_variables() {
+    const PEM: &str = "-----BEGIN CERTIFICATE-----";
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca.pem"), PEM).unwrap();
+    let file = folder.path().join("weir.yaml");
+    let yaml = kafka(&format!(
+        "      tls_enabled: true\n      ca_cert: ca.pem\n      client_cert: {PEM:?}\n      \
+         client_key: env.KEY\n"
+    ));
+    fs::write(&file, yaml).unwrap();
+    let config = load(&file, &[], &[("KEY", PEM)].into_iter().collect());
+    let config = config.unwrap().config;
+    let pem = Secret::new(PEM.to_owned());
+    let tls = kafka_of(&config).tls.as_ref().unwrap();
+    assert_eq!(tls.ca_cert, Some(pem.clone()));
+    assert_eq!(tls.client, Some((PEM.to_owned(), pem)));
+}
+
+#[test]
+fn what_is_switched_off_asks_for_no_secret() {
+    let config = accepted(&kafka(
+        "      ca_cert: missing.pem\n      sasl_enabled: false\n      sasl: { password: env.UNSET }\n",
+    ));
+    assert_eq!(kafka_of(&config).tls, None);
+    assert_eq!(kafka_of(&config).sasl, None);
+}
+
+#[test]
+fn names_in_filters_are_as_the_filters_compare_them() {
+    let config = accepted(&kafka(
+        "      request_headers: [X-Custom-*]\n      \
+         plugin_span_filter: { mode: include, plugins: [My Id] }\n\
+         plugins: { my id: { module: 'builtin:request-id' } }\n",
+    ));
+    let filters = &kafka_of(&config).filters;
+    assert_eq!(filters.request_headers, ["x-custom-*"]);
+    let filter = filters.plugin_span_filter.as_ref().unwrap();
+    assert!(filter.include);
+    assert_eq!(filter.plugins, ["my-id"]);
+}
+
+#[test]
+fn paths_are_meant_from_the_folder_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.yaml");
+    let module = folder.path().join("own.wasm");
+    fs::write(&module, "").unwrap();
+    let more = "data_dir: data\nplugins: { own: { module: ./own.wasm } }";
+    fs::write(&file, minimal(more)).unwrap();
+    let config = load(&file, &[], &Environment::default()).unwrap().config;
+    assert_eq!(config.data_dir, Some(folder.path().join("data")));
+    let Module::File(path) = &config.plugins["own"].module else {
+        panic!("not a file");
+    };
+    assert_eq!(path.canonicalize().unwrap(), module.canonicalize().unwrap());
+}
+
+#[test]
+fn an_endpoint_has_a_host_and_a_port() {
+    let config = accepted(&format!(
+        "{LISTENERS}\n{ROUTES}\nupstreams: {{ api: {{ endpoints: \
+         ['http://Api.Example', 'http://[::1]:81/'] }} }}"
+    ));
+    let endpoints = config.upstreams["api"].endpoints.iter();
+    let endpoints: Vec<_> = endpoints.map(|e| (e.host.as_str(), e.port)).collect();
+    assert_eq!(endpoints, [("api.example", 80), ("::1", 81)]);
+}

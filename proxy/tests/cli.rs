@@ -1,0 +1,56 @@
+//! The command line as a user meets it: the real binary, its output and its exit code.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn weir(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(args).env_remove("API_KEY");
+    command.output().expect("the binary starts")
+}
+
+fn example(name: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    folder.join(name).display().to_string()
+}
+
+#[test]
+fn check_exits_with_0_for_a_configuration_without_faults() {
+    let output = weir(&["check", "--config", &example("minimal.yaml")]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with("minimal.yaml: valid\n"));
+}
+
+#[test]
+fn check_exits_with_1_and_shows_the_fault() {
+    let output = weir(&["check", "--config", &example("weir.yaml")]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(report.contains("error[WEIR-C010]: environment variable `API_KEY` is not set"));
+    assert!(report.ends_with("weir.yaml: 1 error\n"));
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    assert_eq!(weir(&["check"]).status.code(), Some(2));
+    assert_eq!(weir(&["serve"]).status.code(), Some(2));
+}
+
+#[test]
+fn schema_prints_a_schema_of_draft_2020_12() {
+    let output = weir(&["schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["title"], "Weir");
+}
+
+#[test]
+fn help_of_each_command_has_an_example() {
+    for command in ["run", "check", "schema", "demo"] {
+        let output = weir(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = String::from_utf8_lossy(&output.stdout);
+        assert!(help.contains(&format!("  weir {command}")), "{help}");
+    }
+}
