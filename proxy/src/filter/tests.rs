@@ -182,6 +182,42 @@ fn a_record_has_no_span_that_every_exporter_drops() {
 }
 
 #[test]
+fn a_record_has_no_attribute_that_every_exporter_strips() {
+    let quiet = config::Filters {
+        disable_content_logging: true,
+        ..config::Filters::default()
+    };
+    let mut fixture = Fixture::new(None);
+    fixture
+        .recorder
+        .attribute(SpanIndex::ROOT, "gen_ai.prompt", "canary");
+    fixture
+        .recorder
+        .attribute(SpanIndex::ROOT, "gen_ai.usage.cost", 0.1);
+    let has_canary = |exporters: &[config::Filters]| {
+        let mut out = Vec::new();
+        assert!(Capture::new(exporters).write(&fixture.recorder, &mut out));
+        String::from_utf8_lossy(&out).contains("canary")
+    };
+    assert!(!has_canary(std::slice::from_ref(&quiet)));
+    assert!(has_canary(&[quiet, config::Filters::default()]));
+}
+
+#[test]
+fn a_record_shows_no_header_for_the_sake_of_an_exporter_that_samples_it_out() {
+    let mut lax = capturing(&["*"], false);
+    lax.sampling.ratio = 0.0;
+    let capture = Capture::new([&lax, &capturing(&["auth*"], true)]);
+    let mut fixture = Fixture::new(None);
+    let headers = headers(&[("authorization", b"canary"), ("accept", b"canary")]);
+    capture.capture_headers(&headers, &mut fixture.recorder);
+    let mut out = Vec::new();
+    assert!(capture.write(&fixture.recorder, &mut out));
+    let trace = record::read(&out).expect("a record");
+    assert_eq!(trace.request_headers, [("authorization", REDACTED)]);
+}
+
+#[test]
 fn a_trace_that_every_exporter_samples_out_has_no_record() {
     let mut config = config::Filters::default();
     config.sampling.ratio = 0.0;

@@ -5,11 +5,13 @@
 //! headers and log lines in order of arrival, each with its span. Strings are checked when decoded:
 //! a record may come back from a disk.
 
+mod part;
 mod read;
 mod write;
 
+pub use part::write_part;
 pub use read::read;
-pub use write::{write, write_survivors};
+pub use write::write;
 
 pub(super) use write::Writer;
 

@@ -249,6 +249,16 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// What `read` gives, with the bytes it took.
+    pub(super) fn with_raw<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<(T, &'r [u8]), Error> {
+        let before = self.0;
+        let value = read(self)?;
+        Ok((value, &before[..before.len() - self.0.len()]))
+    }
+
     /// The next entry of a log in a trace of so many spans.
     pub(super) fn entry(&mut self, spans: usize) -> Result<Entry<'r>, Error> {
         Ok(match self.u8()? {
@@ -295,7 +305,7 @@ impl<'r> Reader<'r> {
         })
     }
 
-    fn attribute(&mut self) -> Result<Attribute<'r>, Error> {
+    pub(super) fn attribute(&mut self) -> Result<Attribute<'r>, Error> {
         let kind = self.u8()?;
         let len = usize::from(self.u16()?);
         let key = self.str(len)?;

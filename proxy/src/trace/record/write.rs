@@ -1,6 +1,5 @@
 //! From a recorder to a record.
 
-use super::read::{Entry, Reader};
 use super::{
     BLOCK, BOOLEAN, EVENT, FLOAT, HEADER, INTEGER, LIST, LOG, SPAN_HEAD_LEN, STRING, Slice,
     SpanHead, TEXT, VERSION, long, small,
@@ -18,63 +17,7 @@ pub fn write(recorder: &Recorder, out: &mut Vec<u8>) {
     out.extend_from_slice(&recorder.log);
 }
 
-/// As [`write`], without the spans that do not survive. `survivors` has, for each span, the nearest
-/// of itself and its ancestors that stays: that takes its children and its log lines; its
-/// attributes and events are lost. The root must stay.
-pub fn write_survivors(recorder: &Recorder, survivors: &[SpanIndex], out: &mut Vec<u8>) {
-    let stays = |span: usize| survivors[span].get() == span;
-    // The place each span's survivor will have in the record.
-    let mut places: Vec<u16> = Vec::with_capacity(survivors.len());
-    let mut kept = 0;
-    for span in 0..survivors.len() {
-        if stays(span) {
-            places.push(kept);
-            kept += 1;
-        } else {
-            places.push(places[survivors[span].get()]);
-        }
-    }
-
-    write_head(recorder, usize::from(kept), out);
-    let mut log = Vec::with_capacity(recorder.log.len());
-    for (index, span) in recorder.spans.iter().enumerate() {
-        if stays(index) {
-            let mut moved = |text| Writer(&mut log).string(recorder.text(text));
-            let span = SpanHead {
-                parent: places[usize::from(span.parent)],
-                name: moved(span.name),
-                message: moved(span.message),
-                ..span.clone()
-            };
-            write_span(&span, out);
-        }
-    }
-    let mut reader = Reader(&recorder.log);
-    while !reader.0.is_empty() {
-        let before = reader.0;
-        let Ok(entry) = reader.entry(survivors.len()) else {
-            break;
-        };
-        let raw = &before[..before.len() - reader.0.len()];
-        let span = match entry {
-            Entry::String => continue,
-            Entry::Header(..) => {
-                log.extend_from_slice(raw);
-                continue;
-            }
-            Entry::Block(span, _) | Entry::Event(span, _) if !stays(usize::from(span)) => continue,
-            Entry::Block(span, _) | Entry::Event(span, _) => span,
-            Entry::Log(line) => line.span.0,
-        };
-        // Their span stands right behind the entry's first byte.
-        log.push(raw[0]);
-        log.extend_from_slice(&places[usize::from(span)].to_le_bytes());
-        log.extend_from_slice(&raw[3..]);
-    }
-    out.extend_from_slice(&log);
-}
-
-fn write_head(recorder: &Recorder, spans: usize, out: &mut Vec<u8>) {
+pub(super) fn write_head(recorder: &Recorder, spans: usize, out: &mut Vec<u8>) {
     out.push(VERSION);
     out.extend_from_slice(&recorder.trace_id.0);
     out.extend_from_slice(&recorder.parent.map_or([0; 8], |parent| parent.0));
@@ -88,7 +31,7 @@ fn write_head(recorder: &Recorder, spans: usize, out: &mut Vec<u8>) {
     writer.u16(small(spans));
 }
 
-fn write_span(span: &SpanHead, out: &mut Vec<u8>) {
+pub(super) fn write_span(span: &SpanHead, out: &mut Vec<u8>) {
     let mut head = [0; SPAN_HEAD_LEN];
     head[..8].copy_from_slice(&span.id.0);
     head[8..10].copy_from_slice(&span.parent.to_le_bytes());
