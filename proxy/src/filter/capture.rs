@@ -5,39 +5,34 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use super::{Disclosure, Filters, REDACTED, nearest_survivors};
+use super::{Disclosure, Filters, REDACTED, Rules, nearest_survivors};
 use crate::config;
-use crate::trace::record;
 use crate::trace::recorder::Recorder;
+use crate::trace::{SpanIndex, record};
 
 /// The filters of all exporters together, at their laxest: what it lets through, some exporter
 /// keeps. A record so holds nothing that may not leave.
 ///
-/// A worker asks [`keeps_attribute`](Self::keeps_attribute) and
-/// [`capture_headers`](Self::capture_headers) while it records. Spans are all recorded, for a hook's
-/// span is the parent of the next; [`write`](Self::write) leaves out those that no exporter keeps.
+/// A worker asks [`capture_headers`](Self::capture_headers) when a request comes in. Spans and
+/// attributes are all recorded, for a hook's span is the parent of the next;
+/// [`write`](Self::write) leaves out what no exporter keeps. Where an attribute is costly to make,
+/// [`keeps_attribute`](Self::keeps_attribute) says whether it is worth while.
 pub struct Capture {
     exporters: Vec<Filters>,
-    /// Does some exporter have no rule for keys?
-    keeps_every_key: bool,
-    /// Does some exporter have no rule for plugins?
-    keeps_every_plugin: bool,
     captures_headers: bool,
 }
 
 impl Capture {
     pub fn new<'c>(exporters: impl IntoIterator<Item = &'c config::Filters>) -> Self {
         let mut captures_headers = false;
-        let exporters: Vec<_> = exporters
+        let exporters = exporters
             .into_iter()
             .inspect(|config| captures_headers |= !config.request_headers.is_empty())
             .map(Filters::new)
             .collect();
         Self {
-            keeps_every_key: exporters.iter().any(|filters| filters.0.keys.is_empty()),
-            keeps_every_plugin: exporters.iter().any(|filters| filters.0.plugins.is_empty()),
-            captures_headers,
             exporters,
+            captures_headers,
         }
     }
 
@@ -48,20 +43,12 @@ impl Capture {
 
     /// Does some exporter keep attributes with this key?
     pub fn keeps_attribute(&self, key: &str) -> bool {
-        self.keeps_every_key
-            || self
-                .exporters
-                .iter()
-                .any(|filters| filters.0.keeps_key(key))
+        self.rules().any(|rules| rules.keeps_key(key))
     }
 
     /// Does some exporter keep the spans of this plugin?
     pub fn keeps_span(&self, plugin: &str) -> bool {
-        self.keeps_every_plugin
-            || self
-                .exporters
-                .iter()
-                .any(|filters| filters.0.keeps_plugin(plugin))
+        self.rules().any(|rules| rules.keeps_plugin(plugin))
     }
 
     /// Records the request headers that some exporter captures; without their values where none
@@ -71,7 +58,7 @@ impl Capture {
             return;
         }
         for name in headers.keys() {
-            match self.disclosure(name.as_str()) {
+            match disclosure(self.rules(), name.as_str()) {
                 Disclosure::Hidden => {}
                 Disclosure::Redacted => recorder.request_header(name.as_str(), &[REDACTED]),
                 Disclosure::Shown => {
@@ -86,31 +73,61 @@ impl Capture {
         }
     }
 
-    /// Appends the finished trace to `out` as one record, without the spans that no exporter keeps;
-    /// `false` and nothing when all exporters sample it out.
+    /// Appends the finished trace to `out` as one record, without what no exporter keeps; `false`
+    /// and nothing when all of them sample it out.
     pub fn write(&self, recorder: &Recorder, out: &mut Vec<u8>) -> bool {
         let outcome = recorder.outcome();
-        if !self
-            .exporters
-            .iter()
-            .any(|filters| filters.0.keeps_trace(&outcome))
-        {
+        let takers = self.rules().filter(|rules| rules.keeps_trace(&outcome));
+        let takers: SmallVec<[&Rules; 4]> = takers.collect();
+        if takers.is_empty() {
             return false;
         }
-        if self.keeps_every_plugin {
+        let takes_all = |rules: &&Rules| rules.plugins.is_empty() && rules.keys.is_empty();
+        let same_headers = takers.len() == self.exporters.len() || !self.captures_headers;
+        if same_headers && takers.iter().any(takes_all) {
             record::write(recorder, out);
         } else {
-            let survivors =
-                nearest_survivors(recorder.spans().map(|(parent, plugin)| {
-                    (parent, plugin.is_none_or(|name| self.keeps_span(name)))
-                }));
-            record::write_survivors(recorder, &survivors, out);
+            write_part(&takers, recorder, out);
         }
         true
     }
 
-    fn disclosure(&self, name: &str) -> Disclosure {
-        let answers = self.exporters.iter().map(|filters| filters.0.header(name));
-        answers.max().unwrap_or(Disclosure::Hidden)
+    fn rules(&self) -> impl Iterator<Item = &Rules> {
+        self.exporters.iter().map(|filters| &filters.0)
     }
+}
+
+/// How much of a header the laxest shows.
+fn disclosure<'a>(rules: impl Iterator<Item = &'a Rules>, name: &str) -> Disclosure {
+    let answers = rules.map(|rules| rules.header(name));
+    answers.max().unwrap_or(Disclosure::Hidden)
+}
+
+/// What those that take a trace keep of it.
+fn write_part(takers: &[&Rules], recorder: &Recorder, out: &mut Vec<u8>) {
+    let plugins: SmallVec<[Option<&str>; 32]> = recorder.spans().map(|(_, name)| name).collect();
+    let keeps_span = |rules: &Rules, plugin: Option<&str>| {
+        plugin.is_none_or(|plugin| rules.keeps_plugin(plugin))
+    };
+    let survivors = nearest_survivors(recorder.spans().map(|(parent, plugin)| {
+        let keeps = takers.iter().any(|rules| keeps_span(rules, plugin));
+        (parent, keeps)
+    }));
+    let keeps = |span: SpanIndex, key: &str| {
+        let plugin = plugins[span.get()];
+        takers
+            .iter()
+            .any(|rules| keeps_span(rules, plugin) && rules.keeps_key(key))
+    };
+    record::write_part(
+        recorder,
+        &survivors,
+        keeps,
+        |name, value| match disclosure(takers.iter().copied(), name) {
+            Disclosure::Hidden => None,
+            Disclosure::Redacted => Some(REDACTED),
+            Disclosure::Shown => Some(value),
+        },
+        out,
+    );
 }

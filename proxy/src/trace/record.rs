@@ -1,17 +1,18 @@
 //! A finished trace as bytes: what workers hand off and exporters decode.
 //!
 //! Little-endian, self-contained, versioned by its first byte. After a fixed part come the heads of
-//! the spans, then the recorder's log as it was written: blocks of attributes, events, captured
-//! headers and log lines in order of arrival, each with its span. Strings are checked when decoded:
-//! a record may come back from a disk.
+//! the spans, then the recorder's [`log`] as it was written: blocks of attributes, events, captured
+//! headers and log lines in order of arrival, each with its span, and behind them all their texts.
+//! All is checked when decoded: a record may come back from a disk.
 
+mod log;
 mod read;
 mod write;
 
 pub use read::read;
-pub use write::{write, write_survivors};
+pub use write::{write, write_part};
 
-pub(super) use write::Writer;
+pub(super) use log::Log;
 
 use super::{Kind, SpanId, Status};
 
@@ -40,7 +41,7 @@ pub enum Error {
     Invalid(&'static str),
 }
 
-/// A string in the log.
+/// A text of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slice {
     offset: u32,
@@ -48,9 +49,8 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    /// Its bytes in `log`.
-    pub(super) fn of(self, log: &[u8]) -> Option<&[u8]> {
-        log.get(self.offset as usize..)?.get(..self.len as usize)
+    fn of(self, texts: &str) -> Option<&str> {
+        texts.get(self.offset as usize..)?.get(..self.len as usize)
     }
 }
 

@@ -1,40 +1,43 @@
 //! Notes what happens to one request while it is under way.
 //!
-//! Everything of variable length is appended to one buffer in the very form the record has (see
+//! Everything of variable length is appended to a log in the very form the record has (see
 //! [`super::record`]), so that recording allocates nothing once a recorder is warm, and finishing a
 //! trace is a copy. A recorder belongs to one worker and is used again for the next request. It
 //! knows nothing of filters or of where records go.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::record::{self, Writer};
+use super::record::{self, Log};
 use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value};
 
 /// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
 /// counted, not kept.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// Most bytes a span's name or message may have; what is more is cut off.
+const MAX_TEXT: usize = 8 << 10;
+
 /// Most spans one trace may have.
 const MAX_SPANS: usize = 1024;
 
 /// Attributes that are the same in every span of a kind, encoded once.
 #[derive(Clone, Debug, Default)]
-pub struct Template(Vec<u8>);
+pub struct Template(Log);
 
 impl Template {
     pub fn new<'a>(attributes: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Self {
-        let mut bytes = Vec::new();
+        let mut log = Log::default();
         for (key, value) in attributes {
-            Writer(&mut bytes).attribute(key, &value);
+            log.attribute(key, &value);
         }
-        Self(bytes)
+        Self(log)
     }
 }
 
 /// Writes attributes of one span, one after the other.
-pub struct Attributes<'w, 'b>(&'w mut Writer<'b>);
+pub struct Attributes<'l>(&'l mut Log);
 
-impl Attributes<'_, '_> {
+impl Attributes<'_> {
     pub fn add<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
         self.0.attribute(key, &value.into());
     }
@@ -51,7 +54,7 @@ pub struct Recorder {
     pub(super) anchor: u64,
     pub(super) dropped: u32,
     pub(super) spans: Vec<record::SpanHead>,
-    pub(super) log: Vec<u8>,
+    pub(super) log: Log,
     start: Instant,
 }
 
@@ -66,7 +69,7 @@ impl Default for Recorder {
             anchor: 0,
             dropped: 0,
             spans: Vec::with_capacity(16),
-            log: Vec::with_capacity(4096),
+            log: Log::with_capacity(4096),
             start: Instant::now(),
         }
     }
@@ -142,7 +145,7 @@ impl Recorder {
             return SpanIndex(record::small(self.spans.len() - 1));
         }
         let index = SpanIndex(record::small(self.spans.len()));
-        let name = Writer(&mut self.log).string(name);
+        let name = self.note(name);
         let start = self.offset(start);
         self.spans.push(record::SpanHead {
             id: SpanId::random(),
@@ -160,12 +163,12 @@ impl Recorder {
 
     /// Names or renames a span: a root is named once its route is known.
     pub fn rename(&mut self, span: SpanIndex, name: &str) {
-        self.spans[span.get()].name = Writer(&mut self.log).string(name);
+        self.spans[span.get()].name = self.note(name);
     }
 
     /// As [`Recorder::rename`], from parts, without a string between.
     pub fn rename_parts(&mut self, span: SpanIndex, parts: &[&str]) {
-        self.spans[span.get()].name = Writer(&mut self.log).string_parts(parts);
+        self.spans[span.get()].name = self.log.add_string(parts);
     }
 
     pub fn set_kind(&mut self, span: SpanIndex, kind: Kind) {
@@ -180,7 +183,7 @@ impl Recorder {
         if head.status != Status::Error {
             head.status = status;
             if !message.is_empty() {
-                head.message = Writer(&mut self.log).string(message);
+                self.spans[span.get()].message = self.note(message);
             }
         }
     }
@@ -192,9 +195,8 @@ impl Recorder {
 
     /// Makes a span's status an error, whatever it ends with.
     pub fn mark_error(&mut self, span: SpanIndex, message: &str) {
-        let head = &mut self.spans[span.get()];
-        head.status = Status::Error;
-        head.message = Writer(&mut self.log).string(message);
+        self.spans[span.get()].status = Status::Error;
+        self.spans[span.get()].message = self.note(message);
     }
 
     /// Counts something that was not recorded.
@@ -205,18 +207,18 @@ impl Recorder {
     pub fn attribute<'a>(&mut self, span: SpanIndex, key: &str, value: impl Into<Value<'a>>) {
         let value = value.into();
         if self.has_room(key.len() + value.len()) {
-            Writer(&mut self.log).block(span, |block| block.attribute(key, &value));
+            self.log.block(span, |block| block.attribute(key, &value));
         }
     }
 
     /// Adds attributes that were encoded before.
     pub fn template(&mut self, span: SpanIndex, template: &Template) {
-        Writer(&mut self.log).block(span, |block| block.0.extend_from_slice(&template.0));
+        self.log.block(span, |block| block.append(&template.0));
     }
 
     /// Adds several attributes at once, within the recorder's bounds by their nature.
-    pub fn attributes(&mut self, span: SpanIndex, add: impl FnOnce(&mut Attributes<'_, '_>)) {
-        Writer(&mut self.log).block(span, |block| add(&mut Attributes(block)));
+    pub fn attributes(&mut self, span: SpanIndex, add: impl FnOnce(&mut Attributes<'_>)) {
+        self.log.block(span, |block| add(&mut Attributes(block)));
     }
 
     /// An address as text, without a string between.
@@ -236,7 +238,7 @@ impl Recorder {
     pub fn list<T: AsRef<str>>(&mut self, span: SpanIndex, key: &str, texts: &[T]) {
         let len: usize = texts.iter().map(|text| text.as_ref().len() + 4).sum();
         if self.has_room(key.len() + len) {
-            Writer(&mut self.log).block(span, |block| block.list(key, texts));
+            self.log.block(span, |block| block.list(key, texts));
         }
     }
 
@@ -253,7 +255,7 @@ impl Recorder {
             .sum();
         if self.has_room(name.len() + len) {
             let time = self.offset(now);
-            Writer(&mut self.log).event(span, time, name, attributes);
+            self.log.event(span, time, name, attributes);
         }
     }
 
@@ -261,7 +263,7 @@ impl Recorder {
     pub fn request_header<T: AsRef<str>>(&mut self, name: &str, values: &[T]) {
         let len: usize = values.iter().map(|value| value.as_ref().len() + 2).sum();
         if self.has_room(name.len() + len) {
-            Writer(&mut self.log).header(name, values);
+            self.log.header(name, values);
         }
     }
 
@@ -275,7 +277,7 @@ impl Recorder {
     ) {
         if self.has_room(plugin.len() + message.len()) {
             let time = self.offset(now);
-            Writer(&mut self.log).plugin_log(span, plugin, level, message, time);
+            self.log.plugin_log(span, plugin, level, message, time);
         }
     }
 
@@ -299,13 +301,18 @@ impl Recorder {
     pub(crate) fn spans(&self) -> impl Iterator<Item = (Option<SpanIndex>, Option<&str>)> {
         self.spans.iter().enumerate().map(|(index, span)| {
             let parent = (index > 0).then_some(SpanIndex(span.parent));
-            (parent, span.kind.plugin(self.text(span.name)))
+            (parent, span.kind.plugin(self.log.string(span.name)))
         })
     }
 
-    pub(super) fn text(&self, slice: record::Slice) -> &str {
-        let bytes = slice.of(&self.log).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+    /// A name or a message, of which no more is kept than a reader wants.
+    fn note(&mut self, text: &str) -> record::Slice {
+        let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+        if self.has_room(text.len()) {
+            self.log.add_string(&[text])
+        } else {
+            record::Slice::default()
+        }
     }
 
     fn has_room(&mut self, len: usize) -> bool {

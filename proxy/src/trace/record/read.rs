@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::Range;
 
+use super::log::Log;
 use super::{
     BLOCK, BOOLEAN, EVENT, Error, FLOAT, HEADER, INTEGER, LIST, LOG, SPAN_HEAD_LEN, STRING, Slice,
     TEXT, VERSION, long,
@@ -15,29 +16,31 @@ use crate::trace::{
 
 /// Reads one record, which must fill `bytes`.
 pub fn read(bytes: &[u8]) -> Result<Trace<'_>, Error> {
-    let mut reader = Reader(bytes);
-    let version = reader.u8()?;
+    let mut bytes = Bytes(bytes);
+    let version = bytes.u8()?;
     if version != VERSION {
         return Err(Error::Version(version));
     }
-    let trace_id = TraceId(reader.array()?);
-    let parent: [u8; 8] = reader.array()?;
+    let trace_id = TraceId(bytes.array()?);
+    let parent: [u8; 8] = bytes.array()?;
     let head = Head {
         trace_id,
         parent: (parent != [0; 8]).then_some(SpanId(parent)),
-        flags: reader.u8()?,
-        anchor: reader.u64()?,
-        dropped: reader.u32()?,
-        failed: reader.u8()? != 0,
-        state: reader.text()?,
-        request_id: reader.text()?,
+        flags: bytes.u8()?,
+        anchor: bytes.u64()?,
+        dropped: bytes.u32()?,
+        failed: bytes.u8()? != 0,
+        state: bytes.str()?,
+        request_id: bytes.str()?,
     };
-    let count = usize::from(reader.u16()?);
+    let count = usize::from(bytes.u16()?);
     if count == 0 {
         return Err(Error::Invalid("no span"));
     }
-    let mut heads = Reader(reader.take(count * SPAN_HEAD_LEN)?);
-    let log = reader.0;
+    let mut heads = Bytes(bytes.take(count * SPAN_HEAD_LEN)?);
+    let len = bytes.u32()? as usize;
+    let entries = Bytes(bytes.take(len)?);
+    let texts = utf8(bytes.0)?;
 
     let mut trace = Trace {
         head,
@@ -45,15 +48,15 @@ pub fn read(bytes: &[u8]) -> Result<Trace<'_>, Error> {
         ..Trace::default()
     };
     for index in 0..count {
-        trace.spans.push(read_span_head(&mut heads, log, index)?);
+        trace.spans.push(read_span_head(&mut heads, texts, index)?);
     }
-    read_log(log, &mut trace)?;
+    read_log(Reader { entries, texts }, &mut trace)?;
     Ok(trace)
 }
 
 fn read_span_head<'r>(
-    heads: &mut Reader<'r>,
-    log: &'r [u8],
+    heads: &mut Bytes<'_>,
+    texts: &'r str,
     index: usize,
 ) -> Result<Span<'r>, Error> {
     let id = SpanId(heads.array()?);
@@ -85,8 +88,7 @@ fn read_span_head<'r>(
             offset: heads.u32()?,
             len: heads.u32()?,
         };
-        let bytes = slice.of(log).ok_or(Error::Truncated)?;
-        std::str::from_utf8(bytes).map_err(|_| Error::Invalid("a text that is not UTF-8"))
+        slice.of(texts).ok_or(Error::Truncated)
     };
     Ok(Span {
         id,
@@ -103,24 +105,28 @@ fn read_span_head<'r>(
 }
 
 /// Walks the log once, then groups attributes and events by span, in order of arrival.
-fn read_log<'r>(log: &'r [u8], trace: &mut Trace<'r>) -> Result<(), Error> {
+fn read_log<'r>(mut reader: Reader<'r>, trace: &mut Trace<'r>) -> Result<(), Error> {
     let spans = trace.spans.len();
-    let mut attributes: Vec<(u16, Attribute<'r>)> = Vec::with_capacity(8 * spans);
+    let mut attributes: Vec<(u16, Attribute<'r>)> = Vec::with_capacity(12 * spans.min(64));
     let mut events: Vec<(u16, Event<'r>)> = Vec::new();
-    let mut reader = Reader(log);
-    while !reader.0.is_empty() {
+    while !reader.entries.0.is_empty() {
         match reader.entry(spans)? {
             Entry::String => {}
-            Entry::Block(span, bytes) => {
-                let mut block = Reader(bytes);
-                while !block.0.is_empty() {
-                    attributes.push((span, block.attribute()?));
+            Entry::Block(span, end) => {
+                for attribute in reader.attributes(end) {
+                    attributes.push((span, attribute?));
+                }
+                if reader.entries.0.len() != end {
+                    return Err(Error::Invalid("an attribute that leaves its block"));
                 }
             }
             Entry::Event(span, event) => events.push((span, event)),
             Entry::Header(name, value) => trace.request_headers.push((name, value)),
             Entry::Log(line) => trace.plugin_logs.push(line),
         }
+    }
+    if !reader.texts.is_empty() {
+        return Err(Error::Invalid("a text without an entry"));
     }
     // Stable, and nearly sorted already: hooks record one after the other.
     attributes.sort_by_key(|(span, _)| *span);
@@ -161,7 +167,10 @@ fn may_repeat<'r, T>(items: &[T], key: impl Fn(&T) -> &'r str) -> bool {
 
 /// Of a key's length and end, which tell most keys apart.
 fn fingerprint(key: &str) -> u8 {
-    let end = key.as_bytes().last_chunk().map_or(0, |end| u64::from_le_bytes(*end));
+    let end = key
+        .as_bytes()
+        .last_chunk()
+        .map_or(0, |end| u64::from_le_bytes(*end));
     let mixed = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed.to_be_bytes()[0]
 }
@@ -190,16 +199,123 @@ fn run<T>(items: &[(u16, T)], at: &mut usize, span: usize) -> Range<u32> {
 pub(super) enum Entry<'r> {
     /// A name or a message; spans point to it.
     String,
-    /// Attributes, one behind the other.
-    Block(u16, &'r [u8]),
+    /// Attributes are to be read next, until so many bytes of entries are left.
+    Block(u16, usize),
     Event(u16, Event<'r>),
     Header(&'r str, &'r str),
     Log(PluginLog<'r>),
 }
 
-pub(super) struct Reader<'r>(pub(super) &'r [u8]);
+/// What of a log has not been read yet.
+pub(super) struct Reader<'r> {
+    entries: Bytes<'r>,
+    texts: &'r str,
+}
 
 impl<'r> Reader<'r> {
+    pub(super) fn of(log: &'r Log) -> Self {
+        Self {
+            entries: Bytes(&log.entries),
+            texts: &log.texts,
+        }
+    }
+
+    /// The next entry of a log in a trace of so many spans.
+    pub(super) fn entry(&mut self, spans: usize) -> Result<Entry<'r>, Error> {
+        Ok(match self.entries.u8()? {
+            STRING => {
+                self.text()?;
+                Entry::String
+            }
+            BLOCK => {
+                let span = self.span(spans)?;
+                let len = self.entries.u32()? as usize;
+                let end = self.entries.0.len().checked_sub(len);
+                Entry::Block(span, end.ok_or(Error::Truncated)?)
+            }
+            EVENT => {
+                let span = self.span(spans)?;
+                let mut event = Event {
+                    time: self.entries.u64()?,
+                    name: self.text()?,
+                    attributes: (0..self.entries.u16()?)
+                        .map(|_| self.attribute())
+                        .collect::<Result<_, _>>()?,
+                };
+                if may_repeat(&event.attributes, |attribute| attribute.key) {
+                    keep_last(&mut event.attributes, |attribute| attribute.key);
+                }
+                Entry::Event(span, event)
+            }
+            HEADER => Entry::Header(self.text()?, self.text()?),
+            LOG => Entry::Log(PluginLog {
+                span: SpanIndex(self.span(spans)?),
+                level: match self.entries.u8()? {
+                    0 => Level::Trace,
+                    1 => Level::Debug,
+                    2 => Level::Info,
+                    3 => Level::Warn,
+                    4 => Level::Error,
+                    _ => return Err(Error::Invalid("an unknown level")),
+                },
+                time: self.entries.u64()?,
+                plugin: self.text()?,
+                message: self.text()?,
+            }),
+            _ => return Err(Error::Invalid("an unknown entry")),
+        })
+    }
+
+    /// The attributes of a block. After an error no more may be asked for.
+    pub(super) fn attributes(
+        &mut self,
+        end: usize,
+    ) -> impl Iterator<Item = Result<Attribute<'r>, Error>> {
+        std::iter::from_fn(move || (self.entries.0.len() > end).then(|| self.attribute()))
+    }
+
+    fn attribute(&mut self) -> Result<Attribute<'r>, Error> {
+        let [kind, low, high] = self.entries.array()?;
+        let key = self.str(usize::from(u16::from_le_bytes([low, high])))?;
+        let value = match kind {
+            TEXT => Value::Text(self.text()?),
+            BOOLEAN => Value::Boolean(self.entries.u8()? != 0),
+            INTEGER => Value::Integer(self.entries.array().map(i64::from_le_bytes)?),
+            FLOAT => Value::Float(self.entries.array().map(f64::from_le_bytes)?),
+            LIST => {
+                let count = self.entries.u16()?;
+                Value::List((0..count).map(|_| self.text()).collect::<Result<_, _>>()?)
+            }
+            _ => return Err(Error::Invalid("an unknown kind of value")),
+        };
+        Ok(Attribute { key, value })
+    }
+
+    fn span(&mut self, spans: usize) -> Result<u16, Error> {
+        let span = self.entries.u16()?;
+        if usize::from(span) < spans {
+            Ok(span)
+        } else {
+            Err(Error::Invalid("an unknown span"))
+        }
+    }
+
+    fn text(&mut self) -> Result<&'r str, Error> {
+        let len = self.entries.u32()? as usize;
+        self.str(len)
+    }
+
+    fn str(&mut self, len: usize) -> Result<&'r str, Error> {
+        let (taken, rest) = self.texts.split_at_checked(len).ok_or(Error::Truncated)?;
+        self.texts = rest;
+        Ok(taken)
+    }
+}
+
+/// What of some bytes has not been read yet.
+struct Bytes<'r>(&'r [u8]);
+
+impl<'r> Bytes<'r> {
     fn take(&mut self, len: usize) -> Result<&'r [u8], Error> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(Error::Truncated)?;
         self.0 = rest;
@@ -228,85 +344,12 @@ impl<'r> Reader<'r> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn str(&mut self, len: usize) -> Result<&'r str, Error> {
-        std::str::from_utf8(self.take(len)?).map_err(|_| Error::Invalid("a text that is not UTF-8"))
-    }
-
-    fn text(&mut self) -> Result<&'r str, Error> {
+    fn str(&mut self) -> Result<&'r str, Error> {
         let len = self.u32()? as usize;
-        self.str(len)
+        self.take(len).and_then(utf8)
     }
+}
 
-    fn span(&mut self, spans: usize) -> Result<u16, Error> {
-        let span = self.u16()?;
-        if usize::from(span) < spans {
-            Ok(span)
-        } else {
-            Err(Error::Invalid("an unknown span"))
-        }
-    }
-
-    /// The next entry of a log in a trace of so many spans.
-    pub(super) fn entry(&mut self, spans: usize) -> Result<Entry<'r>, Error> {
-        Ok(match self.u8()? {
-            STRING => {
-                let len = self.u32()? as usize;
-                self.take(len)?;
-                Entry::String
-            }
-            BLOCK => {
-                let span = self.span(spans)?;
-                let len = self.u32()? as usize;
-                Entry::Block(span, self.take(len)?)
-            }
-            EVENT => {
-                let span = self.span(spans)?;
-                let mut event = Event {
-                    time: self.u64()?,
-                    name: self.text()?,
-                    attributes: (0..self.u16()?)
-                        .map(|_| self.attribute())
-                        .collect::<Result<_, _>>()?,
-                };
-                if may_repeat(&event.attributes, |attribute| attribute.key) {
-                    keep_last(&mut event.attributes, |attribute| attribute.key);
-                }
-                Entry::Event(span, event)
-            }
-            HEADER => Entry::Header(self.text()?, self.text()?),
-            LOG => Entry::Log(PluginLog {
-                span: SpanIndex(self.span(spans)?),
-                level: match self.u8()? {
-                    0 => Level::Trace,
-                    1 => Level::Debug,
-                    2 => Level::Info,
-                    3 => Level::Warn,
-                    4 => Level::Error,
-                    _ => return Err(Error::Invalid("an unknown level")),
-                },
-                time: self.u64()?,
-                plugin: self.text()?,
-                message: self.text()?,
-            }),
-            _ => return Err(Error::Invalid("an unknown entry")),
-        })
-    }
-
-    fn attribute(&mut self) -> Result<Attribute<'r>, Error> {
-        let kind = self.u8()?;
-        let len = usize::from(self.u16()?);
-        let key = self.str(len)?;
-        let value = match kind {
-            TEXT => Value::Text(self.text()?),
-            BOOLEAN => Value::Boolean(self.u8()? != 0),
-            INTEGER => Value::Integer(self.array().map(i64::from_le_bytes)?),
-            FLOAT => Value::Float(self.array().map(f64::from_le_bytes)?),
-            LIST => {
-                let count = self.u16()?;
-                Value::List((0..count).map(|_| self.text()).collect::<Result<_, _>>()?)
-            }
-            _ => return Err(Error::Invalid("an unknown kind of value")),
-        };
-        Ok(Attribute { key, value })
-    }
+fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::Invalid("a text that is not UTF-8"))
 }

@@ -1,77 +1,103 @@
-//! From a recorder to a record.
+//! From a recorder to a record, whole or in part.
 
+use super::log::Log;
 use super::read::{Entry, Reader};
-use super::{
-    BLOCK, BOOLEAN, EVENT, FLOAT, HEADER, INTEGER, LIST, LOG, SPAN_HEAD_LEN, STRING, Slice,
-    SpanHead, TEXT, VERSION, long, small,
-};
+use super::{SPAN_HEAD_LEN, SpanHead, VERSION, long, small};
+use crate::trace::SpanIndex;
 use crate::trace::recorder::Recorder;
-use crate::trace::{Level, SpanIndex, Value};
 
 /// Appends the recorder's trace to `out` as one record.
 pub fn write(recorder: &Recorder, out: &mut Vec<u8>) {
-    out.reserve(64 + recorder.spans.len() * SPAN_HEAD_LEN + recorder.log.len());
+    out.reserve(96 + recorder.spans.len() * SPAN_HEAD_LEN + recorder.log.len());
     write_head(recorder, recorder.spans.len(), out);
     for span in &recorder.spans {
         write_span(span, out);
     }
-    out.extend_from_slice(&recorder.log);
+    write_log(&recorder.log, out);
 }
 
-/// As [`write`], without the spans that do not survive. `survivors` has, for each span, the nearest
-/// of itself and its ancestors that stays: that takes its children and its log lines; its
-/// attributes and events are lost. The root must stay.
-pub fn write_survivors(recorder: &Recorder, survivors: &[SpanIndex], out: &mut Vec<u8>) {
-    let stays = |span: usize| survivors[span].get() == span;
-    // The place each span's survivor will have in the record.
-    let mut places: Vec<u16> = Vec::with_capacity(survivors.len());
-    let mut kept = 0;
-    for span in 0..survivors.len() {
-        if stays(span) {
-            places.push(kept);
-            kept += 1;
-        } else {
-            places.push(places[survivors[span].get()]);
-        }
-    }
+/// As [`write`], without what does not stay.
+///
+/// `survivors` has, for each span, the nearest of itself and its ancestors that stays: that takes
+/// its children and its log lines; its attributes and events are lost. The root must stay. Does an
+/// attribute of a span and key stay, `keeps` says; `header` gives what a request header's value is
+/// to be, if it stays.
+pub fn write_part(
+    recorder: &Recorder,
+    survivors: &[SpanIndex],
+    keeps: impl Fn(SpanIndex, &str) -> bool,
+    header: impl for<'v> Fn(&str, &'v str) -> Option<&'v str>,
+    out: &mut Vec<u8>,
+) {
+    let places = places(survivors);
+    let stays = |span: u16| survivors[usize::from(span)].0 == span;
+    let place = |span: u16| SpanIndex(places[usize::from(span)]);
 
-    write_head(recorder, usize::from(kept), out);
-    let mut log = Vec::with_capacity(recorder.log.len());
-    for (index, span) in recorder.spans.iter().enumerate() {
-        if stays(index) {
-            let mut moved = |text| Writer(&mut log).string(recorder.text(text));
-            let span = SpanHead {
-                parent: places[usize::from(span.parent)],
-                name: moved(span.name),
-                message: moved(span.message),
-                ..span.clone()
-            };
-            write_span(&span, out);
+    let mut log = Log::with_capacity(recorder.log.len());
+    let kept = (0_u16..)
+        .zip(&recorder.spans)
+        .filter(|(index, _)| stays(*index));
+    write_head(recorder, kept.clone().count(), out);
+    for (_, span) in kept {
+        let mut moved = |slice| log.add_string(&[recorder.log.string(slice)]);
+        let span = SpanHead {
+            parent: place(span.parent).0,
+            name: moved(span.name),
+            message: moved(span.message),
+            ..span.clone()
+        };
+        write_span(&span, out);
+    }
+    let mut reader = Reader::of(&recorder.log);
+    // A recorder's own log reads without error, until its end is one.
+    while let Ok(entry) = reader.entry(survivors.len()) {
+        match entry {
+            Entry::String => {}
+            Entry::Block(span, end) => {
+                let attributes = reader.attributes(end).map_while(Result::ok);
+                let kept = attributes
+                    .filter(|attribute| stays(span) && keeps(SpanIndex(span), attribute.key));
+                log.block(place(span), |log| {
+                    kept.for_each(|attribute| log.attribute(attribute.key, &attribute.value));
+                });
+            }
+            Entry::Event(span, event) => {
+                if stays(span) {
+                    let attributes = event.attributes.into_iter();
+                    let attributes: Vec<_> = attributes
+                        .filter(|attribute| keeps(SpanIndex(span), attribute.key))
+                        .map(|attribute| (attribute.key, attribute.value))
+                        .collect();
+                    log.event(place(span), event.time, event.name, &attributes);
+                }
+            }
+            Entry::Header(name, value) => {
+                if let Some(value) = header(name, value) {
+                    log.header(name, &[value]);
+                }
+            }
+            Entry::Log(line) => {
+                let span = place(line.span.0);
+                log.plugin_log(span, line.plugin, line.level, line.message, line.time);
+            }
         }
     }
-    let mut reader = Reader(&recorder.log);
-    while !reader.0.is_empty() {
-        let before = reader.0;
-        let Ok(entry) = reader.entry(survivors.len()) else {
-            break;
-        };
-        let raw = &before[..before.len() - reader.0.len()];
-        let span = match entry {
-            Entry::String => continue,
-            Entry::Header(..) => {
-                log.extend_from_slice(raw);
-                continue;
-            }
-            Entry::Block(span, _) | Entry::Event(span, _) if !stays(usize::from(span)) => continue,
-            Entry::Block(span, _) | Entry::Event(span, _) => span,
-            Entry::Log(line) => line.span.0,
-        };
-        // Their span stands right behind the entry's first byte.
-        log.push(raw[0]);
-        log.extend_from_slice(&places[usize::from(span)].to_le_bytes());
-        log.extend_from_slice(&raw[3..]);
+    write_log(&log, out);
+}
+
+/// By span, the place its survivor has among those that stay.
+fn places(survivors: &[SpanIndex]) -> Vec<u16> {
+    let mut places: Vec<u16> = Vec::with_capacity(survivors.len());
+    let mut next = 0;
+    for (index, survivor) in survivors.iter().enumerate() {
+        if survivor.get() == index {
+            places.push(next);
+            next += 1;
+        } else {
+            places.push(places[survivor.get()]);
+        }
     }
-    out.extend_from_slice(&log);
+    places
 }
 
 fn write_head(recorder: &Recorder, spans: usize, out: &mut Vec<u8>) {
@@ -82,10 +108,11 @@ fn write_head(recorder: &Recorder, spans: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&recorder.anchor.to_le_bytes());
     out.extend_from_slice(&recorder.dropped.to_le_bytes());
     out.push(u8::from(recorder.failed()));
-    let mut writer = Writer(out);
-    writer.text(&recorder.state);
-    writer.text(&recorder.request_id);
-    writer.u16(small(spans));
+    for text in [&recorder.state, &recorder.request_id] {
+        out.extend_from_slice(&long(text.len()).to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(&small(spans).to_le_bytes());
 }
 
 fn write_span(span: &SpanHead, out: &mut Vec<u8>) {
@@ -103,134 +130,8 @@ fn write_span(span: &SpanHead, out: &mut Vec<u8>) {
     out.extend_from_slice(&head);
 }
 
-/// Appends to a log.
-pub(in crate::trace) struct Writer<'b>(pub(in crate::trace) &'b mut Vec<u8>);
-
-impl Writer<'_> {
-    pub(in crate::trace) fn string(&mut self, text: &str) -> Slice {
-        self.string_parts(&[text])
-    }
-
-    pub(in crate::trace) fn string_parts(&mut self, parts: &[&str]) -> Slice {
-        let len = long(parts.iter().map(|part| part.len()).sum());
-        self.0.push(STRING);
-        self.u32(len);
-        let offset = long(self.0.len());
-        for part in parts {
-            self.0.extend_from_slice(part.as_bytes());
-        }
-        Slice { offset, len }
-    }
-
-    pub(in crate::trace) fn block(
-        &mut self,
-        span: SpanIndex,
-        attributes: impl FnOnce(&mut Writer<'_>),
-    ) {
-        self.0.push(BLOCK);
-        self.u16(span.0);
-        let at = self.0.len();
-        self.u32(0);
-        attributes(&mut Writer(self.0));
-        let len = long(self.0.len() - at - 4);
-        self.0[at..at + 4].copy_from_slice(&len.to_le_bytes());
-    }
-
-    pub(in crate::trace) fn attribute(&mut self, key: &str, value: &Value<'_>) {
-        match value {
-            Value::Text(text) => {
-                self.key(key, TEXT);
-                self.text(text);
-            }
-            Value::Boolean(value) => {
-                self.key(key, BOOLEAN);
-                self.0.push(u8::from(*value));
-            }
-            Value::Integer(value) => {
-                self.key(key, INTEGER);
-                self.0.extend_from_slice(&value.to_le_bytes());
-            }
-            Value::Float(value) => {
-                self.key(key, FLOAT);
-                self.0.extend_from_slice(&value.to_le_bytes());
-            }
-            Value::List(texts) => self.list(key, texts),
-        }
-    }
-
-    pub(in crate::trace) fn list<T: AsRef<str>>(&mut self, key: &str, texts: &[T]) {
-        self.key(key, LIST);
-        let count = small(texts.len());
-        self.u16(count);
-        for text in &texts[..usize::from(count)] {
-            self.text(text.as_ref());
-        }
-    }
-
-    pub(in crate::trace) fn event(
-        &mut self,
-        span: SpanIndex,
-        time: u64,
-        name: &str,
-        attributes: &[(&str, Value<'_>)],
-    ) {
-        self.0.push(EVENT);
-        self.u16(span.0);
-        self.0.extend_from_slice(&time.to_le_bytes());
-        self.text(name);
-        let count = small(attributes.len());
-        self.u16(count);
-        for (key, value) in &attributes[..usize::from(count)] {
-            self.attribute(key, value);
-        }
-    }
-
-    pub(in crate::trace) fn header<T: AsRef<str>>(&mut self, name: &str, values: &[T]) {
-        self.0.push(HEADER);
-        self.text(name);
-        let len: usize = values.iter().map(|value| value.as_ref().len()).sum();
-        self.u32(long(len + 2 * values.len().saturating_sub(1)));
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                self.0.extend_from_slice(b", ");
-            }
-            self.0.extend_from_slice(value.as_ref().as_bytes());
-        }
-    }
-
-    pub(in crate::trace) fn plugin_log(
-        &mut self,
-        span: SpanIndex,
-        plugin: &str,
-        level: Level,
-        message: &str,
-        time: u64,
-    ) {
-        self.0.push(LOG);
-        self.u16(span.0);
-        self.0.push(level as u8);
-        self.0.extend_from_slice(&time.to_le_bytes());
-        self.text(plugin);
-        self.text(message);
-    }
-
-    fn key(&mut self, key: &str, kind: u8) {
-        let key = &key[..key.floor_char_boundary(usize::from(u16::MAX))];
-        self.0.push(kind);
-        self.u16(small(key.len()));
-        self.0.extend_from_slice(key.as_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.u32(long(text.len()));
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn u16(&mut self, value: u16) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
+fn write_log(log: &Log, out: &mut Vec<u8>) {
+    out.extend_from_slice(&long(log.entries.len()).to_le_bytes());
+    out.extend_from_slice(&log.entries);
+    out.extend_from_slice(log.texts.as_bytes());
 }
