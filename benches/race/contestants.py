@@ -1,0 +1,198 @@
+"""Who races: how each is configured and started.
+
+All proxy the same path to the same upstream on one core. Configurations are written as files, so
+that what was measured can be read and run by hand.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import free_port
+
+UPSTREAM_BODY = "x" * 128
+PLUGINS = 5
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    what: str
+    program: str
+    hooks: int = 0
+    # Of the traces it produces to Kafka, if any.
+    format: str | None = None
+
+
+ALL = [
+    Contestant("nginx", "nginx", "nginx"),
+    Contestant("envoy", "Envoy", "envoy"),
+    Contestant("envoy-one", "Envoy, 1 proxy-wasm filter", "envoy", hooks=2),
+    Contestant("envoy-five", "Envoy, 5 proxy-wasm filters", "envoy", hooks=10),
+    Contestant("weir", "Weir", "weir"),
+    Contestant("weir-five", "Weir, 5 plugins", "weir", hooks=10),
+    Contestant("weir-kafka", "Weir, 5 plugins, JSON to Kafka", "weir", hooks=10, format="json"),
+    Contestant("weir-otlp", "Weir, 5 plugins, OTLP to Kafka", "weir", hooks=10, format="otlp_protobuf"),
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where programs are found and where files go."""
+
+    weir: Path
+    envoy: Path
+    guests: Path
+    folder: Path
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+
+def plugin_names(contestant):
+    return [f"bench-{number}" for number in range(1, contestant.hooks // 2 + 1)]
+
+
+def upstream_command(place, port):
+    """nginx with one small answer, and one that tells what headers the hooks have set."""
+    seen = ",".join(f"$http_x_bench_{number}" for number in range(1, PLUGINS + 1))
+    return nginx_command(place, "upstream", f"""
+        keepalive_requests 1000000000;
+        server {{
+            listen 127.0.0.1:{port} reuseport;
+            default_type text/plain;
+            location /hello {{ return 200 {UPSTREAM_BODY}; }}
+            location /seen {{ return 200 {seen}; }}
+        }}""")
+
+
+def command(contestant, place, port, upstream, brokers):
+    """The command line of a contestant that listens on `port`."""
+    if contestant.program == "nginx":
+        return nginx_proxy(place, port, upstream)
+    if contestant.program == "envoy":
+        return envoy_proxy(contestant, place, port, upstream)
+    return weir_proxy(contestant, place, port, upstream, brokers)
+
+
+def nginx_proxy(place, port, upstream):
+    return nginx_command(place, "nginx", f"""
+        keepalive_requests 1000000000;
+        upstream api {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
+        server {{
+            listen 127.0.0.1:{port} reuseport;
+            location / {{
+                proxy_pass http://api;
+                proxy_http_version 1.1;
+                proxy_set_header Connection "";
+            }}
+        }}""")
+
+
+def nginx_command(place, name, http):
+    # Started by root, workers would change to a user who cannot write in a temporary folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    scratch = " ".join(
+        f"{kind}_temp_path {place.folder}/{name}-{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = place.write(f"{name}.conf", f"""
+    {user}
+    daemon off;
+    worker_processes 1;
+    pid {place.folder}/{name}.pid;
+    error_log stderr warn;
+    events {{ worker_connections 4096; }}
+    http {{
+        access_log off;
+        {scratch}
+        {http}
+    }}
+    """)
+    return ["nginx", "-p", place.folder, "-c", config]
+
+
+def envoy_proxy(contestant, place, port, upstream):
+    filters = [envoy_wasm_filter(name, place) for name in plugin_names(contestant)]
+    filters.append({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    })
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "race",
+        "generate_request_id": False,
+        "http_filters": filters,
+        "route_config": {"virtual_hosts": [{
+            "name": "all", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "api"}}],
+        }]},
+    }
+    config = {"static_resources": {
+        "listeners": [{
+            "name": "race", "address": address(port),
+            "filter_chains": [{"filters": [
+                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+            ]}],
+        }],
+        "clusters": [{
+            "name": "api", "type": "STATIC", "connect_timeout": "1s",
+            "load_assignment": {"cluster_name": "api", "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address(upstream)}}]},
+            ]},
+        }],
+    }}
+    path = place.write(f"{contestant.name}.json", json.dumps(config, indent=2))
+    return [place.envoy, "-c", path, "--concurrency", 1, "--disable-hot-restart", "--log-level", "warning"]
+
+
+def envoy_wasm_filter(name, place):
+    return {
+        "name": name,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": name,
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": f"x-{name}"},
+                # An id of its own is a sandbox of its own, as every plugin of Weir has.
+                "vm_config": {
+                    "vm_id": name, "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": str(place.guests / "bench-header-proxy-wasm.wasm")}},
+                },
+            },
+        },
+    }
+
+
+def address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def weir_proxy(contestant, place, port, upstream, brokers):
+    names = plugin_names(contestant)
+    config = {
+        "workers": 1,
+        "listeners": [{"address": f"127.0.0.1:{port}"}],
+        "admin": {"address": f"127.0.0.1:{free_port()}"},
+        "upstreams": {"api": {"endpoints": [f"http://127.0.0.1:{upstream}"]}},
+        "plugins": {
+            name: {
+                "module": str(place.guests / "bench-header.wasm"),
+                "config": {
+                    "request": {"read": "user-agent", "set": f"x-{name}"},
+                    "response": {"read": "content-type", "set": f"x-{name}"},
+                },
+            }
+            for name in names
+        },
+        "routes": [{"match": {"path": "/*"}, "upstream": "api", "plugins": names}],
+    }
+    if contestant.format:
+        config["exporters"] = {"traces": {"kafka": {
+            "brokers": [brokers], "topic": contestant.name, "format": contestant.format,
+        }}}
+    path = place.write(f"{contestant.name}.yaml", json.dumps(config, indent=2))
+    return [place.weir, "run", "--config", path]

@@ -1,0 +1,140 @@
+"""Processes, their cost, and the load on them.
+
+Knows nothing of who races: it starts programs on a core, reads what the kernel says they used, and
+runs one burst of requests.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+class Failure(Exception):
+    """The race cannot go on, or its figures would not stand."""
+
+
+@contextmanager
+def process(command, core, log):
+    """Runs `command` on one core until the block ends, whatever ends it, even a kill -9 of the race."""
+
+    def before_exec():
+        os.sched_setaffinity(0, {core})
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    with open(log, "wb") as output:
+        child = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, preexec_fn=before_exec,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def free_port():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+def get(port, path):
+    """Status, headers and text of one answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"user-agent": "race"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.status, answer.headers, answer.read().decode()
+
+
+def wait_for_port(child, port, log, seconds=60):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            pass
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise Failure(f"{child.args[0]} does not listen; its output:\n{Path(log).read_text(errors='replace')}")
+        time.sleep(0.05)
+
+
+def tree(pid):
+    """The process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in tree(int(child)))]
+
+
+def cpu_seconds(pid):
+    """User and system time of a process tree, all threads, also ended ones.
+
+    The sum that /proc/<pid>/stat shows in ticks of 10 ms, read in nanoseconds: CLOCK_PROCESS_CPUTIME_ID
+    of another process, numbered as clock_getcpuclockid(3) does.
+    """
+    return sum(time.clock_gettime(~each << 3 | 2) for each in tree(pid))
+
+
+def busy_seconds(core):
+    """All the time a core did not idle, also what the machine's host took from it (steal)."""
+    ticks = next(line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    _, user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = ticks
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(pid):
+    """Most bytes a process tree had resident (VmHWM)."""
+    total = 0
+    for each in tree(pid):
+        for line in Path(f"/proc/{each}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What one run of the load saw."""
+
+    seconds: float
+    p50_us: float
+    p99_us: float
+
+
+def burst(port, requests, connections, core):
+    """Sends that many requests over kept-alive connections, each as soon as the one before it is answered."""
+    with tempfile.NamedTemporaryFile(prefix="race-", suffix=".tsv") as log:
+        command = [
+            "h2load", "--h1", f"--requests={requests}", f"--clients={connections}", "--threads=1",
+            f"--log-file={log.name}", f"http://127.0.0.1:{port}/hello",
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+        rows = [line.split(b"\t") for line in log.read().splitlines()]
+    answered = sum(row[1] == b"200" for row in rows)
+    if done.returncode or answered != requests:
+        raise Failure(f"{answered} of {requests} requests were answered 200:\n{done.stdout}{done.stderr}")
+    started = min(int(row[0]) for row in rows)
+    ended = max(int(row[0]) + int(row[2]) for row in rows)
+    took = sorted(int(row[2]) for row in rows)
+    return Burst(
+        seconds=(ended - started) / 1e6,
+        p50_us=statistics.median(took),
+        p99_us=took[min(len(took) - 1, len(took) * 99 // 100)],
+    )

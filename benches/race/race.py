@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Weir beside nginx and Envoy, in one run on the same cores.
+
+The proxy under test has one core; the load (h2load), the upstream (nginx) and Kafka share the
+other. Contestants take turns, round after round, so that what else the machine does meets all of
+them. See README.md beside this file for what is measured and how to read it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import contestants
+import measure
+import report
+import topic
+from measure import Failure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+
+
+def arguments():
+    names = [each.name for each in contestants.ALL]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=names, metavar="NAMES",
+                        help=f"these contestants, separated by commas, of: {', '.join(names)}")
+    parser.add_argument("--requests", type=int, default=50_000, help="in a round, each contestant (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
+    parser.add_argument("--connections", type=int, default=64, help="kept alive (default %(default)s)")
+    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
+                        help="(default the first two)")
+    parser.add_argument("--json", type=Path, default=TARGET / "race.json", metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR",
+                        help="where bench-header.wasm and bench-header-proxy-wasm.wasm are (default %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave configurations and logs there")
+    args = parser.parse_args()
+    for unknown in set(args.only) - set(names):
+        parser.error(f"no contestant {unknown}; there are {', '.join(names)}")
+    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
+    if len(args.cores) != 2:
+        parser.error("needs two cores: one for the proxy, one for load and upstream")
+    return args
+
+
+@dataclass
+class Entry:
+    """A contestant that runs."""
+
+    contestant: contestants.Contestant
+    port: int
+    pid: int
+    topic: topic.Topic | None
+    # Requests answered so far: each must have left a trace where traces are produced.
+    answered: int = 0
+    rounds: list = field(default_factory=list)
+
+
+def main():
+    args = arguments()
+    # An end by signal unwinds like any other, so that nothing started is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # What is started inherits the core of the load; only the proxies are put on the other.
+    os.sched_setaffinity(0, {args.cores[1]})
+    try:
+        result = race(args)
+    except Failure as failure:
+        sys.exit(f"race: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(report.table(result))
+    print(f"\n{args.json}")
+
+
+def race(args):
+    chosen = [each for each in contestants.ALL if each.name in args.only]
+    place = contestants.Place(
+        weir=args.weir.resolve(), envoy=envoy(), guests=args.guests.resolve(), folder=folder_of(args),
+    )
+    check_files(chosen, place)
+    try:
+        with ExitStack() as running:
+            upstream = start_upstream(place, args, running)
+            brokers = None
+            if any(each.format for each in chosen):
+                progress("starting Kafka")
+                brokers = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
+            entries = [start(each, place, args, upstream, brokers, running) for each in chosen]
+            for entry in entries:
+                run_burst(entry, args, requests=max(2_000, args.requests // 10))
+            for number in range(1, args.rounds + 1):
+                # There and back, so that nobody is always the one after a busy neighbour.
+                for entry in entries if number % 2 else reversed(entries):
+                    entry.rounds.append(run_burst(entry, args, args.requests))
+                    progress(f"round {number}/{args.rounds}  {entry.contestant.name:12}"
+                             f" {entry.rounds[-1]['cpu_us']:6.1f} µs a request")
+            return report.result(args, place, [finish(entry) for entry in entries])
+    finally:
+        if not args.keep:
+            shutil.rmtree(place.folder, ignore_errors=True)
+
+
+def folder_of(args):
+    if not args.keep:
+        return Path(tempfile.mkdtemp(prefix="weir-race-"))
+    args.keep.mkdir(parents=True, exist_ok=True)
+    return args.keep.resolve()
+
+
+def envoy():
+    return next((TARGET / "services/envoy").glob("lib/*/site-packages/envoy/_bin/envoy"), Path("envoy"))
+
+
+def check_files(chosen, place):
+    needed = []
+    for each in chosen:
+        if each.program == "weir":
+            needed += [place.weir, *([place.guests / "bench-header.wasm"] if each.hooks else [])]
+        if each.program == "envoy":
+            needed += [place.envoy, *([place.guests / "bench-header-proxy-wasm.wasm"] if each.hooks else [])]
+    for path in needed:
+        if not path.exists():
+            raise Failure(f"{path} is missing; `make race` builds and installs what is needed")
+
+
+def start_upstream(place, args, running):
+    port = measure.free_port()
+    log = place.folder / "upstream.log"
+    child = running.enter_context(
+        measure.process(contestants.upstream_command(place, port), args.cores[1], log)
+    )
+    measure.wait_for_port(child, port, log)
+    return port
+
+
+def start(contestant, place, args, upstream, brokers, running):
+    """Starts it, and sees to it that it does the work it is measured for."""
+    progress(f"starting {contestant.what}")
+    plugins = contestants.plugin_names(contestant)
+    traces = None
+    if contestant.format:
+        traces = topic.Topic(brokers, contestant, plugins)
+        running.callback(traces.consumer.close)
+    port = measure.free_port()
+    log = place.folder / f"{contestant.name}.log"
+    command = contestants.command(contestant, place, port, upstream, brokers)
+    child = running.enter_context(measure.process(command, args.cores[0], log))
+    measure.wait_for_port(child, port, log)
+    status, headers, seen = measure.get(port, "/seen")
+    changed = {name: headers.get(f"x-{name}") for name in plugins}
+    expected = ",".join("race" if number < len(plugins) else "" for number in range(contestants.PLUGINS))
+    if status != 200 or seen != expected or any(value != "text/plain" for value in changed.values()):
+        raise Failure(f"{contestant.what} does not do the hooks' work: {status}, request {seen!r}, response {changed}")
+    return Entry(contestant, port, child.pid, traces, answered=1)
+
+
+def run_burst(entry, args, requests):
+    """One round of one contestant."""
+    core = args.cores[0]
+    busy, before, began = measure.busy_seconds(core), measure.cpu_seconds(entry.pid), time.monotonic()
+    burst = measure.burst(entry.port, requests, args.connections, args.cores[1])
+    entry.answered += requests
+    if entry.topic:
+        entry.topic.wait_for(entry.answered)
+    used = measure.cpu_seconds(entry.pid) - before
+    others = measure.busy_seconds(core) - busy - used
+    return {
+        "requests_per_second": requests / burst.seconds,
+        "cpu_us": used / requests * 1e6,
+        "p50_us": burst.p50_us,
+        "p99_us": burst.p99_us,
+        "disturbance": max(0.0, others / (time.monotonic() - began)),
+    }
+
+
+def finish(entry):
+    contestant = entry.contestant
+    row = {"name": contestant.name, "what": contestant.what, "rounds": entry.rounds,
+           "peak_memory_bytes": measure.peak_memory(entry.pid)}
+    if entry.topic:
+        progress(f"reading the {entry.answered} traces of {contestant.what}")
+        row["kafka"] = {"format": contestant.format, "acks": "all", "data_dir": None,
+                        "partitions": topic.PARTITIONS, **entry.topic.verify(entry.answered)}
+    return row
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
