@@ -109,7 +109,8 @@ impl<'r> Spans<'_, 'r> {
     }
 
     fn time(&mut self, offset: u64, out: &mut Vec<u8>) {
-        self.clock.write(self.trace.head.anchor.saturating_add(offset), out);
+        self.clock
+            .write(self.trace.head.anchor.saturating_add(offset), out);
     }
 }
 

@@ -55,7 +55,9 @@ struct Logs<'t, 'r> {
 impl<'t, 'r> Logs<'t, 'r> {
     fn new(trace: &'t Trace<'r>, selection: &Selection<'_>) -> Self {
         let lines = trace.plugin_logs.iter();
-        let mut lines: Vec<_> = lines.map(|line| (selection.survivor(line.span), line)).collect();
+        let mut lines: Vec<_> = lines
+            .map(|line| (selection.survivor(line.span), line))
+            .collect();
         lines.sort_by_key(|(span, _)| *span);
         Self { lines, taken: 0 }
     }

@@ -14,6 +14,9 @@ use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value};
 /// counted, not kept.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// Most bytes a span's name or message may have; what is more is cut off.
+const MAX_TEXT: usize = 8 << 10;
+
 /// Most spans one trace may have.
 const MAX_SPANS: usize = 1024;
 
@@ -142,7 +145,7 @@ impl Recorder {
             return SpanIndex(record::small(self.spans.len() - 1));
         }
         let index = SpanIndex(record::small(self.spans.len()));
-        let name = Writer(&mut self.log).string(name);
+        let name = self.note(name);
         let start = self.offset(start);
         self.spans.push(record::SpanHead {
             id: SpanId::random(),
@@ -160,7 +163,7 @@ impl Recorder {
 
     /// Names or renames a span: a root is named once its route is known.
     pub fn rename(&mut self, span: SpanIndex, name: &str) {
-        self.spans[span.get()].name = Writer(&mut self.log).string(name);
+        self.spans[span.get()].name = self.note(name);
     }
 
     /// As [`Recorder::rename`], from parts, without a string between.
@@ -180,7 +183,7 @@ impl Recorder {
         if head.status != Status::Error {
             head.status = status;
             if !message.is_empty() {
-                head.message = Writer(&mut self.log).string(message);
+                self.spans[span.get()].message = self.note(message);
             }
         }
     }
@@ -192,9 +195,8 @@ impl Recorder {
 
     /// Makes a span's status an error, whatever it ends with.
     pub fn mark_error(&mut self, span: SpanIndex, message: &str) {
-        let head = &mut self.spans[span.get()];
-        head.status = Status::Error;
-        head.message = Writer(&mut self.log).string(message);
+        self.spans[span.get()].status = Status::Error;
+        self.spans[span.get()].message = self.note(message);
     }
 
     /// Counts something that was not recorded.
@@ -306,6 +308,16 @@ impl Recorder {
     pub(super) fn text(&self, slice: record::Slice) -> &str {
         let bytes = slice.of(&self.log).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// A name or a message, of which no more is kept than a reader wants.
+    fn note(&mut self, text: &str) -> record::Slice {
+        let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+        if self.has_room(text.len()) {
+            Writer(&mut self.log).string(text)
+        } else {
+            record::Slice::default()
+        }
     }
 
     fn has_room(&mut self, len: usize) -> bool {

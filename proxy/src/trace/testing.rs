@@ -1,5 +1,7 @@
 //! Traces for tests: fixed ones, made through a recorder as workers make them, and arbitrary ones.
 
+pub mod golden;
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -26,7 +28,8 @@ impl Fixture {
         recorder.begin(context, start);
         recorder.anchor = ANCHOR;
         if context.is_none() {
-            recorder.trace_id = TraceId(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
+            recorder.trace_id =
+                TraceId(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
         }
         Self { recorder, start }
     }
@@ -49,15 +52,21 @@ impl Fixture {
     pub fn hook(&mut self, name: &str, parent: SpanIndex, micros: u64) -> SpanIndex {
         let span = self.span(name, Kind::Plugin, parent, micros);
         let template = Template::new([
-            ("weir.hook.module_digest", Value::Text("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")),
+            (
+                "weir.hook.module_digest",
+                Value::Text("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+            ),
             ("weir.hook.generation", Value::Integer(1)),
         ]);
         self.recorder.template(span, &template);
-        self.recorder.attribute(span, "weir.hook.decision", "continue");
-        self.recorder.list(span, "weir.hook.headers_changed", &["x-request-id"]);
+        self.recorder
+            .attribute(span, "weir.hook.decision", "continue");
+        self.recorder
+            .list(span, "weir.hook.headers_changed", &["x-request-id"]);
         self.recorder.attribute(span, "weir.hook.cpu_ns", 412_i64);
         self.recorder.attribute(span, "weir.hook.wait_ns", 0_i64);
-        self.recorder.attribute(span, "weir.hook.memory_bytes", 1_114_112_i64);
+        self.recorder
+            .attribute(span, "weir.hook.memory_bytes", 1_114_112_i64);
         self.end(span, Status::Ok, "", micros + 1);
         span
     }
@@ -76,7 +85,8 @@ impl Fixture {
         ] {
             self.recorder.attribute(SpanIndex::ROOT, key, value);
         }
-        self.recorder.attribute(SpanIndex::ROOT, "http.response.status_code", status);
+        self.recorder
+            .attribute(SpanIndex::ROOT, "http.response.status_code", status);
     }
 
     /// The trace's record.
@@ -101,14 +111,22 @@ pub fn plain() -> Vec<u8> {
     let first = trace.hook("plugin.request-id.prehook", SpanIndex::ROOT, 10);
     let second = trace.hook("plugin.key-auth.prehook", first, 12);
     let call = trace.span("GET", Kind::HttpClient, second, 20);
-    trace.recorder.attribute(call, "server.address", "orders.internal");
+    trace
+        .recorder
+        .attribute(call, "server.address", "orders.internal");
     trace.recorder.attribute(call, "server.port", 8080_i64);
-    trace.recorder.attribute(call, "http.response.status_code", 200_i64);
+    trace
+        .recorder
+        .attribute(call, "http.response.status_code", 200_i64);
     trace.end(call, Status::Ok, "", 1320);
     let third = trace.hook("plugin.key-auth.posthook", second, 1330);
     trace.hook("plugin.request-id.posthook", third, 1332);
-    trace.recorder.attribute(SpanIndex::ROOT, "weir.upstream.duration_ms", 1.3);
-    trace.recorder.attribute(SpanIndex::ROOT, "weir.overhead.duration_ms", 0.04);
+    trace
+        .recorder
+        .attribute(SpanIndex::ROOT, "weir.upstream.duration_ms", 1.3);
+    trace
+        .recorder
+        .attribute(SpanIndex::ROOT, "weir.overhead.duration_ms", 0.04);
     trace.end(SpanIndex::ROOT, Status::Unset, "", 1340);
     trace.finish()
 }
@@ -124,7 +142,9 @@ pub fn short_circuit() -> Vec<u8> {
     let mut trace = Fixture::new(Some(&context));
     trace.request(401);
     let hook = trace.hook("plugin.key-auth.prerequesthook", SpanIndex::ROOT, 10);
-    trace.recorder.attribute(hook, "weir.hook.decision", "respond");
+    trace
+        .recorder
+        .attribute(hook, "weir.hook.decision", "respond");
     trace.recorder.attribute(hook, "short_circuit", true);
     trace.end(hook, Status::Ok, "short-circuit", 11);
     trace.end(SpanIndex::ROOT, Status::Unset, "", 15);
@@ -136,10 +156,19 @@ pub fn error() -> Vec<u8> {
     let mut trace = Fixture::new(None);
     trace.request(500);
     let hook = trace.span("plugin.hostile.prehook", Kind::Plugin, SpanIndex::ROOT, 10);
-    trace.recorder.attribute(hook, "weir.hook.decision", "error");
+    trace
+        .recorder
+        .attribute(hook, "weir.hook.decision", "error");
     trace.recorder.attribute(hook, "error.type", "trap");
-    trace.end(hook, Status::Error, "panicked at src/lib.rs:7:5:\n\"no\" is not an answer", 900);
-    trace.recorder.attribute(SpanIndex::ROOT, "error.type", "500");
+    trace.end(
+        hook,
+        Status::Error,
+        "panicked at src/lib.rs:7:5:\n\"no\" is not an answer",
+        900,
+    );
+    trace
+        .recorder
+        .attribute(SpanIndex::ROOT, "error.type", "500");
     trace.end(SpanIndex::ROOT, Status::Error, "", 950);
     trace.finish()
 }
@@ -148,14 +177,24 @@ pub fn error() -> Vec<u8> {
 pub fn full() -> Vec<u8> {
     let mut trace = Fixture::new(None);
     trace.request(200);
-    trace.recorder.request_header("accept", &["text/html", "*/*"]);
-    trace.recorder.request_header("authorization", &["Bearer canary-secret"]);
-    trace.recorder.request_header("x-tenant-id", &["acme \u{1}\u{fc}"]);
+    trace
+        .recorder
+        .request_header("accept", &["text/html", "*/*"]);
+    trace
+        .recorder
+        .request_header("authorization", &["Bearer canary-secret"]);
+    trace
+        .recorder
+        .request_header("x-tenant-id", &["acme \u{1}\u{fc}"]);
     let hook = trace.hook("plugin.genai.prehook", SpanIndex::ROOT, 10);
     let at = trace.at(11);
-    trace.recorder.plugin_log(hook, "genai", Level::Info, "saw \"chat\"", at);
+    trace
+        .recorder
+        .plugin_log(hook, "genai", Level::Info, "saw \"chat\"", at);
     let at = trace.at(12);
-    trace.recorder.plugin_log(hook, "genai", Level::Warn, "no price for this model", at);
+    trace
+        .recorder
+        .plugin_log(hook, "genai", Level::Warn, "no price for this model", at);
     trace.recorder.event(
         hook,
         "recognised",
@@ -167,13 +206,27 @@ pub fn full() -> Vec<u8> {
         at,
     );
     let call = trace.span("chat gpt-4o", Kind::LlmCall, hook, 20);
-    trace.recorder.attribute(call, "gen_ai.request.model", "gpt-4o");
-    trace.recorder.attribute(call, "gen_ai.request.temperature", 0.7);
-    trace.recorder.attribute(call, "gen_ai.usage.input_tokens", 11_i64);
-    trace.recorder.attribute(call, "gen_ai.output.messages", "canary-message");
-    trace.recorder.list(call, "gen_ai.response.finish_reasons", &["stop", "length"]);
-    trace.recorder.attribute(call, "gen_ai.usage.cost", f64::NAN);
-    trace.recorder.attribute(call, "gen_ai.response.stream", false);
+    trace
+        .recorder
+        .attribute(call, "gen_ai.request.model", "gpt-4o");
+    trace
+        .recorder
+        .attribute(call, "gen_ai.request.temperature", 0.7);
+    trace
+        .recorder
+        .attribute(call, "gen_ai.usage.input_tokens", 11_i64);
+    trace
+        .recorder
+        .attribute(call, "gen_ai.output.messages", "canary-message");
+    trace
+        .recorder
+        .list(call, "gen_ai.response.finish_reasons", &["stop", "length"]);
+    trace
+        .recorder
+        .attribute(call, "gen_ai.usage.cost", f64::NAN);
+    trace
+        .recorder
+        .attribute(call, "gen_ai.response.stream", false);
     let retry = trace.span("POST", Kind::Retry, call, 700);
     let at = trace.at(701);
     trace.recorder.event(retry, "connected", &[], at);
@@ -296,22 +349,30 @@ pub fn recorded(calls: &[Call]) -> Fixture {
                 fixture.end(pick(span), *status, message, *time);
             }
             Call::Attribute(span, key, value) => {
-                fixture.recorder.attribute(pick(span), key, value.as_value());
+                fixture
+                    .recorder
+                    .attribute(pick(span), key, value.as_value());
             }
             Call::Template(span, pairs) => {
-                let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_value()));
+                let pairs = pairs
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_value()));
                 fixture.recorder.template(pick(span), &Template::new(pairs));
             }
             Call::Event(span, name, pairs, time) => {
-                let pairs: Vec<_> =
-                    pairs.iter().map(|(key, value)| (key.as_str(), value.as_value())).collect();
+                let pairs: Vec<_> = pairs
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_value()))
+                    .collect();
                 let at = fixture.at(*time);
                 fixture.recorder.event(pick(span), name, &pairs, at);
             }
             Call::Header(name, values) => fixture.recorder.request_header(name, values),
             Call::Log(span, plugin, level, message, time) => {
                 let at = fixture.at(*time);
-                fixture.recorder.plugin_log(pick(span), plugin, *level, message, at);
+                fixture
+                    .recorder
+                    .plugin_log(pick(span), plugin, *level, message, at);
             }
         }
     }

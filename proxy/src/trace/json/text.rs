@@ -30,7 +30,9 @@ fn is_plain(text: &[u8]) -> bool {
         let ([a, b, c, d], [e, f, g, h]): ([u8; 4], [u8; 4]) = (*first, *last);
         special([a, b, c, d, e, f, g, h]) == 0
     } else {
-        !text.iter().any(|byte| matches!(byte, ..0x20 | b'"' | b'\\'))
+        !text
+            .iter()
+            .any(|byte| matches!(byte, ..0x20 | b'"' | b'\\'))
     }
 }
 
@@ -72,7 +74,11 @@ pub(in crate::trace) fn float(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if value.is_infinite() {
-        let text: &[u8] = if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" };
+        let text: &[u8] = if value > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        };
         out.extend_from_slice(text);
     } else {
         serde_json::to_writer(out, &value).expect("a finite number is written to memory");
@@ -129,7 +135,13 @@ impl Clock {
         };
         two_digits(1, year / 100);
         two_digits(3, year % 100);
-        let fields = [time.month(), time.day(), time.hour(), time.minute(), time.second()];
+        let fields = [
+            time.month(),
+            time.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+        ];
         for (at, field) in [6, 9, 12, 15, 18].into_iter().zip(fields) {
             two_digits(at, field.unsigned_abs().into());
         }
@@ -161,8 +173,14 @@ mod tests {
 
     #[test]
     fn every_character_is_read_back() {
-        for character in (0..0x300).chain(0xfff0..0x1_0010).filter_map(char::from_u32) {
-            for text in [format!("{character}"), format!("longer than eight {character}!")] {
+        for character in (0..0x300)
+            .chain(0xfff0..0x1_0010)
+            .filter_map(char::from_u32)
+        {
+            for text in [
+                format!("{character}"),
+                format!("longer than eight {character}!"),
+            ] {
                 let json = written(|out| string(&text, out));
                 let read: String = serde_json::from_str(&json).expect("JSON");
                 assert_eq!(read, text);
@@ -186,7 +204,10 @@ mod tests {
 
     #[test]
     fn every_number_has_its_eight_digits() {
-        for number in (0..10_000).chain((0..100_000_000).step_by(997)).chain([99_999_999]) {
+        for number in (0..10_000)
+            .chain((0..100_000_000).step_by(997))
+            .chain([99_999_999])
+        {
             assert_eq!(eight_digits(number), format!("{number:08}").as_bytes());
         }
     }

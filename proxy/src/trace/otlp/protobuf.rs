@@ -84,14 +84,14 @@ fn span<'t, 'r: 't>(
     for line in logs {
         log(head, line, selection, out);
     }
-    if span.status != Status::Unset {
-        message(bytes_field(15), 1, out, |out| {
+    message(bytes_field(15), 1, out, |out| {
+        if span.status != Status::Unset {
             if !span.message.is_empty() {
                 text(bytes_field(2), span.message, out);
             }
             out.extend_from_slice(&[varint_field(3), span.status as u8]);
-        });
-    }
+        }
+    });
     // Number 16, a fixed32: the one tag here that takes two bytes.
     out.extend_from_slice(&[0x85, 0x01]);
     out.extend_from_slice(&super::flags(trace, span).to_le_bytes());
@@ -100,7 +100,12 @@ fn span<'t, 'r: 't>(
 fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     let head = &trace.head;
     if !head.request_id.is_empty() && selection.keeps(REQUEST_ID) {
-        attribute(bytes_field(9), REQUEST_ID, &Value::Text(head.request_id), out);
+        attribute(
+            bytes_field(9),
+            REQUEST_ID,
+            &Value::Text(head.request_id),
+            out,
+        );
     }
     for (name, value) in selection.request_headers(trace) {
         let key = [HEADER_PREFIX, name].concat();

@@ -161,7 +161,10 @@ fn may_repeat<'r, T>(items: &[T], key: impl Fn(&T) -> &'r str) -> bool {
 
 /// Of a key's length and end, which tell most keys apart.
 fn fingerprint(key: &str) -> u8 {
-    let end = key.as_bytes().last_chunk().map_or(0, |end| u64::from_le_bytes(*end));
+    let end = key
+        .as_bytes()
+        .last_chunk()
+        .map_or(0, |end| u64::from_le_bytes(*end));
     let mixed = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed.to_be_bytes()[0]
 }

@@ -33,7 +33,11 @@ fn model<'r>(calls: &'r [Call]) -> Vec<(Vec<Attribute<'r>>, Vec<Event<'r>>)> {
                 for (key, value) in pairs {
                     set(&mut attributes, key, value.as_value());
                 }
-                spans[span.index(count)].1.push(Event { name, time: time * 1000, attributes });
+                spans[span.index(count)].1.push(Event {
+                    name,
+                    time: time * 1000,
+                    attributes,
+                });
             }
             _ => {}
         }
@@ -45,7 +49,9 @@ fn model<'r>(calls: &'r [Call]) -> Vec<(Vec<Attribute<'r>>, Vec<Event<'r>>)> {
 fn a_trace_is_read_as_it_was_recorded() {
     let mut fixture = Fixture::new(None);
     fixture.recorder.set_request_id("r");
-    fixture.recorder.rename_parts(SpanIndex::ROOT, &["GET", " ", "/x"]);
+    fixture
+        .recorder
+        .rename_parts(SpanIndex::ROOT, &["GET", " ", "/x"]);
     let hook = fixture.span("plugin.a.prehook", Kind::Plugin, SpanIndex::ROOT, 1);
     fixture.end(hook, Status::Error, "broke", 3);
     fixture.end(SpanIndex::ROOT, Status::Ok, "", 5);
@@ -95,8 +101,15 @@ fn the_last_value_of_a_key_wins_among_many() {
     }
     let record = fixture.finish();
     let trace = decoded(&record);
-    let values: Vec<_> = trace.attributes.iter().map(|of| (of.key, of.value.clone())).collect();
-    let expected: Vec<_> = keys.iter().map(|key| (key.as_str(), Value::Integer(2))).collect();
+    let values: Vec<_> = trace
+        .attributes
+        .iter()
+        .map(|of| (of.key, of.value.clone()))
+        .collect();
+    let expected: Vec<_> = keys
+        .iter()
+        .map(|key| (key.as_str(), Value::Integer(2)))
+        .collect();
     assert_eq!(values, expected);
 }
 
@@ -114,13 +127,19 @@ fn what_does_not_fit_is_counted_and_the_rest_is_read() {
     let mut fixture = Fixture::new(None);
     let large = "x".repeat(MAX_BYTES / 2);
     for _ in 0..3 {
-        fixture.recorder.attribute(SpanIndex::ROOT, "large", large.as_str());
+        fixture
+            .recorder
+            .attribute(SpanIndex::ROOT, "large", large.as_str());
         fixture.recorder.request_header("large", &[&large]);
     }
     let hook = fixture.span(&large, Kind::Plugin, SpanIndex::ROOT, 1);
     fixture.end(hook, Status::Error, &large, 2);
     let record = fixture.finish();
-    assert!(record.len() < MAX_BYTES + 64 * 1024, "{} bytes", record.len());
+    assert!(
+        record.len() < MAX_BYTES + 64 * 1024,
+        "{} bytes",
+        record.len()
+    );
     let trace = decoded(&record);
     assert_eq!(trace.head.dropped, 5);
     assert_eq!(trace.spans[1].status, Status::Error);
