@@ -1,0 +1,203 @@
+//! A real Kafka broker, by `services/kafka.py`.
+//!
+//! [`shared`] is one broker for all tests of a test program, each with topics of its own;
+//! [`Kafka::start`] is a broker that a test may stop and start again. A broker ends with the test
+//! program, however that ends: its starter stops it when its standard input closes.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use serde::Deserialize;
+use tempfile::TempDir;
+use weir::demo::consumer::{Consumer, Message};
+
+use crate::wait::eventually;
+
+/// A user of the SASL listeners.
+pub const USER: &str = "weir";
+pub const PASSWORD: &str = "weir-secret";
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Kafka {
+    addresses: Addresses,
+    child: Child,
+    /// Closing it stops the broker.
+    stdin: Option<ChildStdin>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Addresses {
+    bootstrap: HashMap<String, String>,
+    #[serde(default)]
+    ca: PathBuf,
+    #[serde(default)]
+    client_cert: PathBuf,
+    #[serde(default)]
+    client_key: PathBuf,
+}
+
+/// The broker that all tests of this program share, with a listener of every kind.
+pub fn shared() -> &'static Kafka {
+    static SHARED: OnceLock<(Kafka, TempDir)> = OnceLock::new();
+    let (kafka, _folder) = SHARED.get_or_init(|| {
+        let folder = TempDir::new().expect("a temporary folder");
+        let listeners = ["SSL", "MTLS", "SASL_PLAINTEXT", "SASL_SSL"];
+        let arguments = listeners.map(|name| format!("--listener={name}"));
+        (Kafka::start(&folder, &arguments), folder)
+    });
+    kafka
+}
+
+/// A name that no other test uses.
+pub fn unique(prefix: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Kafka {
+    /// Starts a broker whose data is in `folder`; `arguments` are those of `kafka.py run`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start: a missing service fails a test.
+    pub fn start(folder: &TempDir, arguments: &[String]) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/services/kafka.py");
+        let mut child = Command::new(script)
+            .args(["run", "--stop-on-eof", "--dir"])
+            .arg(folder.path())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kafka.py runs: Python 3 is needed");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("kafka.py speaks UTF-8");
+        let addresses = serde_json::from_str(&line)
+            .expect("Kafka starts, as its log (see above) would say otherwise");
+        Self {
+            addresses,
+            child,
+            stdin,
+        }
+    }
+
+    /// Stops it in good order, and waits until it has ended.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stdin.take();
+        let _ = self.child.wait();
+    }
+
+    /// `host:port` of the listener without TLS or SASL.
+    pub fn address(&self) -> &str {
+        self.listener("PLAINTEXT")
+    }
+
+    /// `host:port` of `SSL`, `MTLS`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    ///
+    /// # Panics
+    ///
+    /// When the broker was started without it.
+    pub fn listener(&self, name: &str) -> &str {
+        &self.addresses.bootstrap[name]
+    }
+
+    /// PEM of the authority that signed the broker's certificate.
+    pub fn ca(&self) -> String {
+        read(&self.addresses.ca)
+    }
+
+    /// PEM of a client's certificate and key that the broker accepts.
+    pub fn client(&self) -> (String, String) {
+        (
+            read(&self.addresses.client_cert),
+            read(&self.addresses.client_key),
+        )
+    }
+
+    /// Makes a topic of one partition; `settings` are the topic's own.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    pub fn create_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            new = new.set(key, value);
+        }
+        let admin = self.admin();
+        let created = admin.create_topics([&new], &AdminOptions::new());
+        let created = block_on(created).expect("the broker answers");
+        assert!(created.iter().all(Result::is_ok), "{created:?}");
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    pub fn delete_topic(&self, topic: &str) {
+        let admin = self.admin();
+        let deleted = block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
+        let deleted = deleted.expect("the broker answers");
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    }
+
+    /// The first `count` messages of a topic, once they are there.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come.
+    pub fn read(&self, topic: &str, count: usize) -> Vec<Message> {
+        let consumer = Consumer::new(self.address(), topic).expect("the topic can be read");
+        (0..count)
+            .map(|index| {
+                eventually(&format!("message {index} of {count} arrives"), || {
+                    consumer
+                        .recv(Duration::from_millis(100))
+                        .expect("the topic can be read")
+                })
+            })
+            .collect()
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.address())
+            .create()
+            .expect("a client of Kafka")
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn read(path: &PathBuf) -> String {
+    std::fs::read_to_string(path).expect("kafka.py writes its certificates")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}

@@ -1,0 +1,206 @@
+//! The real binary, started with a configuration of the test's.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{self, Response};
+use crate::wait::eventually;
+
+/// The binary under test.
+///
+/// # Panics
+///
+/// When it was not built: `make build` does.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.parent().and_then(Path::parent).expect("target/release");
+    let binary = folder.join("weir");
+    assert!(binary.is_file(), "{} is not built: run `make build`", binary.display());
+    binary
+}
+
+/// A guest that `make guests` built, by name.
+///
+/// # Panics
+///
+/// When it was not built.
+pub fn guest(name: &str) -> PathBuf {
+    let guests = std::env::var("WEIR_GUESTS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests").to_owned());
+    let path = Path::new(&guests).join(name).with_extension("wasm");
+    assert!(path.is_file(), "{} is not built: run `make guests`", path.display());
+    path
+}
+
+/// A running Weir; killed when dropped, unless it has ended.
+pub struct Weir {
+    child: Child,
+    folder: TempDir,
+    log: Arc<Mutex<Vec<Value>>>,
+    proxies: Vec<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Weir {
+    /// Starts with a configuration whose addresses end in port 0, and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// As [`Weir::start`], with environment variables.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("weir.yaml");
+        std::fs::write(&file, config).expect("write the configuration");
+        let mut child = Command::new(binary())
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("WEIR_LOG", "json")
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start weir");
+        let stderr = child.stderr.take().expect("piped");
+        let log: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let lines = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                lines.lock().expect("lock").push(value);
+            }
+        });
+        let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut weir = Self { child, folder, log, proxies: Vec::new(), admin: unset };
+        weir.admin = eventually("weir listens", || {
+            if let Some(status) = weir.child.try_wait().expect("wait") {
+                panic!("weir ended with {status}: {:#?}", weir.log());
+            }
+            weir.addresses("admin listening").first().copied()
+        });
+        weir.proxies = weir.addresses("listening");
+        weir
+    }
+
+    /// Where the first listener listens.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxies[0]
+    }
+
+    /// Where all listeners listen, in the configuration's order.
+    pub fn proxies(&self) -> &[SocketAddr] {
+        &self.proxies
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The log's lines so far.
+    ///
+    /// # Panics
+    ///
+    /// When reading them panicked.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().expect("lock").clone()
+    }
+
+    /// Whether any line of the log contains a text.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log().iter().any(|line| line.to_string().contains(text))
+    }
+
+    /// `GET` through the proxy.
+    pub fn get(&self, target: &str, headers: &[&str]) -> Response {
+        client::get(self.proxy(), target, headers)
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics(&self) -> String {
+        client::get(self.admin, "/metrics", &[]).text()
+    }
+
+    /// One value of `/metrics`, by its name with labels as printed; 0 where it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// The body of `/readyz`.
+    pub fn ready(&self) -> Value {
+        client::get(self.admin, "/readyz", &[]).json()
+    }
+
+    /// Writes another configuration and asks for a reload.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be written.
+    pub fn reload(&self, config: &str) -> Response {
+        self.write(config);
+        let request = "POST /reload HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        client::send(self.admin, request)
+    }
+
+    /// Writes another configuration, for a reload by SIGHUP.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be written.
+    pub fn write(&self, config: &str) {
+        std::fs::write(self.folder.path().join("weir.yaml"), config).expect("write the configuration");
+    }
+
+    /// Sends a signal, such as `"TERM"`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `kill`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("weir ends", || child.try_wait().expect("wait"))
+    }
+
+    fn addresses(&self, message: &str) -> Vec<SocketAddr> {
+        let log = self.log();
+        let lines = log.iter().filter(|line| line["message"] == message);
+        lines.filter_map(|line| line["address"].as_str()?.parse().ok()).collect()
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
