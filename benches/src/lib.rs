@@ -25,7 +25,13 @@ pub fn record_request(recorder: &mut Recorder, template: &Template) {
             attributes.add(key, value);
         }
     });
-    let names = ["key-auth", "request-id", "header-rewrite", "cors", "rate-limit"];
+    let names = [
+        "key-auth",
+        "request-id",
+        "header-rewrite",
+        "cors",
+        "rate-limit",
+    ];
     let mut last = SpanIndex::ROOT;
     for (name, micros) in names.into_iter().zip([1, 3, 5, 7, 9]) {
         last = hook(recorder, template, name, "prehook", last, at(micros));

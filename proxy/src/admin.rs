@@ -65,8 +65,13 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
     let open = matches!(path, "/healthz" | "/readyz");
     let token = app.generation().config.admin.token.clone();
     if !open && token.is_some_and(|token| !bears(request.headers(), &token)) {
-        let mut response = problem(StatusCode::UNAUTHORIZED, "admin.token is required as a bearer token");
-        response.headers_mut().insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+        let mut response = problem(
+            StatusCode::UNAUTHORIZED,
+            "admin.token is required as a bearer token",
+        );
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
         return response;
     }
     match (request.method(), path) {
@@ -86,9 +91,15 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             }
         },
         (_, "/" | "/healthz" | "/readyz" | "/metrics" | "/reload") => {
-            let allowed = if path == "/reload" { "POST" } else { "GET, HEAD" };
+            let allowed = if path == "/reload" {
+                "POST"
+            } else {
+                "GET, HEAD"
+            };
             let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}"));
-            response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
+            response
+                .headers_mut()
+                .insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
             response
         }
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here; see /"),
@@ -123,7 +134,10 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
     } else {
         (StatusCode::OK, "ready")
     };
-    body(code, &json!({ "status": status, "generation": generation, "exporters": exporters }))
+    body(
+        code,
+        &json!({ "status": status, "generation": generation, "exporters": exporters }),
+    )
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {
@@ -132,11 +146,16 @@ fn metrics(app: &App) -> Response<Full<Bytes>> {
     registry.register_collector(Box::new(Exported(app.exporters(), app.generation().number)));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
-        return problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be encoded");
+        return problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "metrics could not be encoded",
+        );
     }
     let mut response = text(out);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
 }
 
@@ -148,13 +167,40 @@ impl Collector for Exported {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let encoder = &mut encoder;
         let each = |value: fn(&crate::export::status::Status) -> u64| {
-            self.0.iter().map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
+            self.0
+                .iter()
+                .map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
         };
-        gauge(encoder, "weir_config_generation", "Number of the configuration in use.", [([], self.1)])?;
-        counter(encoder, "weir_export_taken", "Traces an exporter looked at.", each(|status| status.taken))?;
-        counter(encoder, "weir_export_sampled_out", "Traces that sampling left out.", each(|status| status.sampled_out))?;
-        counter(encoder, "weir_export_delivered", "Traces the destination acknowledged.", each(|status| status.delivered))?;
-        gauge(encoder, "weir_export_queue_bytes", "Bytes of traces held in memory.", each(|status| status.queue_bytes))?;
+        gauge(
+            encoder,
+            "weir_config_generation",
+            "Number of the configuration in use.",
+            [([], self.1)],
+        )?;
+        counter(
+            encoder,
+            "weir_export_taken",
+            "Traces an exporter looked at.",
+            each(|status| status.taken),
+        )?;
+        counter(
+            encoder,
+            "weir_export_sampled_out",
+            "Traces that sampling left out.",
+            each(|status| status.sampled_out),
+        )?;
+        counter(
+            encoder,
+            "weir_export_delivered",
+            "Traces the destination acknowledged.",
+            each(|status| status.delivered),
+        )?;
+        gauge(
+            encoder,
+            "weir_export_queue_bytes",
+            "Bytes of traces held in memory.",
+            each(|status| status.queue_bytes),
+        )?;
         gauge(
             encoder,
             "weir_export_degraded",
@@ -163,10 +209,21 @@ impl Collector for Exported {
         )?;
         let dropped = self.0.iter().flat_map(|status| {
             status.dropped.iter().map(move |(reason, count)| {
-                ([("exporter", status.exporter.as_str()), ("reason", reason.as_str())], *count)
+                (
+                    [
+                        ("exporter", status.exporter.as_str()),
+                        ("reason", reason.as_str()),
+                    ],
+                    *count,
+                )
             })
         });
-        counter(encoder, "weir_export_dropped", "Traces lost, by reason.", dropped)
+        counter(
+            encoder,
+            "weir_export_dropped",
+            "Traces lost, by reason.",
+            dropped,
+        )
     }
 }
 
@@ -183,7 +240,10 @@ fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
     let _ = writeln!(text);
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 

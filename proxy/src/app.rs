@@ -29,7 +29,10 @@ const DELIVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<registry::Error>),
     #[error("cannot start the plugin engine: {0}")]
@@ -65,7 +68,10 @@ impl App {
         let plugins = load_plugins(&registry, &config, Plugins::new(), 1, &metrics).await?;
         let mut sockets = Vec::new();
         for listener in &config.listeners {
-            sockets.push((listener.address, bind(listener.address, config.workers.get())?));
+            sockets.push((
+                listener.address,
+                bind(listener.address, config.workers.get())?,
+            ));
         }
 
         let exporters = Arc::new(Exporters::start(&config.exporters));
@@ -75,7 +81,9 @@ impl App {
         let workers = (0..workers)
             .map(|index| {
                 let exporters = Arc::clone(&exporters);
-                Thread::start(index, Arc::clone(&generation), &metrics, move || exporters.handoff())
+                Thread::start(index, Arc::clone(&generation), &metrics, move || {
+                    exporters.handoff()
+                })
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(Error::Worker)?;
@@ -124,17 +132,31 @@ impl App {
         let number = before.number + 1;
         let mut config = (self.load)().map_err(Error::Config)?;
         keep_what_needs_a_restart(&mut config, &before.config);
-        let plugins =
-            load_plugins(&self.registry, &config, before.plugins.clone(), number, &self.metrics).await?;
+        let plugins = load_plugins(
+            &self.registry,
+            &config,
+            before.plugins.clone(),
+            number,
+            &self.metrics,
+        )
+        .await?;
         let mut opened = Vec::new();
         for listener in &config.listeners {
             if !listening.contains_key(&listener.address) {
-                opened.push((listener.address, bind(listener.address, config.workers.get())?));
+                opened.push((
+                    listener.address,
+                    bind(listener.address, config.workers.get())?,
+                ));
             }
         }
         let closed: Vec<SocketAddr> = listening
             .keys()
-            .filter(|address| !config.listeners.iter().any(|listener| listener.address == **address))
+            .filter(|address| {
+                !config
+                    .listeners
+                    .iter()
+                    .any(|listener| listener.address == **address)
+            })
             .copied()
             .collect();
         drop(listening);
@@ -186,14 +208,21 @@ impl App {
         for status in ended.await.unwrap_or_default() {
             let lost = status.dropped(Reason::Shutdown);
             if lost > 0 {
-                tracing::error!(exporter = status.exporter, traces = lost, "not delivered before the end");
+                tracing::error!(
+                    exporter = status.exporter,
+                    traces = lost,
+                    "not delivered before the end"
+                );
             }
         }
         tracing::info!("stopped");
     }
 
     async fn listen(&self, configured: SocketAddr, sockets: Vec<std::net::TcpListener>) {
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(configured);
+        let bound = sockets
+            .first()
+            .and_then(|socket| socket.local_addr().ok())
+            .unwrap_or(configured);
         for (worker, socket) in self.workers().iter().zip(sockets) {
             worker.tell(Command::Listen(configured, socket));
         }
@@ -202,11 +231,15 @@ impl App {
     }
 
     fn tell(&self, mut command: impl FnMut() -> Command) {
-        self.workers().iter().for_each(|worker| worker.tell(command()));
+        self.workers()
+            .iter()
+            .for_each(|worker| worker.tell(command()));
     }
 
     fn workers(&self) -> std::sync::MutexGuard<'_, Vec<Thread>> {
-        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.workers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -225,16 +258,26 @@ async fn load_plugins(
     let (registry, metrics) = (Arc::clone(registry), Arc::clone(metrics));
     let configured = config.plugins.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Worker)?;
-        runtime.block_on(registry.load(&configured, &before, generation, &metrics)).map_err(Error::Plugins)
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(Error::Worker)?;
+        runtime
+            .block_on(registry.load(&configured, &before, generation, &metrics))
+            .map_err(Error::Plugins)
     });
-    loading.await.unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))
+    loading
+        .await
+        .unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))
 }
 
 /// Threads and the admin's socket are made once.
 fn keep_what_needs_a_restart(config: &mut Config, before: &Config) {
     if config.workers != before.workers {
-        tracing::warn!(workers = before.workers, "a change of `workers` takes effect at the next start");
+        tracing::warn!(
+            workers = before.workers,
+            "a change of `workers` takes effect at the next start"
+        );
         config.workers = before.workers;
     }
     if config.admin.address != before.admin.address {

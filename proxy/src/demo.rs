@@ -53,7 +53,9 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
     let config = configure(args, broker.bootstrap_servers(), upstream)?;
     let (proxy, admin) = (config.listeners[0].address, config.admin.address);
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let signals = run::Signals::new()?;
         let load = || Err("the demo has no file to read anew".to_owned());
@@ -82,8 +84,13 @@ fn configure(args: &DemoArgs, brokers: &str, upstream: SocketAddr) -> anyhow::Re
         format!("exporters.traces.kafka.brokers.0={brokers}"),
     ];
     set.extend(args.set.iter().cloned());
-    let loaded = config::parse(CONFIG, Path::new("examples/demo.yaml"), &set, &Environment::of_process())
-        .map_err(|faults| anyhow!("{}", faults.report(config::report::Format::Text)))?;
+    let loaded = config::parse(
+        CONFIG,
+        Path::new("examples/demo.yaml"),
+        &set,
+        &Environment::of_process(),
+    )
+    .map_err(|faults| anyhow!("{}", faults.report(config::report::Format::Text)))?;
     Ok(loaded.config)
 }
 
@@ -99,7 +106,9 @@ fn introduce(proxy: SocketAddr, admin: SocketAddr, brokers: &str) {
     println!("weir demo: three plugins, an upstream and a Kafka broker in one process\n");
     println!("  proxy    http://{proxy}/v1/…   (key: demo)");
     println!("  admin    http://{admin}        (/healthz /readyz /metrics)");
-    println!("  broker   {brokers}   topic {TOPIC}, for example: kcat -C -b {brokers} -t {TOPIC}\n");
+    println!(
+        "  broker   {brokers}   topic {TOPIC}, for example: kcat -C -b {brokers} -t {TOPIC}\n"
+    );
 }
 
 /// Prints each trace as it arrives.
@@ -108,20 +117,25 @@ fn follow(brokers: &str) -> anyhow::Result<Traces> {
     let ended = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = mpsc::channel();
     let stop = Arc::clone(&ended);
-    std::thread::Builder::new().name("demo-consumer".to_owned()).spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            match consumer.recv(Duration::from_millis(100)) {
-                Ok(Some(message)) => {
-                    show::trace(&message.payload);
-                    // Nobody counts along where the demo stays up.
-                    let _ = sender.send(());
+    std::thread::Builder::new()
+        .name("demo-consumer".to_owned())
+        .spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                match consumer.recv(Duration::from_millis(100)) {
+                    Ok(Some(message)) => {
+                        show::trace(&message.payload);
+                        // Nobody counts along where the demo stays up.
+                        let _ = sender.send(());
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "topic"),
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "topic"),
             }
-        }
-    })?;
-    Ok(Traces { arrived: receiver, ended })
+        })?;
+    Ok(Traces {
+        arrived: receiver,
+        ended,
+    })
 }
 
 struct Traces {
@@ -132,11 +146,17 @@ struct Traces {
 /// Until the demo's own traces were shown.
 async fn wait(traces: Traces) -> anyhow::Result<()> {
     let all = tokio::task::spawn_blocking(move || {
-        let all = REQUESTS.iter().all(|_| traces.arrived.recv_timeout(Duration::from_secs(30)).is_ok());
+        let all = REQUESTS
+            .iter()
+            .all(|_| traces.arrived.recv_timeout(Duration::from_secs(30)).is_ok());
         traces.ended.store(true, Ordering::Relaxed);
         all
     });
-    if all.await? { Ok(()) } else { Err(anyhow!("not every trace arrived in the topic")) }
+    if all.await? {
+        Ok(())
+    } else {
+        Err(anyhow!("not every trace arrived in the topic"))
+    }
 }
 
 fn send_all(proxy: SocketAddr) -> anyhow::Result<()> {
@@ -150,7 +170,10 @@ fn send_all(proxy: SocketAddr) -> anyhow::Result<()> {
         )?;
         let mut response = String::new();
         stream.read_to_string(&mut response)?;
-        println!("GET {path}  ({what})  →  {}", response.lines().next().unwrap_or("no response"));
+        println!(
+            "GET {path}  ({what})  →  {}",
+            response.lines().next().unwrap_or("no response")
+        );
     }
     Ok(())
 }

@@ -52,7 +52,11 @@ pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body>
     let generation = worker.generation();
     let (head, body) = request.into_parts();
     let mut life = Life::begin(worker, context::parse(&head.headers).as_ref(), now);
-    let mut progress = Progress { parent: SpanIndex::ROOT, reached: 0, now };
+    let mut progress = Progress {
+        parent: SpanIndex::ROOT,
+        reached: 0,
+        now,
+    };
 
     let Some(listener) = generation.listener(client.listener) else {
         return answer(&mut life, respond::refusal(&Refusal::Draining), None);
@@ -67,16 +71,30 @@ pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body>
         Ok(route) => {
             let upload = Upload::new(now);
             let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
-            call_upstream(worker, &route.upstream, &mut life, &mut progress, body, &upload, chain).await
+            call_upstream(
+                worker,
+                &route.upstream,
+                &mut life,
+                &mut progress,
+                body,
+                &upload,
+                chain,
+            )
+            .await
         }
         Err(answer) => Content::Answer(answer),
     };
 
     let mut content = head::receive(life.state(), content);
     chain
-        .run_response(runner(worker), life.slot(), &mut progress, |outcome, state| {
-            replace(outcome, state, &mut content);
-        })
+        .run_response(
+            runner(worker),
+            life.slot(),
+            &mut progress,
+            |outcome, state| {
+                replace(outcome, state, &mut content);
+            },
+        )
         .await;
     respond(&mut life, content)
 }
@@ -91,8 +109,9 @@ async fn run_request_hooks<'g>(
     progress: &mut Progress,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
     let chain = &listener.chain;
-    let outcome =
-        chain.run_request(Hook::PreRequest, runner(worker), life.slot(), progress).await;
+    let outcome = chain
+        .run_request(Hook::PreRequest, runner(worker), life.slot(), progress)
+        .await;
     if outcome != Outcome::Proceed {
         return (chain, Err(stopped(outcome, life.state())));
     }
@@ -103,7 +122,9 @@ async fn run_request_hooks<'g>(
     let route = &generation.routes[index];
     life.routed(route);
     let chain = &listener.chains[index];
-    let outcome = chain.run_request(Hook::Request, runner(worker), life.slot(), progress).await;
+    let outcome = chain
+        .run_request(Hook::Request, runner(worker), life.slot(), progress)
+        .await;
     match outcome {
         Outcome::Proceed => (chain, Ok(route)),
         _ => (chain, Err(stopped(outcome, life.state()))),
@@ -127,7 +148,10 @@ fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal
 }
 
 fn runner(worker: &Worker) -> Runner<'_> {
-    Runner { instances: &worker.instances, worker: worker.index }
+    Runner {
+        instances: &worker.instances,
+        worker: worker.index,
+    }
 }
 
 /// What is answered when a hook did not go on.
@@ -180,23 +204,31 @@ async fn call_upstream(
     let keep = chain.wants_request_head();
     let request = head::send(&mut state.request, traceparent, body, keep);
 
-    let called = upstream.call(endpoint, request, upload, &worker.pools, worker.index).await;
+    let called = upstream
+        .call(endpoint, request, upload, &worker.pools, worker.index)
+        .await;
     let now = Instant::now();
     let state = life.called(progress.now, now);
     progress.now = now;
     match called {
         Ok(reply) => {
             let status = reply.response.status();
-            state.recorder.attribute(span, "http.response.status_code", status.as_u16());
+            state
+                .recorder
+                .attribute(span, "http.response.status_code", status.as_u16());
             if status.is_client_error() || status.is_server_error() {
-                state.recorder.attribute(span, "error.type", status.as_str());
+                state
+                    .recorder
+                    .attribute(span, "error.type", status.as_str());
                 state.recorder.mark_error(span, "");
             }
             Content::Upstream(reply)
         }
         Err(error) => {
             state.recorder.attribute(span, "error.type", error.reason());
-            state.recorder.end(span, Status::Error, &error.to_string(), now);
+            state
+                .recorder
+                .end(span, Status::Error, &error.to_string(), now);
             Content::Answer(respond::refusal(&match error {
                 Error::Connect(_) | Error::Protocol(_) => Refusal::BadGateway,
                 Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
@@ -210,7 +242,10 @@ async fn call_upstream(
 /// Puts a response hook's answer, or that it failed, in the place of the response.
 fn replace(outcome: Outcome, state: &mut State, content: &mut Content) {
     let answer = stopped(outcome, state);
-    state.response = ResponseHead { status: answer.status, headers: answer.headers.clone() };
+    state.response = ResponseHead {
+        status: answer.status,
+        headers: answer.headers.clone(),
+    };
     *content = Content::Answer(answer);
 }
 
@@ -236,12 +271,22 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
 /// A response that did not come from an upstream; `head` where hooks may have changed it.
 fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Response<Body> {
     let mut response = Response::new(());
-    let head = head.unwrap_or(ResponseHead { status: answer.status, headers: answer.headers });
+    let head = head.unwrap_or(ResponseHead {
+        status: answer.status,
+        headers: answer.headers,
+    });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     life.answered(response.status());
     let bodiless = life.state().request.method == Method::HEAD;
     head::set_length(&mut response, answer.body.len());
-    let body = Body::whole(if bodiless { bytes::Bytes::new() } else { answer.body }, life.take());
+    let body = Body::whole(
+        if bodiless {
+            bytes::Bytes::new()
+        } else {
+            answer.body
+        },
+        life.take(),
+    );
     response.map(|()| body)
 }

@@ -28,7 +28,11 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::Tcp
             Some(first) => first.local_addr()?,
             None => address,
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
@@ -53,7 +57,11 @@ pub async fn accept(worker: Rc<Worker>, configured: SocketAddr, listener: std::n
             Ok((stream, peer)) => {
                 // Fails only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                let client = Client { worker: Rc::clone(&worker), listener: configured, peer };
+                let client = Client {
+                    worker: Rc::clone(&worker),
+                    listener: configured,
+                    peer,
+                };
                 worker.spawn_connection(stream, client);
             }
             Err(error) if is_connections(&error) => {}
@@ -68,5 +76,8 @@ pub async fn accept(worker: Rc<Worker>, configured: SocketAddr, listener: std::n
 /// Whether an error of accept concerns the one connection only.
 fn is_connections(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
@@ -20,7 +22,8 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     pub fn add(&self, count: u64) {
-        self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
+        self.0
+            .store(self.get().wrapping_add(count), Ordering::Relaxed);
     }
 
     pub fn inc(&self) {
@@ -172,14 +175,18 @@ impl Collector for Summed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let metrics = &self.0;
         let encoder = &mut encoder;
-        counter(encoder, "weir_connections", "Connections accepted.", [(
-            [],
-            sum(&metrics.connections, |cells| &cells.accepted),
-        )])?;
-        gauge(encoder, "weir_connections_open", "Client connections open now.", [(
-            [],
-            sum(&metrics.connections, |cells| &cells.open),
-        )])?;
+        counter(
+            encoder,
+            "weir_connections",
+            "Connections accepted.",
+            [([], sum(&metrics.connections, |cells| &cells.accepted))],
+        )?;
+        gauge(
+            encoder,
+            "weir_connections_open",
+            "Client connections open now.",
+            [([], sum(&metrics.connections, |cells| &cells.open))],
+        )?;
 
         let routes = lock(&metrics.routes);
         let mut responses = Vec::new();
@@ -188,16 +195,48 @@ impl Collector for Summed {
         let mut active = Vec::new();
         for (route, cells) in &*routes {
             for (index, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
-                responses.push(([("route", route.as_str()), ("status", class)], sum(cells, |cells| &cells.responses[index])));
+                responses.push((
+                    [("route", route.as_str()), ("status", class)],
+                    sum(cells, |cells| &cells.responses[index]),
+                ));
             }
-            durations.push(([("route", route.as_str())], summed(cells.iter().map(|cells| &cells.duration))));
-            aborted.push(([("route", route.as_str())], sum(cells, |cells| &cells.aborted)));
-            active.push(([("route", route.as_str())], sum(cells, |cells| &cells.active)));
+            durations.push((
+                [("route", route.as_str())],
+                summed(cells.iter().map(|cells| &cells.duration)),
+            ));
+            aborted.push((
+                [("route", route.as_str())],
+                sum(cells, |cells| &cells.aborted),
+            ));
+            active.push((
+                [("route", route.as_str())],
+                sum(cells, |cells| &cells.active),
+            ));
         }
-        counter(encoder, "weir_requests", "Requests answered to their end, by route and class of status.", responses)?;
-        counter(encoder, "weir_requests_aborted", "Requests whose response did not reach its end.", aborted)?;
-        gauge(encoder, "weir_requests_active", "Requests under way.", active)?;
-        histogram(encoder, "weir_request_duration_seconds", "From a request's head to its response's end.", durations)?;
+        counter(
+            encoder,
+            "weir_requests",
+            "Requests answered to their end, by route and class of status.",
+            responses,
+        )?;
+        counter(
+            encoder,
+            "weir_requests_aborted",
+            "Requests whose response did not reach its end.",
+            aborted,
+        )?;
+        gauge(
+            encoder,
+            "weir_requests_active",
+            "Requests under way.",
+            active,
+        )?;
+        histogram(
+            encoder,
+            "weir_request_duration_seconds",
+            "From a request's head to its response's end.",
+            durations,
+        )?;
 
         let hooks = lock(&metrics.hooks);
         let mut durations = Vec::new();
@@ -212,8 +251,18 @@ impl Collector for Summed {
                 }
             }
         }
-        histogram(encoder, "weir_hook_duration_seconds", "Duration of plugin hooks.", durations)?;
-        counter(encoder, "weir_hook_failures", "Plugin hooks that failed, by reason.", failures)?;
+        histogram(
+            encoder,
+            "weir_hook_duration_seconds",
+            "Duration of plugin hooks.",
+            durations,
+        )?;
+        counter(
+            encoder,
+            "weir_hook_failures",
+            "Plugin hooks that failed, by reason.",
+            failures,
+        )?;
 
         let upstreams = lock(&metrics.upstreams);
         let mut durations = Vec::new();
@@ -226,18 +275,43 @@ impl Collector for Summed {
             connects.push((labels, sum(cells, |cells| &cells.connects)));
             active.push((labels, sum(cells, |cells| &cells.active)));
             for (index, reason) in crate::upstream::Error::REASONS.into_iter().enumerate() {
-                failures.push(([labels[0], ("reason", reason)], sum(cells, |cells| &cells.failures[index])));
+                failures.push((
+                    [labels[0], ("reason", reason)],
+                    sum(cells, |cells| &cells.failures[index]),
+                ));
             }
         }
-        histogram(encoder, "weir_upstream_duration_seconds", "From a call's start to its response's head.", durations)?;
-        counter(encoder, "weir_upstream_connects", "Connections made to upstreams.", connects)?;
-        gauge(encoder, "weir_upstream_requests_active", "Requests under way to upstreams.", active)?;
-        counter(encoder, "weir_upstream_failures", "Calls to upstreams that failed, by reason.", failures)
+        histogram(
+            encoder,
+            "weir_upstream_duration_seconds",
+            "From a call's start to its response's head.",
+            durations,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_connects",
+            "Connections made to upstreams.",
+            connects,
+        )?;
+        gauge(
+            encoder,
+            "weir_upstream_requests_active",
+            "Requests under way to upstreams.",
+            active,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_failures",
+            "Calls to upstreams that failed, by reason.",
+            failures,
+        )
     }
 }
 
 fn sum<T>(cells: &[T], counter: impl Fn(&T) -> &Counter) -> u64 {
-    cells.iter().fold(0, |sum, cells| sum.wrapping_add(counter(cells).get()))
+    cells
+        .iter()
+        .fold(0, |sum, cells| sum.wrapping_add(counter(cells).get()))
 }
 
 /// Cumulative counts are the encoder's affair; this gives (upper bound, count) of each bucket.
@@ -266,7 +340,11 @@ fn summed<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
         .map(|(index, count)| (bound(index), count))
         .chain([(f64::MAX, past)])
         .collect();
-    Sum { buckets, sum: sum as f64 / 1e9, count }
+    Sum {
+        buckets,
+        sum: sum as f64 / 1e9,
+        count,
+    }
 }
 
 struct Value<T>(T, MetricType);

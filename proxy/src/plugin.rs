@@ -103,6 +103,8 @@ pub struct Call {
     pub span: SpanIndex,
     pub start: Instant,
     pub limits: config::Limits,
+    /// A failure undoes what the hook changed: it is going to be passed over.
+    pub restores: bool,
 }
 
 /// How a call went and what it cost.
@@ -121,9 +123,10 @@ impl Guest {
     /// A fresh, configured instance.
     pub async fn instantiate(&self, limits: config::Limits) -> Result<Instance, Failure> {
         match self {
-            Self::Component(guest) => {
-                guest.instantiate(limits).await.map(|(instance, _)| Instance::Component(Box::new(instance)))
-            }
+            Self::Component(guest) => guest
+                .instantiate(limits)
+                .await
+                .map(|(instance, _)| Instance::Component(Box::new(instance))),
         }
     }
 }
@@ -153,11 +156,23 @@ impl Plugin {
             span_name: format!("plugin.{name}.{}", hook.label()),
             template: Template::new([
                 ("weir.hook.module_digest", Value::Text(&digest)),
-                ("weir.hook.generation", Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX))),
+                (
+                    "weir.hook.generation",
+                    Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX)),
+                ),
             ]),
             cells: cells(hook),
         });
-        Self { id, name, config, digest, interests, guest, hooks, warned: AtomicU64::new(u64::MAX) }
+        Self {
+            id,
+            name,
+            config,
+            digest,
+            interests,
+            guest,
+            hooks,
+            warned: AtomicU64::new(u64::MAX),
+        }
     }
 
     pub fn wants(&self, hook: Hook) -> bool {

@@ -55,7 +55,10 @@ impl Router {
         let host = host_of(authority);
         let mut allowed: Vec<Method> = Vec::new();
         for (index, route) in self.routes.iter().enumerate() {
-            let hosts = route.host.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(host));
+            let hosts = route
+                .host
+                .as_ref()
+                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(host));
             if !hosts || !route.path.matches(path) {
                 continue;
             }
@@ -64,7 +67,11 @@ impl Router {
             }
             allowed.extend(route.methods.iter().cloned());
         }
-        if allowed.is_empty() { Err(Miss::NoRoute) } else { Err(Miss::Method(allowed)) }
+        if allowed.is_empty() {
+            Err(Miss::NoRoute)
+        } else {
+            Err(Miss::Method(allowed))
+        }
     }
 }
 
@@ -131,7 +138,11 @@ mod tests {
 
     #[test]
     fn the_first_match_in_file_order_wins() {
-        let router = router(&[(None, "/v1/a", &[]), (None, "/v1/*", &[]), (None, "/*", &[])]);
+        let router = router(&[
+            (None, "/v1/a", &[]),
+            (None, "/v1/*", &[]),
+            (None, "/*", &[]),
+        ]);
         assert_eq!(router.route("h", "/v1/a", &Method::GET), Ok(0));
         assert_eq!(router.route("h", "/v1/b", &Method::GET), Ok(1));
         assert_eq!(router.route("h", "/v2", &Method::GET), Ok(2));
@@ -147,23 +158,42 @@ mod tests {
 
     #[test]
     fn a_capture_stands_for_one_segment_that_is_not_empty() {
-        let router = router(&[(None, "/users/{id}/posts", &[]), (None, "/files/{owner}/*", &[])]);
+        let router = router(&[
+            (None, "/users/{id}/posts", &[]),
+            (None, "/files/{owner}/*", &[]),
+        ]);
         assert_eq!(router.route("h", "/users/7/posts", &Method::GET), Ok(0));
-        assert_eq!(router.route("h", "/users//posts", &Method::GET), Err(Miss::NoRoute));
-        assert_eq!(router.route("h", "/users/7/8/posts", &Method::GET), Err(Miss::NoRoute));
+        assert_eq!(
+            router.route("h", "/users//posts", &Method::GET),
+            Err(Miss::NoRoute)
+        );
+        assert_eq!(
+            router.route("h", "/users/7/8/posts", &Method::GET),
+            Err(Miss::NoRoute)
+        );
         assert_eq!(router.route("h", "/files/me/a/b", &Method::GET), Ok(1));
-        assert_eq!(router.route("h", "/files/me", &Method::GET), Err(Miss::NoRoute));
+        assert_eq!(
+            router.route("h", "/files/me", &Method::GET),
+            Err(Miss::NoRoute)
+        );
     }
 
     #[test]
     fn hosts_are_compared_without_port_case_and_closing_dot() {
         let router = router(&[(Some("api.test"), "/*", &[]), (Some("[::1]"), "/*", &[])]);
         for authority in ["api.test", "API.test:8080", "api.test.", "api.test.:80"] {
-            assert_eq!(router.route(authority, "/", &Method::GET), Ok(0), "{authority}");
+            assert_eq!(
+                router.route(authority, "/", &Method::GET),
+                Ok(0),
+                "{authority}"
+            );
         }
         assert_eq!(router.route("[::1]:80", "/", &Method::GET), Ok(1));
         assert_eq!(router.route("[::1]", "/", &Method::GET), Ok(1));
-        assert_eq!(router.route("other.test", "/", &Method::GET), Err(Miss::NoRoute));
+        assert_eq!(
+            router.route("other.test", "/", &Method::GET),
+            Err(Miss::NoRoute)
+        );
     }
 
     #[test]

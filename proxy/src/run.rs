@@ -18,7 +18,9 @@ use crate::config::report::Format;
 pub fn init_log(otherwise: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Fails only where a log was set up before, which then serves.
     let _ = if std::env::var("WEIR_LOG").is_ok_and(|format| format == "json") {
         builder.json().flatten_event(true).try_init()
@@ -42,7 +44,11 @@ pub fn command(args: ConfigArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let load = move || args.load().map(|loaded| loaded.config).map_err(|faults| faults.report(Format::Text));
+    let load = move || {
+        args.load()
+            .map(|loaded| loaded.config)
+            .map_err(|faults| faults.report(Format::Text))
+    };
     match run(config, Box::new(load)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,7 +60,9 @@ pub fn command(args: ConfigArgs) -> ExitCode {
 
 /// Serves until a signal ends it.
 pub fn run(config: Config, load: Load) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
         let app = start(config, load).await?;

@@ -59,8 +59,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub const REASONS: [&'static str; 6] =
-        ["connect", "connect_timeout", "response_timeout", "protocol", "overload", "upload"];
+    pub const REASONS: [&'static str; 6] = [
+        "connect",
+        "connect_timeout",
+        "response_timeout",
+        "protocol",
+        "overload",
+        "upload",
+    ];
 
     fn index(&self) -> usize {
         match self {
@@ -98,7 +104,10 @@ impl Upstream {
     ) -> Self {
         let old = before.map_or(&[][..], |before| &before.endpoints);
         let endpoint = |config: &config::Endpoint| {
-            old.iter().find(|old| old.config == *config).cloned().unwrap_or_else(|| Arc::new(Endpoint::new(config)))
+            old.iter()
+                .find(|old| old.config == *config)
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Endpoint::new(config)))
         };
         Self {
             name: name.to_owned(),
@@ -142,7 +151,11 @@ impl Upstream {
         cells: &UpstreamCells,
     ) -> Result<Reply, Error> {
         let timeouts = &self.config.timeouts;
-        let reply = |response, lease| Reply { response, lease, body_timeout: timeouts.body };
+        let reply = |response, lease| Reply {
+            response,
+            lease,
+            body_timeout: timeouts.body,
+        };
         while let Some(mut lease) = pools.take(endpoint, timeouts.idle) {
             match round_trip(&mut lease.sender, request, upload, timeouts).await {
                 Ok(response) => return Ok(reply(response, lease)),
@@ -156,9 +169,9 @@ impl Upstream {
         match round_trip(&mut lease.sender, request, upload, timeouts).await {
             Ok(response) => Ok(reply(response, lease)),
             Err(Failed::Final(error)) => Err(error),
-            Err(Failed::Unsent(_)) => {
-                Err(Error::Connect(std::io::Error::other("closed as soon as it was made")))
-            }
+            Err(Failed::Unsent(_)) => Err(Error::Connect(std::io::Error::other(
+                "closed as soon as it was made",
+            ))),
         }
     }
 }
@@ -207,13 +220,16 @@ async fn round_trip(
         }
         // The time for the answer begins anew with each piece of the request that was sent.
         loop {
-            let deadline = tokio::time::Instant::from_std(upload.last_progress() + timeouts.response);
+            let deadline =
+                tokio::time::Instant::from_std(upload.last_progress() + timeouts.response);
             match timer.as_mut().as_pin_mut() {
                 None => timer.set(Some(tokio::time::sleep_until(deadline))),
                 Some(sleep) => match sleep.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) if tokio::time::Instant::now() >= deadline => {
-                        return Poll::Ready(Err(Failed::Final(Error::ResponseTimeout(timeouts.response))));
+                        return Poll::Ready(Err(Failed::Final(Error::ResponseTimeout(
+                            timeouts.response,
+                        ))));
                     }
                     Poll::Ready(()) => timer.set(None),
                 },
@@ -226,8 +242,14 @@ async fn round_trip(
 impl Endpoint {
     fn new(config: &config::Endpoint) -> Self {
         let host = config.host.trim_start_matches('[').trim_end_matches(']');
-        let address = host.parse().ok().map(|ip| std::net::SocketAddr::new(ip, config.port));
-        Self { config: config.clone(), address }
+        let address = host
+            .parse()
+            .ok()
+            .map(|ip| std::net::SocketAddr::new(ip, config.port));
+        Self {
+            config: config.clone(),
+            address,
+        }
     }
 }
 

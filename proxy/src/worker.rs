@@ -78,9 +78,16 @@ impl std::ops::Deref for Current {
 
 impl Current {
     fn new(shared: Arc<Generation>) -> Rc<Self> {
-        let turns =
-            shared.upstreams.values().map(|upstream| (Arc::as_ptr(upstream), Turn::default())).collect();
-        Rc::new(Self { shared, turns, next: Cell::new(0) })
+        let turns = shared
+            .upstreams
+            .values()
+            .map(|upstream| (Arc::as_ptr(upstream), Turn::default()))
+            .collect();
+        Rc::new(Self {
+            shared,
+            turns,
+            next: Cell::new(0),
+        })
     }
 }
 
@@ -99,7 +106,10 @@ impl Worker {
     /// Whose turn it is among an upstream's endpoints.
     pub fn turn(&self, upstream: &Arc<Upstream>) -> Turn {
         let current = self.current.borrow();
-        let found = current.turns.iter().find(|(known, _)| *known == Arc::as_ptr(upstream));
+        let found = current
+            .turns
+            .iter()
+            .find(|(known, _)| *known == Arc::as_ptr(upstream));
         found.map(|(_, turn)| turn.clone()).unwrap_or_default()
     }
 
@@ -149,26 +159,30 @@ impl Thread {
     ) -> std::io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (connections, no_route) = (metrics.connections(), metrics.route(""));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let current = Current::new(generation.load_full());
-            let worker = Rc::new(Worker {
-                index,
-                instances: Instances::default(),
-                pools: Pools::default(),
-                handoff: handoff(),
-                drain: Drain::default(),
-                no_route,
-                connections,
-                cache: RefCell::new(Cache::new(generation)),
-                current: RefCell::new(current),
-                states: RefCell::default(),
-            });
-            let local = LocalSet::new();
-            local.block_on(&runtime, run(Rc::clone(&worker), receiver));
-            // Connections that outlived the drain end here, each with its trace.
-            drop(local);
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let current = Current::new(generation.load_full());
+                let worker = Rc::new(Worker {
+                    index,
+                    instances: Instances::default(),
+                    pools: Pools::default(),
+                    handoff: handoff(),
+                    drain: Drain::default(),
+                    no_route,
+                    connections,
+                    cache: RefCell::new(Cache::new(generation)),
+                    current: RefCell::new(current),
+                    states: RefCell::default(),
+                });
+                let local = LocalSet::new();
+                local.block_on(&runtime, run(Rc::clone(&worker), receiver));
+                // Connections that outlived the drain end here, each with its trace.
+                drop(local);
+            })?;
         Ok(Self { commands, thread })
     }
 
@@ -207,7 +221,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             }),
             Command::Reloaded => {
                 let generation = worker.generation();
-                worker.instances.retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
+                worker
+                    .instances
+                    .retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
             }
             Command::Drain(done) => {
                 accepting.drain(..).for_each(|(_, task)| task.abort());
@@ -225,7 +241,12 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
 async fn sweep(worker: &Worker) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let longest = worker.generation().upstreams.values().map(|upstream| upstream.config.timeouts.idle).max();
+        let longest = worker
+            .generation()
+            .upstreams
+            .values()
+            .map(|upstream| upstream.config.timeouts.idle)
+            .max();
         worker.pools.sweep(longest.unwrap_or_default());
     }
 }

@@ -18,7 +18,10 @@ pub struct Response {
 impl Response {
     /// The first value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -31,7 +34,8 @@ impl Response {
     ///
     /// When it is not.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -47,7 +51,9 @@ impl Connection {
     /// When nobody listens.
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("read timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .expect("read timeout");
         stream.set_nodelay(true).expect("no delay");
         let reader = BufReader::new(stream.try_clone().expect("clone"));
         Self { stream, reader }
@@ -78,8 +84,15 @@ impl Connection {
     /// On a response that is malformed.
     pub fn receive_to(&mut self, method: &str) -> Option<Response> {
         let mut line = String::new();
-        self.reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
-        let status: u16 = line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        self.reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|len| *len > 0)?;
+        let status: u16 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status line");
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();
@@ -91,7 +104,12 @@ impl Connection {
             let (name, value) = line.split_once(':').expect("a field");
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut response = Response { status, headers, body: Vec::new(), complete: true };
+        let mut response = Response {
+            status,
+            headers,
+            body: Vec::new(),
+            complete: true,
+        };
         if method == "HEAD" || status == 204 || status == 304 || status < 200 {
             return Some(response);
         }
@@ -110,7 +128,10 @@ impl Connection {
     /// The next chunk of a chunked body; `None` where the connection broke off.
     pub fn read_chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();
-        self.reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
+        self.reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|len| *len > 0)?;
         let len = usize::from_str_radix(line.trim(), 16).ok()?;
         let mut chunk = vec![0; len + 2];
         self.reader.read_exact(&mut chunk).ok()?;
@@ -135,7 +156,10 @@ impl Connection {
 ///
 /// When there is no response.
 pub fn send(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
-    Connection::open(address).send(request).receive().expect("a response")
+    Connection::open(address)
+        .send(request)
+        .receive()
+        .expect("a response")
 }
 
 /// `GET target` with further header lines, such as `"x-api-key: demo"`.

@@ -18,7 +18,10 @@ pub struct Seen {
 impl Seen {
     /// The first value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -35,7 +38,9 @@ pub struct Upstream {
 impl Upstream {
     /// Answers each request with `200` and a small body.
     pub fn hello() -> Self {
-        Self::answering("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello")
+        Self::answering(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello",
+        )
     }
 
     /// Answers each request with these bytes.
@@ -121,8 +126,16 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         let (name, value) = line.split_once(':')?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut seen = Seen { method, target, headers, body: Vec::new() };
-    if let Some(len) = seen.header("content-length").and_then(|len| len.parse().ok()) {
+    let mut seen = Seen {
+        method,
+        target,
+        headers,
+        body: Vec::new(),
+    };
+    if let Some(len) = seen
+        .header("content-length")
+        .and_then(|len| len.parse().ok())
+    {
         seen.body = vec![0; len];
         reader.read_exact(&mut seen.body).ok()?;
     } else if seen.header("transfer-encoding") == Some("chunked") {

@@ -20,9 +20,16 @@ use crate::wait::eventually;
 /// When it was not built: `make build` does.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("target/release");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/release");
     let binary = folder.join("weir");
-    assert!(binary.is_file(), "{} is not built: run `make build`", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not built: run `make build`",
+        binary.display()
+    );
     binary
 }
 
@@ -35,7 +42,11 @@ pub fn guest(name: &str) -> PathBuf {
     let guests = std::env::var("WEIR_GUESTS")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests").to_owned());
     let path = Path::new(&guests).join(name).with_extension("wasm");
-    assert!(path.is_file(), "{} is not built: run `make guests`", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not built: run `make guests`",
+        path.display()
+    );
     path
 }
 
@@ -85,7 +96,13 @@ impl Weir {
             }
         });
         let unset = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut weir = Self { child, folder, log, proxies: Vec::new(), admin: unset };
+        let mut weir = Self {
+            child,
+            folder,
+            log,
+            proxies: Vec::new(),
+            admin: unset,
+        };
         weir.admin = eventually("weir listens", || {
             if let Some(status) = weir.child.try_wait().expect("wait") {
                 panic!("weir ended with {status}: {:#?}", weir.log());
@@ -125,7 +142,9 @@ impl Weir {
 
     /// Whether any line of the log contains a text.
     pub fn logged(&self, text: &str) -> bool {
-        self.log().iter().any(|line| line.to_string().contains(text))
+        self.log()
+            .iter()
+            .any(|line| line.to_string().contains(text))
     }
 
     /// `GET` through the proxy.
@@ -141,8 +160,11 @@ impl Weir {
     /// One value of `/metrics`, by its name with labels as printed; 0 where it is not there.
     pub fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok())
+            .unwrap_or_default()
     }
 
     /// The body of `/readyz`.
@@ -157,7 +179,8 @@ impl Weir {
     /// When the file cannot be written.
     pub fn reload(&self, config: &str) -> Response {
         self.write(config);
-        let request = "POST /reload HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let request =
+            "POST /reload HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         client::send(self.admin, request)
     }
 
@@ -167,7 +190,8 @@ impl Weir {
     ///
     /// When the file cannot be written.
     pub fn write(&self, config: &str) {
-        std::fs::write(self.folder.path().join("weir.yaml"), config).expect("write the configuration");
+        std::fs::write(self.folder.path().join("weir.yaml"), config)
+            .expect("write the configuration");
     }
 
     /// Sends a signal, such as `"TERM"`.
@@ -177,7 +201,10 @@ impl Weir {
     /// When there is no `kill`.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill");
+        let status = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .expect("kill");
         assert!(status.success());
     }
 
@@ -194,7 +221,9 @@ impl Weir {
     fn addresses(&self, message: &str) -> Vec<SocketAddr> {
         let log = self.log();
         let lines = log.iter().filter(|line| line["message"] == message);
-        lines.filter_map(|line| line["address"].as_str()?.parse().ok()).collect()
+        lines
+            .filter_map(|line| line["address"].as_str()?.parse().ok())
+            .collect()
     }
 }
 

@@ -58,8 +58,13 @@ impl Generation {
             .iter()
             .map(|(name, config)| {
                 let old = before.and_then(|before| before.upstreams.get(name));
-                let upstream =
-                    Upstream::new(name, config, old.map(|old| &**old), workers, metrics.upstream(name));
+                let upstream = Upstream::new(
+                    name,
+                    config,
+                    old.map(|old| &**old),
+                    workers,
+                    metrics.upstream(name),
+                );
                 (name.clone(), Arc::new(upstream))
             })
             .collect();
@@ -76,7 +81,11 @@ impl Generation {
             })
             .collect();
         let chain = |names: &mut dyn Iterator<Item = &String>| {
-            Chain::new(names.filter_map(|name| plugins.get(name).cloned()).collect())
+            Chain::new(
+                names
+                    .filter_map(|name| plugins.get(name).cloned())
+                    .collect(),
+            )
         };
         let listeners = config
             .listeners
@@ -93,11 +102,22 @@ impl Generation {
             .collect();
         let capture = Capture::new(config.exporters.values().map(config::Exporter::filters));
         let router = Router::new(config.routes.iter().map(|route| &route.matches));
-        Self { number, listeners, router, routes, upstreams, plugins, capture, config }
+        Self {
+            number,
+            listeners,
+            router,
+            routes,
+            upstreams,
+            plugins,
+            capture,
+            config,
+        }
     }
 
     /// A listener by its configured address; `None` once a reload has removed it.
     pub fn listener(&self, address: SocketAddr) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.config.address == address)
+        self.listeners
+            .iter()
+            .find(|listener| listener.config.address == address)
     }
 }

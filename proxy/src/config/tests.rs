@@ -107,7 +107,11 @@ fn what_is_wrong_with_overrides_is_told() {
 
 #[test]
 fn a_file_that_is_not_there_is_told() {
-    let faults = load(Path::new("/nowhere/weir.yaml"), &[], &Environment::default());
+    let faults = load(
+        Path::new("/nowhere/weir.yaml"),
+        &[],
+        &Environment::default(),
+    );
     assert_eq!(
         faults.unwrap_err().to_string(),
         "error[WEIR-C001]: cannot read the configuration: No such file or directory (os error 2)\n  \
@@ -169,7 +173,10 @@ fn the_sarif_report_names_rule_level_and_region() {
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let run = &report["runs"][0];
     assert_eq!(report["version"], "2.1.0");
-    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), Code::ALL.len());
+    assert_eq!(
+        run["tool"]["driver"]["rules"].as_array().unwrap().len(),
+        Code::ALL.len()
+    );
     assert_eq!(
         run["results"][1],
         serde_json::json!({
@@ -209,7 +216,10 @@ fn every_example_is_right_and_names_its_schema() {
     let mut count = 0;
     for entry in fs::read_dir(examples()).unwrap() {
         let file = entry.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "yaml") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             let loaded = load(&file, &[], &environment);
             let warnings = loaded.unwrap_or_else(|faults| panic!("{faults}")).warnings;
             assert_eq!(warnings.to_string(), "");
@@ -228,7 +238,11 @@ fn the_schema_beside_the_examples_is_the_one_of_this_version() {
     if std::env::var_os("BLESS").is_some() {
         fs::write(&file, &schema).unwrap();
     }
-    assert_eq!(schema, fs::read_to_string(file).unwrap(), "run with BLESS=1");
+    assert_eq!(
+        schema,
+        fs::read_to_string(file).unwrap(),
+        "run with BLESS=1"
+    );
 }
 
 #[test]

@@ -10,7 +10,11 @@ const WIDTH: f64 = 30.0;
 /// Prints a message of `format: json`.
 pub(super) fn trace(payload: &[u8]) {
     match serde_json::from_slice(payload) {
-        Ok(trace) => println!("{}\n{}\n", waterfall(&trace), String::from_utf8_lossy(payload)),
+        Ok(trace) => println!(
+            "{}\n{}\n",
+            waterfall(&trace),
+            String::from_utf8_lossy(payload)
+        ),
         Err(error) => println!("a message that is no trace: {error}"),
     }
 }
@@ -22,38 +26,60 @@ fn waterfall(trace: &Value) -> String {
         text(&trace["TraceID"]),
         text(&trace["RequestID"])
     );
-    let Some(spans) = trace["Spans"].as_array() else { return out };
+    let Some(spans) = trace["Spans"].as_array() else {
+        return out;
+    };
     let begin = time(&trace["StartTime"]);
     let total = (time(&trace["EndTime"]) - begin).max(1.0);
     let mut depths: HashMap<String, usize> = HashMap::new();
     for span in spans {
-        let depth = depths.get(&text(&span["ParentID"])).map_or(0, |depth| depth + 1);
+        let depth = depths
+            .get(&text(&span["ParentID"]))
+            .map_or(0, |depth| depth + 1);
         depths.insert(text(&span["SpanID"]), depth);
-        let (start, end) = (time(&span["StartTime"]) - begin, time(&span["EndTime"]) - begin);
+        let (start, end) = (
+            time(&span["StartTime"]) - begin,
+            time(&span["EndTime"]) - begin,
+        );
         let name = format!("{}{}", "  ".repeat(depth.min(8)), text(&span["Name"]));
         let status = match (span["Status"].as_str(), span["StatusMsg"].as_str()) {
             (Some("error"), message) => format!("error {}", message.unwrap_or_default()),
             (_, Some(message)) => message.to_owned(),
             _ => String::new(),
         };
-        let line = format!("  {name:<44} {} {:>9.3} ms  {status}", bar(start, end, total), (end - start) / 1e6);
+        let line = format!(
+            "  {name:<44} {} {:>9.3} ms  {status}",
+            bar(start, end, total),
+            (end - start) / 1e6
+        );
         out.push_str(line.trim_end());
         out.push('\n');
     }
     out
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bar's few columns")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "within the bar's few columns"
+)]
 fn bar(start: f64, end: f64, total: f64) -> String {
     let column = |time: f64| (time / total * WIDTH).clamp(0.0, WIDTH);
     let from = (column(start).floor() as usize).min(WIDTH as usize - 1);
     let to = (column(end).ceil() as usize).clamp(from + 1, WIDTH as usize);
-    format!("{}{}{}", "·".repeat(from), "█".repeat(to - from), "·".repeat(WIDTH as usize - to))
+    format!(
+        "{}{}{}",
+        "·".repeat(from),
+        "█".repeat(to - from),
+        "·".repeat(WIDTH as usize - to)
+    )
 }
 
 /// Nanoseconds since the epoch, near enough for a picture.
 #[expect(clippy::cast_precision_loss, reason = "for a picture")]
 fn time(value: &Value) -> f64 {
-    let time = value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let time = value
+        .as_str()
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok());
     time.map_or(0.0, |time| time.as_nanosecond() as f64)
 }

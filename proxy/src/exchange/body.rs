@@ -46,23 +46,43 @@ impl Body {
     pub(super) fn whole(bytes: Bytes, mut life: Life) -> Self {
         if bytes.is_empty() {
             life.finish(End::Complete);
-            return Self { content: Content::Empty, life };
+            return Self {
+                content: Content::Empty,
+                life,
+            };
         }
-        Self { content: Content::Whole(bytes), life }
+        Self {
+            content: Content::Whole(bytes),
+            life,
+        }
     }
 
     /// A body that streams from the upstream.
     pub(super) fn upstream(reply: Reply, mut life: Life) -> Self {
-        let Reply { response, lease, body_timeout } = reply;
+        let Reply {
+            response,
+            lease,
+            body_timeout,
+        } = reply;
         let incoming = response.into_body();
         if incoming.is_end_stream() {
             life.worker().pools.give(lease);
             life.finish(End::Complete);
-            return Self { content: Content::Empty, life };
+            return Self {
+                content: Content::Empty,
+                life,
+            };
         }
-        let streaming =
-            Streaming { incoming, lease: Some(lease), longest_wait: body_timeout, waiting: None };
-        Self { content: Content::Upstream(streaming), life }
+        let streaming = Streaming {
+            incoming,
+            lease: Some(lease),
+            longest_wait: body_timeout,
+            waiting: None,
+        };
+        Self {
+            content: Content::Upstream(streaming),
+            life,
+        }
     }
 }
 
@@ -96,7 +116,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
@@ -109,7 +132,9 @@ impl http_body::Body for Body {
             Content::Upstream(streaming) => {
                 let piece = ready!(streaming.poll_piece(cx, &mut this.life));
                 match &piece {
-                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => return Poll::Ready(piece),
+                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => {
+                        return Poll::Ready(piece);
+                    }
                     Some(Err(Broken(reason))) => this.life.finish(End::UpstreamBody(reason)),
                     Some(Ok(_)) | None => {
                         if let Some(lease) = streaming.lease.take() {

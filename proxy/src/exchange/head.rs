@@ -29,7 +29,14 @@ pub(super) fn read(
 ) -> Result<(), Refusal> {
     let mut headers = head.headers;
     name_request(state, &headers);
-    note_root(state, &head.method, &head.uri, head.version, &headers, client);
+    note_root(
+        state,
+        &head.method,
+        &head.uri,
+        head.version,
+        &headers,
+        client,
+    );
     capture.capture_headers(&headers, &mut state.recorder);
 
     let request = &mut state.request;
@@ -49,7 +56,10 @@ pub(super) fn read(
             let value = HeaderValue::from_str(authority.as_str())
                 .map_err(|_| Refusal::BadRequest("target's authority is malformed"))?;
             headers.insert(HOST, value);
-            head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+            head.uri
+                .path_and_query()
+                .cloned()
+                .map_or_else(|| Uri::from_static("/"), Uri::from)
         }
         None if head.uri.path() == "*" => head.uri,
         None => {
@@ -71,13 +81,18 @@ pub(super) fn read(
 /// The `Host`, which may be given once, as an authority without userinfo.
 fn single_host(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
-    let Some(host) = hosts.next() else { return Ok(None) };
+    let Some(host) = hosts.next() else {
+        return Ok(None);
+    };
     if hosts.next().is_some() {
         return Err(Refusal::BadRequest("several Host fields"));
     }
-    let host = host.to_str().map_err(|_| Refusal::BadRequest("Host is malformed"))?;
+    let host = host
+        .to_str()
+        .map_err(|_| Refusal::BadRequest("Host is malformed"))?;
     let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
     };
     if host.is_empty() || !host.bytes().all(plain) {
         return Err(Refusal::BadRequest("Host is malformed"));
@@ -89,7 +104,9 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 fn name_request(state: &mut State, headers: &HeaderMap) {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     match given {
-        Some(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => state.recorder.set_request_id(id),
+        Some(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => {
+            state.recorder.set_request_id(id)
+        }
         _ => state.recorder.make_request_id(),
     }
 }
@@ -104,16 +121,23 @@ fn note_root(
     client: &Client,
 ) {
     let recorder = &mut state.recorder;
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     recorder.address(SpanIndex::ROOT, "client.address", client.peer.ip());
     recorder.attributes(SpanIndex::ROOT, |attributes| {
         attributes.add("http.request.method", method.as_str());
         attributes.add("url.scheme", "http");
         attributes.add("url.path", bounded(uri.path()));
-        attributes.add("network.protocol.version", match version {
-            Version::HTTP_10 => "1.0",
-            _ => "1.1",
-        });
+        attributes.add(
+            "network.protocol.version",
+            match version {
+                Version::HTTP_10 => "1.0",
+                _ => "1.1",
+            },
+        );
         if let Some(host) = text(HOST) {
             attributes.add("server.address", bounded(host));
         }
@@ -129,7 +153,16 @@ fn bounded(text: &str) -> &str {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [CONNECTION, TRANSFER_ENCODING, TE, UPGRADE, TRAILER, KEEP_ALIVE, PROXY_CONNECTION].contains(name)
+    [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        TE,
+        UPGRADE,
+        TRAILER,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ]
+    .contains(name)
 }
 
 /// Removes what concerns one connection only (RFC 9110, section 7.6.1), with what `Connection`
@@ -149,7 +182,15 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [CONNECTION, TRANSFER_ENCODING, TE, UPGRADE, TRAILER, KEEP_ALIVE, PROXY_CONNECTION] {
+    for name in [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        TE,
+        UPGRADE,
+        TRAILER,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ] {
         headers.remove(name);
     }
 }
@@ -165,7 +206,11 @@ pub(super) fn send(
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+    *request.headers_mut() = if keep {
+        head.headers.clone()
+    } else {
+        std::mem::take(&mut head.headers)
+    };
     request.headers_mut().insert(TRACEPARENT, traceparent);
     request
 }
@@ -173,13 +218,17 @@ pub(super) fn send(
 /// Takes a response's head in, for response hooks to see.
 pub(super) fn receive(state: &mut State, content: Content) -> Content {
     state.response = match content {
-        Content::Answer(ref answer) => {
-            ResponseHead { status: answer.status, headers: answer.headers.clone() }
-        }
+        Content::Answer(ref answer) => ResponseHead {
+            status: answer.status,
+            headers: answer.headers.clone(),
+        },
         Content::Upstream(mut reply) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
             strip_hop_by_hop(&mut headers);
-            state.response = ResponseHead { status: reply.response.status(), headers };
+            state.response = ResponseHead {
+                status: reply.response.status(),
+                headers,
+            };
             return Content::Upstream(reply);
         }
     };
@@ -190,6 +239,8 @@ pub(super) fn receive(state: &mut State, content: Content) -> Content {
 pub(super) fn set_length(response: &mut Response<()>, len: usize) {
     let status = response.status();
     if status != http::StatusCode::NO_CONTENT && status != http::StatusCode::NOT_MODIFIED {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
 }

@@ -72,7 +72,9 @@ impl Life {
         self.cells[self.worker.index].active.inc();
         self.route = Some(Arc::clone(&route.name));
         let pattern = route.pattern.as_str();
-        self.state().recorder.attribute(SpanIndex::ROOT, "http.route", pattern);
+        self.state()
+            .recorder
+            .attribute(SpanIndex::ROOT, "http.route", pattern);
     }
 
     /// The call to the upstream gave a head, or failed.
@@ -117,8 +119,12 @@ impl Life {
         let now = Instant::now();
         let cells = &self.cells[self.worker.index];
         cells.active.dec();
-        let Some(mut state) = self.state.take() else { return };
-        cells.duration.record(now.saturating_duration_since(state.recorder.start()));
+        let Some(mut state) = self.state.take() else {
+            return;
+        };
+        cells
+            .duration
+            .record(now.saturating_duration_since(state.recorder.start()));
         if end == End::Complete {
             let class = usize::from(self.status.as_u16() / 100).clamp(1, 5);
             cells.responses[class - 1].inc();
@@ -127,7 +133,9 @@ impl Life {
         }
         self.end_spans(&mut state, end, now);
         let generation = self.worker.generation();
-        self.worker.handoff.append(|out| generation.capture.write(&state.recorder, out));
+        self.worker
+            .handoff
+            .append(|out| generation.capture.write(&state.recorder, out));
         self.worker.give_state(state);
     }
 
@@ -139,13 +147,20 @@ impl Life {
             match end {
                 End::UpstreamBody(reason) => {
                     recorder.attribute(call, "error.type", reason);
-                    recorder.end(call, Status::Error, "response body did not reach its end", now);
+                    recorder.end(
+                        call,
+                        Status::Error,
+                        "response body did not reach its end",
+                        now,
+                    );
                 }
                 End::Complete | End::ClientGone => recorder.end(call, Status::Ok, "", now),
             }
         }
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        let overhead = now.saturating_duration_since(recorder.start()).saturating_sub(self.upstream);
+        let overhead = now
+            .saturating_duration_since(recorder.start())
+            .saturating_sub(self.upstream);
         recorder.attributes(SpanIndex::ROOT, |attributes| {
             if end != End::ClientGone {
                 attributes.add("http.response.status_code", self.status.as_u16());
@@ -159,9 +174,19 @@ impl Life {
             None => recorder.rename(SpanIndex::ROOT, method),
         }
         let (status, reason, message) = match end {
-            End::ClientGone => (Status::Error, Some("client_disconnected"), "client disconnected"),
-            End::UpstreamBody(reason) => (Status::Error, Some(reason), "response body did not reach its end"),
-            End::Complete if self.status.is_server_error() => (Status::Error, Some(self.status.as_str()), ""),
+            End::ClientGone => (
+                Status::Error,
+                Some("client_disconnected"),
+                "client disconnected",
+            ),
+            End::UpstreamBody(reason) => (
+                Status::Error,
+                Some(reason),
+                "response body did not reach its end",
+            ),
+            End::Complete if self.status.is_server_error() => {
+                (Status::Error, Some(self.status.as_str()), "")
+            }
             End::Complete => (Status::Unset, None, ""),
         };
         if let Some(reason) = reason {

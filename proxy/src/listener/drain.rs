@@ -32,7 +32,11 @@ impl Drain {
         state.open.set(state.open.get() + 1);
         let id = state.next.get();
         state.next.set(id + 1);
-        Watch { drain: self.clone(), id, registered: false }
+        Watch {
+            drain: self.clone(),
+            id,
+            registered: false,
+        }
     }
 
     pub fn is_draining(&self) -> bool {
@@ -57,7 +61,10 @@ impl Watch {
         let state = &self.drain.0;
         if !self.registered && !state.draining.get() {
             self.registered = true;
-            state.wakers.borrow_mut().push((self.id, cx.waker().clone()));
+            state
+                .wakers
+                .borrow_mut()
+                .push((self.id, cx.waker().clone()));
         }
         state.draining.get()
     }

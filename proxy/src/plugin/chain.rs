@@ -64,7 +64,9 @@ impl Chain {
 
     /// Whether a response hook reads fields of the request.
     pub fn wants_request_head(&self) -> bool {
-        self.plugins.iter().any(|plugin| plugin.interests.request_head)
+        self.plugins
+            .iter()
+            .any(|plugin| plugin.interests.request_head)
     }
 
     /// Runs a request-side hook of each plugin, in order. `slot` holds the state before and after.
@@ -129,15 +131,26 @@ async fn run(
 ) -> Outcome {
     let start = progress.now;
     let face = plugin.face(hook);
-    let Some(state) = slot else { return Outcome::Failed };
-    let span = state.recorder.span(&face.span_name, Kind::Plugin, progress.parent, start);
+    let Some(state) = slot else {
+        return Outcome::Failed;
+    };
+    let span = state
+        .recorder
+        .span(&face.span_name, Kind::Plugin, progress.parent, start);
     progress.parent = span;
 
     let called = match runner.instances.take(plugin).await {
         Ok((mut instance, served)) => {
             // A fresh instance took its time, which is not the hook's.
             let start = if served == 0 { Instant::now() } else { start };
-            let call = Call { hook, span, start, limits: plugin.config.limits };
+            let restores = plugin.config.on_error == OnError::Continue;
+            let call = Call {
+                hook,
+                span,
+                start,
+                limits: plugin.config.limits,
+                restores,
+            };
             let called = instance.call(call, slot).await;
             if called.result.is_ok() {
                 runner.instances.give(plugin, instance, served);
@@ -158,7 +171,9 @@ async fn run(
     if let Some(failure) = failure {
         warn(plugin, hook, failure);
     }
-    let Some(state) = slot else { return Outcome::Failed };
+    let Some(state) = slot else {
+        return Outcome::Failed;
+    };
     note(plugin, hook, span, start, &called, state);
     match called.result {
         Ok(Action::Proceed) => Outcome::Proceed,
@@ -169,7 +184,14 @@ async fn run(
 }
 
 /// Ends the hook's span with what it did and cost.
-fn note(plugin: &Plugin, hook: Hook, span: SpanIndex, start: Instant, called: &Called, state: &mut State) {
+fn note(
+    plugin: &Plugin,
+    hook: Hook,
+    span: SpanIndex,
+    start: Instant,
+    called: &Called,
+    state: &mut State,
+) {
     let decision = match (&called.result, hook) {
         (Ok(Action::Proceed), Hook::PreRequest) if state.upstream.is_some() => "reroute",
         (Ok(Action::Proceed), _) => "continue",
@@ -177,13 +199,19 @@ fn note(plugin: &Plugin, hook: Hook, span: SpanIndex, start: Instant, called: &C
         (Err(_), _) => "error",
     };
     let recorder = &mut state.recorder;
-    let wait = called.end.saturating_duration_since(start).saturating_sub(called.cpu);
+    let wait = called
+        .end
+        .saturating_duration_since(start)
+        .saturating_sub(called.cpu);
     recorder.template(span, &plugin.face(hook).template);
     recorder.attributes(span, |attributes| {
         attributes.add("weir.hook.decision", decision);
         attributes.add("weir.hook.cpu_ns", nanos(called.cpu));
         attributes.add("weir.hook.wait_ns", nanos(wait));
-        attributes.add("weir.hook.memory_bytes", i64::try_from(called.memory).unwrap_or(i64::MAX));
+        attributes.add(
+            "weir.hook.memory_bytes",
+            i64::try_from(called.memory).unwrap_or(i64::MAX),
+        );
     });
     if !called.changed.is_empty() {
         recorder.list(span, "weir.hook.headers_changed", &called.changed);

@@ -57,12 +57,15 @@ pub fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, String> 
         .module(bytes)
         .and_then(|encoder| encoder.validate(true).encode())
         .map(Into::into)
-        .map_err(|error| format!("is a core module that holds no component of Weir's world: {error:#}"))
+        .map_err(|error| {
+            format!("is a core module that holds no component of Weir's world: {error:#}")
+        })
 }
 
 /// Compiles a component. Takes long: not on a worker.
 pub fn compile(engine: &Engine, component: &[u8]) -> Result<Component, String> {
-    Component::new(&engine.wasm, component).map_err(|error| format!("cannot be compiled: {error:#}"))
+    Component::new(&engine.wasm, component)
+        .map_err(|error| format!("cannot be compiled: {error:#}"))
 }
 
 impl Guest {
@@ -79,8 +82,15 @@ impl Guest {
             bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
             PluginPre::new(linker.instantiate_pre(component)?)
         };
-        let pre = link().map_err(|error| format!("is no plugin of world weir:plugin: {error:#}"))?;
-        Ok(Self { engine: engine.clone(), pre, name: name.into(), id, config })
+        let pre =
+            link().map_err(|error| format!("is no plugin of world weir:plugin: {error:#}"))?;
+        Ok(Self {
+            engine: engine.clone(),
+            pre,
+            name: name.into(),
+            id,
+            config,
+        })
     }
 
     /// A fresh instance, configured, and what it asked for.
@@ -98,7 +108,11 @@ impl Guest {
             in_callback.check().map(|()| UpdateDeadline::Yield(1))
         });
         let start = Instant::now();
-        let configuring = Limits { cpu_time: CONFIGURE, wall_time: CONFIGURE, ..limits };
+        let configuring = Limits {
+            cpu_time: CONFIGURE,
+            wall_time: CONFIGURE,
+            ..limits
+        };
         let metered = Metered::new(&self.engine, &mut store, &meter, start, &configuring);
         let begun = metered
             .run(&mut store, async |store| {
@@ -112,7 +126,10 @@ impl Guest {
             Err(error) => return Err(store.data_mut().failure(&error, &configuring)),
         };
         let asked = asked.map_err(Failure::Configure)?;
-        if !matches!((asked.request_body, asked.response_body), (BodyMode::None, BodyMode::None)) {
+        if !matches!(
+            (asked.request_body, asked.response_body),
+            (BodyMode::None, BodyMode::None)
+        ) {
             return Err(Failure::Configure(
                 "asks for bodies, which are not supported yet".to_owned(),
             ));
@@ -126,17 +143,33 @@ impl Guest {
             request_head: asked.request_head,
         };
         store.data_mut().request_head = interests.request_head;
-        Ok((Instance { store, guest, meter, engine: self.engine.clone() }, interests))
+        Ok((
+            Instance {
+                store,
+                guest,
+                meter,
+                engine: self.engine.clone(),
+            },
+            interests,
+        ))
     }
 
     /// The JSON Schema of the plugin's configuration, where it has one.
     pub async fn config_schema(&self, limits: Limits) -> Result<Option<String>, Failure> {
         let (mut instance, _) = self.instantiate(limits).await?;
-        let metered =
-            Metered::new(&self.engine, &mut instance.store, &instance.meter, Instant::now(), &limits);
+        let metered = Metered::new(
+            &self.engine,
+            &mut instance.store,
+            &instance.meter,
+            Instant::now(),
+            &limits,
+        );
         let guest = &instance.guest;
-        let done =
-            metered.run(&mut instance.store, async |store| guest.call_config_schema(store).await).await;
+        let done = metered
+            .run(&mut instance.store, async |store| {
+                guest.call_config_schema(store).await
+            })
+            .await;
         match done.result {
             Ok(schema) => Ok(Some(schema).filter(|schema| !schema.is_empty())),
             Err(error) => Err(instance.store.data_mut().failure(&error, &limits)),
@@ -155,14 +188,26 @@ pub struct Instance {
 impl Instance {
     /// See [`super::Instance::call`].
     pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
-        self.store.data_mut().lend(slot.take(), call.hook, call.span);
-        let lent = Lent { store: &mut self.store, slot };
-        let metered =
-            Metered::new(&self.engine, lent.store, &self.meter, call.start, &call.limits);
+        self.store.data_mut().lend(slot.take(), &call);
+        let lent = Lent {
+            store: &mut self.store,
+            slot,
+        };
+        let metered = Metered::new(
+            &self.engine,
+            lent.store,
+            &self.meter,
+            call.start,
+            &call.limits,
+        );
         let guest = &self.guest;
         let done = metered
             .run(&mut *lent.store, async |store| match call.hook {
-                Hook::PreRequest => guest.call_on_pre_request(store, Resource::new_borrow(0)).await,
+                Hook::PreRequest => {
+                    guest
+                        .call_on_pre_request(store, Resource::new_borrow(0))
+                        .await
+                }
                 Hook::Request => guest.call_on_request(store, Resource::new_borrow(0)).await,
                 Hook::Response => guest.call_on_response(store, Resource::new_borrow(0)).await,
             })
@@ -271,9 +316,15 @@ impl<'a> Metered<'a> {
         let whole = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         meter.resumed.store(nanos(start), Ordering::Relaxed);
         meter.used.store(0, Ordering::Relaxed);
-        meter.cpu_limit.store(whole(limits.cpu_time), Ordering::Relaxed);
+        meter
+            .cpu_limit
+            .store(whole(limits.cpu_time), Ordering::Relaxed);
         meter.deadline.store(nanos(deadline), Ordering::Relaxed);
-        Self { meter, start, deadline }
+        Self {
+            meter,
+            start,
+            deadline,
+        }
     }
 
     /// Runs the call to its end, a limit or a trap. The clock is read once where the guest never
@@ -301,8 +352,9 @@ impl<'a> Metered<'a> {
                 Ok(Poll::Pending) => {
                     let used = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
                     self.meter.used.store(used, Ordering::Relaxed);
-                    let timer = timer
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline.into())));
+                    let timer = timer.get_or_insert_with(|| {
+                        Box::pin(tokio::time::sleep_until(self.deadline.into()))
+                    });
                     match timer.as_mut().poll(cx) {
                         Poll::Ready(()) => Err(wasmtime::Error::new(Stop::Wall)),
                         Poll::Pending => return Poll::Pending,

@@ -21,7 +21,9 @@ pub enum Failure {
     Bounds(String),
     #[error("returned `respond` without an answer")]
     NoAnswer,
-    #[error("read the request's fields in on-response without asking for `request-head` in configure")]
+    #[error(
+        "read the request's fields in on-response without asking for `request-head` in configure"
+    )]
     NoRequestHead,
     #[error("refused its configuration: {0}")]
     Configure(String),
@@ -69,6 +71,9 @@ impl Failure {
     /// Index of [`Failure::reason`] in [`Failure::REASONS`].
     pub fn index(&self) -> usize {
         let reason = self.reason();
-        Self::REASONS.iter().position(|other| *other == reason).unwrap_or(0)
+        Self::REASONS
+            .iter()
+            .position(|other| *other == reason)
+            .unwrap_or(0)
     }
 }

@@ -52,10 +52,16 @@ impl Instances {
 
     fn with<T>(&self, plugin: u32, f: impl FnOnce(&mut Vec<(Instance, u32)>) -> T) -> T {
         let mut all = self.0.borrow_mut();
-        let index = all.iter().position(|warm| warm.plugin == plugin).unwrap_or_else(|| {
-            all.push(Warm { plugin, free: Vec::new() });
-            all.len() - 1
-        });
+        let index = all
+            .iter()
+            .position(|warm| warm.plugin == plugin)
+            .unwrap_or_else(|| {
+                all.push(Warm {
+                    plugin,
+                    free: Vec::new(),
+                });
+                all.len() - 1
+            });
         f(&mut all[index].free)
     }
 }

@@ -22,20 +22,40 @@ pub type Plugins = IndexMap<String, Arc<Plugin>>;
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
 const BUILTINS: [(&str, &[u8]); 3] = [
-    ("header-rewrite", include_bytes!(concat!(env!("WEIR_GUESTS"), "/header-rewrite.wasm"))),
-    ("key-auth", include_bytes!(concat!(env!("WEIR_GUESTS"), "/key-auth.wasm"))),
-    ("request-id", include_bytes!(concat!(env!("WEIR_GUESTS"), "/request-id.wasm"))),
+    (
+        "header-rewrite",
+        include_bytes!(concat!(env!("WEIR_GUESTS"), "/header-rewrite.wasm")),
+    ),
+    (
+        "key-auth",
+        include_bytes!(concat!(env!("WEIR_GUESTS"), "/key-auth.wasm")),
+    ),
+    (
+        "request-id",
+        include_bytes!(concat!(env!("WEIR_GUESTS"), "/request-id.wasm")),
+    ),
 ];
 
 /// Why a plugin was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("plugin `{plugin}`: cannot read module {path}: {source}")]
-    Read { plugin: String, path: String, source: std::io::Error },
-    #[error("plugin `{plugin}`: there is no builtin `{name}`; there are: {}", names())]
+    Read {
+        plugin: String,
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "plugin `{plugin}`: there is no builtin `{name}`; there are: {}",
+        names()
+    )]
     NoBuiltin { plugin: String, name: String },
     #[error("plugin `{plugin}`: module has sha256 {found}, but {pinned} is pinned")]
-    Digest { plugin: String, pinned: String, found: String },
+    Digest {
+        plugin: String,
+        pinned: String,
+        found: String,
+    },
     #[error("plugin `{plugin}`: module {reason}")]
     Module { plugin: String, reason: String },
     #[error("plugin `{plugin}`: {failure}")]
@@ -59,7 +79,10 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(engine: Engine) -> Self {
-        Self { engine, next: AtomicU32::new(1) }
+        Self {
+            engine,
+            next: AtomicU32::new(1),
+        }
     }
 
     /// Loads every configured plugin, or says what is wrong with each that cannot be.
@@ -74,14 +97,21 @@ impl Registry {
         let mut plugins = Plugins::new();
         let mut errors = Vec::new();
         for (key, config) in configured {
-            match self.load_one(key, config, before, generation, metrics, &mut compiled).await {
+            match self
+                .load_one(key, config, before, generation, metrics, &mut compiled)
+                .await
+            {
                 Ok(plugin) => {
                     plugins.insert(key.clone(), plugin);
                 }
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(plugins) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(plugins)
+        } else {
+            Err(errors)
+        }
     }
 
     async fn load_one(
@@ -99,7 +129,11 @@ impl Registry {
         if let Some(pinned) = &config.sha256
             && *pinned != digest
         {
-            return Err(Error::Digest { plugin: plugin(), pinned: pinned.clone(), found: digest });
+            return Err(Error::Digest {
+                plugin: plugin(),
+                pinned: pinned.clone(),
+                found: digest,
+            });
         }
         if let Some(old) = before.get(key)
             && old.digest == digest
@@ -107,7 +141,10 @@ impl Registry {
         {
             return Ok(Arc::clone(old));
         }
-        let module = |reason| Error::Module { plugin: plugin(), reason };
+        let module = |reason| Error::Module {
+            plugin: plugin(),
+            reason,
+        };
         let component = match compiled.get(&digest) {
             Some(component) => component.clone(),
             None => {
@@ -119,12 +156,22 @@ impl Registry {
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = normal_name(key);
-        let guest = component::Guest::new(&self.engine, &component, id, &name, config.config.to_string())
-            .map_err(module)?;
-        let (_tried, interests) = guest
-            .instantiate(config.limits)
-            .await
-            .map_err(|failure| Error::Failure { plugin: plugin(), failure })?;
+        let guest = component::Guest::new(
+            &self.engine,
+            &component,
+            id,
+            &name,
+            config.config.to_string(),
+        )
+        .map_err(module)?;
+        let (_tried, interests) =
+            guest
+                .instantiate(config.limits)
+                .await
+                .map_err(|failure| Error::Failure {
+                    plugin: plugin(),
+                    failure,
+                })?;
         let cells = |hook: Hook| metrics.hook(&name, hook);
         Ok(Arc::new(Plugin::new(
             id,
@@ -150,19 +197,26 @@ fn read<'a>(key: &str, module: &Module) -> Result<std::borrow::Cow<'a, [u8]>, Er
             .iter()
             .find(|(builtin, _)| builtin == name)
             .map(|(_, bytes)| (*bytes).into())
-            .ok_or_else(|| Error::NoBuiltin { plugin: key.to_owned(), name: name.clone() }),
-        Module::File(path) => std::fs::read(path).map(Into::into).map_err(|source| Error::Read {
-            plugin: key.to_owned(),
-            path: path.display().to_string(),
-            source,
-        }),
+            .ok_or_else(|| Error::NoBuiltin {
+                plugin: key.to_owned(),
+                name: name.clone(),
+            }),
+        Module::File(path) => std::fs::read(path)
+            .map(Into::into)
+            .map_err(|source| Error::Read {
+                plugin: key.to_owned(),
+                path: path.display().to_string(),
+                source,
+            }),
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -34,23 +34,38 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::BadRequest(detail) => (StatusCode::BAD_REQUEST, *detail),
         Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served"),
         Refusal::NoRoute(Miss::NoRoute) => (StatusCode::NOT_FOUND, "no route matches the request"),
-        Refusal::NoRoute(Miss::Method(_)) => {
-            (StatusCode::METHOD_NOT_ALLOWED, "no route takes this method here")
-        }
-        Refusal::NoUpstream(_) | Refusal::PluginFailed => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "the request could not be processed")
-        }
-        Refusal::BadGateway => (StatusCode::BAD_GATEWAY, "the upstream could not be reached or broke off"),
-        Refusal::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time"),
-        Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests wait for the upstream"),
-        Refusal::Upload(Fault::Timeout) => {
-            (StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")
-        }
+        Refusal::NoRoute(Miss::Method(_)) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "no route takes this method here",
+        ),
+        Refusal::NoUpstream(_) | Refusal::PluginFailed => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request could not be processed",
+        ),
+        Refusal::BadGateway => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream could not be reached or broke off",
+        ),
+        Refusal::GatewayTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the upstream did not answer in time",
+        ),
+        Refusal::Overload => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests wait for the upstream",
+        ),
+        Refusal::Upload(Fault::Timeout) => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body did not come in time",
+        ),
         Refusal::Upload(Fault::Broken) => (StatusCode::BAD_REQUEST, "the request's body is broken"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "the server is going away"),
     };
     let mut headers = HeaderMap::with_capacity(3);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     match refusal {
         Refusal::NoRoute(Miss::Method(methods)) => {
             let mut allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
@@ -74,5 +89,9 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         "status": status.as_u16(),
         "detail": detail,
     });
-    Answer { status, headers, body: Bytes::from(problem.to_string()) }
+    Answer {
+        status,
+        headers,
+        body: Bytes::from(problem.to_string()),
+    }
 }

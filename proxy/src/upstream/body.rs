@@ -30,7 +30,10 @@ struct Progress {
 
 impl Upload {
     pub fn new(now: Instant) -> Self {
-        Self(Rc::new(Progress { last: Cell::new(now), fault: Cell::new(None) }))
+        Self(Rc::new(Progress {
+            last: Cell::new(now),
+            fault: Cell::new(None),
+        }))
     }
 
     pub fn progressed(&self) {
@@ -62,7 +65,12 @@ impl RequestBody {
     }
 
     pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
-        Self((!body.is_end_stream()).then_some(Sending { body, upload, longest_wait, timer: None }))
+        Self((!body.is_end_stream()).then_some(Sending {
+            body,
+            upload,
+            longest_wait,
+            timer: None,
+        }))
     }
 }
 
@@ -70,8 +78,13 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = Fault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let Some(sending) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(sending) = &mut self.get_mut().0 else {
+            return Poll::Ready(None);
+        };
         let fault = match Pin::new(&mut sending.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 sending.timer = None;
@@ -85,7 +98,9 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(_))) => Fault::Broken,
             Poll::Pending => {
                 let longest_wait = sending.longest_wait;
-                let timer = sending.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
+                let timer = sending
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
                 match timer.as_mut().poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) => Fault::Timeout,
@@ -97,10 +112,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| sending.body.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|sending| sending.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |sending| sending.body.size_hint())
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |sending| sending.body.size_hint(),
+        )
     }
 }

@@ -46,14 +46,19 @@ impl Pools {
     /// An idle connection that can be written to now.
     pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration) -> Option<Lease> {
         let mut pools = self.0.borrow_mut();
-        let pool = pools.iter_mut().find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
+        let pool = pools
+            .iter_mut()
+            .find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
         let mut at = pool.idle.len();
         while at > 0 {
             at -= 1;
             let idle = &pool.idle[at];
             if idle.sender.is_ready() && idle.since.elapsed() < longest {
                 let sender = pool.idle.remove(at).sender;
-                return Some(Lease { sender, endpoint: Arc::clone(endpoint) });
+                return Some(Lease {
+                    sender,
+                    endpoint: Arc::clone(endpoint),
+                });
             }
             if idle.sender.is_closed() || idle.since.elapsed() >= longest {
                 pool.idle.remove(at);
@@ -70,13 +75,22 @@ impl Pools {
         }
         let mut pools = self.0.borrow_mut();
         let endpoint = Arc::as_ptr(&lease.endpoint);
-        let index = pools.iter().position(|pool| pool.endpoint.as_ptr() == endpoint).unwrap_or_else(|| {
-            pools.push(Pool { endpoint: Arc::downgrade(&lease.endpoint), idle: Vec::new() });
-            pools.len() - 1
-        });
+        let index = pools
+            .iter()
+            .position(|pool| pool.endpoint.as_ptr() == endpoint)
+            .unwrap_or_else(|| {
+                pools.push(Pool {
+                    endpoint: Arc::downgrade(&lease.endpoint),
+                    idle: Vec::new(),
+                });
+                pools.len() - 1
+            });
         let idle = &mut pools[index].idle;
         if idle.len() < IDLE {
-            idle.push(Idle { sender: lease.sender, since: Instant::now() });
+            idle.push(Idle {
+                sender: lease.sender,
+                since: Instant::now(),
+            });
         }
     }
 
@@ -84,7 +98,8 @@ impl Pools {
     pub fn sweep(&self, longest: Duration) {
         let mut pools = self.0.borrow_mut();
         pools.retain_mut(|pool| {
-            pool.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < longest);
+            pool.idle
+                .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < longest);
             pool.endpoint.strong_count() > 0
         });
     }

@@ -145,7 +145,10 @@ fn variables_find_keys_in_any_case_and_with_hyphens() {
     let yaml = minimal("plugins: { My-Id: { module: 'builtin:request-id' } }");
     let env = [("WEIR__PLUGINS__MY_ID__LIMITS__WALL_TIME", "1s")];
     let config = accepted_with(&yaml, &[], &env);
-    assert_eq!(config.plugins["My-Id"].limits.wall_time, Duration::from_secs(1));
+    assert_eq!(
+        config.plugins["My-Id"].limits.wall_time,
+        Duration::from_secs(1)
+    );
 }
 
 #[test]

@@ -15,8 +15,8 @@ use wasmtime::component::Resource;
 use super::bindings::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use super::bindings::weir::plugin::span::Target;
 use super::bindings::weir::plugin::{clock, exchange, http as http_host, log, random, span};
-use crate::exchange::state::{Answer, OwnedValue, State, UpstreamNote};
-use crate::plugin::{Failure, Hook};
+use crate::exchange::state::{Answer, OwnedValue, ResponseHead, State, UpstreamNote};
+use crate::plugin::{Call, Failure, Hook};
 use crate::trace::{Level, SpanIndex, Value};
 
 /// Names of the fields a hook changed, in order, each once.
@@ -58,6 +58,9 @@ pub(super) struct Host {
     /// Answer that stood before this hook.
     before: Option<Answer>,
     answered: bool,
+    /// The heads before this hook's first change, where a failure is to leave no trace of it.
+    heads: Option<Heads>,
+    restores: bool,
     panic: Option<String>,
     pub(super) request_head: bool,
     memory: usize,
@@ -77,6 +80,8 @@ impl Host {
             notes: 0,
             before: None,
             answered: false,
+            heads: None,
+            restores: false,
             panic: None,
             request_head: false,
             memory: 0,
@@ -85,10 +90,12 @@ impl Host {
         }
     }
 
-    pub(super) fn lend(&mut self, state: Option<Box<State>>, hook: Hook, span: SpanIndex) {
+    pub(super) fn lend(&mut self, state: Option<Box<State>>, call: &Call) {
         self.state = state;
-        self.hook = hook;
-        self.span = span;
+        self.hook = call.hook;
+        self.span = call.span;
+        self.restores = call.restores;
+        self.heads = None;
         self.notes = 0;
         self.answered = false;
         self.denied = false;
@@ -112,9 +119,46 @@ impl Host {
         }
     }
 
-    /// A failed hook changed nothing that outlives it but its span.
+    /// A failed hook gave no answer; one that is passed over also changed no head.
     pub(super) fn undo(&mut self) {
         self.forget_answer();
+        let (Some(heads), Some(state)) = (self.heads.take(), &mut self.state) else {
+            return;
+        };
+        match heads {
+            Heads::Request {
+                uri,
+                authority,
+                headers,
+                upstream,
+            } => {
+                state.request.uri = uri;
+                state.request.authority = authority;
+                state.request.headers = headers;
+                state.upstream = upstream;
+            }
+            Heads::Response(head) => state.response = head,
+        }
+        self.changed.clear();
+    }
+
+    /// Before each change of a head.
+    fn remember(&mut self) {
+        let (true, None, Some(state)) = (self.restores, &self.heads, &self.state) else {
+            return;
+        };
+        self.heads = Some(match self.hook {
+            Hook::PreRequest | Hook::Request => Heads::Request {
+                uri: state.request.uri.clone(),
+                authority: state.request.authority.clone(),
+                headers: state.request.headers.clone(),
+                upstream: state.upstream.clone(),
+            },
+            Hook::Response => Heads::Response(ResponseHead {
+                status: state.response.status,
+                headers: state.response.headers.clone(),
+            }),
+        });
     }
 
     pub(super) fn take_changed(&mut self) -> Changed {
@@ -135,7 +179,9 @@ impl Host {
 
     /// The exchange, which every hook has; `configure` has none.
     fn state(&mut self) -> wasmtime::Result<&mut State> {
-        self.state.as_deref_mut().ok_or_else(|| wasmtime::Error::msg("there is no exchange in configure"))
+        self.state
+            .as_deref_mut()
+            .ok_or_else(|| wasmtime::Error::msg("there is no exchange in configure"))
     }
 
     fn headers(&mut self, which: Which) -> wasmtime::Result<&mut HeaderMap> {
@@ -148,12 +194,18 @@ impl Host {
 
     fn values(&mut self, which: Which, name: &str) -> wasmtime::Result<Vec<Vec<u8>>> {
         let values = self.headers(which)?.get_all(name);
-        Ok(values.iter().map(|value| value.as_bytes().to_vec()).collect())
+        Ok(values
+            .iter()
+            .map(|value| value.as_bytes().to_vec())
+            .collect())
     }
 
     fn all(&mut self, which: Which) -> wasmtime::Result<Vec<(String, Vec<u8>)>> {
         let headers = self.headers(which)?;
-        Ok(headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect())
+        Ok(headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect())
     }
 
     /// Changes a head within its bounds. `value` is `None` to remove.
@@ -164,15 +216,16 @@ impl Host {
         value: Option<&str>,
         replace: bool,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        let answered = self.answered;
-        let headers = self.headers(which)?;
-        if answered {
+        self.state()?;
+        if self.answered {
             return Ok(Err(HeaderError::Immutable));
         }
         let name = match field_name(name) {
             Ok(name) => name,
             Err(error) => return Ok(Err(error)),
         };
+        self.remember();
+        let headers = self.headers(which)?;
         let Some(value) = value else {
             if headers.remove(&name).is_some() {
                 self.note_changed(name);
@@ -218,7 +271,11 @@ impl Host {
             return Ok(Err(RespondError::TooLarge));
         }
         if fields.len() > HEAD_FIELDS
-            || fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEAD_BYTES
+            || fields
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+                > HEAD_BYTES
         {
             return Ok(Err(RespondError::Header(HeaderError::TooLarge)));
         }
@@ -235,7 +292,11 @@ impl Host {
         }
         let answered = self.answered;
         let state = self.state()?;
-        let before = state.answer.replace(Answer { status, headers, body: Bytes::from(body) });
+        let before = state.answer.replace(Answer {
+            status,
+            headers,
+            body: Bytes::from(body),
+        });
         if !answered {
             self.before = before;
             self.answered = true;
@@ -258,6 +319,17 @@ impl Host {
     }
 }
 
+/// What a hook of either side may change.
+enum Heads {
+    Request {
+        uri: Uri,
+        authority: String,
+        headers: HeaderMap,
+        upstream: Option<String>,
+    },
+    Response(ResponseHead),
+}
+
 /// Which head.
 #[derive(Clone, Copy)]
 enum Which {
@@ -271,7 +343,11 @@ fn field_name(name: &str) -> Result<HeaderName, HeaderError> {
         return Err(HeaderError::Forbidden);
     }
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::InvalidName)?;
-    if is_proxys(&name) { Err(HeaderError::Forbidden) } else { Ok(name) }
+    if is_proxys(&name) {
+        Err(HeaderError::Forbidden)
+    } else {
+        Ok(name)
+    }
 }
 
 /// Fields that only the proxy may set: the host, framing and hop-by-hop fields.
@@ -298,14 +374,21 @@ fn answer_status(status: u16) -> Result<StatusCode, RespondError> {
 }
 
 fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
 }
 
 /// A field's value as text: UTF-8, else ISO-8859-1.
 fn text(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
-        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+        Err(_) => value
+            .as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect(),
     }
 }
 
@@ -334,14 +417,26 @@ impl http_host::HostRequest for Host {
     }
 
     fn client_address(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<String> {
-        Ok(self.state()?.request.client.map_or_else(String::new, |client| client.ip().to_string()))
+        Ok(self
+            .state()?
+            .request
+            .client
+            .map_or_else(String::new, |client| client.ip().to_string()))
     }
 
-    fn header(&mut self, _: Resource<RequestHandle>, name: String) -> wasmtime::Result<Option<String>> {
+    fn header(
+        &mut self,
+        _: Resource<RequestHandle>,
+        name: String,
+    ) -> wasmtime::Result<Option<String>> {
         Ok(self.headers(Which::Request)?.get(name).map(text))
     }
 
-    fn header_values(&mut self, _: Resource<RequestHandle>, name: String) -> wasmtime::Result<Vec<Vec<u8>>> {
+    fn header_values(
+        &mut self,
+        _: Resource<RequestHandle>,
+        name: String,
+    ) -> wasmtime::Result<Vec<Vec<u8>>> {
         self.values(Which::Request, &name)
     }
 
@@ -396,9 +491,14 @@ impl http_host::HostRequest for Host {
             return Ok(Err(RerouteError::TooLate));
         }
         let authority = match authority.map(|text| (text.parse::<http::uri::Authority>(), text)) {
-            Some((Err(_), text)) => return Ok(Err(RerouteError::Invalid(format!("authority {text:?}")))),
+            Some((Err(_), text)) => {
+                return Ok(Err(RerouteError::Invalid(format!("authority {text:?}"))));
+            }
             Some((Ok(authority), _)) if authority.as_str().contains('@') => {
-                return Ok(Err(RerouteError::Invalid(format!("authority {:?}", authority.as_str()))));
+                return Ok(Err(RerouteError::Invalid(format!(
+                    "authority {:?}",
+                    authority.as_str()
+                ))));
             }
             Some((Ok(authority), _)) => Some(authority),
             None => None,
@@ -408,6 +508,7 @@ impl http_host::HostRequest for Host {
             Some((_, text)) => return Ok(Err(RerouteError::Invalid(format!("path {text:?}")))),
             None => None,
         };
+        self.remember();
         let state = self.state()?;
         if let Some(authority) = authority {
             authority.as_str().clone_into(&mut state.request.authority);
@@ -441,6 +542,7 @@ impl http_host::HostResponse for Host {
     ) -> wasmtime::Result<Result<(), RespondError>> {
         Ok(match answer_status(status) {
             Ok(status) => {
+                self.remember();
                 self.state()?.response.status = status;
                 Ok(())
             }
@@ -448,11 +550,19 @@ impl http_host::HostResponse for Host {
         })
     }
 
-    fn header(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<String>> {
+    fn header(
+        &mut self,
+        _: Resource<ResponseHandle>,
+        name: String,
+    ) -> wasmtime::Result<Option<String>> {
         Ok(self.headers(Which::Response)?.get(name).map(text))
     }
 
-    fn header_values(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Vec<Vec<u8>>> {
+    fn header_values(
+        &mut self,
+        _: Resource<ResponseHandle>,
+        name: String,
+    ) -> wasmtime::Result<Vec<Vec<u8>>> {
         self.values(Which::Response, &name)
     }
 
@@ -496,7 +606,11 @@ impl http_host::HostResponse for Host {
         self.answer(status, headers, body)
     }
 
-    fn request_header(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<String>> {
+    fn request_header(
+        &mut self,
+        _: Resource<ResponseHandle>,
+        name: String,
+    ) -> wasmtime::Result<Option<String>> {
         if !self.request_head {
             return Err(wasmtime::Error::new(Failure::NoRequestHead));
         }
@@ -532,27 +646,49 @@ impl exchange::Host for Host {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         let plugin = self.plugin;
         let held = &self.state()?.held;
-        Ok(held.iter().find(|(id, name, _)| *id == plugin && *name == key).map(|(_, _, value)| value.clone()))
+        Ok(held
+            .iter()
+            .find(|(id, name, _)| *id == plugin && *name == key)
+            .map(|(_, _, value)| value.clone()))
     }
 
     fn set(&mut self, key: String, value: String) -> wasmtime::Result<()> {
         let plugin = self.plugin;
         let held = &mut self.state()?.held;
         if key.len() + value.len() > HELD_BYTES {
-            return Err(wasmtime::Error::new(Failure::Bounds(format!("a value of {} bytes to hold", value.len()))));
+            return Err(wasmtime::Error::new(Failure::Bounds(format!(
+                "a value of {} bytes to hold",
+                value.len()
+            ))));
         }
-        match held.iter().position(|(id, name, _)| *id == plugin && *name == key) {
+        match held
+            .iter()
+            .position(|(id, name, _)| *id == plugin && *name == key)
+        {
             Some(index) => held[index].2 = value,
             None if held.len() < HELD => held.push((plugin, key, value)),
-            None => return Err(wasmtime::Error::new(Failure::Bounds(format!("more than {HELD} values to hold")))),
+            None => {
+                return Err(wasmtime::Error::new(Failure::Bounds(format!(
+                    "more than {HELD} values to hold"
+                ))));
+            }
         }
         Ok(())
     }
 }
 
 impl span::Host for Host {
-    fn set_attribute(&mut self, on: Target, name: String, value: span::Value) -> wasmtime::Result<()> {
-        let len = if let span::Value::Text(text) = &value { text.len() } else { 8 };
+    fn set_attribute(
+        &mut self,
+        on: Target,
+        name: String,
+        value: span::Value,
+    ) -> wasmtime::Result<()> {
+        let len = if let span::Value::Text(text) = &value {
+            text.len()
+        } else {
+            8
+        };
         if !self.may_note(&name, len)? {
             return Ok(());
         }
@@ -564,7 +700,9 @@ impl span::Host for Host {
         };
         match span {
             Some(span) => state.recorder.attribute(span, &name, borrowed(&value)),
-            None => state.for_upstream.push(UpstreamNote::Attribute(name, owned(value))),
+            None => state
+                .for_upstream
+                .push(UpstreamNote::Attribute(name, owned(value))),
         }
         Ok(())
     }
@@ -575,17 +713,28 @@ impl span::Host for Host {
         name: String,
         attributes: Vec<(String, span::Value)>,
     ) -> wasmtime::Result<()> {
-        let len = attributes.iter().map(|(name, value)| name.len() + borrowed_len(value)).sum();
+        let len = attributes
+            .iter()
+            .map(|(name, value)| name.len() + borrowed_len(value))
+            .sum();
         if !self.may_note(&name, len)? {
             return Ok(());
         }
         let hook = self.span;
         let state = self.state()?;
         // There is no call to hang an event on before it begins: it is the hook's then.
-        let span = if on == Target::Upstream { state.call.unwrap_or(hook) } else { hook };
-        let attributes: Vec<_> =
-            attributes.iter().map(|(name, value)| (name.as_str(), borrowed(value))).collect();
-        state.recorder.event(span, &name, &attributes, Instant::now());
+        let span = if on == Target::Upstream {
+            state.call.unwrap_or(hook)
+        } else {
+            hook
+        };
+        let attributes: Vec<_> = attributes
+            .iter()
+            .map(|(name, value)| (name.as_str(), borrowed(value)))
+            .collect();
+        state
+            .recorder
+            .event(span, &name, &attributes, Instant::now());
         Ok(())
     }
 
@@ -610,7 +759,11 @@ fn borrowed(value: &span::Value) -> Value<'_> {
 }
 
 fn borrowed_len(value: &span::Value) -> usize {
-    if let span::Value::Text(text) = value { text.len() } else { 8 }
+    if let span::Value::Text(text) = value {
+        text.len()
+    } else {
+        8
+    }
 }
 
 fn owned(value: span::Value) -> OwnedValue {
@@ -641,7 +794,9 @@ impl log::Host for Host {
                 state.recorder.count_dropped();
                 return Ok(());
             }
-            state.recorder.plugin_log(span, &name, level, &message, Instant::now());
+            state
+                .recorder
+                .plugin_log(span, &name, level, &message, Instant::now());
         }
         match level {
             Level::Trace => tracing::trace!(plugin = %name, message),
@@ -662,7 +817,9 @@ impl log::Host for Host {
 
 impl clock::Host for Host {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
     }
 
@@ -680,7 +837,9 @@ impl random::Host for Host {
 
     fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
         if len > 4096 {
-            return Err(wasmtime::Error::new(Failure::Bounds(format!("{len} random bytes at once"))));
+            return Err(wasmtime::Error::new(Failure::Bounds(format!(
+                "{len} random bytes at once"
+            ))));
         }
         let mut bytes = vec![0; len as usize];
         fill(&mut bytes)?;
@@ -690,11 +849,17 @@ impl random::Host for Host {
 
 /// From the operating system: plugins make keys of them.
 fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
-    getrandom::fill(bytes).map_err(|error| wasmtime::Error::msg(format!("no random bytes: {error}")))
+    getrandom::fill(bytes)
+        .map_err(|error| wasmtime::Error::msg(format!("no random bytes: {error}")))
 }
 
 impl wasmtime::ResourceLimiter for Host {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.memory + desired.saturating_sub(current);
         if total > self.memory_limit {
             self.denied = true;
@@ -704,7 +869,12 @@ impl wasmtime::ResourceLimiter for Host {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= 20_000)
     }
 }
