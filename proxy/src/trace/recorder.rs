@@ -315,16 +315,6 @@ impl Recorder {
         }
     }
 
-    /// A name or a message, of which no more is kept than a reader wants.
-    fn note(&mut self, text: &str) -> record::Slice {
-        let text = &text[..text.floor_char_boundary(MAX_TEXT)];
-        if self.has_room(text.len()) {
-            Writer(&mut self.log).string(text)
-        } else {
-            record::Slice::default()
-        }
-    }
-
     fn has_room(&mut self, len: usize) -> bool {
         let fits = self.log.len() + len + 32 <= MAX_BYTES;
         self.dropped += u32::from(!fits);
