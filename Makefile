@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 # One profile for users, tests and the race; the whole workspace at once, so that features are
 # resolved once and nothing is compiled twice.
 BUILD := --release --workspace --locked
@@ -12,7 +13,7 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: build ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
-	target/release/weir demo
+	$(TARGET)/release/weir demo
 
 build: guests ## target/release/weir, with the bundled plugins inside
 	$(CARGO) build $(BUILD)
@@ -34,7 +35,7 @@ check: guests ## format, lints, docs, licences and versions
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race
-	benches/race/run
+	python3 benches/race/race.py
 
 fmt: ## format the code
 	$(CARGO) fmt --all
