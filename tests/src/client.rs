@@ -50,7 +50,15 @@ impl Connection {
     ///
     /// When nobody listens.
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connect");
+        Self::over(TcpStream::connect(address).expect("connect"))
+    }
+
+    /// Takes a connection that is made already, of a client's or of an upstream's side.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .expect("read timeout");
@@ -83,33 +91,8 @@ impl Connection {
     ///
     /// On a response that is malformed.
     pub fn receive_to(&mut self, method: &str) -> Option<Response> {
-        let mut line = String::new();
-        self.reader
-            .read_line(&mut line)
-            .ok()
-            .filter(|len| *len > 0)?;
-        let status: u16 = line
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status line");
-        let mut headers = Vec::new();
-        loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line).expect("a header");
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            let (name, value) = line.split_once(':').expect("a field");
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
-        let mut response = Response {
-            status,
-            headers,
-            body: Vec::new(),
-            complete: true,
-        };
+        let mut response = self.receive_head()?;
+        let status = response.status;
         if method == "HEAD" || status == 204 || status == 304 || status < 200 {
             return Some(response);
         }
@@ -123,6 +106,56 @@ impl Connection {
             response.complete = self.reader.read_to_end(&mut response.body).is_ok();
         }
         Some(response)
+    }
+
+    /// The head of the next response, whose body is still to be read; `None` where the connection
+    /// was closed before one.
+    ///
+    /// # Panics
+    ///
+    /// On a head that is malformed.
+    pub fn receive_head(&mut self) -> Option<Response> {
+        let mut lines = self.read_head()?.into_iter();
+        let line = lines.next().expect("a head has a first line");
+        let code = line.split(' ').nth(1);
+        let status = code
+            .and_then(|code| code.parse().ok())
+            .expect("a status line");
+        let field = |line: String| {
+            let (name, value) = line.split_once(':').expect("a field");
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        Some(Response {
+            status,
+            headers: lines.map(field).collect(),
+            body: Vec::new(),
+            complete: true,
+        })
+    }
+
+    /// The lines of the next head, of a request or of a response; `None` where the connection was
+    /// closed before its end.
+    pub fn read_head(&mut self) -> Option<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.reader
+                .read_line(&mut line)
+                .ok()
+                .filter(|len| *len > 0)?;
+            match line.trim_end() {
+                "" => return Some(lines),
+                line => lines.push(line.to_owned()),
+            }
+        }
+    }
+
+    /// Reads until the other side closes, and gives what came.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // What came before the connection broke stays.
+        let _ = self.reader.read_to_end(&mut bytes);
+        bytes
     }
 
     /// The next chunk of a chunked body; `None` where the connection broke off.

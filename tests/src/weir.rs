@@ -113,6 +113,22 @@ impl Weir {
         weir
     }
 
+    /// Starts with a configuration that is not to start, and gives what standard error says.
+    ///
+    /// # Panics
+    ///
+    /// When it starts.
+    pub fn refusal(config: &str) -> String {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("weir.yaml");
+        std::fs::write(&file, config).expect("write the configuration");
+        let mut command = Command::new(binary());
+        command.args(["run", "--config"]).arg(&file).env("NO_COLOR", "1");
+        let output = command.output().expect("start weir");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Where the first listener listens.
     pub fn proxy(&self) -> SocketAddr {
         self.proxies[0]
@@ -123,12 +139,30 @@ impl Weir {
         &self.proxies
     }
 
+    /// All addresses that a listener was opened on so far, those of later reloads at the end.
+    pub fn listened(&self) -> Vec<SocketAddr> {
+        self.addresses("listening")
+    }
+
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Physical memory that the process uses now (`VmRSS`), in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the process has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("weir runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a resident size") * 1024
     }
 
     /// The log's lines so far.
