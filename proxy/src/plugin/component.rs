@@ -219,7 +219,10 @@ impl Instance {
                 Ok(Action::Proceed)
             }
             Ok(GuestAction::Respond) if host.has_answered() => Ok(Action::Respond),
-            Ok(GuestAction::Respond) => Err(Failure::NoAnswer),
+            Ok(GuestAction::Respond) => {
+                host.undo();
+                Err(Failure::NoAnswer)
+            }
             Err(error) => {
                 let failure = host.failure(&error, &call.limits);
                 host.undo();
