@@ -158,6 +158,17 @@ impl Connection {
         bytes
     }
 
+    /// Exactly so many bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the connection ends before.
+    pub fn read_exactly(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.reader.read_exact(&mut bytes).expect("enough bytes");
+        bytes
+    }
+
     /// The next chunk of a chunked body; `None` where the connection broke off.
     pub fn read_chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = String::new();

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -123,7 +124,10 @@ impl Weir {
         let file = folder.path().join("weir.yaml");
         std::fs::write(&file, config).expect("write the configuration");
         let mut command = Command::new(binary());
-        command.args(["run", "--config"]).arg(&file).env("NO_COLOR", "1");
+        command
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("NO_COLOR", "1");
         let output = command.output().expect("start weir");
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -193,6 +197,15 @@ impl Weir {
 
     /// One value of `/metrics`, by its name with labels as printed; 0 where it is not there.
     pub fn metric(&self, name: &str) -> f64 {
+        self.value(name)
+    }
+
+    /// As [`Weir::metric`], of what is counted.
+    pub fn count(&self, name: &str) -> u64 {
+        self.value(name)
+    }
+
+    fn value<T: FromStr + Default>(&self, name: &str) -> T {
         let metrics = self.metrics();
         let line = metrics
             .lines()

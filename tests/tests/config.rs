@@ -1,0 +1,465 @@
+//! The configuration as an operator meets it: `weir check`, `weir schema`, overrides, and what a
+//! start says.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, binary};
+
+const GOOD: &str = "\
+listeners: [{ address: \"127.0.0.1:0\" }]
+admin: { address: \"127.0.0.1:0\" }
+upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
+routes: [{ upstream: api }]
+";
+
+/// Faults of four kinds, on lines 1, 3, 4 and 5.
+const BAD: &str = "\
+listeners: [{ address: here }]
+upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
+routes: [{ upstream: apii }]
+admn: {}
+spool: { max_bytes: 1GiB }
+";
+
+/// A configuration in a folder of its own.
+struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        std::fs::write(folder.path().join("weir.yaml"), text).expect("write the configuration");
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("weir.yaml")
+    }
+
+    fn weir(&self, command: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        Command::new(binary())
+            .args([command, "--config"])
+            .arg(self.path())
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .output()
+            .expect("start weir")
+    }
+
+    fn check(&self, arguments: &[&str]) -> Output {
+        self.weir("check", arguments, &[])
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Everything that a command wrote.
+fn all(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[track_caller]
+fn assert_says(output: &Output, expected: &str) {
+    let all = all(output);
+    assert!(all.contains(expected), "{expected}\n---\n{all}");
+}
+
+#[test]
+fn check_exits_with_0_for_what_can_be_served() {
+    let output = File::new(GOOD).check(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    assert!(text(&output.stdout).ends_with("weir.yaml: valid\n"));
+}
+
+#[test]
+fn check_shows_every_fault_at_once_with_place_and_key_path() {
+    let output = File::new(BAD).check(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    for fault in [
+        "must be an IP address and a port\n",
+        "weir.yaml:1:24 at listeners[0].address\n",
+        "unknown upstream `apii`\n",
+        "weir.yaml:3:22 at routes[0].upstream\n",
+        "help: did you mean `api`?\n",
+        "unknown key `admn`\n",
+        "weir.yaml:4:1 at admn\n",
+        "help: did you mean `admin`?\n",
+        "`spool` is not supported yet\n",
+        "weir.yaml:5:1 at spool\n",
+        "weir.yaml: 4 errors\n",
+    ] {
+        assert_says(&output, fault);
+    }
+}
+
+#[test]
+fn check_writes_json_for_machines() {
+    let output = File::new(BAD).check(&["--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["valid"], false);
+    let faults = report["faults"].as_array().expect("faults");
+    assert_eq!(faults.len(), 4);
+    let fault = &faults[1];
+    assert_eq!((&fault["line"], &fault["column"]), (&3.into(), &22.into()));
+    assert_eq!(fault["path"], "routes[0].upstream");
+    assert_eq!(fault["severity"], "error");
+    assert_eq!(fault["code"], "WEIR-C008");
+    assert_eq!(fault["hint"], "did you mean `api`?");
+}
+
+#[test]
+fn check_writes_workflow_commands_for_github() {
+    let output = File::new(BAD).check(&["--format", "github"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = text(&output.stdout);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let line = text.lines().nth(1).expect("a second line");
+    assert!(line.starts_with("::error file="), "{line}");
+    assert!(
+        line.contains(
+            "weir.yaml,line=3,col=22,title=WEIR-C008::routes[0].upstream: unknown upstream"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn check_writes_sarif_for_scanners() {
+    let output = File::new(BAD).check(&["--format", "sarif"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["version"], "2.1.0");
+    let run = &report["runs"][0];
+    assert_eq!(run["tool"]["driver"]["name"], "weir");
+    let results = run["results"].as_array().expect("results");
+    assert_eq!(results.len(), 4);
+    let region = &results[1]["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(
+        *region,
+        serde_json::json!({ "startLine": 3, "startColumn": 22 })
+    );
+    let rules = run["tool"]["driver"]["rules"].as_array().expect("rules");
+    for result in results {
+        assert!(
+            rules.iter().any(|rule| rule["id"] == result["ruleId"]),
+            "{result}"
+        );
+    }
+}
+
+#[test]
+fn check_names_a_file_that_cannot_be_read() {
+    let file = File::new(GOOD);
+    std::fs::remove_file(file.path()).expect("remove the file");
+    let output = file.check(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, "cannot read the configuration");
+    assert_says(&output, "weir.yaml");
+}
+
+#[test]
+fn run_refuses_what_check_refuses_in_the_same_words() {
+    let file = File::new(BAD);
+    let (run, check) = (file.weir("run", &[], &[]), file.check(&[]));
+    assert_eq!(run.status.code(), Some(1));
+    let report = text(&check.stdout);
+    let (report, _summary) = report.trim_end().rsplit_once('\n').expect("a summary");
+    assert_says(&run, report);
+}
+
+#[test]
+fn schema_prints_the_schema_that_the_repository_has() {
+    let output = Command::new(binary())
+        .arg("schema")
+        .output()
+        .expect("start weir");
+    assert_eq!(output.status.code(), Some(0));
+    let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let kept = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/weir.schema.json"
+    ));
+    let kept: Value = serde_json::from_slice(&kept.expect("the schema")).expect("JSON");
+    assert_eq!(
+        schema, kept,
+        "run `weir schema > examples/weir.schema.json`"
+    );
+}
+
+#[test]
+fn every_key_to_come_is_refused_by_name() {
+    for (mark, line, key) in [
+        ("", "access_log: {}", "access_log"),
+        ("", "kv: {}", "kv"),
+        ("", "receivers: { otlp: {} }", "receivers"),
+        ("", "spool: {}", "spool"),
+        ("", "trusted_proxies: []", "trusted_proxies"),
+        ("admin: {", "tls: {},", "admin.tls"),
+        ("listeners: [{", "balance: exact,", "listeners[0].balance"),
+        (
+            "listeners: [{",
+            "proxy_protocol: true,",
+            "listeners[0].proxy_protocol",
+        ),
+        ("listeners: [{", "tls: {},", "listeners[0].tls"),
+        (
+            "{ api: {",
+            "circuit_breaker: {},",
+            "upstreams.api.circuit_breaker",
+        ),
+        (
+            "{ api: {",
+            "health_checks: {},",
+            "upstreams.api.health_checks",
+        ),
+        ("{ api: {", "limits: {},", "upstreams.api.limits"),
+        (
+            "{ api: {",
+            "load_balancing: random,",
+            "upstreams.api.load_balancing",
+        ),
+        ("{ api: {", "retries: {},", "upstreams.api.retries"),
+        ("{ api: {", "tls: {},", "upstreams.api.tls"),
+        (
+            "routes: [{",
+            "match: { headers: {} },",
+            "routes[0].match.headers",
+        ),
+        (
+            "routes: [{",
+            "match: { query: {} },",
+            "routes[0].match.query",
+        ),
+        ("routes: [{", "mirror: {},", "routes[0].mirror"),
+        ("routes: [{", "redirect: {},", "routes[0].redirect"),
+        ("routes: [{", "respond: {},", "routes[0].respond"),
+        ("routes: [{", "rewrite: {},", "routes[0].rewrite"),
+        ("routes: [{", "split: {},", "routes[0].split"),
+        ("", "exporters: { x: { otlp: {} } }", "exporters.x.otlp"),
+        (
+            "",
+            "exporters: { x: { kafka: { brokers: [\"a:1\"], topic: t, producer: {} } } }",
+            "exporters.x.kafka.producer",
+        ),
+        (
+            "",
+            "exporters: { x: { kafka: { brokers: [\"a:1\"], topic: t, dead_letter: {} } } }",
+            "exporters.x.kafka.dead_letter",
+        ),
+        (
+            "",
+            "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
+            "plugins.p.isolation: request",
+        ),
+    ] {
+        let config = match mark {
+            "" => format!("{GOOD}{line}\n"),
+            mark => GOOD.replacen(mark, &format!("{mark} {line}"), 1),
+        };
+        let output = File::new(&config).check(&[]);
+        assert_eq!(output.status.code(), Some(1), "{config}");
+        assert_says(
+            &output,
+            &format!("error[WEIR-C009]: `{key}` is not supported yet\n"),
+        );
+        assert_says(&output, "weir.yaml: 1 error\n");
+    }
+}
+
+#[test]
+fn forms_to_come_of_values_are_refused_by_name() {
+    let plugin = format!("{GOOD}plugins: {{ id: {{ module: \"builtin:request-id\" }} }}\n");
+    let mapped = "endpoints: [{ url: \"http://127.0.0.1:9\", weight: 2 }]";
+    for (config, message) in [
+        (
+            GOOD.replace("http://", "https://"),
+            "an `https` endpoint is not supported yet",
+        ),
+        (
+            GOOD.replace("endpoints: [\"http://127.0.0.1:9\"]", mapped),
+            "a mapping at `upstreams.api.endpoints[0]` is not supported yet",
+        ),
+        (
+            plugin.replace("routes: [{", "routes: [{ plugins: [{ id: {} }],"),
+            "a mapping at `routes[0].plugins[0]` is not supported yet",
+        ),
+        (
+            plugin.replace("listeners: [{", "listeners: [{ plugins: [{ id: {} }],"),
+            "a mapping at `listeners[0].plugins[0]` is not supported yet",
+        ),
+    ] {
+        let output = File::new(&config).check(&[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_says(&output, &format!("error[WEIR-C009]: {message}\n"));
+        assert_says(&output, "weir.yaml: 1 error\n");
+    }
+}
+
+#[test]
+fn set_rules_over_the_environment_which_rules_over_the_file() {
+    let upstream = Upstream::hello();
+    let weir = Weir::start_with(
+        &GOOD.replace("upstream: api", "match: { path: /never }, upstream: api"),
+        &[
+            ("WEIR__UPSTREAMS__API__ENDPOINTS__0", &upstream.url()),
+            ("WEIR__ROUTES__0__MATCH__PATH", "/mine"),
+        ],
+    );
+    assert_eq!(weir.get("/never", &[]).status, 404);
+    assert_eq!(weir.get("/mine", &[]).text(), "hello");
+
+    let file = File::new(GOOD);
+    let environment = [("WEIR__ROUTES__0__UPSTREAM", "wrong")];
+    assert_says(
+        &file.weir("check", &[], &environment),
+        "environment variable WEIR__ROUTES__0__UPSTREAM at routes[0].upstream",
+    );
+    let output = file.weir("check", &["--set", "routes.0.upstream=api"], &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+}
+
+#[test]
+fn a_fault_of_an_override_names_the_override() {
+    let output = File::new(GOOD).check(&["--set", "workers=none", "--set", "nowhere.at.all=1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, "--set workers at workers");
+    assert_says(&output, "unknown key `nowhere`");
+}
+
+#[test]
+fn a_variable_that_is_unset_or_empty_is_named() {
+    let file = File::new(&format!(
+        "{GOOD}plugins: {{ auth: {{ module: \"builtin:key-auth\", config: {{ keys: [env.WEIR_TEST_KEY] }} }} }}\n"
+    ));
+    let output = file.check(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, "environment variable `WEIR_TEST_KEY` is not set");
+    assert_says(&output, "weir.yaml:5:66 at plugins.auth.config.keys[0]");
+    let output = file.weir("check", &[], &[("WEIR_TEST_KEY", "")]);
+    assert_says(&output, "environment variable `WEIR_TEST_KEY` is empty");
+    assert_eq!(
+        file.weir("check", &[], &[("WEIR_TEST_KEY", "k")])
+            .status
+            .code(),
+        Some(0)
+    );
+}
+
+/// Everything secret is `canary`, in the file and in the environment.
+const SECRETS: &str = "
+listeners: [{ address: \"127.0.0.1:0\" }]
+admin: { address: \"127.0.0.1:0\", token: canary-1 }
+upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
+routes: [{ upstream: api, plugins: [auth] }]
+plugins: { auth: { module: \"builtin:key-auth\", config: { keys: [env.SECRET, canary-2] } } }
+exporters:
+  traces:
+    kafka:
+      brokers: [\"127.0.0.1:9\"]
+      topic: weir-traces
+      sasl_enabled: true
+      sasl: { mechanism: PLAIN, username: canary-3, password: env.SECRET }
+";
+
+#[test]
+fn secrets_are_in_no_report() {
+    let faulty = format!("{SECRETS}admn: 1\n")
+        .replace("mechanism: PLAIN", "mechanism: PLAYN")
+        .replace("token: canary-1", "token: [canary-1]")
+        .replace("http://127.0.0.1:9", "http://user:canary-4@here");
+    for format in ["text", "json", "github", "sarif"] {
+        let output =
+            File::new(&faulty).weir("check", &["--format", format], &[("SECRET", "canary-5")]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!all(&output).contains("canary"), "{}", all(&output));
+    }
+}
+
+#[test]
+fn secrets_are_in_no_log_and_in_no_answer_of_the_admin_address() {
+    let weir = Weir::start_with(SECRETS, &[("SECRET", "canary-5"), ("RUST_LOG", "debug")]);
+    assert_eq!(weir.get("/", &["x-api-key: canary-6"]).status, 401);
+    assert_eq!(weir.get("/", &["x-api-key: canary-5"]).status, 502);
+    assert!(!weir.ready().to_string().contains("canary"));
+    let answer = weir_tests::client::send(
+        weir.admin(),
+        "POST /reload HTTP/1.1\r\nhost: a\r\nauthorization: Bearer canary-1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    );
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("canary"));
+    assert!(!weir.logged("canary"), "{:#?}", weir.log());
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for key in ["listeners.0.address", "admin.address"] {
+        let output = File::new(GOOD).weir("run", &["--set", &format!("{key}={address}")], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_says(
+            &output,
+            &format!(
+                "cannot listen on {}{address}",
+                if key.starts_with('a') {
+                    "admin.address "
+                } else {
+                    ""
+                }
+            ),
+        );
+        assert_says(&output, "in use");
+    }
+}
+
+#[test]
+fn a_plugin_that_does_not_load_ends_the_start_and_is_named() {
+    let file = File::new(&format!(
+        "{GOOD}plugins: {{ auth: {{ module: \"builtin:key-auth\", config: {{ keys: [] }} }} }}\n"
+    ));
+    let output = file.weir("run", &[], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, "plugin `auth`");
+}
+
+#[test]
+fn a_data_dir_is_accepted_and_a_start_warns_that_it_does_nothing_yet() {
+    let config = format!("{GOOD}data_dir: ./weir-data\n");
+    let output = File::new(&config).check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_says(
+        &output,
+        "warning[WEIR-C101]: the spool does not exist yet: traces are kept in memory only",
+    );
+    let weir = Weir::start(&config);
+    let warned = |line: &Value| {
+        line["level"] == "WARN"
+            && line["message"] == "the spool does not exist yet: traces are kept in memory only"
+    };
+    assert!(weir.log().iter().any(warned), "{:#?}", weir.log());
+}
+
+#[test]
+fn warnings_do_not_keep_a_configuration_from_being_served() {
+    let config = GOOD.replace(
+        "admin: { address: \"127.0.0.1:0\" }",
+        "admin: { address: \"0.0.0.0:0\" }",
+    );
+    let output = File::new(&config).check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_says(&output, "warning[WEIR-C103]");
+    assert_says(&output, "weir.yaml: valid, 1 warning\n");
+}

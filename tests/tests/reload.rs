@@ -1,0 +1,328 @@
+//! Reload under traffic: what changes takes effect, what does not is kept, and no request fails.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::Value;
+use weir::demo::broker::Broker;
+use weir::demo::consumer::Consumer;
+use weir_tests::client::{self, Connection};
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+const GENERATION: &str = "weir_config_generation";
+
+/// Clients that send one request after the other over connections they keep.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// A client panics at the first request that is not answered in full with 200.
+    fn on(address: SocketAddr) -> Self {
+        let (stop, answered): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let clients = (0..8)
+            .map(|_| {
+                let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+                thread::spawn(move || {
+                    let mut connection = Connection::open(address);
+                    while !stop.load(Ordering::Relaxed) {
+                        connection.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
+                        let response = connection
+                            .receive()
+                            .expect("an answer on a kept connection");
+                        assert_eq!(
+                            (response.status, response.text()),
+                            (200, "hello".to_owned())
+                        );
+                        assert_eq!(response.header("connection"), None);
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        Self {
+            stop,
+            answered,
+            clients,
+        }
+    }
+
+    /// Waits until every client has surely been answered again.
+    fn goes_on(&self) {
+        let before = self.answered.load(Ordering::Relaxed);
+        eventually("the load goes on", || {
+            let broken = self.clients.iter().any(JoinHandle::is_finished);
+            let answered = self.answered.load(Ordering::Relaxed) - before;
+            (broken || answered > 100).then_some(())
+        });
+    }
+
+    fn assert_unharmed(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().expect("no request failed");
+        }
+    }
+}
+
+struct Setup {
+    upstream: Upstream,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self {
+            upstream: Upstream::hello(),
+        }
+    }
+
+    /// A configuration whose routes all lead to the one upstream.
+    fn config(&self, listeners: &[&str], routes: &str, rest: &str) -> String {
+        let listeners: Vec<String> = listeners
+            .iter()
+            .map(|at| format!("{{ address: \"{at}\" }}"))
+            .collect();
+        format!(
+            "
+workers: 2
+listeners: [{}]
+admin: {{ address: \"127.0.0.1:0\" }}
+upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
+routes:
+  - {{ match: {{ path: /steady }}, upstream: api }}
+{routes}
+{rest}
+",
+            listeners.join(", "),
+            self.upstream.url()
+        )
+    }
+
+    fn routes(&self, routes: &str) -> String {
+        self.config(&["127.0.0.1:0"], routes, "")
+    }
+
+    /// With a plugin that sets a header of each response to `value`.
+    fn marked(&self, value: &str) -> String {
+        let plugins = format!(
+            "plugins: {{ mark: {{ module: builtin:header-rewrite, config: {{ response: {{ set: {{ x-mark: {value} }} }} }} }} }}"
+        );
+        let route = "  - { match: { path: /marked }, upstream: api, plugins: [mark] }";
+        self.config(&["127.0.0.1:0"], route, &plugins)
+    }
+}
+
+fn until_generation(weir: &Weir, number: u64) {
+    eventually("the new generation is in place", || {
+        (weir.count(GENERATION) == number).then_some(())
+    });
+}
+
+#[test]
+fn sighup_puts_new_routes_in_place_and_fails_no_request() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    assert_eq!(weir.get("/new", &[]).status, 404);
+    let load = Load::on(weir.proxy());
+    for number in 2..=21 {
+        load.goes_on();
+        let route = "  - { match: { path: /new }, upstream: api }";
+        weir.write(&setup.routes(if number % 2 == 0 { route } else { "" }));
+        weir.signal("HUP");
+        until_generation(&weir, number);
+        let expected = if number % 2 == 0 { 200 } else { 404 };
+        assert_eq!(weir.get("/new", &[]).status, expected);
+    }
+    load.assert_unharmed();
+}
+
+#[test]
+fn post_reload_puts_a_plugins_new_configuration_in_place_and_fails_no_request() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.marked("v1"));
+    assert_eq!(weir.get("/marked", &[]).header("x-mark"), Some("v1"));
+    let load = Load::on(weir.proxy());
+    for number in 2..=11 {
+        load.goes_on();
+        let value = format!("v{number}");
+        let answer = weir.reload(&setup.marked(&value));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["generation"], number);
+        assert_eq!(
+            weir.get("/marked", &[]).header("x-mark"),
+            Some(value.as_str())
+        );
+    }
+    load.assert_unharmed();
+}
+
+#[test]
+fn listeners_are_added_and_removed_while_the_others_serve() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let load = Load::on(weir.proxy());
+    for round in 1..=5 {
+        load.goes_on();
+        // Another address of the loopback interface, so that both may take any free port.
+        let answer = weir.reload(&setup.config(&["127.0.0.1:0", "127.0.0.2:0"], "", ""));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let added = weir.listened()[round];
+        assert_eq!(added.ip().to_string(), "127.0.0.2");
+        let mut kept = Connection::open(added);
+        kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
+        assert_eq!(kept.receive().expect("a response").status, 200);
+
+        load.goes_on();
+        assert_eq!(weir.reload(&setup.routes("")).status, 200);
+        eventually("the removed one refuses", || {
+            TcpStream::connect(added).err()
+        });
+        kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
+        let last = kept.receive().expect("a response");
+        assert_eq!(
+            (last.status, last.header("connection")),
+            (503, Some("close"))
+        );
+    }
+    load.assert_unharmed();
+}
+
+#[test]
+fn a_faulty_file_changes_nothing_and_each_fault_is_told_with_its_line() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let load = Load::on(weir.proxy());
+    let faulty = "  - { match: { path: /new }, upstream: apii }\n  - { upstrem: api }";
+    let answer = weir.reload(&setup.routes(faulty));
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    let detail = answer.json()["detail"]
+        .as_str()
+        .expect("a detail")
+        .to_owned();
+    for fault in [
+        "unknown upstream `apii`",
+        "weir.yaml:8:40 at routes[1].upstream",
+        "unknown key `upstrem`",
+        "weir.yaml:9:7 at routes[2].upstrem",
+    ] {
+        assert!(detail.contains(fault), "{fault}\n{detail}");
+    }
+
+    weir.write("listeners: [");
+    weir.signal("HUP");
+    eventually("it is logged", || weir.logged("weir.yaml:1:").then_some(()));
+    assert!(weir.logged("reload changed nothing"));
+    assert_eq!(weir.count(GENERATION), 1);
+    assert_eq!(weir.get("/new", &[]).status, 404);
+    load.goes_on();
+    load.assert_unharmed();
+}
+
+#[test]
+fn a_plugin_that_does_not_load_changes_nothing_and_is_named() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.marked("v1"));
+    let answer = weir.reload(&setup.marked("\"not\\na value\""));
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("plugin `mark`"), "{}", answer.text());
+    assert_eq!(weir.get("/marked", &[]).header("x-mark"), Some("v1"));
+    assert_eq!(weir.count(GENERATION), 1);
+}
+
+#[test]
+fn a_listener_that_cannot_be_opened_changes_nothing_and_is_named() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let route = "  - { match: { path: /new }, upstream: api }";
+    let answer = weir.reload(&setup.config(&["127.0.0.1:0", &address], route, ""));
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains(&address), "{}", answer.text());
+    assert_eq!(weir.get("/new", &[]).status, 404);
+    assert_eq!(weir.count(GENERATION), 1);
+}
+
+#[test]
+fn a_plugin_that_did_not_change_is_kept() {
+    let setup = Setup::new();
+    let broker = Broker::start(&["weir-traces"]).expect("a broker");
+    let config = |value: &str| {
+        let plugins = format!(
+            "
+plugins:
+  same: {{ module: builtin:request-id }}
+  mark: {{ module: builtin:header-rewrite, config: {{ response: {{ set: {{ x-mark: {value} }} }} }} }}
+exporters:
+  traces: {{ kafka: {{ brokers: [\"{}\"], topic: weir-traces, flush_interval_ms: 10 }} }}",
+            broker.bootstrap_servers()
+        );
+        let route = "  - { match: { path: /both }, upstream: api, plugins: [same, mark] }";
+        setup.config(&["127.0.0.1:0"], route, &plugins)
+    };
+    let weir = Weir::start(&config("v1"));
+    assert_eq!(weir.reload(&config("v2")).status, 200);
+    assert_eq!(weir.get("/both", &[]).header("x-mark"), Some("v2"));
+
+    let consumer = Consumer::new(broker.bootstrap_servers(), "weir-traces").expect("a consumer");
+    let message = eventually("the trace arrives", || {
+        consumer
+            .recv(std::time::Duration::from_millis(100))
+            .expect("the topic can be read")
+    });
+    let trace: Value = serde_json::from_slice(&message.payload).expect("JSON");
+    let generation = |plugin: &str| {
+        let prefix = format!("plugin.{plugin}.");
+        let spans = trace["Spans"].as_array().expect("spans");
+        let span = spans.iter().find(|span| {
+            span["Name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(&prefix))
+        });
+        span.expect("a hook's span")["Attributes"]["weir.hook.generation"].clone()
+    };
+    assert_eq!(generation("same"), 1);
+    assert_eq!(generation("mark"), 2);
+}
+
+#[test]
+fn upstream_connections_outlive_a_reload() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let mut connection = Connection::open(weir.proxy());
+    let request = "GET /steady HTTP/1.1\r\nhost: test\r\n\r\n";
+    for _ in 0..5 {
+        assert_eq!(
+            connection
+                .send(request)
+                .receive()
+                .expect("a response")
+                .status,
+            200
+        );
+        assert_eq!(weir.reload(&setup.routes("")).status, 200);
+    }
+    assert_eq!(setup.upstream.connections(), 1);
+}
+
+#[test]
+fn what_needs_a_restart_is_told() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let config = setup.routes("").replace("workers: 2", "workers: 3");
+    assert_eq!(weir.reload(&config).status, 200);
+    eventually("it is logged", || {
+        weir.logged("a change of `workers`").then_some(())
+    });
+    assert_eq!(client::get(weir.proxy(), "/steady", &[]).status, 200);
+}
