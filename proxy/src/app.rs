@@ -266,9 +266,11 @@ async fn load_plugins(
             .block_on(registry.load(&configured, &before, generation, &metrics))
             .map_err(Error::Plugins)
     });
-    loading
+    let plugins = loading
         .await
-        .unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))
+        .unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))?;
+    let misplaced = registry::check_routes(&config.routes, &plugins);
+    if misplaced.is_empty() { Ok(plugins) } else { Err(Error::Plugins(misplaced)) }
 }
 
 /// Threads and the admin's socket are made once.

@@ -37,7 +37,7 @@ const REQUESTS: [(&str, &str, bool); 3] = [
 
 /// Runs until a signal, or until its own traces are shown.
 pub fn command(args: &DemoArgs) -> ExitCode {
-    run::init_log("warn");
+    let _log = run::init_log("warn");
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

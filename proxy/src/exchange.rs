@@ -21,14 +21,14 @@ use crate::app::generation::{Generation, Listener, Route};
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
 use crate::server::respond::{self, Refusal};
-use crate::trace::context::{self, Context};
-use crate::trace::{Kind, SpanIndex, Status, Value};
+use crate::trace::context;
+use crate::trace::{Kind, SpanIndex, Status};
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::{Error, Reply, Upstream};
 use crate::worker::Worker;
 use body::Body;
 use life::Life;
-use state::{Answer, OwnedValue, ResponseHead, State, UpstreamNote};
+use state::{Answer, ResponseHead, State};
 
 /// Where a request came in.
 #[derive(Clone)]
@@ -187,14 +187,8 @@ async fn call_upstream(
         attributes.add("server.port", endpoint.config.port);
         attributes.add("weir.upstream.name", upstream.name.as_str());
     });
-    for UpstreamNote::Attribute(name, value) in std::mem::take(&mut state.for_upstream) {
-        let value = match &value {
-            OwnedValue::Text(text) => Value::Text(text),
-            OwnedValue::Boolean(value) => Value::Boolean(*value),
-            OwnedValue::Integer(value) => Value::Integer(*value),
-            OwnedValue::Float(value) => Value::Float(*value),
-        };
-        state.recorder.attribute(span, &name, value);
+    for note in std::mem::take(&mut state.for_upstream) {
+        note.record(&mut state.recorder, span);
     }
     let traceparent = context::traceparent(
         state.recorder.trace_id(),

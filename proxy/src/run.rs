@@ -1,11 +1,13 @@
 //! `weir run`: the process around an [`App`]: log, signals, admin address.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin;
 use crate::app::{App, Load};
@@ -13,25 +15,30 @@ use crate::cli::ConfigArgs;
 use crate::config::Config;
 use crate::config::report::Format;
 
-/// Writes the log to standard error: `RUST_LOG` chooses what (else
-/// `otherwise`), `WEIR_LOG=json` how.
-pub fn init_log(otherwise: &str) {
+/// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
+/// `otherwise`), `WEIR_LOG=json` how. A thread of its own writes, so that no worker waits for a
+/// terminal or pipe that stalls; lines are then dropped.
+#[must_use]
+pub fn init_log(otherwise: &str) -> WorkerGuard {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer);
     // Fails only where a log was set up before, which then serves.
     let _ = if std::env::var("WEIR_LOG").is_ok_and(|format| format == "json") {
         builder.json().flatten_event(true).try_init()
     } else {
         builder.try_init()
     };
+    guard
 }
 
 /// The command: loads the configuration and serves until a signal ends it.
 pub fn command(args: ConfigArgs) -> ExitCode {
-    init_log("info");
+    let _log = init_log("info");
     let config = match args.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings.list {

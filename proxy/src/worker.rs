@@ -2,7 +2,7 @@
 //! plugin instances. Workers share nothing that a request writes; what they read of the
 //! configuration comes through one `arc-swap`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,7 +65,6 @@ pub struct Current {
     shared: Arc<Generation>,
     /// By the upstreams of the generation.
     turns: Vec<(*const Upstream, Turn)>,
-    next: Cell<usize>,
 }
 
 impl std::ops::Deref for Current {
@@ -86,7 +85,6 @@ impl Current {
         Rc::new(Self {
             shared,
             turns,
-            next: Cell::new(0),
         })
     }
 }

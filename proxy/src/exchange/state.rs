@@ -5,13 +5,14 @@
 //! and takes it back. No I/O, no clock.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use smallvec::SmallVec;
 
-use crate::trace::SpanIndex;
 use crate::trace::recorder::Recorder;
+use crate::trace::{SpanIndex, Value};
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -60,6 +61,7 @@ pub struct Answer {
 /// Something a hook said of the upstream call before there was one.
 pub enum UpstreamNote {
     Attribute(String, OwnedValue),
+    Event(String, Vec<(String, OwnedValue)>, Instant),
 }
 
 /// A [`crate::trace::Value`] that owns its text.
@@ -68,6 +70,31 @@ pub enum OwnedValue {
     Boolean(bool),
     Integer(i64),
     Float(f64),
+}
+
+impl UpstreamNote {
+    /// Records it on the call's span.
+    pub fn record(&self, recorder: &mut Recorder, span: SpanIndex) {
+        match self {
+            Self::Attribute(name, value) => recorder.attribute(span, name, value.borrowed()),
+            Self::Event(name, attributes, time) => {
+                let attributes: Vec<_> =
+                    attributes.iter().map(|(name, value)| (name.as_str(), value.borrowed())).collect();
+                recorder.event(span, name, &attributes, *time);
+            }
+        }
+    }
+}
+
+impl OwnedValue {
+    fn borrowed(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text),
+            Self::Boolean(value) => Value::Boolean(*value),
+            Self::Integer(value) => Value::Integer(*value),
+            Self::Float(value) => Value::Float(*value),
+        }
+    }
 }
 
 impl State {

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::engine::Engine;
 use super::{Action, Call, Called, Failure, Hook, Interests};
@@ -32,6 +32,10 @@ const HOSTCALL_BYTES: usize = 16 << 20;
 
 /// Most handles a guest may hold.
 const HANDLES: usize = 1_000;
+
+/// Most bytes of a refusal's text, and most functions of a stack, that are reported.
+const REFUSAL_BYTES: usize = 1024;
+const FRAMES: usize = 6;
 
 /// How long `configure` may take, of CPU and by the clock.
 const CONFIGURE: Duration = Duration::from_secs(2);
@@ -125,7 +129,10 @@ impl Guest {
             Ok(done) => done,
             Err(error) => return Err(store.data_mut().failure(&error, &configuring)),
         };
-        let asked = asked.map_err(Failure::Configure)?;
+        let asked = asked.map_err(|mut reason| {
+            reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
+            Failure::Configure(reason)
+        })?;
         if !matches!(
             (asked.request_body, asked.response_body),
             (BodyMode::None, BodyMode::None)
@@ -370,6 +377,19 @@ impl<'a> Metered<'a> {
     }
 }
 
+/// The innermost functions of the guest, as ` in a < b < c`.
+fn stack(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES)
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .collect();
+    if names.is_empty() { String::new() } else { format!(" in {}", names.join(" < ")) }
+}
+
 /// A host call panicked.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a host call panicked")]
@@ -397,10 +417,15 @@ impl Host {
         if let Some(message) = said {
             return Failure::Panic(message);
         }
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::StackOverflow) => Failure::Stack,
-            Some(_) => Failure::Trap(format!("{error:?}")),
-            None => Failure::Bounds(format!("{error:#}")),
+        if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
+            return Failure::Stack;
         }
+        let cause = error.root_cause().to_string();
+        // Wasmtime has no types for these two.
+        if cause.contains("fuel allocated for hostcalls") || cause.contains("store handle limit") {
+            return Failure::Bounds(cause);
+        }
+        let message = format!("{cause}{}", stack(error));
+        if error.is::<Trap>() { Failure::Trap(message) } else { Failure::Abi(message) }
     }
 }

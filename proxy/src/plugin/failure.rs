@@ -19,6 +19,8 @@ pub enum Failure {
     Stack,
     #[error("passed more to the host in one call than is allowed, or holds too many handles: {0}")]
     Bounds(String),
+    #[error("broke the component model's rules: {0}")]
+    Abi(String),
     #[error("returned `respond` without an answer")]
     NoAnswer,
     #[error(
@@ -44,6 +46,7 @@ impl Failure {
             Self::Memory(_) => "memory",
             Self::Stack => "stack",
             Self::Bounds(_) => "bounds",
+            Self::Abi(_) => "abi",
             Self::NoAnswer => "no_answer",
             Self::NoRequestHead => "no_request_head",
             Self::Configure(_) => "configure",
@@ -53,7 +56,7 @@ impl Failure {
     }
 
     /// All there are, for metrics that begin at zero.
-    pub const REASONS: [&'static str; 12] = [
+    pub const REASONS: [&'static str; 13] = [
         "panic",
         "trap",
         "cpu_time",
@@ -61,6 +64,7 @@ impl Failure {
         "memory",
         "stack",
         "bounds",
+        "abi",
         "no_answer",
         "no_request_head",
         "configure",

@@ -43,8 +43,8 @@ const HELD: usize = 64;
 const HELD_BYTES: usize = 16 << 10;
 
 /// Stand for `request` and `response`: a handle means the exchange that is lent, there is no other.
-pub enum RequestHandle {}
-pub enum ResponseHandle {}
+pub(super) enum RequestHandle {}
+pub(super) enum ResponseHandle {}
 
 /// A store's data.
 pub(super) struct Host {
@@ -722,11 +722,15 @@ impl span::Host for Host {
         }
         let hook = self.span;
         let state = self.state()?;
-        // There is no call to hang an event on before it begins: it is the hook's then.
-        let span = if on == Target::Upstream {
-            state.call.unwrap_or(hook)
-        } else {
-            hook
+        let span = match on {
+            Target::Hook => Some(hook),
+            Target::Upstream => state.call,
+        };
+        let Some(span) = span else {
+            let attributes = attributes.into_iter().map(|(name, value)| (name, owned(value)));
+            let event = UpstreamNote::Event(name, attributes.collect(), Instant::now());
+            state.for_upstream.push(event);
+            return Ok(());
         };
         let attributes: Vec<_> = attributes
             .iter()
@@ -797,6 +801,12 @@ impl log::Host for Host {
             state
                 .recorder
                 .plugin_log(span, &name, level, &message, Instant::now());
+        } else {
+            // In configure there is no trace to count in.
+            self.notes += 1;
+            if self.notes > LOG_LINES || message.len() > LOG_BYTES as usize {
+                return Ok(());
+            }
         }
         match level {
             Level::Trace => tracing::trace!(plugin = %name, message),
