@@ -75,7 +75,7 @@ fn check(
     }
     let mut faults = Vec::new();
     for (path, place) in tree.take_duplicates() {
-        let message = format!("`{path}` is written twice");
+        let message = "is written twice";
         let first = tree.place_of_key(&path).line;
         let fault = Fault::new(Code::DuplicateKey, &path, place, message);
         faults.push(fault.with_hint(format!("it is first written on line {first}")));
@@ -85,7 +85,7 @@ fn check(
     let mut judged = HashSet::new();
     let mut incomplete = HashSet::new();
     for (path, fault) in unsupported::take(&mut tree) {
-        incomplete.extend(path.split_last().map(|(parent, _)| parent));
+        incomplete.extend(path.mapping());
         judged.insert(path);
         faults.push(fault);
     }

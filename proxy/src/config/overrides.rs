@@ -108,10 +108,7 @@ fn apply_one(
             }
             other => {
                 let kind = other.kind();
-                return fault(
-                    &path,
-                    format!("`{path}` is {kind}, so there is no `{key}` in it"),
-                );
+                return fault(&path, format!("is {kind}, so there is no `{key}` in it"));
             }
         };
     }

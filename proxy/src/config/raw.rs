@@ -96,7 +96,7 @@ pub(super) struct Upstream {
     pub(super) timeouts: UpstreamTimeouts,
     /// Most requests that wait for a response's head at once, over all workers, each of which takes
     /// its share; what is more is answered with 503. Default: 10000.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_requests: u64,
 }
 
@@ -124,7 +124,10 @@ pub(super) struct Plugin {
     #[schemars(length(min = 1))]
     pub(super) module: String,
     /// SHA-256 of the module, 64 hexadecimal digits; another module is refused. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(
+        title = "SHA-256 digest of 64 hexadecimal digits",
+        regex(pattern = "^[0-9a-fA-F]{64}$")
+    )]
     pub(super) sha256: Option<String>,
     /// Handed to the plugin. A string that is wholly `env.NAME` is read from the environment and
     /// treated as secret. Default: {}.

@@ -123,18 +123,18 @@ impl Fault {
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in &self.list {
-            writeln!(f, "{}[{}]: {}", fault.severity(), fault.code, fault.message)?;
+            write!(f, "{}[{}]: ", fault.severity(), fault.code)?;
+            if !fault.path.is_empty() {
+                write!(f, "{}: ", fault.path)?;
+            }
+            writeln!(f, "{}", fault.message)?;
             let place = &fault.place;
             match &place.source {
                 Source::File => {
                     let file = self.file.display();
-                    write!(f, "  --> {file}:{}:{}", place.line, place.column)?;
+                    writeln!(f, "  --> {file}:{}:{}", place.line, place.column)?;
                 }
-                source => write!(f, "  --> {source}")?,
-            }
-            match fault.path.as_str() {
-                "" => writeln!(f)?,
-                path => writeln!(f, " at {path}")?,
+                source => writeln!(f, "  --> {source}")?,
             }
             if let Some(hint) = &fault.hint {
                 writeln!(f, "  = help: {hint}")?;

@@ -19,6 +19,7 @@ use super::path::{Path, Step};
 use super::raw;
 use super::suggest;
 use super::tree::{Node, Value};
+use super::units;
 
 /// The schema as a document (draft 2020-12).
 pub fn schema() -> &'static Json {
@@ -66,6 +67,11 @@ impl Transform for Strict {
                 object.extend(only);
             }
         }
+        // Widths of Rust's integers, which say nothing that minimum and maximum do not.
+        object.remove("format");
+        if let Some(Json::String(text)) = object.get_mut("description") {
+            *text = text.replace('\n', " ");
+        }
         if object.get("default").is_some_and(Json::is_null) {
             object.remove("default");
         }
@@ -101,11 +107,9 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
             }
             Kind::Required { property } => {
                 if !incomplete.contains(&path) {
-                    let key = property.as_str().unwrap_or_default();
-                    let message = format!("missing key `{key}`");
                     let place = tree.place(&path);
-                    let path = path.key(key);
-                    let fault = Fault::new(Code::MissingKey, &path, place, message);
+                    let path = path.key(property.as_str().unwrap_or_default());
+                    let fault = Fault::new(Code::MissingKey, &path, place, "is missing");
                     faults.push((path, fault));
                 }
             }
@@ -143,13 +147,13 @@ fn unknown_key(tree: &Node, path: &Path, key: &str, schema: &Json) -> Fault {
     let known: Vec<&str> = known
         .into_iter()
         .flatten()
-        .map(|(k, _)| k.as_str())
+        .map(|(key, _)| key.as_str())
         .collect();
     let fault = Fault::new(
         Code::UnknownKey,
         path,
         tree.place_of_key(path),
-        format!("unknown key `{key}`"),
+        "unknown key",
     );
     fault.with_hint(match suggest::nearest(key, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -158,97 +162,109 @@ fn unknown_key(tree: &Node, path: &Path, key: &str, schema: &Json) -> Fault {
 }
 
 fn wrong_value(tree: &Node, path: &Path, kind: &Kind, schema: &Json) -> Fault {
-    let value = tree.get(path).map(|node| &node.value);
-    let fault = |code, message: String| Fault::new(code, path, tree.place(path), message);
-    let title = schema.get("title").and_then(Json::as_str);
-    match (kind, value) {
-        (Kind::Type { .. }, Some(Value::Null)) => fault(Code::WrongType, "has no value".to_owned())
-            .with_hint("give it a value, or leave the key out"),
-        (Kind::Type { .. } | Kind::Pattern { .. }, Some(value)) if title.is_some() => {
-            let title = title.unwrap_or_default();
-            let code = match kind {
-                Kind::Type { .. } => Code::WrongType,
-                _ => Code::InvalidValue,
-            };
-            fault(code, format!("must be a {title}")).with_hint(unit_hint(value, schema))
-        }
-        (Kind::Type { kind }, Some(value)) => {
-            let message = format!("must be {}, is {}", type_name(kind), value.kind());
-            let fault = fault(Code::WrongType, message);
-            match (kind, value) {
-                (TypeKind::Single(JsonType::String), Value::Number(_) | Value::Bool(_)) => {
-                    fault.with_hint("put it in quotes")
-                }
-                _ => fault,
-            }
-        }
-        (Kind::Enum { options }, value) => {
-            let options: Vec<&str> = options
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Json::as_str)
-                .collect();
-            let fault = fault(
-                Code::InvalidValue,
-                format!("must be one of {}", suggest::list(&options)),
-            );
+    let value = tree.get(path).map_or(&Value::Null, |node| &node.value);
+    let (code, message, hint) = match kind {
+        Kind::Type { kind } => return wrong_type(tree, path, kind, value, schema),
+        Kind::Enum { options } => {
+            let options = options.as_array().into_iter().flatten();
+            let options: Vec<&str> = options.filter_map(Json::as_str).collect();
             let near = match value {
-                Some(Value::String(given)) => suggest::nearest(given, options.iter().copied()),
+                Value::String(given) => suggest::nearest(given, options.iter().copied()),
                 _ => None,
             };
-            match near {
-                Some(near) => fault.with_hint(format!("did you mean `{near}`?")),
-                None => fault,
-            }
+            let message = format!("must be one of {}", suggest::list(&options));
+            (
+                Code::InvalidValue,
+                message,
+                near.map(|near| format!("did you mean `{near}`?")),
+            )
         }
-        (Kind::Minimum { limit }, _) => {
-            fault(Code::InvalidValue, format!("must be at least {limit}"))
+        Kind::Pattern { pattern } => {
+            let message = match text(schema, "title") {
+                Some(title) => format!("must be a {title}"),
+                None => format!("must match `{pattern}`"),
+            };
+            (Code::InvalidValue, message, unit_hint(value, schema))
         }
-        (Kind::Maximum { limit }, _) => {
-            fault(Code::InvalidValue, format!("must be at most {limit}"))
-        }
-        (Kind::MinItems { .. }, _) => {
-            fault(Code::InvalidValue, "must have at least one item".to_owned())
-        }
-        (Kind::MinLength { .. }, _) => fault(Code::InvalidValue, "must not be empty".to_owned()),
-        (Kind::UniqueItems, _) => {
-            fault(Code::InvalidValue, "must not name an item twice".to_owned())
-        }
-        (Kind::Pattern { pattern }, _) => {
-            fault(Code::InvalidValue, format!("must match `{pattern}`"))
-        }
-        _ => fault(
+        Kind::Minimum { limit } => (
             Code::InvalidValue,
-            format!("breaks the schema's `{}`", kind.keyword()),
+            format!("must be at least {limit}"),
+            None,
         ),
+        Kind::Maximum { limit } => (Code::InvalidValue, format!("must be at most {limit}"), None),
+        Kind::MinItems { .. } => (
+            Code::InvalidValue,
+            "must have at least one item".into(),
+            None,
+        ),
+        Kind::MinLength { .. } => (Code::InvalidValue, "must not be empty".into(), None),
+        Kind::UniqueItems => (
+            Code::InvalidValue,
+            "must not name an item twice".into(),
+            None,
+        ),
+        kind => {
+            let message = format!("breaks the schema's `{}`", kind.keyword());
+            (Code::InvalidValue, message, None)
+        }
+    };
+    Fault {
+        hint,
+        ..Fault::new(code, path, tree.place(path), message)
     }
 }
 
-/// `50` becomes `50ms`, by the unit of the schema's first example.
-fn unit_hint(value: &Value, schema: &Json) -> String {
-    let example = schema
-        .pointer("/examples/0")
-        .and_then(Json::as_str)
-        .unwrap_or_default();
-    let number = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => String::new(),
+fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: &Json) -> Fault {
+    let string = matches!(kind, TypeKind::Single(JsonType::String));
+    let unit = unit_hint(value, schema);
+    let (message, hint) = match (value, text(schema, "title")) {
+        (Value::Null, _) => {
+            let hint = "give it a value, or leave the key out";
+            ("has no value".to_owned(), Some(hint.to_owned()))
+        }
+        (_, Some(title)) if unit.is_some() => (format!("must be a {title}"), unit),
+        (Value::Number(_) | Value::Bool(_), _) if string => {
+            let message = format!("must be a string, is {}", value.kind());
+            (message, Some("put it in quotes".to_owned()))
+        }
+        _ => (
+            format!("must be {}, is {}", type_name(kind), value.kind()),
+            None,
+        ),
     };
-    if !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()) {
-        let unit = example.trim_start_matches(|c: char| c.is_ascii_digit());
-        format!("write a unit, such as `{number}{unit}`")
-    } else {
-        let form = schema
-            .get("description")
-            .and_then(Json::as_str)
-            .unwrap_or_default();
-        format!(
-            "such as `{example}`: {}",
-            form.trim_end_matches('.').to_lowercase()
-        )
+    Fault {
+        hint,
+        ..Fault::new(Code::WrongType, path, tree.place(path), message)
     }
+}
+
+/// For values that are a number and a unit: `50` may have meant `50ms`.
+fn unit_hint(value: &Value, schema: &Json) -> Option<String> {
+    let (small, large) = match text(schema, "title")? {
+        units::DURATION => ("ms", "ms"),
+        units::BYTE_SIZE => ("MiB", "B"),
+        _ => return None,
+    };
+    let number: Option<u64> = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    Some(match number {
+        Some(number) => {
+            let unit = if number < 1024 { small } else { large };
+            format!("write a unit, such as `{number}{unit}`")
+        }
+        None => {
+            let form = text(schema, "description").unwrap_or_default();
+            let form = form.trim_end_matches('.').replacen('A', "a", 1);
+            format!("write {form}")
+        }
+    })
+}
+
+fn text<'s>(schema: &'s Json, key: &str) -> Option<&'s str> {
+    schema.get(key).and_then(Json::as_str)
 }
 
 fn type_name(kind: &TypeKind) -> &'static str {

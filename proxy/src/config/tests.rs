@@ -119,6 +119,19 @@ fn a_file_that_is_not_there_is_told() {
     );
 }
 
+#[test]
+fn aliases_that_would_fill_memory_are_refused() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = format!("*a{}", level - 1);
+        let items = vec![below; 9].join(", ");
+        bomb += &format!("a{level}: &a{level} [{items}]\n");
+    }
+    let faults = faults_of(&bomb, &[], &[]);
+    assert_eq!(faults.list.len(), 1);
+    assert_eq!(faults.list[0].code, Code::Syntax);
+}
+
 /// One error in the file with a hint, one in an override, and one warning.
 fn three_faults() -> Faults {
     let yaml = format!("{LISTENERS}\n{UPSTREAMS}\ndata_dir: .\nroutes:\n  - upstream: apii\n");
@@ -246,11 +259,17 @@ fn the_schema_beside_the_examples_is_the_one_of_this_version() {
 }
 
 #[test]
-fn every_key_of_the_schema_is_described() {
+fn every_key_of_the_schema_is_described_and_every_integer_bounded() {
     fn check(name: &str, schema: &serde_json::Value) {
         let properties = schema.get("properties").and_then(|p| p.as_object());
         for (key, property) in properties.into_iter().flatten() {
             assert!(property.get("description").is_some(), "{name}.{key}");
+            // Past 2^53 the schema's integers are not those of serde.
+            let integer = property.get("type").is_some_and(|one| one == "integer");
+            assert_eq!(
+                integer,
+                property.get("maximum").is_some_and(|max| max.is_u64())
+            );
         }
     }
     check("", schema());

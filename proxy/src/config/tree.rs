@@ -274,7 +274,7 @@ fn place(location: serde_saphyr::Location) -> Place {
 
 /// The parser's message on one line, without the place that it ends with.
 fn syntax_message(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
+    let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let text = text.lines().next().unwrap_or_default();
     match text.find(" at line ") {
         Some(end) => text[..end].to_owned(),

@@ -18,6 +18,10 @@ pub(super) struct Duration(pub(super) time::Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ByteSize(pub(super) u64);
 
+/// Titles in the schema, by which messages know the types.
+pub(super) const DURATION: &str = "duration";
+pub(super) const BYTE_SIZE: &str = "byte size";
+
 /// Units in milliseconds, largest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// Units in bytes, largest first.
@@ -126,8 +130,8 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "title": "duration",
-            "description": "A whole number and a unit: ms, s, m or h.",
+            "title": DURATION,
+            "description": "A whole number and a unit (ms, s, m or h), such as `50ms`.",
             "type": "string",
             "pattern": "^[0-9]{1,9}(ms|s|m|h)$",
             "examples": ["50ms", "5s", "1m", "1h"]
@@ -142,8 +146,8 @@ impl JsonSchema for ByteSize {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "title": "byte size",
-            "description": "A whole number and a unit: B, KiB, MiB, GiB, or decimal kB, MB, GB.",
+            "title": BYTE_SIZE,
+            "description": "A whole number and a unit (B, KiB, MiB, GiB, or kB, MB, GB), such as `16MiB`.",
             "type": "string",
             "pattern": "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$",
             "examples": ["16MiB", "64KiB", "10MB", "512B"]

@@ -60,9 +60,9 @@ pub(super) fn take(tree: &mut Node) -> Vec<(Path, Fault)> {
             };
             if refused {
                 let message = match when {
-                    When::Present => format!("`{path}` is not supported yet"),
-                    When::Mapping => format!("a mapping at `{path}` is not supported yet"),
-                    When::Is(value) => format!("`{path}: {value}` is not supported yet"),
+                    When::Present => "is not supported yet".to_owned(),
+                    When::Mapping => "a mapping is not supported here yet".to_owned(),
+                    When::Is(value) => format!("`{value}` is not supported yet"),
                 };
                 let place = tree.place_of_key(&path);
                 found.push((

@@ -17,7 +17,10 @@ pub(in crate::config) struct Kafka {
     #[schemars(length(min = 1))]
     pub(in crate::config) brokers: Vec<String>,
     /// The topic that traces go to.
-    #[schemars(regex(pattern = "^[a-zA-Z0-9._-]{1,249}$"))]
+    #[schemars(
+        title = "topic name of letters, digits, dots, underscores and hyphens",
+        regex(pattern = "^[a-zA-Z0-9._-]{1,249}$")
+    )]
     pub(in crate::config) topic: String,
     /// What a message is: Weir's own JSON, or an OTLP `ExportTraceServiceRequest`. Default: json.
     pub(in crate::config) format: Format,

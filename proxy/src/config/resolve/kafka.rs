@@ -132,7 +132,7 @@ impl Resolver<'_> {
     /// A key that another one cannot do without.
     fn needs(&mut self, key: &Path, needed: &Path) {
         if !self.is_judged(needed) {
-            let message = format!("missing key `{needed}`, which `{key}` needs");
+            let message = format!("is missing, and `{key}` needs it");
             self.fault(Code::MissingKey, needed, message);
         }
     }

@@ -7,9 +7,7 @@ use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::units::ByteSize;
 use crate::config::{Limits, Module, OnError, Plugin, raw};
-
-/// The modules that are part of the binary.
-const BUILTINS: &[&str] = &["header-rewrite", "key-auth", "request-id"];
+use crate::plugin::registry::builtins;
 
 impl Resolver<'_> {
     pub(super) fn plugins(
@@ -32,13 +30,9 @@ impl Resolver<'_> {
     fn plugin_name(&mut self, at: &Path, name: &str, seen: &[String]) {
         let normal = normalised(name);
         if name.trim().is_empty() {
-            self.fault(Code::InvalidValue, at, "the name of a plugin is empty");
+            self.fault(Code::InvalidValue, at, "a plugin's name may not be empty");
         } else if name.contains('.') {
-            self.fault(
-                Code::InvalidValue,
-                at,
-                format!("the name of a plugin has a dot: `{name}`"),
-            );
+            self.fault(Code::InvalidValue, at, "a plugin's name may not have a dot");
             self.hint(format!("write `{}`", name.replace('.', "-")));
         } else if let Some(other) = seen.iter().find(|other| normalised(other) == normal) {
             let message = format!("`{name}` and `{other}` are both `{normal}` in span names");
@@ -68,7 +62,7 @@ impl Resolver<'_> {
 
     fn module(&mut self, at: &Path, module: &str) -> Option<Module> {
         if let Some(name) = module.strip_prefix("builtin:") {
-            if BUILTINS.contains(&name) {
+            if builtins().any(|builtin| builtin == name) {
                 return Some(Module::Builtin(name.to_owned()));
             }
             self.fault(
@@ -76,9 +70,12 @@ impl Resolver<'_> {
                 at,
                 format!("unknown builtin plugin `{name}`"),
             );
-            self.hint(match suggest::nearest(name, BUILTINS.iter().copied()) {
+            self.hint(match suggest::nearest(name, builtins()) {
                 Some(near) => format!("did you mean `builtin:{near}`?"),
-                None => format!("there are {}", suggest::list(BUILTINS)),
+                None => format!(
+                    "there are {}",
+                    suggest::list(&builtins().collect::<Vec<_>>())
+                ),
             });
             return None;
         }
@@ -97,7 +94,7 @@ impl Resolver<'_> {
             at,
             format!("module `{}` {cause}", file.display()),
         );
-        if BUILTINS.contains(&module) {
+        if builtins().any(|builtin| builtin == module) {
             self.hint(format!("write `builtin:{module}` for the bundled one"));
         }
         None

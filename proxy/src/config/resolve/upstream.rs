@@ -74,14 +74,12 @@ fn endpoint(uri: &Uri) -> Option<Endpoint> {
         .host()
         .trim_start_matches('[')
         .trim_end_matches(']');
-    // A port that is no port, such as `:99999`, is not `None` in the text.
-    let port = match authority.port_u16() {
-        Some(port) => port,
-        None if authority.port().is_none() && !authority.as_str().ends_with(':') => 80,
-        None => return None,
+    // Nothing may stand before the host, such as a password, and nothing but a port behind it.
+    let port = match authority.as_str().strip_prefix(authority.host())? {
+        "" => 80,
+        port => port.strip_prefix(':')?.parse().ok()?,
     };
-    let whole = bare && !authority.as_str().contains('@') && !host.is_empty() && port != 0;
-    whole.then(|| Endpoint {
+    (bare && !host.is_empty() && port != 0).then(|| Endpoint {
         host: host.to_ascii_lowercase(),
         port,
     })

@@ -56,6 +56,7 @@ fn what_is_left_out_has_the_documented_default() {
                         body: seconds(60),
                         idle: seconds(60),
                     },
+                    max_requests: 10_000,
                 },
             )]),
             plugins: IndexMap::from([(
