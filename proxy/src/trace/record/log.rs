@@ -27,6 +27,11 @@ impl Log {
         self.texts.clear();
     }
 
+    /// Bytes it holds on to.
+    pub(in crate::trace) fn capacity(&self) -> usize {
+        self.entries.capacity() + self.texts.capacity()
+    }
+
     /// Bytes of all.
     pub(in crate::trace) fn len(&self) -> usize {
         self.entries.len() + self.texts.len()
