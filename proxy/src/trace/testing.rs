@@ -1,6 +1,6 @@
 //! Traces for tests: fixed ones, made through a recorder as workers make them, and arbitrary ones.
 
-pub mod golden;
+pub(super) mod golden;
 
 use std::time::{Duration, Instant};
 

@@ -21,14 +21,14 @@ pub(in crate::trace) fn string(text: &str, out: &mut Vec<u8>) {
 
 /// Is there nothing to escape: no control character, quotation mark or backslash?
 fn is_plain(text: &[u8]) -> bool {
-    if let Some(last) = text.last_chunk::<8>() {
-        let (words, _) = text.as_chunks::<8>();
+    if let Some(last) = text.last_chunk() {
+        let (words, _) = text.as_chunks();
         // The last word overlaps the one before it, so that no tail is left over.
         let words = words.iter().chain([last]);
-        words.fold(0, |found, word| found | special(*word)) == 0
+        words.fold(0, |found, word| found | special(u64::from_ne_bytes(*word))) == 0
     } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        let ([a, b, c, d], [e, f, g, h]): ([u8; 4], [u8; 4]) = (*first, *last);
-        special([a, b, c, d, e, f, g, h]) == 0
+        let [first, last] = [first, last].map(|half| u64::from(u32::from_ne_bytes(*half)));
+        special(first | last << 32) == 0
     } else {
         !text
             .iter()
@@ -38,10 +38,9 @@ fn is_plain(text: &[u8]) -> bool {
 
 /// Not zero when one of eight bytes must be escaped: each of three tests borrows into a byte's
 /// highest bit, which the byte itself must not have.
-fn special(word: [u8; 8]) -> u64 {
+fn special(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
-    let word = u64::from_ne_bytes(word);
     let control = word.wrapping_sub(ONES * 0x20);
     let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
@@ -152,9 +151,9 @@ impl Clock {
 /// into halves, these into pairs and the pairs into digits, each time dividing by multiplication.
 fn eight_digits(number: u64) -> [u8; 8] {
     let halves = (number / 10_000) | (number % 10_000) << 32;
-    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
     let pairs = hundreds | (halves - 100 * hundreds) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     let digits = tens | (pairs - 10 * tens) << 8;
     (digits | 0x3030_3030_3030_3030).to_le_bytes()
 }

@@ -251,7 +251,6 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(low_seven(value));
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seven bits are left")]
 fn low_seven(value: u64) -> u8 {
     (value & 0x7f) as u8
 }
@@ -262,5 +261,5 @@ fn varint_len(value: usize) -> usize {
 
 fn varint_len_u64(value: u64) -> usize {
     // Seven bits a byte; zero takes one.
-    ((64 - (value | 1).leading_zeros() as usize) + 6) / 7
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }

@@ -27,7 +27,7 @@ impl Log {
         self.texts.clear();
     }
 
-    /// Bytes held, used or not.
+    /// Bytes it holds on to.
     pub(in crate::trace) fn capacity(&self) -> usize {
         self.entries.capacity() + self.texts.capacity()
     }

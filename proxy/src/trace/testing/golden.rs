@@ -6,9 +6,9 @@
 use std::path::Path;
 
 /// Stands for Weir's version, so that a release changes no file.
-pub const VERSION: &str = "VERSION";
+pub(in crate::trace) const VERSION: &str = "VERSION";
 
-pub fn assert_matches(name: &str, actual: &str) {
+pub(in crate::trace) fn assert_matches(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/trace/golden")
         .join(name);
@@ -23,7 +23,7 @@ pub fn assert_matches(name: &str, actual: &str) {
 }
 
 /// Asserts that compact JSON is what the file shows in lines.
-pub fn assert_json_matches(name: &str, actual: &[u8]) {
+pub(in crate::trace) fn assert_json_matches(name: &str, actual: &[u8]) {
     let actual = std::str::from_utf8(actual).expect("JSON is UTF-8");
     let actual = &actual.replace(
         concat!('"', env!("CARGO_PKG_VERSION"), '"'),
