@@ -9,6 +9,10 @@ mod kafka;
 mod queue;
 pub mod status;
 mod stop;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::panic::{self, AssertUnwindSafe};

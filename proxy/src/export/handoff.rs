@@ -118,3 +118,6 @@ impl Drop for Handoff {
         self.flush();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ mod delivery;
 mod encoding;
 mod errors;
 mod log_limit;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::sync::Arc;

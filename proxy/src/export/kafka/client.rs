@@ -159,18 +159,25 @@ struct Context {
 impl ClientContext for Context {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.events.fetch_add(1, Relaxed);
-        // What matters comes as an error or a delivery report too, and is said there once.
+        // What matters is said once by the desk, in words people understand.
         tracing::debug!(target: "librdkafka", exporter = self.desk.exporter(), facility, "{line}");
+        // A broker that hangs up is logged as no error, though it may be why nothing works.
+        if facility == "FAIL"
+            && let Some((_thread, reason)) = line.split_once("]: ")
+        {
+            self.desk.broker_failed(reason);
+        }
     }
 
     fn stats_raw(&self, _: &[u8]) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.events.fetch_add(1, Relaxed);
-        self.desk.client_error(
-            error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-            reason,
-        );
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => self.desk.client_failed(),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.desk.brokers_lost(),
+            _ => self.desk.broker_failed(reason),
+        }
     }
 }
 

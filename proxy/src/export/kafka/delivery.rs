@@ -160,19 +160,25 @@ impl Desk {
         self.meter.in_flight.add(bytes);
     }
 
-    pub(super) fn client_error(&self, code: RDKafkaErrorCode, reason: &str) {
-        match code {
-            RDKafkaErrorCode::Fatal => self.state().fatal = true,
-            RDKafkaErrorCode::AllBrokersDown => {
-                let cause = self.cause();
-                let cause = cause.unwrap_or_else(|| "no broker can be reached".to_owned());
-                self.degrade(&Problem::Broker(cause));
-            }
-            code => {
-                let cause = errors::broker_cause(code, reason);
-                self.state().cause = Some((Instant::now(), cause));
-            }
+    /// Notes why a broker cannot be used; others may serve.
+    pub(super) fn broker_failed(&self, reason: &str) {
+        let cause = errors::broker_cause(reason);
+        self.state().cause = Some((Instant::now(), cause));
+    }
+
+    /// No broker is left to deliver to.
+    pub(super) fn brokers_lost(&self) {
+        // While connecting, the topic's check says what is wrong.
+        if self.state().well {
+            let cause = self.cause();
+            let cause = cause.unwrap_or_else(|| "no broker can be reached".to_owned());
+            self.degrade(&Problem::Broker(cause));
         }
+    }
+
+    /// The client refuses everything from now on.
+    pub(super) fn client_failed(&self) {
+        self.state().fatal = true;
     }
 
     /// Settles a message that librdkafka is done with.

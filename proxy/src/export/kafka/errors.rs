@@ -71,18 +71,15 @@ pub(super) fn client_cause(error: &KafkaError) -> String {
     }
 }
 
-/// Why a broker cannot be used, from an error that librdkafka reported with `reason`, such as
+/// Why a broker cannot be used, from librdkafka's `reason`, such as
 /// `ssl://host:9093/bootstrap: SSL handshake failed: … (after 3ms in state SSL_HANDSHAKE)`.
-pub(super) fn broker_cause(code: RDKafkaErrorCode, reason: &str) -> String {
+/// Its error codes say less, and differ between the ways by which one trouble is seen.
+pub(super) fn broker_cause(reason: &str) -> String {
     let (broker, reason) = split(reason);
-    let cause = match code {
-        RDKafkaErrorCode::Resolve => "the host name does not resolve".to_owned(),
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
-            authentication_cause(reason)
-        }
-        RDKafkaErrorCode::SSL => tls_cause(reason),
-        _ => transport_cause(reason),
-    };
+    let cause = connection_cause(reason)
+        .or_else(|| authentication_cause(reason))
+        .or_else(|| tls_cause(reason))
+        .unwrap_or_else(|| reason.to_owned());
     if broker.is_empty() {
         cause
     } else {
@@ -107,57 +104,63 @@ fn split(reason: &str) -> (&str, &str) {
     (address, rest)
 }
 
-fn authentication_cause(reason: &str) -> String {
+fn connection_cause(reason: &str) -> Option<String> {
+    let lower = reason.to_ascii_lowercase();
+    let cause = if lower.contains("connection refused") {
+        "connection refused"
+    } else if lower.starts_with("failed to resolve") {
+        "the host name does not resolve"
+    } else if lower.contains("connection setup timed out") {
+        "no answer in time"
+    } else if lower.contains("connecting to a ssl listener") {
+        "the broker closed the connection: does it expect TLS (`tls_enabled`)?"
+    } else if lower.contains("might require sasl") {
+        "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
+    } else {
+        return None;
+    };
+    Some(cause.to_owned())
+}
+
+fn authentication_cause(reason: &str) -> Option<String> {
     let lower = reason.to_ascii_lowercase();
     if lower.contains("invalid credentials") || lower.contains("invalid username or password") {
-        return "wrong username or password".to_owned();
+        return Some("wrong username or password".to_owned());
     }
     if lower.contains("mechanism handshake failed") {
         let offered = reason.rsplit_once("broker's supported mechanisms: ");
-        return match offered {
-            Some((_, offered)) => {
-                format!("SASL mechanism not accepted; the broker offers {offered}")
-            }
-            None => "SASL mechanism not accepted".to_owned(),
-        };
+        let offered = offered.map_or("none that are known", |(_, offered)| offered);
+        return Some(format!(
+            "SASL mechanism not accepted; the broker offers {offered}"
+        ));
     }
-    reason
-        .strip_prefix("SASL authentication error: ")
-        .unwrap_or(reason)
-        .to_owned()
+    Some(
+        reason
+            .strip_prefix("SASL authentication error: ")?
+            .to_owned(),
+    )
 }
 
-fn tls_cause(reason: &str) -> String {
+fn tls_cause(reason: &str) -> Option<String> {
+    if !reason.contains("SSL") {
+        return None;
+    }
     let lower = reason.to_ascii_lowercase();
-    if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
-        "TLS: the broker's certificate is for another host name".to_owned()
+    let cause = if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
+        "the broker's certificate is for another host name"
     } else if lower.contains("certificate has expired") {
-        "TLS: the broker's certificate has expired".to_owned()
+        "the broker's certificate has expired"
     } else if lower.contains("certificate verify failed") {
-        "TLS: the broker's certificate is not signed by a trusted authority (see `ca_cert`)"
-            .to_owned()
+        "the broker's certificate is not signed by a trusted authority (see `ca_cert`)"
     } else if lower.contains("certificate required") || lower.contains("bad certificate") {
-        "TLS: the broker demands a client certificate (see `client_cert`)".to_owned()
-    } else if lower.contains("wrong version number") || lower.contains("might be plaintext") {
-        "TLS: the broker does not speak TLS on this port".to_owned()
+        "the broker demands a client certificate (see `client_cert`)"
+    } else if lower.contains("wrong version number") || lower.contains("connection closed by peer")
+    {
+        "the broker closed the connection: does it speak TLS on this port?"
     } else {
-        format!("TLS: {reason}")
-    }
-}
-
-fn transport_cause(reason: &str) -> String {
-    let lower = reason.to_ascii_lowercase();
-    if lower.contains("connection refused") {
-        "connection refused".to_owned()
-    } else if lower.contains("connecting to a ssl listener") {
-        "the broker closed the connection: does it expect TLS (`tls_enabled`)?".to_owned()
-    } else if lower.contains("might require sasl") {
-        "the broker closed the connection: does it expect SASL (`sasl_enabled`)?".to_owned()
-    } else if lower.contains("connection setup timed out") {
-        "no answer in time".to_owned()
-    } else {
-        reason.to_owned()
-    }
+        reason
+    };
+    Some(format!("TLS: {cause}"))
 }
 
 /// librdkafka's own words for a code.
@@ -187,18 +190,15 @@ mod tests {
 
     #[test]
     fn broker_causes_name_the_broker_and_leave_out_internals() {
-        let cause = |code, reason| broker_cause(code, reason);
         assert_eq!(
-            cause(
-                RDKafkaErrorCode::BrokerTransportFailure,
+            broker_cause(
                 "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused \
                  (after 0ms in state CONNECT)"
             ),
             "127.0.0.1:1: connection refused"
         );
         assert_eq!(
-            cause(
-                RDKafkaErrorCode::Authentication,
+            broker_cause(
                 "sasl_ssl://localhost:9094/bootstrap: SASL authentication error: Authentication \
                  failed during authentication due to invalid credentials with SASL mechanism \
                  SCRAM-SHA-256 (after 7ms in state AUTH_REQ)"
@@ -206,8 +206,7 @@ mod tests {
             "localhost:9094: wrong username or password"
         );
         assert_eq!(
-            cause(
-                RDKafkaErrorCode::SSL,
+            broker_cause(
                 "ssl://localhost:9093/bootstrap: SSL handshake failed: error:0A000086:SSL \
                  routines::certificate verify failed: broker certificate could not be verified \
                  (after 4ms in state SSL_HANDSHAKE)"
@@ -215,9 +214,6 @@ mod tests {
             "localhost:9093: TLS: the broker's certificate is not signed by a trusted authority \
              (see `ca_cert`)"
         );
-        assert_eq!(
-            cause(RDKafkaErrorCode::Fail, "something new"),
-            "something new"
-        );
+        assert_eq!(broker_cause("something new"), "something new");
     }
 }
