@@ -270,7 +270,11 @@ async fn load_plugins(
         .await
         .unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))?;
     let misplaced = registry::check_routes(&config.routes, &plugins);
-    if misplaced.is_empty() { Ok(plugins) } else { Err(Error::Plugins(misplaced)) }
+    if misplaced.is_empty() {
+        Ok(plugins)
+    } else {
+        Err(Error::Plugins(misplaced))
+    }
 }
 
 /// Threads and the admin's socket are made once.

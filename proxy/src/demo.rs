@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -117,7 +118,7 @@ fn follow(brokers: &str) -> anyhow::Result<Traces> {
     let ended = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = mpsc::channel();
     let stop = Arc::clone(&ended);
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("demo-consumer".to_owned())
         .spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -135,22 +136,33 @@ fn follow(brokers: &str) -> anyhow::Result<Traces> {
     Ok(Traces {
         arrived: receiver,
         ended,
+        thread: Some(thread),
     })
 }
 
+/// Follows the topic until dropped, which is to come before the broker's end.
 struct Traces {
     arrived: mpsc::Receiver<()>,
     ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It panics only where printing does.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Until the demo's own traces were shown.
 async fn wait(traces: Traces) -> anyhow::Result<()> {
     let all = tokio::task::spawn_blocking(move || {
-        let all = REQUESTS
+        REQUESTS
             .iter()
-            .all(|_| traces.arrived.recv_timeout(Duration::from_secs(30)).is_ok());
-        traces.ended.store(true, Ordering::Relaxed);
-        all
+            .all(|_| traces.arrived.recv_timeout(Duration::from_secs(30)).is_ok())
     });
     if all.await? {
         Ok(())

@@ -82,10 +82,7 @@ impl Current {
             .values()
             .map(|upstream| (Arc::as_ptr(upstream), Turn::default()))
             .collect();
-        Rc::new(Self {
-            shared,
-            turns,
-        })
+        Rc::new(Self { shared, turns })
     }
 }
 

@@ -78,8 +78,10 @@ impl UpstreamNote {
         match self {
             Self::Attribute(name, value) => recorder.attribute(span, name, value.borrowed()),
             Self::Event(name, attributes, time) => {
-                let attributes: Vec<_> =
-                    attributes.iter().map(|(name, value)| (name.as_str(), value.borrowed())).collect();
+                let attributes: Vec<_> = attributes
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.borrowed()))
+                    .collect();
                 recorder.event(span, name, &attributes, *time);
             }
         }

@@ -379,7 +379,9 @@ impl<'a> Metered<'a> {
 
 /// The innermost functions of the guest, as ` in a < b < c`.
 fn stack(error: &wasmtime::Error) -> String {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
     let names: Vec<String> = backtrace
         .frames()
         .iter()
@@ -387,7 +389,11 @@ fn stack(error: &wasmtime::Error) -> String {
         .take(FRAMES)
         .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
         .collect();
-    if names.is_empty() { String::new() } else { format!(" in {}", names.join(" < ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", names.join(" < "))
+    }
 }
 
 /// A host call panicked.
@@ -426,6 +432,10 @@ impl Host {
             return Failure::Bounds(cause);
         }
         let message = format!("{cause}{}", stack(error));
-        if error.is::<Trap>() { Failure::Trap(message) } else { Failure::Abi(message) }
+        if error.is::<Trap>() {
+            Failure::Trap(message)
+        } else {
+            Failure::Abi(message)
+        }
     }
 }

@@ -58,7 +58,9 @@ pub enum Error {
     },
     #[error("plugin `{plugin}`: module {reason}")]
     Module { plugin: String, reason: String },
-    #[error("plugin `{plugin}` has a pre-request hook, which only a listener's chain may have, and stands in that of route `{route}`")]
+    #[error(
+        "plugin `{plugin}` has a pre-request hook, which only a listener's chain may have, and stands in that of route `{route}`"
+    )]
     PreRequest { plugin: String, route: String },
     #[error("plugin `{plugin}`: {failure}")]
     Failure { plugin: String, failure: Failure },
@@ -190,10 +192,19 @@ impl Registry {
 
 /// Before routing there is no route, and so no hook of a route's plugins.
 pub fn check_routes(routes: &[config::Route], plugins: &Plugins) -> Vec<Error> {
-    let standing = routes.iter().flat_map(|route| route.plugins.iter().map(move |plugin| (route, plugin)));
+    let standing = routes
+        .iter()
+        .flat_map(|route| route.plugins.iter().map(move |plugin| (route, plugin)));
     standing
-        .filter(|(_, plugin)| plugins.get(*plugin).is_some_and(|plugin| plugin.wants(Hook::PreRequest)))
-        .map(|(route, plugin)| Error::PreRequest { plugin: plugin.clone(), route: route.name.clone() })
+        .filter(|(_, plugin)| {
+            plugins
+                .get(*plugin)
+                .is_some_and(|plugin| plugin.wants(Hook::PreRequest))
+        })
+        .map(|(route, plugin)| Error::PreRequest {
+            plugin: plugin.clone(),
+            route: route.name.clone(),
+        })
         .collect()
 }
 

@@ -727,7 +727,9 @@ impl span::Host for Host {
             Target::Upstream => state.call,
         };
         let Some(span) = span else {
-            let attributes = attributes.into_iter().map(|(name, value)| (name, owned(value)));
+            let attributes = attributes
+                .into_iter()
+                .map(|(name, value)| (name, owned(value)));
             let event = UpstreamNote::Event(name, attributes.collect(), Instant::now());
             state.for_upstream.push(event);
             return Ok(());
