@@ -43,8 +43,10 @@ const HELD: usize = 64;
 const HELD_BYTES: usize = 16 << 10;
 
 /// Stand for `request` and `response`: a handle means the exchange that is lent, there is no other.
-pub(super) enum RequestHandle {}
-pub(super) enum ResponseHandle {}
+#[allow(unreachable_pub, reason = "the bindings export them again")]
+pub enum RequestHandle {}
+#[allow(unreachable_pub, reason = "the bindings export them again")]
+pub enum ResponseHandle {}
 
 /// A store's data.
 pub(super) struct Host {
