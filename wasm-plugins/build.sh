@@ -12,7 +12,7 @@ set -euo pipefail
 
 folders=()
 for folder in "$@"; do folders+=("$(realpath "$folder")"); done
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 target=wasm32-unknown-unknown
 export CARGO_TARGET_DIR=$PWD/target/guest-build
 

