@@ -28,6 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 
+def installed_envoy():
+    found = (TARGET / "services/envoy").glob("lib/*/site-packages/envoy/_bin/envoy")
+    return next(found, TARGET / "services/envoy/envoy")
+
+
 def arguments():
     names = [each.name for each in contestants.ALL]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,6 +45,8 @@ def arguments():
                         help="(default the first two)")
     parser.add_argument("--json", type=Path, default=TARGET / "race.json", metavar="FILE", help="(default %(default)s)")
     parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE",
+                        help="(default the one that tests/services/install.sh installs)")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR",
                         help="where bench-header.wasm and bench-header-proxy-wasm.wasm are (default %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave configurations and logs there")
@@ -85,30 +92,36 @@ def main():
 
 def race(args):
     chosen = [each for each in contestants.ALL if each.name in args.only]
+    check_files(chosen, args)
     place = contestants.Place(
-        weir=args.weir.resolve(), envoy=envoy(), guests=args.guests.resolve(), folder=folder_of(args),
+        weir=args.weir.resolve(), envoy=args.envoy, guests=args.guests.resolve(), folder=folder_of(args),
     )
-    check_files(chosen, place)
-    try:
-        with ExitStack() as running:
-            upstream = start_upstream(place, args, running)
-            brokers = None
-            if any(each.format for each in chosen):
-                progress("starting Kafka")
-                brokers = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
-            entries = [start(each, place, args, upstream, brokers, running) for each in chosen]
-            for entry in entries:
-                run_burst(entry, args, requests=max(2_000, args.requests // 10))
-            for number in range(1, args.rounds + 1):
-                # There and back, so that nobody is always the one after a busy neighbour.
-                for entry in entries if number % 2 else reversed(entries):
-                    entry.rounds.append(run_burst(entry, args, args.requests))
-                    progress(f"round {number}/{args.rounds}  {entry.contestant.name:12}"
-                             f" {entry.rounds[-1]['cpu_us']:6.1f} µs a request")
-            return report.result(args, place, [finish(entry) for entry in entries])
-    finally:
+    with ExitStack() as running:
         if not args.keep:
-            shutil.rmtree(place.folder, ignore_errors=True)
+            running.push(lambda kind, *_: remove(place.folder, kind))
+        upstream = start_upstream(place, args, running)
+        brokers = None
+        if any(each.format for each in chosen):
+            progress("starting Kafka")
+            brokers = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
+        entries = [start(each, place, args, upstream, brokers, running) for each in chosen]
+        for entry in entries:
+            run_burst(entry, args, requests=max(2_000, args.requests // 10))
+        for number in range(1, args.rounds + 1):
+            # There and back, so that nobody is always the one after a busy neighbour.
+            for entry in entries if number % 2 else reversed(entries):
+                entry.rounds.append(run_burst(entry, args, args.requests))
+                progress(f"round {number}/{args.rounds}  {entry.contestant.name:12}"
+                         f" {entry.rounds[-1]['cpu_us']:6.1f} µs a request")
+        return report.result(args, place, [finish(entry) for entry in entries])
+
+
+def remove(folder, failure):
+    """Takes configurations and logs away, unless they have to tell what went wrong."""
+    if failure is not None and issubclass(failure, Failure):
+        progress(f"configurations and logs are in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def folder_of(args):
@@ -118,17 +131,13 @@ def folder_of(args):
     return args.keep.resolve()
 
 
-def envoy():
-    return next((TARGET / "services/envoy").glob("lib/*/site-packages/envoy/_bin/envoy"), Path("envoy"))
-
-
-def check_files(chosen, place):
+def check_files(chosen, args):
     needed = []
     for each in chosen:
         if each.program == "weir":
-            needed += [place.weir, *([place.guests / "bench-header.wasm"] if each.hooks else [])]
+            needed += [args.weir, *([args.guests / "bench-header.wasm"] if each.hooks else [])]
         if each.program == "envoy":
-            needed += [place.envoy, *([place.guests / "bench-header-proxy-wasm.wasm"] if each.hooks else [])]
+            needed += [args.envoy, *([args.guests / "bench-header-proxy-wasm.wasm"] if each.hooks else [])]
     for path in needed:
         if not path.exists():
             raise Failure(f"{path} is missing; `make race` builds and installs what is needed")
