@@ -35,7 +35,7 @@ check: guests ## format, lints, docs, licences and versions
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race
-	python3 benches/race/race.py
+	@$(TARGET)/services/race/bin/python benches/race/race.py $(RACE)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -101,12 +101,14 @@ impl Clock {
         }
     }
 
-    /// Raises the epoch through one span of activity, or sleeps.
+    /// Raises the epoch through one span of activity, or sleeps until there is some.
     fn tick(&self, engine: &wasmtime::Engine) {
-        self.active.store(false, Ordering::SeqCst);
-        for _ in 0..IDLE_TICKS {
-            std::thread::sleep(TICK);
-            engine.increment_epoch();
+        if self.active.swap(false, Ordering::SeqCst) {
+            for _ in 0..IDLE_TICKS {
+                std::thread::sleep(TICK);
+                engine.increment_epoch();
+            }
+            return;
         }
         self.sleeping.store(true, Ordering::SeqCst);
         // A hook that began before `sleeping` was seen has set `active`; one that begins after it
