@@ -195,7 +195,9 @@ impl App {
                 let _ = worker.await;
             }
         };
-        let cut = deadline - DELIVERY.min(grace / 2);
+        let cut = deadline
+            .checked_sub(DELIVERY.min(grace / 2))
+            .unwrap_or(deadline);
         if tokio::time::timeout_at(cut.into(), all).await.is_err() {
             tracing::warn!("grace has passed; cutting what is still open");
         }

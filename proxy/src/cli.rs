@@ -43,7 +43,7 @@ pub struct ConfigArgs {
     pub config: PathBuf,
     /// Set one value, in YAML, over the file and the environment; may be given several times
     ///
-    /// Items of lists are named by their index. The environment variable WEIR__A__B__C does the
+    /// Items of lists are named by their index. The environment variable `WEIR__A__B__C` does the
     /// same as `--set a.b.c`.
     #[arg(long, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,

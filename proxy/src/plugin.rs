@@ -71,6 +71,14 @@ pub struct Plugin {
     warned: AtomicU64,
 }
 
+/// Which plugin this is, and since when.
+struct Identity {
+    id: u32,
+    name: String,
+    digest: String,
+    generation: u64,
+}
+
 /// What a hook's span and metrics always say.
 struct HookFace {
     span_name: String,
@@ -143,15 +151,18 @@ impl Instance {
 
 impl Plugin {
     fn new(
-        id: u32,
-        name: String,
+        identity: Identity,
         config: config::Plugin,
-        digest: String,
-        generation: u64,
         interests: Interests,
         guest: Guest,
-        cells: impl Fn(Hook) -> Arc<[HookCells]>,
+        cells: impl Fn(&str, Hook) -> Arc<[HookCells]>,
     ) -> Self {
+        let Identity {
+            id,
+            name,
+            digest,
+            generation,
+        } = identity;
         let hooks = Hook::ALL.map(|hook| HookFace {
             span_name: format!("plugin.{name}.{}", hook.label()),
             template: Template::new([
@@ -161,7 +172,7 @@ impl Plugin {
                     Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX)),
                 ),
             ]),
-            cells: cells(hook),
+            cells: cells(&name, hook),
         });
         Self {
             id,

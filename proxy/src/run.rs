@@ -18,7 +18,6 @@ use crate::config::report::Format;
 /// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
 /// `otherwise`), `WEIR_LOG=json` how. A thread of its own writes, so that no worker waits for a
 /// terminal or pipe that stalls; lines are then dropped.
-#[must_use]
 pub fn init_log(otherwise: &str) -> WorkerGuard {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));

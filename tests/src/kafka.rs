@@ -47,6 +47,10 @@ struct Addresses {
 }
 
 /// The broker that all tests of this program share, with a listener of every kind.
+///
+/// # Panics
+///
+/// When it does not start.
 pub fn shared() -> &'static Kafka {
     static SHARED: OnceLock<(Kafka, TempDir)> = OnceLock::new();
     let (kafka, _folder) = SHARED.get_or_init(|| {

@@ -105,7 +105,7 @@ fn name_request(state: &mut State, headers: &HeaderMap) {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     match given {
         Some(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => {
-            state.recorder.set_request_id(id)
+            state.recorder.set_request_id(id);
         }
         _ => state.recorder.make_request_id(),
     }

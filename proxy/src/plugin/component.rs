@@ -51,12 +51,18 @@ pub struct Guest {
 
 /// Turns a module's bytes into a component: as they are, or wrapped where they are a core module
 /// that embeds the world's type.
-pub fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, String> {
+pub fn componentize<'b>(
+    engine: &Engine,
+    bytes: &'b [u8],
+) -> Result<std::borrow::Cow<'b, [u8]>, String> {
     /// Magic, then version 1, layer 0.
     const CORE: &[u8] = b"\0asm\x01\0\0\0";
     if !bytes.starts_with(CORE) {
         return Ok(bytes.into());
     }
+    // The encoder panics on a module that is cut off.
+    wasmtime::Module::validate(&engine.wasm, bytes)
+        .map_err(|error| format!("is no valid module: {error:#}"))?;
     wit_component::ComponentEncoder::default()
         .module(bytes)
         .and_then(|encoder| encoder.validate(true).encode())

@@ -27,7 +27,7 @@ struct Warm {
 impl Instances {
     /// A warm instance, or a fresh one; with the number of hooks it has served.
     pub async fn take(&self, plugin: &Plugin) -> Result<(Instance, u32), Failure> {
-        let warm = self.with(plugin.id, |free| free.pop());
+        let warm = self.with(plugin.id, Vec::pop);
         match warm {
             Some(instance) => Ok(instance),
             None => Ok((plugin.guest.instantiate(plugin.config.limits).await?, 0)),

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use super::engine::Engine;
-use super::{Failure, Guest, Hook, Plugin, component};
+use super::{Failure, Guest, Hook, Identity, Plugin, component};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
 
@@ -152,7 +152,7 @@ impl Registry {
         let component = match compiled.get(&digest) {
             Some(component) => component.clone(),
             None => {
-                let bytes = component::componentize(&bytes).map_err(module)?;
+                let bytes = component::componentize(&self.engine, &bytes).map_err(module)?;
                 let component = component::compile(&self.engine, &bytes).map_err(module)?;
                 compiled.insert(digest.clone(), component.clone());
                 component
@@ -176,13 +176,16 @@ impl Registry {
                     plugin: plugin(),
                     failure,
                 })?;
-        let cells = |hook: Hook| metrics.hook(&name, hook);
-        Ok(Arc::new(Plugin::new(
+        let identity = Identity {
             id,
-            name.clone(),
-            config.clone(),
+            name,
             digest,
             generation,
+        };
+        let cells = |name: &str, hook: Hook| metrics.hook(name, hook);
+        Ok(Arc::new(Plugin::new(
+            identity,
+            config.clone(),
             interests,
             Guest::Component(guest),
             cells,

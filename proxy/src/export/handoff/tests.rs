@@ -66,7 +66,7 @@ fn records_come_out_as_they_went_in() {
 fn a_full_chunk_is_published_at_once() {
     let fixture = Fixture::new(&[1 << 20]);
     let handoff = fixture.handoff();
-    append(&handoff, &[1; CHUNK_BYTES - 8]);
+    append(&handoff, &vec![1; CHUNK_BYTES - 8]);
     assert!(fixture.records(0).is_empty());
     append(&handoff, &[2; 4]);
     assert_eq!(fixture.records(0).len(), 2);
