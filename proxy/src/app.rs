@@ -97,9 +97,11 @@ impl App {
             listening: Mutex::default(),
             draining: AtomicBool::new(false),
         };
+        let mut listening = app.listening.lock().await;
         for (address, sockets) in sockets {
-            app.listen(address, sockets).await;
+            app.listen(&mut listening, address, sockets);
         }
+        drop(listening);
         Ok(Arc::new(app))
     }
 
@@ -127,7 +129,7 @@ impl App {
     /// Reads the configuration anew and puts it in place, or changes nothing. Gives the number of
     /// the new generation.
     pub async fn reload(&self) -> Result<u64, Error> {
-        let listening = self.listening.lock().await;
+        let mut listening = self.listening.lock().await;
         let before = self.generation.load_full();
         let number = before.number + 1;
         let mut config = (self.load)().map_err(Error::Config)?;
@@ -159,18 +161,17 @@ impl App {
             })
             .copied()
             .collect();
-        drop(listening);
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
         let generation = Generation::new(number, config, plugins, Some(&before), &self.metrics);
         self.generation.store(Arc::new(generation));
         for (address, sockets) in opened {
-            self.listen(address, sockets).await;
+            self.listen(&mut listening, address, sockets);
         }
         for address in closed {
             self.tell(|| Command::Close(address));
-            self.listening.lock().await.remove(&address);
+            listening.remove(&address);
         }
         self.tell(|| Command::Reloaded);
         tracing::info!(generation = number, "reloaded");
@@ -220,7 +221,12 @@ impl App {
         tracing::info!("stopped");
     }
 
-    async fn listen(&self, configured: SocketAddr, sockets: Vec<std::net::TcpListener>) {
+    fn listen(
+        &self,
+        listening: &mut HashMap<SocketAddr, SocketAddr>,
+        configured: SocketAddr,
+        sockets: Vec<std::net::TcpListener>,
+    ) {
         let bound = sockets
             .first()
             .and_then(|socket| socket.local_addr().ok())
@@ -228,7 +234,7 @@ impl App {
         for (worker, socket) in self.workers().iter().zip(sockets) {
             worker.tell(Command::Listen(configured, socket));
         }
-        self.listening.lock().await.insert(configured, bound);
+        listening.insert(configured, bound);
         tracing::info!(address = %bound, "listening");
     }
 

@@ -8,6 +8,7 @@ pub mod body;
 pub mod head;
 pub mod life;
 pub mod state;
+mod target;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -65,6 +66,7 @@ pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body>
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
+    progress.now = Instant::now();
     let (chain, outcome) =
         run_request_hooks(worker, &generation, listener, &mut life, &mut progress).await;
     let content = match outcome {

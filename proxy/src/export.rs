@@ -228,7 +228,7 @@ fn run(config: &config::Exporter, feed: &Feed) {
 }
 
 impl config::Exporter {
-    fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         match self {
             Self::Kafka(config) => config.enabled,
         }

@@ -1,4 +1,4 @@
-//! The command line's way into the library; the only place for `anyhow`.
+//! The command line's way into the library.
 
 use std::process::ExitCode;
 

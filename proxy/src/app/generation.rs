@@ -100,7 +100,13 @@ impl Generation {
                     .collect(),
             })
             .collect();
-        let capture = Capture::new(config.exporters.values().map(config::Exporter::filters));
+        let capture = Capture::new(
+            config
+                .exporters
+                .values()
+                .filter(|exporter| exporter.is_enabled())
+                .map(config::Exporter::filters),
+        );
         let router = Router::new(config.routes.iter().map(|route| &route.matches));
         Self {
             number,

@@ -268,7 +268,9 @@ fn every_key_of_the_schema_is_described_and_every_integer_bounded() {
             let integer = property.get("type").is_some_and(|one| one == "integer");
             assert_eq!(
                 integer,
-                property.get("maximum").is_some_and(serde_json::Value::is_u64)
+                property
+                    .get("maximum")
+                    .is_some_and(serde_json::Value::is_u64)
             );
         }
     }

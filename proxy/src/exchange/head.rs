@@ -6,7 +6,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content};
+use super::{Client, Content, target};
 use crate::filter::Capture;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -16,6 +16,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `x-request-id` that is believed.
 const LONGEST_REQUEST_ID: usize = 200;
@@ -73,7 +74,12 @@ pub(super) fn read(
             head.uri
         }
     };
+    target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
     strip_hop_by_hop(&mut headers);
+    if state.recorder.parent().is_none() {
+        // Without a valid traceparent it says nothing (W3C Trace Context, section 3.3).
+        headers.remove(TRACESTATE);
+    }
     request.headers = headers;
     Ok(())
 }

@@ -432,6 +432,9 @@ impl Host {
         if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
             return Failure::Stack;
         }
+        if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return Failure::Instantiate(error.root_cause().to_string());
+        }
         let cause = error.root_cause().to_string();
         // Wasmtime has no types for these two.
         if cause.contains("fuel allocated for hostcalls") || cause.contains("store handle limit") {

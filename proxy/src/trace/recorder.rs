@@ -109,6 +109,11 @@ impl Recorder {
         self.trace_id
     }
 
+    /// The caller's span.
+    pub fn parent(&self) -> Option<SpanId> {
+        self.parent
+    }
+
     pub fn flags(&self) -> u8 {
         self.flags
     }

@@ -1,0 +1,108 @@
+//! Which paths are taken: those that a router, a plugin and an upstream cannot read differently.
+//!
+//! Pure. A path with dot segments, encoded slashes or backslashes, or broken escapes is refused
+//! instead of being brought to a normal form, so that what was matched is what is sent on.
+
+/// Says what is wrong with a path, which has no query.
+pub(super) fn check(path: &str) -> Result<(), &'static str> {
+    let bytes = path.as_bytes();
+    if bytes
+        .iter()
+        .any(|byte| !byte.is_ascii_graphic() || *byte == b'\\' || *byte == b'#')
+    {
+        return Err("the path holds a character that must be escaped");
+    }
+    if !bytes.contains(&b'%') {
+        return if has_dot_segment(path) {
+            Err(DOTS)
+        } else {
+            Ok(())
+        };
+    }
+    let mut plain = String::with_capacity(path.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            plain.push(char::from(*first));
+            continue;
+        }
+        let (Some(high), Some(low)) = (hex(after.first()), hex(after.get(1))) else {
+            return Err("the path holds a broken escape");
+        };
+        match 16 * high + low {
+            0 => return Err("the path holds an escaped NUL"),
+            b'/' | b'\\' => return Err("the path holds an escaped slash"),
+            b'.' => plain.push('.'),
+            _ => plain.push('x'),
+        }
+        rest = &after[2..];
+    }
+    if has_dot_segment(&plain) {
+        Err(DOTS)
+    } else {
+        Ok(())
+    }
+}
+
+const DOTS: &str = "the path holds a dot segment";
+
+fn has_dot_segment(path: &str) -> bool {
+    // Most paths have no segment that begins with a dot.
+    path.contains("/.")
+        && path
+            .split('/')
+            .any(|segment| segment == "." || segment == "..")
+}
+
+fn hex(digit: Option<&u8>) -> Option<u8> {
+    char::from(*digit?)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn plain_paths_are_taken() {
+        for path in [
+            "/",
+            "/a/b",
+            "/a.b/..c/d..",
+            "/.well-known/x",
+            "/a//b",
+            "/%20/%C3%A9",
+            "*",
+            "/a%25",
+        ] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/.",
+            "/%2e%2e/b",
+            "/.%2E/b",
+            "/a/%2e",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a\\b",
+            "/%00",
+            "/%zz",
+            "/%2",
+            "/%",
+            "/a#b",
+            "/\u{e9}",
+            "/a b",
+        ] {
+            assert!(check(path).is_err(), "{path}");
+        }
+    }
+}
