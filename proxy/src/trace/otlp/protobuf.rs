@@ -85,10 +85,10 @@ fn span<'t, 'r: 't>(
         log(head, line, selection, out);
     }
     message(bytes_field(15), 1, out, |out| {
+        if !span.message.is_empty() {
+            text(bytes_field(2), span.message, out);
+        }
         if span.status != Status::Unset {
-            if !span.message.is_empty() {
-                text(bytes_field(2), span.message, out);
-            }
             out.extend_from_slice(&[varint_field(3), span.status as u8]);
         }
     });
