@@ -1,0 +1,164 @@
+//! Plugins that try to harm their host. Each is stopped, its hook's span, the metric and the log
+//! say why, and no other request notices.
+
+mod loading;
+mod refused;
+mod stopped;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde_json::{Value, json};
+use weir_tests::client::{self, Response};
+use weir_tests::config::{config, exporter};
+use weir_tests::kafka::shared;
+use weir_tests::trace::Trace;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::{Weir, guest};
+
+/// Only requests with this header are harmed.
+const HARM: &str = "x-harm: yes";
+
+/// A Weir with one hostile plugin twice: on `/strict`, and on `/lenient` with `on_error: continue`.
+/// No plugin is on any other path.
+struct Stand {
+    weir: Weir,
+    upstream: Upstream,
+    topic: String,
+    hook: &'static str,
+}
+
+impl Stand {
+    fn new(mode: &str) -> Self {
+        Self::at(mode, "on-request")
+    }
+
+    fn at(mode: &str, hook: &'static str) -> Self {
+        // Response hooks look for the header in the response.
+        let upstream =
+            Upstream::answering("HTTP/1.1 200 OK\r\nx-harm: yes\r\ncontent-length: 5\r\n\r\nhello");
+        let mut config = config(&upstream);
+        for (name, on_error) in [("strict", "reject"), ("lenient", "continue")] {
+            config["plugins"][name] = plugin(mode, hook, on_error);
+        }
+        config["routes"] = json!([
+            { "name": "strict", "match": { "path": "/strict" }, "upstream": "up", "plugins": ["strict"] },
+            { "name": "lenient", "match": { "path": "/lenient" }, "upstream": "up", "plugins": ["lenient"] },
+            { "name": "other", "upstream": "up" },
+        ]);
+        let topic = shared().topic();
+        config["exporters"]["traces"] = exporter(shared(), &topic);
+        let hook = if hook == "on-response" {
+            "posthook"
+        } else {
+            "prehook"
+        };
+        Self {
+            weir: Weir::start(&config.to_string()),
+            upstream,
+            topic,
+            hook,
+        }
+    }
+
+    fn harm(&self, path: &str) -> Response {
+        self.weir.get(path, &[HARM])
+    }
+
+    fn span_of(&self, plugin: &str) -> String {
+        format!("plugin.{plugin}.{}", self.hook)
+    }
+
+    /// The hook fails with this reason and message, and that is all that happens.
+    fn assert_fails(&self, reason: &str, message: &str) {
+        let rejected = self.harm("/strict");
+        assert_eq!(rejected.status, 500, "{}", rejected.text());
+        assert_eq!(
+            rejected.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(
+            rejected.json()["detail"],
+            "the request could not be processed"
+        );
+        let passed = self.harm("/lenient");
+        assert_eq!((passed.status, passed.text().as_str()), (200, "hello"));
+
+        let traces = shared().traces(&self.topic, 2);
+        for (trace, plugin) in traces.iter().zip(["strict", "lenient"]) {
+            self.assert_failed(trace, plugin, reason, message);
+        }
+        assert_eq!(traces[0].root()["Status"], "error");
+        assert_eq!(traces[1].root()["Status"], "unset");
+        // The instance that failed is gone: the next request meets a fresh one.
+        if self.hook == "prehook" {
+            assert_eq!(self.weir.get("/strict", &[]).text(), "hello");
+        }
+        assert_eq!(self.weir.get("/", &[]).text(), "hello");
+    }
+
+    fn assert_failed(&self, trace: &Trace, plugin: &str, reason: &str, message: &str) {
+        let span = self.span_of(plugin);
+        let said = trace.span(&span)["StatusMsg"].as_str().expect("a text");
+        assert_eq!(trace.span(&span)["Status"], "error", "{said}");
+        assert!(said.contains(message), "{said}");
+        assert_eq!(trace.attribute(&span, "error.type"), reason, "{said}");
+        assert_eq!(trace.attribute(&span, "weir.hook.decision"), "error");
+
+        let labels = format!(
+            "plugin=\"{plugin}\",hook=\"{}\",reason=\"{reason}\"",
+            self.hook
+        );
+        let metric = format!("weir_hook_failures_total{{{labels}}}");
+        assert!(self.weir.metric(&metric) > 0.0, "{}", self.weir.metrics());
+        eventually("the failure is logged", || {
+            let log = self.weir.log();
+            let mut lines = log.iter().filter(|line| line["message"] == "plugin failed");
+            lines
+                .any(|line| {
+                    line["plugin"] == plugin && line["reason"] == reason && line["error"] == said
+                })
+                .then_some(())
+        });
+    }
+
+    /// The host refuses what the hook tries, tells it so, and the request goes on.
+    fn assert_refused(&self) -> Trace {
+        let response = self.harm("/strict");
+        assert_eq!((response.status, response.text().as_str()), (200, "hello"));
+        assert_eq!(response.header("set-cookie"), None);
+        let trace = shared().traces(&self.topic, 1).remove(0);
+        assert_eq!(
+            trace.span(&self.span_of("strict"))["Status"],
+            "ok",
+            "{:#}",
+            trace.0
+        );
+        trace
+    }
+
+    /// What the host said to the tries of a hook, by try.
+    fn refusals(&self, trace: &Trace) -> Vec<(String, String)> {
+        let span = trace.span(&self.span_of("strict"));
+        let attributes = span["Attributes"].as_object().expect("an object");
+        let tries = attributes.iter().filter_map(|(key, said)| {
+            Some((
+                key.strip_prefix("hostile.")?.to_owned(),
+                said.as_str()?.to_owned(),
+            ))
+        });
+        tries.collect()
+    }
+}
+
+fn plugin(mode: &str, hook: &str, on_error: &str) -> Value {
+    json!({
+        "module": guest("hostile"),
+        "config": { "mode": mode, "in": hook, "header": "x-harm" },
+        "on_error": on_error,
+        // Enough for what is not endless, however busy the machine is.
+        "limits": { "cpu_time": "1s" },
+    })
+}

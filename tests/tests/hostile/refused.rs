@@ -1,0 +1,129 @@
+//! What the host refuses, while the hook goes on.
+
+use super::*;
+
+#[test]
+fn injected_headers_never_leave() {
+    let stand = Stand::new("header-injection");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 46);
+    let seen = stand.upstream.seen().remove(0);
+    let names: Vec<&str> = seen.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["host", "x-harm", "traceparent"]);
+    assert_eq!(seen.header("host"), Some("test"));
+}
+
+#[test]
+fn headers_injected_into_a_response_never_leave() {
+    let stand = Stand::at("header-injection", "on-response");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 46);
+}
+
+#[test]
+fn a_flood_of_headers_is_bounded() {
+    let stand = Stand::new("header-flood");
+    let trace = stand.assert_refused();
+    let said = vec![("flood".to_owned(), "HeaderError::TooLarge".to_owned())];
+    assert_eq!(stand.refusals(&trace), said);
+    assert!(stand.upstream.seen()[0].headers.len() <= 257);
+}
+
+#[test]
+fn a_huge_header_is_refused() {
+    let stand = Stand::new("header-huge");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 1);
+    assert_eq!(stand.upstream.seen()[0].header("x-huge"), None);
+}
+
+#[test]
+fn statuses_that_are_none_are_refused() {
+    let stand = Stand::new("bad-status");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 8);
+    let stand = Stand::at("bad-status", "on-response");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 16);
+}
+
+#[test]
+fn headers_injected_into_an_answer_never_leave() {
+    let stand = Stand::new("answer-injection");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 22);
+}
+
+#[test]
+fn a_huge_answer_is_refused() {
+    let stand = Stand::new("answer-huge");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 1);
+}
+
+#[test]
+fn what_follows_an_answer_changes_nothing() {
+    let stand = Stand::new("change-after-answer");
+    let response = stand.harm("/strict");
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "answered")
+    );
+    let trace = shared().traces(&stand.topic, 1).remove(0);
+    assert_eq!(stand.refusals(&trace).len(), 3);
+    assert_eq!(
+        trace.attribute("plugin.strict.prehook", "short_circuit"),
+        true
+    );
+}
+
+#[test]
+fn what_is_routed_is_not_routed_anew() {
+    let stand = Stand::new("reroute-late");
+    let trace = stand.assert_refused();
+    assert_eq!(stand.refusals(&trace).len(), 1);
+    assert_eq!(stand.upstream.seen()[0].target, "/strict");
+}
+
+#[test]
+fn a_flood_of_log_lines_is_bounded_and_counted() {
+    let stand = Stand::new("log-flood");
+    let trace = stand.assert_refused();
+    let lines = trace.0["PluginLogs"].as_array().expect("some lines");
+    assert!((1..=64).contains(&lines.len()), "{}", lines.len());
+    let dropped = trace.0["Attributes"]["weir.dropped"].as_u64();
+    assert_eq!(dropped, Some(10_000 - lines.len() as u64));
+}
+
+#[test]
+fn a_flood_of_attributes_is_bounded_and_counted() {
+    let stand = Stand::new("attribute-flood");
+    let trace = stand.assert_refused();
+    let span = trace.span("plugin.strict.prehook");
+    let notes = span["Attributes"].as_object().expect("attributes").keys();
+    let notes = notes.filter(|key| key.starts_with("flood.")).count();
+    let events = trace.span("GET")["Events"].as_array().map_or(0, Vec::len);
+    assert_eq!(notes + events, 128);
+    assert_eq!(trace.0["Attributes"]["weir.dropped"], 20_000 - 128);
+}
+
+#[test]
+fn forged_attributes_are_dropped_and_counted() {
+    let stand = Stand::new("attribute-injection");
+    let trace = stand.assert_refused();
+    let span = trace.span("plugin.strict.prehook");
+    assert_eq!(span["Attributes"]["weir.hook.decision"], "continue");
+    assert_eq!(span["Attributes"]["text"], "\0\r\n\u{202e}\"");
+    assert_eq!(span["Attributes"]["number"], "NaN");
+    assert!(!trace.0.to_string().contains("forged"));
+    assert!(trace.0.to_string().len() < 16 << 10);
+    assert_eq!(trace.0["Attributes"]["weir.dropped"], 10);
+}
+
+#[test]
+fn an_id_with_a_line_break_is_not_taken() {
+    let stand = Stand::new("id-injection");
+    let trace = stand.assert_refused();
+    let id = trace.0["RequestID"].as_str().expect("a text");
+    assert!(id.len() <= 200 && !id.contains(char::is_control), "{id:?}");
+}

@@ -1,0 +1,135 @@
+//! Hooks that are stopped, while others go on.
+
+use super::*;
+
+/// Modes in which the hook fails: test, mode, reason, part of the message.
+macro_rules! fails {
+    ($($name:ident: $mode:literal, $reason:literal, $message:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            Stand::new($mode).assert_fails($reason, $message);
+        }
+    )*};
+}
+
+fails! {
+    an_endless_loop_is_stopped:
+        "loop", "cpu_time", "used more than its 1s of CPU time";
+    an_endless_loop_of_host_calls_is_stopped:
+        "loop-in-host", "cpu_time", "used more than its 1s of CPU time";
+    a_gibibyte_of_memory_is_not_given:
+        "memory", "memory", "asked for more than its 16777216 bytes of memory";
+    memory_page_by_page_ends_at_the_limit:
+        "memory-slowly", "memory", "asked for more than its 16777216 bytes of memory";
+    endless_recursion_ends_with_the_stack:
+        "recursion", "stack", "exhausted its stack";
+    unreachable_is_a_trap:
+        "unreachable", "trap", "guest trapped: ";
+    a_wild_call_is_a_trap:
+        "wild-call", "trap", "guest trapped: ";
+    random_bytes_are_bounded:
+        "random-flood", "bounds", "4294967295 random bytes at once";
+    a_string_that_does_not_exist_is_not_read:
+        "string-out-of-bounds", "abi", "broke the component model's rules: ";
+    a_string_that_is_not_utf8_is_not_taken:
+        "string-not-utf8", "abi", "broke the component model's rules: ";
+    a_handle_that_was_not_given_is_refused:
+        "foreign-handle", "abi", "broke the component model's rules: ";
+    a_borrow_is_dropped_once:
+        "double-drop", "abi", "broke the component model's rules: ";
+    headers_that_share_memory_are_not_copied:
+        "answer-amplified", "bounds", "";
+    values_for_later_hooks_are_bounded:
+        "exchange-flood", "bounds", "more than 64 values to hold";
+    an_answer_that_is_missing_is_a_failure:
+        "answer-missing", "no_answer", "returned `respond` without an answer";
+}
+
+#[test]
+fn a_panic_is_told_with_its_file_and_line() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"]["trap"] =
+        json!({ "module": guest("trap"), "config": { "header": "x-trap" } });
+    config["routes"][0]["plugins"] = json!(["trap"]);
+    let topic = shared().topic();
+    config["exporters"]["traces"] = exporter(shared(), &topic);
+    let weir = Weir::start(&config.to_string());
+    assert_eq!(weir.get("/", &["x-trap: a test"]).status, 500);
+    let trace = shared().traces(&topic, 1).remove(0);
+    let span = trace.span("plugin.trap.prehook");
+    assert_eq!(span["Attributes"]["error.type"], "panic");
+    let said = span["StatusMsg"].as_str().expect("a text");
+    assert!(said.contains("guest panicked: sprung by a test"), "{said}");
+    assert!(said.contains("wasm-plugins/trap/src/lib.rs:"), "{said}");
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+}
+
+#[test]
+fn a_loop_in_a_response_hook_is_stopped() {
+    Stand::at("loop", "on-response").assert_fails("cpu_time", "used more than its 1s of CPU time");
+}
+
+#[test]
+fn request_fields_are_only_for_response_hooks_that_asked_for_them() {
+    Stand::at("request-header", "on-response").assert_fails("no_request_head", "without asking");
+}
+
+#[test]
+fn a_leak_ends_at_the_limit_and_the_next_instance_begins_anew() {
+    let stand = Stand::new("leak");
+    let statuses: Vec<u16> = (0..40).map(|_| stand.harm("/strict").status).collect();
+    assert!(statuses.contains(&500), "{statuses:?}");
+    assert!(
+        !statuses.windows(2).any(|pair| pair == [500, 500]),
+        "{statuses:?}"
+    );
+    let traces = shared().traces(&stand.topic, 40);
+    let failed = traces
+        .iter()
+        .zip(&statuses)
+        .find(|(_, status)| **status == 500);
+    let (trace, _) = failed.expect("one failed");
+    stand.assert_failed(
+        trace,
+        "strict",
+        "memory",
+        "asked for more than its 16777216 bytes",
+    );
+}
+
+#[test]
+fn other_requests_go_on_while_hooks_burn_their_worker() {
+    const BURNERS: usize = 4;
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"]["burner"] = plugin("loop", "on-request", "reject");
+    config["plugins"]["burner"]["limits"] = json!({ "cpu_time": "2s", "wall_time": "1m" });
+    config["routes"] = json!([
+        { "name": "burn", "match": { "path": "/burn" }, "upstream": "up", "plugins": ["burner"] },
+        { "name": "other", "upstream": "up" },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let burning = || weir.metric("weir_requests_active{route=\"burn\"}");
+
+    let address = weir.proxy();
+    let burn = || thread::spawn(move || client::get(address, "/burn", &[HARM]));
+    let burners: Vec<_> = (0..BURNERS).map(|_| burn()).collect();
+    eventually("all of them burn", || (burning() == 4.0).then_some(()));
+    let mut served = 0;
+    while burning() > 0.0 {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        // The same plugin, unharmed.
+        assert_eq!(weir.get("/burn", &[]).text(), "hello");
+        served += 1;
+    }
+    assert!(served > 0);
+    for burner in burners {
+        assert_eq!(burner.join().expect("an answer").status, 500);
+    }
+    let labels = "plugin=\"burner\",hook=\"prehook\",reason=\"cpu_time\"";
+    assert_eq!(
+        weir.metric(&format!("weir_hook_failures_total{{{labels}}}")),
+        4.0
+    );
+}

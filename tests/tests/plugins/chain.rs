@@ -1,0 +1,143 @@
+//! Which hooks run, and in which order.
+
+use super::*;
+
+#[test]
+fn request_hooks_run_in_order_and_response_hooks_in_reverse() {
+    let plugins = ["one", "two", "three"].map(|name| (name, marker(name)));
+    let stand = Stand::new(&plugins);
+    let response = stand.get(&[]);
+    assert_eq!(
+        values(&stand.seen().headers, "x-order"),
+        ["one", "two", "three"]
+    );
+    assert_eq!(
+        values(&response.headers, "x-order"),
+        ["three", "two", "one"]
+    );
+    let trace = stand.trace();
+    let chain = [
+        "GET all",
+        "plugin.one.prehook",
+        "plugin.two.prehook",
+        "plugin.three.prehook",
+        "GET",
+        "plugin.three.posthook",
+        "plugin.two.posthook",
+        "plugin.one.posthook",
+    ];
+    assert_eq!(trace.names(), chain);
+}
+
+#[test]
+fn a_listeners_plugins_run_around_a_routes() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"] = json!({ "inner": marker("inner"), "outer": marker("outer") });
+    config["listeners"][0]["plugins"] = json!(["outer"]);
+    config["routes"][0]["plugins"] = json!(["inner"]);
+    let stand = Stand::with(upstream, config);
+    let response = stand.get(&[]);
+    assert_eq!(values(&stand.seen().headers, "x-order"), ["outer", "inner"]);
+    assert_eq!(values(&response.headers, "x-order"), ["inner", "outer"]);
+}
+
+#[test]
+fn response_hooks_run_on_a_plugins_answer_for_those_that_were_reached() {
+    let auth = json!({ "module": "builtin:key-auth", "config": { "keys": ["right"] } });
+    let stand = Stand::new(&[
+        ("before", marker("before")),
+        ("auth", auth),
+        ("after", marker("after")),
+    ]);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 401);
+    assert_eq!(values(&response.headers, "x-order"), ["before"]);
+    assert_eq!(response.header("cache-control"), Some("private"));
+    let chain = [
+        "GET all",
+        "plugin.before.prehook",
+        "plugin.auth.prehook",
+        "plugin.auth.posthook",
+        "plugin.before.posthook",
+    ];
+    assert_eq!(stand.trace().names(), chain);
+}
+
+#[test]
+fn response_hooks_run_on_a_502() {
+    let upstream = Upstream::new(|_, stream| {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    });
+    let stand = Stand::before(upstream, &[("one", marker("one")), ("two", marker("two"))]);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 502);
+    assert_eq!(
+        response.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(values(&response.headers, "x-order"), ["two", "one"]);
+    let trace = stand.trace();
+    assert_eq!(trace.span("GET")["Status"], "error");
+    assert_eq!(trace.parent("plugin.two.posthook"), "plugin.two.prehook");
+}
+
+#[test]
+fn a_404_meets_no_response_hook_because_no_request_hook_was_reached() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"] = json!({ "mark": marker("mark") });
+    config["listeners"][0]["plugins"] = json!(["mark"]);
+    config["routes"][0]["match"] = json!({ "path": "/only" });
+    let stand = Stand::with(upstream, config);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 404);
+    assert_eq!(
+        response.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(response.header("x-order"), None);
+    assert_eq!(stand.trace().names(), ["GET"]);
+}
+
+#[test]
+fn pre_request_hooks_of_a_listener_run_before_routing() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"] = json!({ "early": trap("on-pre-request") });
+    config["plugins"]["early"]["on_error"] = json!("continue");
+    config["listeners"][0]["plugins"] = json!(["early"]);
+    config["routes"][0]["match"] = json!({ "path": "/only" });
+    let stand = Stand::with(upstream, config);
+    assert_eq!(stand.get(&[]).status, 404);
+    let trace = stand.trace();
+    assert_eq!(trace.names(), ["GET", "plugin.early.prerequesthook"]);
+    assert_eq!(trace.parent("plugin.early.prerequesthook"), "GET");
+}
+
+#[test]
+fn a_plugin_that_fails_rejects_the_request() {
+    let stand = Stand::new(&[("trap", trap("on-request"))]);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 500);
+    assert_eq!(
+        response.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert!(!response.text().contains("trap"), "{}", response.text());
+    assert!(stand.upstream.seen().is_empty());
+}
+
+#[test]
+fn a_plugin_that_fails_is_passed_over_where_it_may_be() {
+    let mut plugin = trap("on-request");
+    plugin["on_error"] = json!("continue");
+    let stand = Stand::new(&[("trap", plugin), ("mark", marker("mark"))]);
+    let response = stand.get(&[]);
+    assert_eq!(response.text(), "hello");
+    assert_eq!(values(&stand.seen().headers, "x-order"), ["mark"]);
+    let trace = stand.trace();
+    assert_eq!(trace.span("plugin.trap.prehook")["Status"], "error");
+    assert_eq!(trace.parent("plugin.mark.prehook"), "plugin.trap.prehook");
+    assert_eq!(trace.root()["Status"], "unset");
+}

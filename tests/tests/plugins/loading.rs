@@ -1,0 +1,115 @@
+//! What is loaded as a plugin, and what is not.
+
+use super::*;
+
+#[test]
+fn a_pre_request_hook_in_a_routes_chain_stops_the_start() {
+    let said = refusal(trap("on-pre-request"));
+    let expected = "plugin `bad` has a pre-request hook, which only a listener's chain may have, and stands in that of route `all`";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_builtins_digest_is_that_of_its_file() {
+    let plugins = ["header-rewrite", "key-auth", "request-id"].map(|name| {
+        let config = match name {
+            "header-rewrite" => json!({ "request": { "set": { "x-a": "a" } } }),
+            "key-auth" => json!({ "keys": ["right"] }),
+            _ => json!({}),
+        };
+        (
+            name,
+            json!({ "module": format!("builtin:{name}"), "config": config }),
+        )
+    });
+    let stand = Stand::new(&plugins);
+    stand.get(&["x-api-key: right"]);
+    let trace = stand.trace();
+    for (name, _) in &plugins {
+        let digest = sha256(&fs::read(guest(name)).expect("the guest"));
+        let span = format!("plugin.{name}.prehook");
+        assert_eq!(
+            *trace.attribute(&span, "weir.hook.module_digest"),
+            digest,
+            "{name}"
+        );
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[test]
+fn a_pinned_module_is_loaded() {
+    let digest = sha256(&fs::read(guest("key-auth")).expect("the guest"));
+    let plugin = json!({
+        "module": "builtin:key-auth", "sha256": digest, "config": { "keys": ["right"] },
+    });
+    assert_eq!(Stand::new(&[("auth", plugin)]).get(&[]).status, 401);
+}
+
+/// What Weir says of a plugin that it does not start with.
+fn refusal(plugin: Value) -> String {
+    let mut config = config(&Upstream::hello());
+    config["plugins"]["bad"] = plugin;
+    config["routes"][0]["plugins"] = json!(["bad"]);
+    Weir::refusal(&config.to_string())
+}
+
+#[test]
+fn another_module_than_the_pinned_is_refused_with_both_digests() {
+    let pinned = "0".repeat(64);
+    let found = sha256(&fs::read(guest("key-auth")).expect("the guest"));
+    let plugin = json!({
+        "module": "builtin:key-auth", "sha256": pinned, "config": { "keys": ["right"] },
+    });
+    let said = refusal(plugin);
+    let expected = format!("plugin `bad`: module has sha256 {found}, but {pinned} is pinned");
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
+fn a_configuration_that_its_plugin_refuses_stops_the_start() {
+    let said = refusal(json!({ "module": "builtin:key-auth", "config": { "keys": [] } }));
+    let expected = "plugin `bad`: refused its configuration: keys: at least one key is needed, else nobody gets in";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn an_unknown_key_in_a_plugins_configuration_stops_the_start() {
+    let config = json!({ "keys": ["right"], "hidden": true });
+    let said = refusal(json!({ "module": "builtin:key-auth", "config": config }));
+    assert!(
+        said.contains("plugin `bad`: refused its configuration: "),
+        "{said}"
+    );
+    assert!(said.contains("unknown field `hidden`"), "{said}");
+}
+
+#[test]
+fn a_core_module_is_loaded() {
+    let plugin = json!({ "module": guest("bench-header") });
+    let response = Stand::new(&[("bench", plugin)]).get(&[]);
+    assert_eq!(response.header("x-bench"), Some("text/plain"));
+}
+
+#[test]
+fn a_component_is_loaded() {
+    let module = fs::read(guest("bench-header")).expect("the guest");
+    let component = ComponentEncoder::default()
+        .module(&module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .expect("a component");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("component.wasm");
+    fs::write(&file, &component).expect("write the component");
+    let stand = Stand::new(&[("bench", json!({ "module": file }))]);
+    assert_eq!(stand.get(&[]).header("x-bench"), Some("text/plain"));
+    let trace = stand.trace();
+    let digest = trace.attribute("plugin.bench.prehook", "weir.hook.module_digest");
+    assert_eq!(*digest, sha256(&component));
+}
