@@ -223,7 +223,9 @@ fn assert_openmetrics(text: &str) {
             other => panic!("{other}: {line}"),
         }
         if suffix == "_bucket" {
-            let (of, bound) = labels.split_once("le=\"").expect("a bound");
+            let (before, rest) = labels.split_once("le=\"").expect("a bound");
+            let (bound, after) = rest.split_once('"').expect("a quoted bound");
+            let of = format!("{name}{before}{after}");
             let count: u64 = value.parse().expect("a count");
             if cumulative.0 == of {
                 assert!(
@@ -231,11 +233,11 @@ fn assert_openmetrics(text: &str) {
                     "{line} is less than the bucket before"
                 );
             }
-            let last = bound.starts_with("+Inf");
+            let last = bound == "+Inf";
             cumulative = if last {
                 Default::default()
             } else {
-                (of.to_owned(), count)
+                (of, count)
             };
         }
     }

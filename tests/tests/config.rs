@@ -84,16 +84,16 @@ fn check_shows_every_fault_at_once_with_place_and_key_path() {
     let output = File::new(BAD).check(&[]);
     assert_eq!(output.status.code(), Some(1));
     for fault in [
-        "must be an IP address and a port\n",
-        "weir.yaml:1:24 at listeners[0].address\n",
-        "unknown upstream `apii`\n",
-        "weir.yaml:3:22 at routes[0].upstream\n",
+        "listeners[0].address: must be an IP address and a port\n",
+        "weir.yaml:1:24\n",
+        "routes[0].upstream: unknown upstream `apii`\n",
+        "weir.yaml:3:22\n",
         "help: did you mean `api`?\n",
-        "unknown key `admn`\n",
-        "weir.yaml:4:1 at admn\n",
+        "admn: unknown key\n",
+        "weir.yaml:4:1\n",
         "help: did you mean `admin`?\n",
-        "`spool` is not supported yet\n",
-        "weir.yaml:5:1 at spool\n",
+        "spool: is not supported yet\n",
+        "weir.yaml:5:1\n",
         "weir.yaml: 4 errors\n",
     ] {
         assert_says(&output, fault);
@@ -262,7 +262,7 @@ fn every_key_to_come_is_refused_by_name() {
         (
             "",
             "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
-            "plugins.p.isolation: request",
+            "plugins.p.isolation",
         ),
     ] {
         let config = match mark {
@@ -271,10 +271,8 @@ fn every_key_to_come_is_refused_by_name() {
         };
         let output = File::new(&config).check(&[]);
         assert_eq!(output.status.code(), Some(1), "{config}");
-        assert_says(
-            &output,
-            &format!("error[WEIR-C009]: `{key}` is not supported yet\n"),
-        );
+        assert_says(&output, &format!("error[WEIR-C009]: {key}: "));
+        assert_says(&output, " yet\n");
         assert_says(&output, "weir.yaml: 1 error\n");
     }
 }
@@ -290,20 +288,22 @@ fn forms_to_come_of_values_are_refused_by_name() {
         ),
         (
             GOOD.replace("endpoints: [\"http://127.0.0.1:9\"]", mapped),
-            "a mapping at `upstreams.api.endpoints[0]` is not supported yet",
+            "upstreams.api.endpoints[0]: ",
         ),
         (
             plugin.replace("routes: [{", "routes: [{ plugins: [{ id: {} }],"),
-            "a mapping at `routes[0].plugins[0]` is not supported yet",
+            "routes[0].plugins[0]: ",
         ),
         (
             plugin.replace("listeners: [{", "listeners: [{ plugins: [{ id: {} }],"),
-            "a mapping at `listeners[0].plugins[0]` is not supported yet",
+            "listeners[0].plugins[0]: ",
         ),
     ] {
         let output = File::new(&config).check(&[]);
         assert_eq!(output.status.code(), Some(1));
-        assert_says(&output, &format!("error[WEIR-C009]: {message}\n"));
+        assert_says(&output, "error[WEIR-C009]: ");
+        assert_says(&output, message);
+        assert_says(&output, " yet\n");
         assert_says(&output, "weir.yaml: 1 error\n");
     }
 }
@@ -325,7 +325,7 @@ fn set_rules_over_the_environment_which_rules_over_the_file() {
     let environment = [("WEIR__ROUTES__0__UPSTREAM", "wrong")];
     assert_says(
         &file.weir("check", &[], &environment),
-        "environment variable WEIR__ROUTES__0__UPSTREAM at routes[0].upstream",
+        "environment variable WEIR__ROUTES__0__UPSTREAM",
     );
     let output = file.weir("check", &["--set", "routes.0.upstream=api"], &environment);
     assert_eq!(output.status.code(), Some(0), "{}", all(&output));
@@ -335,8 +335,8 @@ fn set_rules_over_the_environment_which_rules_over_the_file() {
 fn a_fault_of_an_override_names_the_override() {
     let output = File::new(GOOD).check(&["--set", "workers=none", "--set", "nowhere.at.all=1"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&output, "--set workers at workers");
-    assert_says(&output, "unknown key `nowhere`");
+    assert_says(&output, "workers: must be a whole number");
+    assert_says(&output, "nowhere: unknown key\n  --> --set nowhere.at.all");
 }
 
 #[test]
@@ -346,8 +346,11 @@ fn a_variable_that_is_unset_or_empty_is_named() {
     ));
     let output = file.check(&[]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&output, "environment variable `WEIR_TEST_KEY` is not set");
-    assert_says(&output, "weir.yaml:5:66 at plugins.auth.config.keys[0]");
+    assert_says(
+        &output,
+        "plugins.auth.config.keys[0]: environment variable `WEIR_TEST_KEY` is not set",
+    );
+    assert_says(&output, "weir.yaml:5:65");
     let output = file.weir("check", &[], &[("WEIR_TEST_KEY", "")]);
     assert_says(&output, "environment variable `WEIR_TEST_KEY` is empty");
     assert_eq!(
@@ -442,7 +445,7 @@ fn a_data_dir_is_accepted_and_a_start_warns_that_it_does_nothing_yet() {
     assert_eq!(output.status.code(), Some(0));
     assert_says(
         &output,
-        "warning[WEIR-C101]: the spool does not exist yet: traces are kept in memory only",
+        "warning[WEIR-C101]: data_dir: the spool does not exist yet: traces are kept in memory only",
     );
     let weir = Weir::start(&config);
     let warned = |line: &Value| {

@@ -58,7 +58,7 @@ fn the_demo_shows_each_of_its_traces_readable_and_as_json() {
         of(200),
         [
             "GET hello",
-            "plugin.request-id.prerequesthook",
+            "plugin.request-id.prehook",
             "plugin.auth.prehook",
             "plugin.headers.prehook",
             "GET",

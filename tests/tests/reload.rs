@@ -172,7 +172,7 @@ fn listeners_are_added_and_removed_while_the_others_serve() {
         // Another address of the loopback interface, so that both may take any free port.
         let answer = weir.reload(&setup.config(&["127.0.0.1:0", "127.0.0.2:0"], "", ""));
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let added = weir.listened()[round];
+        let added = eventually("it listens", || weir.listened().get(round).copied());
         assert_eq!(added.ip().to_string(), "127.0.0.2");
         let mut kept = Connection::open(added);
         kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
@@ -210,10 +210,10 @@ fn a_faulty_file_changes_nothing_and_each_fault_is_told_with_its_line() {
         .expect("a detail")
         .to_owned();
     for fault in [
-        "unknown upstream `apii`",
-        "weir.yaml:8:40 at routes[1].upstream",
-        "unknown key `upstrem`",
-        "weir.yaml:9:7 at routes[2].upstrem",
+        "routes[1].upstream: unknown upstream `apii`",
+        "weir.yaml:8:40\n",
+        "routes[2].upstrem: unknown key",
+        "weir.yaml:9:7\n",
     ] {
         assert!(detail.contains(fault), "{fault}\n{detail}");
     }
