@@ -338,7 +338,7 @@ fn summed<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
         .into_iter()
         .enumerate()
         .map(|(index, count)| (bound(index), count))
-        .chain([(f64::MAX, past)])
+        .chain([(f64::INFINITY, past)])
         .collect();
     Sum {
         buckets,
