@@ -66,7 +66,9 @@ fn span<'t, 'r: 't>(
     if let Some(parent) = parent {
         bytes(bytes_field(4), &parent.0, out);
     }
-    text(bytes_field(5), span.name, out);
+    if !span.name.is_empty() {
+        text(bytes_field(5), span.name, out);
+    }
     out.extend_from_slice(&[varint_field(6), super::kind(span.kind)]);
     time(fixed64_field(7), head, span.start, out);
     time(fixed64_field(8), head, span.end, out);
