@@ -1,6 +1,12 @@
 //! Modules that do not become plugins.
 
-use super::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use weir_tests::config::config;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, guest};
 
 /// A module file made of a fixture in WebAssembly's text format.
 fn module(folder: &Path, name: &str) -> PathBuf {

@@ -5,12 +5,8 @@ mod loading;
 mod refused;
 mod stopped;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::thread;
-
 use serde_json::{Value, json};
-use weir_tests::client::{self, Response};
+use weir_tests::client::Response;
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;

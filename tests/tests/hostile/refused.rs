@@ -1,6 +1,8 @@
 //! What the host refuses, while the hook goes on.
 
-use super::*;
+use weir_tests::kafka::shared;
+
+use crate::Stand;
 
 #[test]
 fn injected_headers_never_leave() {

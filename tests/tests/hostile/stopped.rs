@@ -1,6 +1,16 @@
 //! Hooks that are stopped, while others go on.
 
-use super::*;
+use std::thread;
+
+use serde_json::json;
+use weir_tests::client;
+use weir_tests::config::{config, exporter};
+use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::{Weir, guest};
+
+use crate::{HARM, Stand, plugin};
 
 /// Modes in which the hook fails: test, mode, reason, part of the message.
 macro_rules! fails {
@@ -100,7 +110,6 @@ fn a_leak_ends_at_the_limit_and_the_next_instance_begins_anew() {
 
 #[test]
 fn other_requests_go_on_while_hooks_burn_their_worker() {
-    const BURNERS: usize = 4;
     let upstream = Upstream::hello();
     let mut config = config(&upstream);
     config["plugins"]["burner"] = plugin("loop", "on-request", "reject");
@@ -114,10 +123,10 @@ fn other_requests_go_on_while_hooks_burn_their_worker() {
 
     let address = weir.proxy();
     let burn = || thread::spawn(move || client::get(address, "/burn", &[HARM]));
-    let burners: Vec<_> = (0..BURNERS).map(|_| burn()).collect();
-    eventually("all of them burn", || (burning() == 4.0).then_some(()));
+    let burners: Vec<_> = (0..4).map(|_| burn()).collect();
+    eventually("all of them burn", || (burning() > 3.5).then_some(()));
     let mut served = 0;
-    while burning() > 0.0 {
+    while burning() > 0.5 {
         assert_eq!(weir.get("/", &[]).text(), "hello");
         // The same plugin, unharmed.
         assert_eq!(weir.get("/burn", &[]).text(), "hello");
@@ -128,8 +137,6 @@ fn other_requests_go_on_while_hooks_burn_their_worker() {
         assert_eq!(burner.join().expect("an answer").status, 500);
     }
     let labels = "plugin=\"burner\",hook=\"prehook\",reason=\"cpu_time\"";
-    assert_eq!(
-        weir.metric(&format!("weir_hook_failures_total{{{labels}}}")),
-        4.0
-    );
+    let failures = weir.metric(&format!("weir_hook_failures_total{{{labels}}}"));
+    assert!((failures - 4.0).abs() < 0.5, "{failures}");
 }

@@ -1,6 +1,10 @@
 //! The bundled plugins do what their documentation says.
 
-use super::*;
+use serde_json::json;
+use weir_tests::client::Response;
+use weir_tests::upstream::Upstream;
+
+use crate::{Stand, key_auth, request_id, values};
 
 fn assert_unauthorized(stand: &Stand, response: &Response, result: &str) {
     assert_eq!(response.status, 401);

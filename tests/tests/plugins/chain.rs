@@ -1,6 +1,10 @@
 //! Which hooks run, and in which order.
 
-use super::*;
+use serde_json::json;
+use weir_tests::config::config;
+use weir_tests::upstream::Upstream;
+
+use crate::{Stand, marker, trap, values};
 
 #[test]
 fn request_hooks_run_in_order_and_response_hooks_in_reverse() {

@@ -1,6 +1,15 @@
 //! What is loaded as a plugin, and what is not.
 
-use super::*;
+use std::fs;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use weir_tests::config::config;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, guest};
+use wit_component::ComponentEncoder;
+
+use crate::{Stand, trap};
 
 #[test]
 fn a_pre_request_hook_in_a_routes_chain_stops_the_start() {

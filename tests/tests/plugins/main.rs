@@ -4,17 +4,13 @@ mod bundled;
 mod chain;
 mod loading;
 
-use std::fs;
-
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use weir_tests::client::Response;
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::{Seen, Upstream};
 use weir_tests::weir::{Weir, guest};
-use wit_component::ComponentEncoder;
 
 /// A Weir whose one route has these plugins, in order, with its upstream and topic.
 struct Stand {

@@ -1,6 +1,15 @@
 //! Formats, and traces that wait: for a broker, for a topic, for the end.
 
-use super::*;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use serde_json::{Value, json};
+use weir_tests::config::{config, exporter};
+use weir_tests::kafka::{Kafka, shared, unique};
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::{first, start_several, two_plugins};
 
 #[test]
 fn all_formats_hold_the_same_spans() {

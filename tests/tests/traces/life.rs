@@ -1,6 +1,15 @@
 //! Traces of callers continued, of errors, of clients that leave.
 
-use super::*;
+use std::io::Write as _;
+
+use serde_json::json;
+use weir_tests::client::Connection;
+use weir_tests::config::config;
+use weir_tests::trace::Trace;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+
+use crate::{first, start, trace_of, two_plugins};
 
 #[test]
 fn a_callers_trace_is_continued() {

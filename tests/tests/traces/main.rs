@@ -6,18 +6,11 @@ mod life;
 mod secrets;
 mod shape;
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
-
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use serde_json::{Value, json};
-use weir_tests::client::Connection;
 use weir_tests::config::{config, exporter};
-use weir_tests::kafka::{Kafka, PASSWORD, USER, shared, unique};
+use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
-use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, guest};
 
 const TRACE_KEYS: [&str; 10] = [

@@ -1,6 +1,11 @@
 //! Secrets stay where they belong.
 
-use super::*;
+use serde_json::{Value, json};
+use weir_tests::kafka::{PASSWORD, USER, shared};
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
+
+use crate::annotated;
 
 /// Secrets go in by every door; each comes out only where it may.
 #[test]

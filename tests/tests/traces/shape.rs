@@ -1,6 +1,18 @@
 //! The JSON of one trace: its keys, spans, parents and attributes.
 
-use super::*;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use weir_tests::client::Connection;
+use weir_tests::config::config;
+use weir_tests::kafka::shared;
+use weir_tests::trace::Trace;
+use weir_tests::upstream::Upstream;
+
+use crate::{
+    SPAN_KEYS, TRACE_KEYS, annotated, assert_id, assert_time, first, keys, start, trace_of,
+    two_plugins,
+};
 
 #[test]
 fn every_key_is_there() {
