@@ -82,10 +82,13 @@ fn span(
     if span.status != Status::Unset {
         out.extend_from_slice(br#""code":"#);
         integer(span.status as u8, out);
-        if !span.message.is_empty() {
-            out.extend_from_slice(br#","message":"#);
-            string(span.message, out);
+    }
+    if !span.message.is_empty() {
+        if span.status != Status::Unset {
+            out.push(b',');
         }
+        out.extend_from_slice(br#""message":"#);
+        string(span.message, out);
     }
     out.push(b'}');
 }
