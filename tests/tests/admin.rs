@@ -183,7 +183,7 @@ fn metrics_are_openmetrics_text() {
     assert_openmetrics(&response.text());
 }
 
-/// The rules of OpenMetrics 1.0 that a scraper stumbles over.
+/// The rules of `OpenMetrics` 1.0 that a scraper stumbles over.
 fn assert_openmetrics(text: &str) {
     let body = text.strip_suffix("# EOF\n").expect("ends with `# EOF`");
     let (mut families, mut series) = (HashSet::new(), HashSet::new());

@@ -98,7 +98,7 @@ fn a_piece_of_an_upload_of_known_length_reaches_the_upstream_before_the_next() {
 
 #[test]
 fn a_slow_reader_of_a_large_body_holds_the_upstream_back() {
-    const PIECE: [u8; 1 << 16] = [b'x'; 1 << 16];
+    const PIECE: &[u8] = &[b'x'; 1 << 14];
     const LEN: usize = 1 << 30;
     let (stalled, stalls) = mpsc::channel();
     let upstream = Upstream::new(move |_, stream| {
@@ -109,7 +109,7 @@ fn a_slow_reader_of_a_large_body_holds_the_upstream_back() {
         stream.write_all(head.as_bytes()).expect("weir reads");
         let mut sent = 0;
         while sent < LEN {
-            match stream.write(&PIECE) {
+            match stream.write(PIECE) {
                 Ok(len) => sent += len,
                 Err(_) => break,
             }
@@ -153,7 +153,7 @@ fn a_slow_upstream_holds_an_upload_back() {
         .set_write_timeout(patience)
         .expect("a write timeout");
     let mut sent = 0;
-    while let Ok(len) = client.stream().write(&[b'x'; 1 << 16]) {
+    while let Ok(len) = client.stream().write(&[b'x'; 1 << 14]) {
         sent += len;
         assert!(
             sent < 1 << 27,
