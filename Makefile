@@ -30,7 +30,7 @@ test: check services build ## everything, against real Kafka too
 check: guests ## format, lints, docs, licences and versions
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(BUILD) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(BUILD) --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(BUILD) --no-deps
 	@.ci/deny
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores

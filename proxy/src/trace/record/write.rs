@@ -16,7 +16,7 @@ pub fn write(recorder: &Recorder, out: &mut Vec<u8>) {
     write_log(&recorder.log, out);
 }
 
-/// As [`write`], without what does not stay.
+/// As [`write()`], without what does not stay.
 ///
 /// `survivors` has, for each span, the nearest of itself and its ancestors that stays: that takes
 /// its children and its log lines; its attributes and events are lost. The root must stay. Does an
