@@ -329,7 +329,16 @@ fn a_topic_deleted_and_made_again_gets_all_that_follows() {
 fn a_topic_that_takes_less_than_a_batch_gets_every_message() {
     let topic = unique("small");
     shared().create_topic(&topic, &[("max.message.bytes", "20000")]);
-    assert_arrived(config(shared().address(), &topic));
+    let (ids, messages) = deliver(config(shared().address(), &topic));
+    // What a refused batch held is sent again by itself: order holds for a key, not over all.
+    let mut sent: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let mut arrived: Vec<String> = messages
+        .iter()
+        .map(|message| String::from_utf8_lossy(&message.key).into_owned())
+        .collect();
+    sent.sort();
+    arrived.sort();
+    assert_eq!(arrived, sent);
 }
 
 #[test]

@@ -112,7 +112,9 @@ fn connection_cause(reason: &str) -> Option<String> {
         "the host name does not resolve"
     } else if lower.contains("connection setup timed out") {
         "no answer in time"
-    } else if lower.contains("connecting to a ssl listener") {
+    } else if lower.contains("connecting to a ssl listener")
+        || lower.starts_with("disconnected: connection closed by peer")
+    {
         "the broker closed the connection: does it expect TLS (`tls_enabled`)?"
     } else if lower.contains("might require sasl") {
         "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
