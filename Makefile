@@ -25,7 +25,7 @@ services: ## real Kafka and whatever else tests need
 	@tests/services/install.sh tests
 
 test: check services build ## everything, against real Kafka too
-	$(CARGO) test $(BUILD)
+	$(CARGO) test $(BUILD) --no-fail-fast
 
 check: guests ## format, lints, docs, licences and versions
 	$(CARGO) fmt --all --check

@@ -15,7 +15,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use serde_json::Value as Json;
 
 use super::fault::{Code, Fault};
-use super::path::{Path, Step};
+use super::path::Path;
 use super::raw;
 use super::suggest;
 use super::tree::{Node, Value};
@@ -94,7 +94,7 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
     let mut faults: Vec<(Path, Fault)> = Vec::new();
     let mut wrong = HashSet::new();
     for error in VALIDATOR.iter_errors(&json) {
-        let path = instance_path(&error);
+        let path = instance_path(tree, &error);
         let schema = keyword_owner(&error);
         match error.kind() {
             Kind::AdditionalProperties { unexpected } => {
@@ -127,10 +127,14 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
     faults
 }
 
-fn instance_path(error: &ValidationError<'_>) -> Path {
+/// A segment that is a number names an item of a list, or a mapping's key of digits.
+fn instance_path(tree: &Node, error: &ValidationError<'_>) -> Path {
     let step = |path: Path, segment: LocationSegment<'_>| match segment {
         LocationSegment::Property(key) => path.key(&key),
-        LocationSegment::Index(index) => path.join(Step::Index(index)),
+        LocationSegment::Index(index) => match tree.get(&path).map(|node| &node.value) {
+            Some(Value::Map(_)) => path.key(&index.to_string()),
+            _ => path.index(index),
+        },
     };
     error.instance_path().segments().fold(Path::root(), step)
 }
