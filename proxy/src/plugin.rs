@@ -2,15 +2,21 @@
 //!
 //! A [`Plugin`] is one configured, compiled, tried guest, shared by all workers; a
 //! [`chain::Chain`] runs the hooks of several in order and records a span for each. How a guest is
-//! spoken to is the affair of an ABI ([`component`]; proxy-wasm is to stand beside it): both are a
-//! [`Guest`] that makes [`Instance`]s. Only this module and those below it name wasmtime.
+//! spoken to is the affair of an ABI ([`component`] and [`module`]; proxy-wasm is to stand beside
+//! them): each is a [`Guest`] that makes [`Instance`]s. What guests may ask of Weir is the same for
+//! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
+//! name wasmtime.
 
 pub mod chain;
 pub mod component;
+mod contract;
 pub mod engine;
 pub mod failure;
+mod host;
 pub mod instances;
+pub mod module;
 pub mod registry;
+mod sandbox;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -21,6 +27,7 @@ use crate::exchange::state::State;
 use crate::metrics::HookCells;
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
+use engine::Engine;
 
 pub use failure::Failure;
 
@@ -79,6 +86,13 @@ struct Identity {
     generation: u64,
 }
 
+/// What a hook cost: attributes of its span.
+const HOOK_COSTS: [&str; 3] = [
+    "weir.hook.cpu_ns",
+    "weir.hook.wait_ns",
+    "weir.hook.memory_bytes",
+];
+
 /// What a hook's span and metrics always say.
 struct HookFace {
     span_name: String,
@@ -86,14 +100,23 @@ struct HookFace {
     cells: Arc<[HookCells]>,
 }
 
-/// A compiled guest of some ABI.
+/// A guest's code, compiled for this machine.
+#[derive(Clone)]
+pub enum Code {
+    Component(wasmtime::component::Component),
+    Module(wasmtime::Module),
+}
+
+/// A compiled guest of some ABI, with its configuration.
 pub enum Guest {
     Component(component::Guest),
+    Module(module::Guest),
 }
 
 /// A guest with its memory; serves one hook at a time.
 pub enum Instance {
     Component(Box<component::Instance>),
+    Module(Box<module::Instance>),
 }
 
 /// What a hook decided.
@@ -123,18 +146,54 @@ pub struct Called {
     pub cpu: Duration,
     /// Linear memory of the instance, in bytes.
     pub memory: usize,
-    /// Names of fields the hook changed.
-    pub changed: component::Changed,
+}
+
+impl Code {
+    /// Compiles a component or a core module. Takes long: not on a worker.
+    pub fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
+        /// Magic, then version 1, layer 0.
+        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+        if bytes.starts_with(MODULE) {
+            wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module)
+        } else {
+            wasmtime::component::Component::new(&engine.wasm, bytes).map(Self::Component)
+        }
+    }
 }
 
 impl Guest {
-    /// A fresh, configured instance.
-    pub async fn instantiate(&self, limits: config::Limits) -> Result<Instance, Failure> {
+    /// Links compiled code; fails where it imports or exports something else than the world.
+    pub fn new(
+        engine: &Engine,
+        code: &Code,
+        id: u32,
+        name: &str,
+        config: String,
+    ) -> wasmtime::Result<Self> {
+        match code {
+            Code::Component(component) => {
+                component::Guest::new(engine, component, id, name, config).map(Self::Component)
+            }
+            Code::Module(module) => {
+                module::Guest::new(engine, module, id, name, config).map(Self::Module)
+            }
+        }
+    }
+
+    /// A fresh, configured instance, and what it asked for.
+    pub async fn instantiate(
+        &self,
+        limits: config::Limits,
+    ) -> Result<(Instance, Interests), Failure> {
         match self {
-            Self::Component(guest) => guest
-                .instantiate(limits)
-                .await
-                .map(|(instance, _)| Instance::Component(Box::new(instance))),
+            Self::Component(guest) => {
+                let (instance, interests) = guest.instantiate(limits).await?;
+                Ok((Instance::Component(Box::new(instance)), interests))
+            }
+            Self::Module(guest) => {
+                let (instance, interests) = guest.instantiate(limits).await?;
+                Ok((Instance::Module(Box::new(instance)), interests))
+            }
         }
     }
 }
@@ -145,6 +204,15 @@ impl Instance {
     pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
         match self {
             Self::Component(instance) => instance.call(call, slot).await,
+            Self::Module(instance) => instance.call(call, slot).await,
+        }
+    }
+
+    /// The JSON Schema of the plugin's configuration; empty where it has none.
+    pub async fn config_schema(&mut self, limits: &config::Limits) -> Result<String, Failure> {
+        match self {
+            Self::Component(instance) => instance.config_schema(limits).await,
+            Self::Module(instance) => instance.config_schema(limits).await,
         }
     }
 }
@@ -171,7 +239,8 @@ impl Plugin {
                     "weir.hook.generation",
                     Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX)),
                 ),
-            ]),
+            ])
+            .with_blanks(&HOOK_COSTS),
             cells: cells(&name, hook),
         });
         Self {

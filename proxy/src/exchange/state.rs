@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use smallvec::SmallVec;
 
 use crate::trace::recorder::Recorder;
@@ -30,6 +30,8 @@ pub struct State {
     pub for_upstream: Vec<UpstreamNote>,
     /// The upstream call's span, once it began.
     pub call: Option<SpanIndex>,
+    /// Names of the fields that the last hook changed, in order, each once.
+    pub changed: Vec<HeaderName>,
     /// Lines and bytes of plugin logs so far.
     pub logged: (u32, u32),
 }
@@ -70,6 +72,19 @@ pub enum OwnedValue {
     Boolean(bool),
     Integer(i64),
     Float(f64),
+    List(Vec<String>),
+}
+
+impl From<Value<'_>> for OwnedValue {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Boolean(value) => Self::Boolean(value),
+            Value::Integer(value) => Self::Integer(value),
+            Value::Float(value) => Self::Float(value),
+            Value::List(texts) => Self::List(texts.into_iter().map(str::to_owned).collect()),
+        }
+    }
 }
 
 impl UpstreamNote {
@@ -95,6 +110,7 @@ impl OwnedValue {
             Self::Boolean(value) => Value::Boolean(*value),
             Self::Integer(value) => Value::Integer(*value),
             Self::Float(value) => Value::Float(*value),
+            Self::List(texts) => Value::List(texts.iter().map(String::as_str).collect()),
         }
     }
 }
@@ -109,6 +125,7 @@ impl State {
         self.held.clear();
         self.for_upstream.clear();
         self.call = None;
+        self.changed.clear();
         self.logged = (0, 0);
     }
 }

@@ -162,7 +162,6 @@ async fn run(
             end: Instant::now(),
             cpu: Duration::ZERO,
             memory: 0,
-            changed: super::component::Changed::new(),
         },
     };
     progress.now = called.end;
@@ -203,18 +202,13 @@ fn note(
         .end
         .saturating_duration_since(start)
         .saturating_sub(called.cpu);
-    recorder.template(span, &plugin.face(hook).template);
-    recorder.attributes(span, |attributes| {
+    let memory = i64::try_from(called.memory).unwrap_or(i64::MAX);
+    let costs = [nanos(called.cpu), nanos(wait), memory];
+    recorder.filled(span, &plugin.face(hook).template, costs, |attributes| {
         attributes.add("weir.hook.decision", decision);
-        attributes.add("weir.hook.cpu_ns", nanos(called.cpu));
-        attributes.add("weir.hook.wait_ns", nanos(wait));
-        attributes.add(
-            "weir.hook.memory_bytes",
-            i64::try_from(called.memory).unwrap_or(i64::MAX),
-        );
     });
-    if !called.changed.is_empty() {
-        recorder.list(span, "weir.hook.headers_changed", &called.changed);
+    if !state.changed.is_empty() {
+        recorder.list(span, "weir.hook.headers_changed", &state.changed);
     }
     match &called.result {
         Ok(Action::Proceed) => recorder.end(span, Status::Ok, "", called.end),

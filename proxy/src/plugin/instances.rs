@@ -30,7 +30,10 @@ impl Instances {
         let warm = self.with(plugin.id, Vec::pop);
         match warm {
             Some(instance) => Ok(instance),
-            None => Ok((plugin.guest.instantiate(plugin.config.limits).await?, 0)),
+            None => {
+                let (instance, _) = plugin.guest.instantiate(plugin.config.limits).await?;
+                Ok((instance, 0))
+            }
         }
     }
 

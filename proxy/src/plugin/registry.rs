@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
-use wasmtime::component::Component;
 
 use super::engine::Engine;
-use super::{Failure, Guest, Hook, Identity, Plugin, component};
+use super::{Code, Failure, Guest, Hook, Identity, Plugin};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
 
@@ -125,7 +124,7 @@ impl Registry {
         before: &Plugins,
         generation: u64,
         metrics: &Metrics,
-        compiled: &mut HashMap<String, Component>,
+        compiled: &mut HashMap<String, Code>,
     ) -> Result<Arc<Plugin>, Error> {
         let plugin = || key.to_owned();
         let bytes = read(key, &config.module)?;
@@ -149,25 +148,19 @@ impl Registry {
             plugin: plugin(),
             reason,
         };
-        let component = match compiled.get(&digest) {
-            Some(component) => component.clone(),
+        let code = match compiled.get(&digest) {
+            Some(code) => code.clone(),
             None => {
-                let bytes = component::componentize(&self.engine, &bytes).map_err(module)?;
-                let component = component::compile(&self.engine, &bytes).map_err(module)?;
-                compiled.insert(digest.clone(), component.clone());
-                component
+                let code = Code::compile(&self.engine, &bytes)
+                    .map_err(|error| module(format!("cannot be compiled: {error:#}")))?;
+                compiled.insert(digest.clone(), code.clone());
+                code
             }
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = normal_name(key);
-        let guest = component::Guest::new(
-            &self.engine,
-            &component,
-            id,
-            &name,
-            config.config.to_string(),
-        )
-        .map_err(module)?;
+        let guest = Guest::new(&self.engine, &code, id, &name, config.config.to_string())
+            .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
         let (_tried, interests) =
             guest
                 .instantiate(config.limits)
@@ -187,7 +180,7 @@ impl Registry {
             identity,
             config.clone(),
             interests,
-            Guest::Component(guest),
+            guest,
             cells,
         )))
     }

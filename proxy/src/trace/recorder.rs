@@ -20,9 +20,13 @@ const MAX_TEXT: usize = 8 << 10;
 /// Most spans one trace may have.
 const MAX_SPANS: usize = 1024;
 
-/// Attributes that are the same in every span of a kind, encoded once.
+/// Attributes that every span of a kind has, encoded once.
 #[derive(Clone, Debug, Default)]
-pub struct Template(Log);
+pub struct Template {
+    log: Log,
+    /// Where the integers are that differ from span to span.
+    blanks: Vec<usize>,
+}
 
 impl Template {
     pub fn new<'a>(attributes: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Self {
@@ -30,7 +34,20 @@ impl Template {
         for (key, value) in attributes {
             log.attribute(key, &value);
         }
-        Self(log)
+        Self {
+            log,
+            blanks: Vec::new(),
+        }
+    }
+
+    /// Leaves room for integers: see [`Recorder::filled`].
+    #[must_use]
+    pub fn with_blanks(mut self, keys: &[&str]) -> Self {
+        for key in keys {
+            self.log.attribute(key, &Value::Integer(0));
+            self.blanks.push(self.log.entries_len() - size_of::<i64>());
+        }
+        self
     }
 }
 
@@ -218,7 +235,25 @@ impl Recorder {
 
     /// Adds attributes that were encoded before.
     pub fn template(&mut self, span: SpanIndex, template: &Template) {
-        self.log.block(span, |block| block.append(&template.0));
+        self.log.block(span, |block| block.append(&template.log));
+    }
+
+    /// As [`Recorder::template`], with its blanks filled in, and what `add` adds.
+    pub fn filled<const N: usize>(
+        &mut self,
+        span: SpanIndex,
+        template: &Template,
+        integers: [i64; N],
+        add: impl FnOnce(&mut Attributes<'_>),
+    ) {
+        self.log.block(span, |block| {
+            let at = block.entries_len();
+            block.append(&template.log);
+            for (blank, integer) in template.blanks.iter().zip(integers) {
+                block.set_integer(at + blank, integer);
+            }
+            add(&mut Attributes(block));
+        });
     }
 
     /// Adds several attributes at once, within the recorder's bounds by their nature.

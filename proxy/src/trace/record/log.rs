@@ -71,6 +71,16 @@ impl Log {
         self.texts.push_str(&attributes.texts);
     }
 
+    /// Bytes of entries alone, where the next one is going to be.
+    pub(in crate::trace) fn entries_len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Overwrites the integer that an attribute at this place of the entries has.
+    pub(in crate::trace) fn set_integer(&mut self, at: usize, value: i64) {
+        self.entries[at..at + size_of::<i64>()].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// In a block.
     pub(in crate::trace) fn attribute(&mut self, key: &str, value: &Value<'_>) {
         match value {

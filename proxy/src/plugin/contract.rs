@@ -1,4 +1,5 @@
-//! What wasmtime makes of `sdk/wit/weir.wit`.
+//! The contract with guests, as wasmtime makes it of `sdk/wit/weir.wit`: the types that cross it,
+//! and what binds components to them.
 
 #![allow(
     missing_docs,
@@ -12,10 +13,7 @@ wasmtime::component::bindgen!({
     path: "../sdk/wit",
     world: "plugin",
     exports: { default: async },
-    imports: {
-        "weir:plugin/http.[method]response.request-header": trappable,
-        default: trappable,
-    },
+    imports: { default: trappable },
     with: {
         "weir:plugin/http.request": super::host::RequestHandle,
         "weir:plugin/http.response": super::host::ResponseHandle,

@@ -1,0 +1,315 @@
+//! The heads of request and response, and answers instead of them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+
+use super::Host;
+use crate::exchange::state::{Answer, RequestHead};
+use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
+use crate::plugin::{Failure, Hook};
+
+/// Most fields and bytes that a head may have after a plugin's change.
+const HEAD_FIELDS: usize = 256;
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Most bytes of a body that a plugin answers with at once.
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// Which head.
+#[derive(Clone, Copy)]
+pub(in crate::plugin) enum Which {
+    Request,
+    Response,
+}
+
+/// What the router is to see instead.
+pub(in crate::plugin) struct Reroute<'a> {
+    pub(in crate::plugin) authority: Option<&'a str>,
+    pub(in crate::plugin) path_and_query: Option<&'a str>,
+    pub(in crate::plugin) upstream: Option<&'a str>,
+}
+
+/// A refusal that the guest is told, within a failure that it is not.
+type Told<E> = wasmtime::Result<Result<(), E>>;
+
+impl Host {
+    pub(in crate::plugin) fn request(&mut self) -> wasmtime::Result<&RequestHead> {
+        Ok(&self.state()?.request)
+    }
+
+    /// How the client reached Weir.
+    pub(in crate::plugin) fn scheme(&mut self) -> wasmtime::Result<&'static str> {
+        self.state()?;
+        Ok("http")
+    }
+
+    pub(in crate::plugin) fn client_address(&mut self) -> wasmtime::Result<String> {
+        let client = self.request()?.client;
+        Ok(client.map_or_else(String::new, |client| client.ip().to_string()))
+    }
+
+    /// A field of the request, for a response hook that asked for it.
+    pub(in crate::plugin) fn request_header(
+        &mut self,
+        name: &str,
+    ) -> wasmtime::Result<Option<&HeaderValue>> {
+        if !self.request_head {
+            return Err(wasmtime::Error::new(Failure::NoRequestHead));
+        }
+        self.header(Which::Request, name)
+    }
+
+    pub(in crate::plugin) fn header(
+        &mut self,
+        which: Which,
+        name: &str,
+    ) -> wasmtime::Result<Option<&HeaderValue>> {
+        Ok(self.headers(which)?.get(name))
+    }
+
+    pub(in crate::plugin) fn headers(&mut self, which: Which) -> wasmtime::Result<&mut HeaderMap> {
+        let state = self.state()?;
+        Ok(match which {
+            Which::Request => &mut state.request.headers,
+            Which::Response => &mut state.response.headers,
+        })
+    }
+
+    pub(in crate::plugin) fn set_header(
+        &mut self,
+        which: Which,
+        name: &str,
+        value: &str,
+    ) -> Told<HeaderError> {
+        self.change(which, name, Change::Set(value))
+    }
+
+    pub(in crate::plugin) fn add_header(
+        &mut self,
+        which: Which,
+        name: &str,
+        value: &str,
+    ) -> Told<HeaderError> {
+        self.change(which, name, Change::Add(value))
+    }
+
+    pub(in crate::plugin) fn remove_header(
+        &mut self,
+        which: Which,
+        name: &str,
+    ) -> Told<HeaderError> {
+        self.change(which, name, Change::Remove)
+    }
+
+    /// Changes a head within its bounds.
+    fn change(&mut self, which: Which, name: &str, change: Change<'_>) -> Told<HeaderError> {
+        self.state()?;
+        if self.answered {
+            return Ok(Err(HeaderError::Immutable));
+        }
+        let name = match field_name(name) {
+            Ok(name) => name,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.remember();
+        let headers = self.headers(which)?;
+        let (value, replaces) = match change {
+            Change::Set(value) => (value, true),
+            Change::Add(value) => (value, false),
+            Change::Remove => {
+                if headers.remove(&name).is_some() {
+                    self.note_changed(&name)?;
+                }
+                return Ok(Ok(()));
+            }
+        };
+        let Ok(value) = HeaderValue::from_str(value) else {
+            return Ok(Err(HeaderError::InvalidValue));
+        };
+        if value.len() > HEAD_BYTES || headers.len() >= HEAD_FIELDS {
+            return Ok(Err(HeaderError::TooLarge));
+        }
+        // Names are few and short: what can grow is values, and `HEAD_FIELDS` of them.
+        if value.len() > 1024 && value.len() + size(headers) > HEAD_BYTES {
+            return Ok(Err(HeaderError::TooLarge));
+        }
+        self.note_changed(&name)?;
+        let headers = self.headers(which)?;
+        if replaces {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
+        Ok(Ok(()))
+    }
+
+    fn note_changed(&mut self, name: &HeaderName) -> wasmtime::Result<()> {
+        let state = self.state()?;
+        if !state.changed.contains(name) {
+            if state.changed.len() < HEAD_FIELDS {
+                state.changed.push(name.clone());
+            } else {
+                state.recorder.count_dropped();
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::plugin) fn status(&mut self) -> wasmtime::Result<u16> {
+        Ok(self.state()?.response.status.as_u16())
+    }
+
+    pub(in crate::plugin) fn set_status(&mut self, status: u16) -> Told<RespondError> {
+        let status = match answer_status(status) {
+            Ok(status) => status,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.remember();
+        self.state()?.response.status = status;
+        Ok(Ok(()))
+    }
+
+    /// Answers instead of the upstream, or instead of its response.
+    pub(in crate::plugin) fn respond(
+        &mut self,
+        status: u16,
+        fields: &[(&str, &[u8])],
+        body: &[u8],
+    ) -> Told<RespondError> {
+        let answer = match answer(status, fields, body) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error)),
+        };
+        let answered = self.answered;
+        let before = self.state()?.answer.replace(answer);
+        if !answered {
+            self.before = before;
+            self.answered = true;
+        }
+        Ok(Ok(()))
+    }
+
+    pub(in crate::plugin) fn reroute(&mut self, to: &Reroute<'_>) -> Told<RerouteError> {
+        if self.hook != Hook::PreRequest {
+            return Ok(Err(RerouteError::TooLate));
+        }
+        let invalid = |what, text| Ok(Err(RerouteError::Invalid(format!("{what} {text:?}"))));
+        let authority = match to.authority.map(|text| (text.parse::<Authority>(), text)) {
+            Some((Ok(authority), text)) if !text.contains('@') => Some(authority),
+            Some((_, text)) => return invalid("authority", text),
+            None => None,
+        };
+        let path = match to
+            .path_and_query
+            .map(|text| (text.parse::<PathAndQuery>(), text))
+        {
+            Some((Ok(path), text)) if text.starts_with('/') => Some(path),
+            Some((_, text)) => return invalid("path", text),
+            None => None,
+        };
+        self.remember();
+        let state = self.state()?;
+        if let Some(authority) = authority {
+            authority.as_str().clone_into(&mut state.request.authority);
+            if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+                state.request.headers.insert(http::header::HOST, host);
+            }
+        }
+        if let Some(path) = path {
+            state.request.uri = Uri::from(path);
+        }
+        if let Some(upstream) = to.upstream {
+            state.upstream = Some(upstream.to_owned());
+        }
+        Ok(Ok(()))
+    }
+}
+
+enum Change<'a> {
+    Set(&'a str),
+    Add(&'a str),
+    Remove,
+}
+
+/// A field name that a plugin may change.
+fn field_name(name: &str) -> Result<HeaderName, HeaderError> {
+    if name.starts_with(':') {
+        return Err(HeaderError::Forbidden);
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::InvalidName)?;
+    if is_proxys(&name) {
+        Err(HeaderError::Forbidden)
+    } else {
+        Ok(name)
+    }
+}
+
+/// Fields that only the proxy may set: the host, framing and hop-by-hop fields.
+fn is_proxys(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "connection"
+            | "content-length"
+            | "transfer-encoding"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+    )
+}
+
+fn answer(status: u16, fields: &[(&str, &[u8])], body: &[u8]) -> Result<Answer, RespondError> {
+    let status = answer_status(status)?;
+    if body.len() > ANSWER_BYTES {
+        return Err(RespondError::TooLarge);
+    }
+    let bytes: usize = fields
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if fields.len() > HEAD_FIELDS || bytes > HEAD_BYTES {
+        return Err(RespondError::Header(HeaderError::TooLarge));
+    }
+    let mut headers = HeaderMap::with_capacity(fields.len() + 1);
+    for (name, value) in fields {
+        let name = field_name(name).map_err(RespondError::Header)?;
+        let value = HeaderValue::from_bytes(value)
+            .map_err(|_| RespondError::Header(HeaderError::InvalidValue))?;
+        headers.append(name, value);
+    }
+    Ok(Answer {
+        status,
+        headers,
+        body: Bytes::copy_from_slice(body),
+    })
+}
+
+fn answer_status(status: u16) -> Result<StatusCode, RespondError> {
+    if !(200..600).contains(&status) {
+        return Err(RespondError::InvalidStatus);
+    }
+    StatusCode::from_u16(status).map_err(|_| RespondError::InvalidStatus)
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
+}
+
+/// A field's value as text: UTF-8, else ISO-8859-1.
+pub(in crate::plugin) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let chars = value.as_bytes().iter().map(|byte| char::from(*byte));
+            chars.collect::<String>().into()
+        }
+    }
+}

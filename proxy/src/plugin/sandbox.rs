@@ -1,0 +1,301 @@
+//! What confines a guest of any ABI: its store, and the limits that each call runs under.
+//!
+//! A call lends the exchange's state to the store for as long as the hook runs, and is stopped by
+//! the engine's clock where it uses more time than it may.
+
+mod meter;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use super::engine::Engine;
+use super::host::Host;
+use super::{Action, Call, Called, Failure, Interests};
+use crate::config::Limits;
+use crate::exchange::state::State;
+use meter::{Meter, Stop};
+
+pub(super) use meter::nanos;
+
+/// Most bytes a guest may pass to the host in one call.
+pub(super) const HOSTCALL_BYTES: usize = 16 << 20;
+
+/// Most handles a guest may hold.
+const HANDLES: usize = 1_000;
+
+/// Most bytes of a refusal's text, and most functions of a stack, that are reported.
+const REFUSAL_BYTES: usize = 1024;
+const FRAMES: usize = 6;
+
+/// How long `configure` may take, of CPU and by the clock.
+const CONFIGURE: Duration = Duration::from_secs(2);
+
+/// A store for one instance of a guest.
+pub(super) struct Sandbox {
+    pub(super) store: Store<Host>,
+    meter: Arc<Meter>,
+    engine: Engine,
+}
+
+/// What a guest asked for in `configure`.
+pub(super) struct Asked {
+    pub(super) interests: Interests,
+    /// To see a body, of either side.
+    pub(super) bodies: bool,
+}
+
+impl Sandbox {
+    /// A store in which nothing is yet; `plugin` and `name` say whose.
+    pub(super) fn new(engine: &Engine, plugin: u32, name: Arc<str>, limits: Limits) -> Self {
+        let meter = Arc::new(Meter::default());
+        let mut store = Store::new(&engine.wasm, Host::new(plugin, name, limits.memory));
+        store.limiter(|host| host);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_max_component_handles(HANDLES);
+        let clock = Arc::clone(&engine.clock);
+        let in_callback = Arc::clone(&meter);
+        store.epoch_deadline_callback(move |_| {
+            clock.touch();
+            in_callback.check().map(|()| UpdateDeadline::Yield(1))
+        });
+        Self {
+            store,
+            meter,
+            engine: engine.clone(),
+        }
+    }
+
+    /// Instantiates and configures the guest by `begin`, whose refusal is a failure, as is asking
+    /// for what there is not.
+    pub(super) async fn configure<G>(
+        &mut self,
+        limits: Limits,
+        begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Asked, String>)>,
+    ) -> Result<(G, Interests), Failure> {
+        let limits = Limits {
+            cpu_time: CONFIGURE,
+            wall_time: CONFIGURE,
+            ..limits
+        };
+        let (guest, asked) = self.setup(&limits, begin).await?;
+        let asked = asked.map_err(|mut reason| {
+            reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
+            Failure::Configure(reason)
+        })?;
+        if asked.bodies {
+            return Err(Failure::Configure(
+                "asks for bodies, which are not supported yet".to_owned(),
+            ));
+        }
+        let interests = asked.interests;
+        self.store.data_mut().request_head = interests.request_head;
+        Ok((guest, interests))
+    }
+
+    /// Runs what belongs to no exchange.
+    pub(super) async fn setup<T>(
+        &mut self,
+        limits: &Limits,
+        call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T, Failure> {
+        let (start, store) = (Instant::now(), &mut self.store);
+        let metered = Metered::new(&self.engine, store, &self.meter, start, limits);
+        let done = metered.run(&mut self.store, call).await;
+        done.result
+            .map_err(|error| failure(self.store.data_mut(), &error, limits))
+    }
+
+    /// Runs a hook by `run`. The state is in `slot` before and after, also where the future is
+    /// dropped; a sandbox whose call failed or was dropped must not be used again.
+    pub(super) async fn hook(
+        &mut self,
+        call: Call,
+        slot: &mut Option<Box<State>>,
+        run: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<Action>,
+    ) -> Called {
+        self.store.data_mut().lend(slot.take(), &call);
+        let lent = Lent {
+            store: &mut self.store,
+            slot,
+        };
+        let (start, limits) = (call.start, &call.limits);
+        let metered = Metered::new(&self.engine, lent.store, &self.meter, start, limits);
+        let done = metered.run(&mut *lent.store, run).await;
+        let host = lent.store.data_mut();
+        let result = match done.result {
+            Ok(Action::Proceed) => {
+                host.forget_answer();
+                Ok(Action::Proceed)
+            }
+            Ok(Action::Respond) if host.has_answered() => Ok(Action::Respond),
+            Ok(Action::Respond) => {
+                host.undo();
+                Err(Failure::NoAnswer)
+            }
+            Err(error) => {
+                let failure = failure(host, &error, limits);
+                host.undo();
+                Err(failure)
+            }
+        };
+        Called {
+            result,
+            end: done.end,
+            cpu: done.cpu,
+            memory: host.memory(),
+        }
+    }
+}
+
+/// Gives the state back when a call ends or is dropped.
+struct Lent<'a> {
+    store: &'a mut Store<Host>,
+    slot: &'a mut Option<Box<State>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        *self.slot = self.store.data_mut().take_back();
+    }
+}
+
+/// A call under its limits.
+struct Metered<'m> {
+    meter: &'m Meter,
+    start: Instant,
+    wall_time: Duration,
+}
+
+struct Done<T> {
+    result: wasmtime::Result<T>,
+    cpu: Duration,
+    end: Instant,
+}
+
+impl<'m> Metered<'m> {
+    fn new(
+        engine: &Engine,
+        store: &mut Store<Host>,
+        meter: &'m Meter,
+        start: Instant,
+        limits: &Limits,
+    ) -> Self {
+        engine.clock.touch();
+        store.set_epoch_deadline(1);
+        meter.begin(start, limits);
+        Self {
+            meter,
+            start,
+            wall_time: limits.wall_time,
+        }
+    }
+
+    /// Runs the call to its end, a limit or a trap. The clock is read once where the guest never
+    /// waits.
+    async fn run<'s, T>(
+        self,
+        store: &'s mut Store<Host>,
+        call: impl AsyncFnOnce(&'s mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Done<T> {
+        let mut call = pin!(call(store));
+        let mut resumed = self.start;
+        let mut cpu = Duration::ZERO;
+        let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
+        std::future::poll_fn(|cx: &mut Context<'_>| {
+            if timer.is_some() {
+                resumed = Instant::now();
+                self.meter.resume();
+            }
+            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+            let end = Instant::now();
+            cpu += end.saturating_duration_since(resumed);
+            let result = match polled {
+                Ok(Poll::Ready(result)) => result,
+                Err(_panic) => Err(wasmtime::Error::new(HostPanic)),
+                Ok(Poll::Pending) => {
+                    cpu = self.meter.suspend(cpu);
+                    let timer = timer.get_or_insert_with(|| {
+                        let deadline = self.start + self.wall_time;
+                        Box::pin(tokio::time::sleep_until(deadline.into()))
+                    });
+                    match timer.as_mut().poll(cx) {
+                        Poll::Ready(()) => Err(wasmtime::Error::new(Stop::Wall)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            };
+            Poll::Ready(Done { result, cpu, end })
+        })
+        .await
+    }
+}
+
+/// A host call panicked.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a host call panicked")]
+struct HostPanic;
+
+/// What an error of a call means, from its cause and what the host has seen.
+fn failure(host: &mut Host, error: &wasmtime::Error, limits: &Limits) -> Failure {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return match stop {
+            Stop::Cpu => Failure::CpuTime(limits.cpu_time),
+            Stop::Wall => Failure::WallTime(limits.wall_time),
+        };
+    }
+    if error.is::<HostPanic>() {
+        return Failure::Host;
+    }
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.clone();
+    }
+    let said = host.take_panic();
+    if host.was_denied_memory() {
+        return Failure::Memory(limits.memory);
+    }
+    if let Some(message) = said {
+        return Failure::Panic(message);
+    }
+    if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
+        return Failure::Stack;
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Failure::Instantiate(error.root_cause().to_string());
+    }
+    let cause = error.root_cause().to_string();
+    // Wasmtime has no types for these two.
+    if cause.contains("fuel allocated for hostcalls") || cause.contains("store handle limit") {
+        return Failure::Bounds(cause);
+    }
+    let message = format!("{cause}{}", stack(error));
+    if error.is::<Trap>() {
+        Failure::Trap(message)
+    } else {
+        Failure::Abi(message)
+    }
+}
+
+/// The innermost functions of the guest, as ` in a < b < c`.
+fn stack(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
+    let names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES)
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", names.join(" < "))
+    }
+}
