@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Environment, Faults, Loaded};
 
 pub mod check;
+pub mod print;
 pub mod schema;
 
 /// An edge proxy whose every plugin hook is sandboxed, traced and delivered to Kafka.
@@ -29,10 +30,19 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration, and show every fault at once
     Check(check::CheckArgs),
+    /// Look at a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
     /// Show the whole of it with nothing installed
     Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print what is in force: file, environment, `--set` and defaults together
+    Print(print::PrintArgs),
 }
 
 /// Which configuration: a file, and what is put onto it.

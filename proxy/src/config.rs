@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+mod effective;
 mod environment;
 pub mod fault;
 mod load;
@@ -26,6 +27,7 @@ mod tree;
 mod units;
 mod unsupported;
 
+pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, load, parse};
@@ -182,6 +184,7 @@ pub struct Kafka {
     /// Longest wait for a batch.
     pub flush_interval: Duration,
     pub auto_create_topic: bool,
+    pub producer: Producer,
     /// Most bytes of traces kept in memory for this exporter.
     pub buffer_bytes: usize,
     pub filters: Filters,
@@ -201,6 +204,60 @@ pub enum Compression {
     Snappy,
     Lz4,
     Zstd,
+}
+
+/// How messages are produced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Producer {
+    pub acks: Acks,
+    pub client_id: String,
+    pub max_message_bytes: usize,
+    pub retries: u32,
+    pub retry_backoff: Duration,
+    pub retry_backoff_max: Duration,
+    /// Zero is for ever.
+    pub message_timeout: Duration,
+    pub request_timeout: Duration,
+    /// Most bytes of a batch.
+    pub batch_bytes: usize,
+    pub partitioner: Partitioner,
+    /// Properties of librdkafka, put over all others.
+    pub custom_config: IndexMap<String, Secret>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    None,
+    One,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partitioner {
+    Consistent,
+    ConsistentRandom,
+    Murmur2,
+    Murmur2Random,
+    Fnv1a,
+    Fnv1aRandom,
+}
+
+impl Default for Producer {
+    fn default() -> Self {
+        Self {
+            acks: Acks::All,
+            client_id: "weir".to_owned(),
+            max_message_bytes: 1_000_000,
+            retries: i32::MAX.unsigned_abs(),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            message_timeout: Duration::from_mins(5),
+            request_timeout: Duration::from_secs(30),
+            batch_bytes: 1_000_000,
+            partitioner: Partitioner::ConsistentRandom,
+            custom_config: IndexMap::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

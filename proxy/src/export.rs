@@ -5,7 +5,7 @@
 //! and sends. Nothing here makes a worker wait: what has no room is dropped and counted.
 
 pub mod handoff;
-mod kafka;
+pub(crate) mod kafka;
 mod queue;
 pub mod status;
 mod stop;

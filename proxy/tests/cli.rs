@@ -50,10 +50,39 @@ fn schema_prints_a_schema_of_draft_2020_12() {
 
 #[test]
 fn help_of_each_command_has_an_example() {
-    for command in ["run", "check", "schema", "demo"] {
-        let output = weir(&[command, "--help"]);
+    for command in ["run", "check", "config print", "schema", "demo"] {
+        let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let output = weir(&arguments);
         assert_eq!(output.status.code(), Some(0));
         let help = String::from_utf8_lossy(&output.stdout);
         assert!(help.contains(&format!("  weir {command}")), "{help}");
     }
+}
+
+#[test]
+fn config_print_shows_what_is_in_force() {
+    let minimal = example("minimal.yaml");
+    let output = weir(&["config", "print", "--sources", "--config", &minimal]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("shutdown_grace: \"30s\"  # default\n"),
+        "{text}"
+    );
+
+    let output = weir(&[
+        "config",
+        "print",
+        "--config",
+        &minimal,
+        "--set",
+        "workers=none",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let faults = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        faults.contains("workers: must be a whole number"),
+        "{faults}"
+    );
 }

@@ -142,7 +142,16 @@ impl Kafka {
     ///
     /// When the broker does not.
     pub fn create_topic(&self, topic: &str, settings: &[(&str, &str)]) {
-        let mut new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        self.create_partitions(topic, 1, settings);
+    }
+
+    /// As [`Kafka::create_topic`], of so many partitions.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    pub fn create_partitions(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             new = new.set(key, value);
         }
@@ -221,4 +230,32 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime")
         .block_on(future)
+}
+
+/// Kafka's jars, where `tests/services/kafka.py` puts them.
+fn jars() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
+    target.join("services/kafka/jars")
+}
+
+/// The partition, of so many, that the producer of Kafka's own Java client chooses for each key.
+///
+/// # Panics
+///
+/// When Java does not run.
+pub fn partitions_by_java(keys: &[String], partitions: usize) -> Vec<i32> {
+    let services = concat!(env!("CARGO_MANIFEST_DIR"), "/services");
+    let output = Command::new("java")
+        .args(["-cp", &format!("{}/*", jars().display())])
+        .arg(format!("{services}/Partition.java"))
+        .arg(partitions.to_string())
+        .args(keys)
+        .output()
+        .expect("java runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect()
 }

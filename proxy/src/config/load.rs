@@ -25,10 +25,14 @@ pub struct Loaded {
 /// Reads `file`, puts `WEIR__` variables and then `set` (each `a.b.c=value`) onto it, and checks
 /// all of it. Relative paths in the configuration are meant from the file's folder.
 pub fn load(file: &FilePath, set: &[String], environment: &Environment) -> Result<Loaded, Faults> {
+    parse(&read(file)?, file, set, environment)
+}
+
+/// The text of a configuration.
+pub(super) fn read(file: &FilePath) -> Result<String, Faults> {
     let fail = |fault| Faults::new(file.to_owned(), vec![fault]);
     let text = std::fs::read(file).map_err(|error| fail(unreadable(error.to_string())))?;
-    let text = String::from_utf8(text).map_err(|_| fail(unreadable("it is not UTF-8".into())))?;
-    parse(&text, file, set, environment)
+    String::from_utf8(text).map_err(|_| fail(unreadable("it is not UTF-8".into())))
 }
 
 /// As [`load`], of a text that was read already; `file` is what it is called.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::units::{ByteSize, Duration};
 
 pub(super) mod kafka;
+pub(super) mod producer;
 
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]

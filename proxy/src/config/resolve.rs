@@ -21,6 +21,7 @@ use super::{Admin, Config, Exporter, Listener, ListenerTimeouts, raw, suggest};
 
 mod kafka;
 mod plugin;
+mod producer;
 mod route;
 mod secret;
 mod upstream;

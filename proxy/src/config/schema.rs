@@ -280,6 +280,6 @@ fn type_name(kind: &TypeKind) -> &'static str {
         TypeKind::Single(JsonType::Number) => "a number",
         TypeKind::Single(JsonType::Object) => "a mapping",
         TypeKind::Single(JsonType::String) => "a string",
-        TypeKind::Multiple(_) => "of another type",
+        TypeKind::Multiple(_) => "a single value",
     }
 }

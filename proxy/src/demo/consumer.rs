@@ -20,6 +20,7 @@ pub struct Message {
     /// In order; names may repeat.
     pub headers: Vec<(String, Vec<u8>)>,
     pub payload: Vec<u8>,
+    pub partition: i32,
 }
 
 impl Message {
@@ -73,6 +74,7 @@ impl Consumer {
             key: message.key().unwrap_or_default().to_vec(),
             headers,
             payload: message.payload().unwrap_or_default().to_vec(),
+            partition: message.partition(),
         }))
     }
 }

@@ -32,6 +32,7 @@ use client::Producer;
 use delivery::Desk;
 use encoding::Encoder;
 
+pub(crate) use client_config::check_property;
 pub(super) use client_config::queue_bytes;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.
@@ -49,7 +50,7 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
     let mut exporter = Exporter {
         config,
         feed,
-        desk: Desk::new(&config.topic, feed),
+        desk: Desk::new(config, feed),
         encoder: Encoder::new(config),
         backoff: BACKOFF,
     };

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::handoff::Handoff;
-use crate::config::{Compression, Exporter, Filters, Format, Kafka};
+use crate::config::{Compression, Exporter, Filters, Format, Kafka, Producer};
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, Status, TraceId, record};
 
@@ -35,6 +35,7 @@ pub(crate) fn kafka(brokers: &str, topic: &str) -> Kafka {
         batch_size: 100,
         flush_interval: Duration::from_millis(5),
         auto_create_topic: false,
+        producer: Producer::default(),
         buffer_bytes: 64 << 20,
         filters: Filters::default(),
     }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretVar;
+use super::producer::Producer;
 use crate::config::units::{ByteSize, Duration};
 
 /// Delivery to a Kafka topic.
@@ -15,6 +16,7 @@ pub(in crate::config) struct Kafka {
     pub(in crate::config) enabled: bool,
     /// Addresses of the form `host:port`. At least one.
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-librdkafka" = ["bootstrap.servers"]))]
     pub(in crate::config) brokers: Vec<String>,
     /// The topic that traces go to.
     #[schemars(
@@ -25,30 +27,40 @@ pub(in crate::config) struct Kafka {
     /// What a message is: Weir's own JSON, or an OTLP `ExportTraceServiceRequest`. Default: json.
     pub(in crate::config) format: Format,
     /// Whether the connection is encrypted. Default: false.
+    #[schemars(extend("x-librdkafka" = ["security.protocol"]))]
     pub(in crate::config) tls_enabled: bool,
     /// Certificate authority of the brokers: PEM text, the path of a PEM file, or `env.NAME` of
     /// either. Default: those of the system.
+    #[schemars(extend("x-librdkafka" = ["ssl.ca.pem"]))]
     pub(in crate::config) ca_cert: Option<SecretVar>,
     /// Certificate for mutual TLS: PEM text, the path of a PEM file, or `env.NAME` of either; with
     /// `client_key`. Default: none.
+    #[schemars(extend("x-librdkafka" = ["ssl.certificate.pem"]))]
     pub(in crate::config) client_cert: Option<SecretVar>,
     /// Private key for mutual TLS: PEM text, the path of a PEM file, or `env.NAME` of either; with
     /// `client_cert`. Default: none.
+    #[schemars(extend("x-librdkafka" = ["ssl.key.pem"]))]
     pub(in crate::config) client_key: Option<SecretVar>,
     /// Whether to authenticate by SASL. Default: false.
+    #[schemars(extend("x-librdkafka" = ["security.protocol"]))]
     pub(in crate::config) sasl_enabled: bool,
     /// Credentials, needed when `sasl_enabled` is true.
     pub(in crate::config) sasl: Sasl,
     /// Compression of batches. Default: none.
+    #[schemars(extend("x-librdkafka" = ["compression.type"]))]
     pub(in crate::config) compression: Compression,
     /// Most messages in a batch, from 1 to 1000000. Default: 100.
     #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(extend("x-librdkafka" = ["batch.num.messages"]))]
     pub(in crate::config) batch_size: u32,
     /// Longest wait for a batch, in milliseconds, up to 900000. Default: 1000.
     #[schemars(range(max = 900_000))]
+    #[schemars(extend("x-librdkafka" = ["queue.buffering.max.ms"]))]
     pub(in crate::config) flush_interval_ms: u32,
     /// Whether a missing topic is created at startup. Default: false.
     pub(in crate::config) auto_create_topic: bool,
+    /// How messages are produced.
+    pub(in crate::config) producer: Producer,
     /// Most bytes of traces kept in memory for this exporter. Default: 64MiB.
     pub(in crate::config) buffer_bytes: ByteSize,
     /// Which plugins' spans are exported. Default: all.
@@ -93,10 +105,13 @@ pub(in crate::config) enum Compression {
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Sasl {
     /// How to authenticate. No default.
+    #[schemars(extend("x-librdkafka" = ["sasl.mechanism"]))]
     pub(in crate::config) mechanism: Option<Mechanism>,
     /// The name to authenticate with.
+    #[schemars(extend("x-librdkafka" = ["sasl.username"]))]
     pub(in crate::config) username: Option<SecretVar>,
     /// The password to authenticate with.
+    #[schemars(extend("x-librdkafka" = ["sasl.password"]))]
     pub(in crate::config) password: Option<SecretVar>,
 }
 
@@ -169,6 +184,7 @@ impl Default for Kafka {
             batch_size: 100,
             flush_interval_ms: 1000,
             auto_create_topic: false,
+            producer: Producer::default(),
             buffer_bytes: ByteSize::mib(64),
             plugin_span_filter: None,
             request_headers: Vec::new(),

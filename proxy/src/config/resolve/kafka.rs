@@ -19,6 +19,7 @@ impl Resolver<'_> {
         }
         let tls = self.tls(at, &raw);
         let sasl = self.sasl(at, &raw);
+        let producer = self.producer(at, &raw);
         if raw.buffer_bytes.0 == 0 {
             self.fault(
                 Code::InvalidValue,
@@ -45,8 +46,14 @@ impl Resolver<'_> {
                 keys::Compression::Zstd => Compression::Zstd,
             },
             batch_size: raw.batch_size,
-            flush_interval: Duration::from_millis(raw.flush_interval_ms.into()),
+            flush_interval: Duration::from_millis(
+                raw.producer
+                    .linger_ms
+                    .unwrap_or(raw.flush_interval_ms)
+                    .into(),
+            ),
             auto_create_topic: raw.auto_create_topic,
+            producer,
             buffer_bytes: raw.buffer_bytes.bytes(),
             filters: Filters {
                 plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),

@@ -96,6 +96,7 @@ fn what_is_left_out_has_the_documented_default() {
                     batch_size: 100,
                     flush_interval: seconds(1),
                     auto_create_topic: false,
+                    producer: Producer::default(),
                     buffer_bytes: 64 << 20,
                     filters: Filters {
                         plugin_span_filter: None,
@@ -261,4 +262,109 @@ fn an_endpoint_has_a_host_and_a_port() {
     let endpoints = config.upstreams["api"].endpoints.iter();
     let endpoints: Vec<_> = endpoints.map(|e| (e.host.as_str(), e.port)).collect();
     assert_eq!(endpoints, [("api.example", 80), ("::1", 81)]);
+}
+
+#[test]
+fn every_key_of_the_producer_is_read() {
+    let config = accepted_with(
+        &kafka(
+            "      flush_interval_ms: 7
+      producer:
+        acks: one
+        client_id: edge-1
+        max_message_bytes: 2000000
+        linger_ms: 5
+        retries: 3
+        retry_backoff_ms: 20
+        retry_backoff_max_ms: 30
+        message_timeout_ms: 0
+        request_timeout_ms: 40
+        batch_size: 50
+        partitioner: fnv1a-random
+        security_protocol: PLAINTEXT
+        custom_config: { queue.buffering.max.kbytes: 2048, socket.nagle.disable: true, debug: env.DEBUG }",
+        ),
+        &[],
+        &[("DEBUG", "broker")],
+    );
+    let kafka = kafka_of(&config);
+    assert_eq!(kafka.flush_interval, Duration::from_millis(5));
+    let custom = [
+        ("queue.buffering.max.kbytes", "2048"),
+        ("socket.nagle.disable", "true"),
+        ("debug", "broker"),
+    ];
+    let custom = custom.map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned())));
+    assert_eq!(
+        kafka.producer,
+        Producer {
+            acks: Acks::One,
+            client_id: "edge-1".to_owned(),
+            max_message_bytes: 2_000_000,
+            retries: 3,
+            retry_backoff: Duration::from_millis(20),
+            retry_backoff_max: Duration::from_millis(30),
+            message_timeout: Duration::ZERO,
+            request_timeout: Duration::from_millis(40),
+            batch_bytes: 50,
+            partitioner: Partitioner::Fnv1aRandom,
+            custom_config: IndexMap::from(custom),
+        }
+    );
+}
+
+#[test]
+fn what_is_in_force_is_printed_with_its_sources_and_without_secrets() {
+    let yaml = "\
+listeners: [{ address: \"127.0.0.1:0\" }]
+upstreams: { api: { endpoints: [\"http://127.0.0.1:9000\"] } }
+routes: [{ upstream: api }]
+admin: { token: hunter2 }
+plugins: { auth: { module: \"builtin:key-auth\", config: { keys: [hunter2, env.KEY] } } }
+exporters:
+  traces:
+    kafka:
+      brokers: [\"a:1\"]
+      topic: t
+      sasl_enabled: true
+      sasl: { mechanism: SCRAM-SHA-512, username: env.KEY, password: hunter2 }
+      producer: { custom_config: { ssl.key.password: hunter2 } }
+";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("case.yaml");
+    fs::write(&file, yaml).unwrap();
+    let environment: Environment = [("KEY", "hunter2"), ("WEIR__WORKERS", "3")]
+        .into_iter()
+        .collect();
+    let set = ["exporters.traces.kafka.producer.acks=one".to_owned()];
+    let print = |sources| effective(&file, &set, &environment, sources).unwrap();
+    let plain = print(false);
+    assert!(
+        !plain.contains("hunter2") && !plain.contains('#'),
+        "{plain}"
+    );
+    let text = print(true).replace(&file.display().to_string(), "case.yaml");
+    assert!(!text.contains("hunter2"), "{text}");
+    for line in [
+        "workers: 3  # environment variable WEIR__WORKERS",
+        "shutdown_grace: \"30s\"  # default",
+        "  token: REDACTED  # case.yaml:4",
+        "        - REDACTED  # case.yaml:5",
+        "        - \"env.KEY\"  # case.yaml:5",
+        "      topic: \"t\"  # case.yaml:10",
+        "        acks: \"one\"  # --set exporters.traces.kafka.producer.acks; librdkafka: acks, enable.idempotence",
+        "        batch_size: 1000000  # default; librdkafka: batch.size",
+        "        username: \"env.KEY\"  # case.yaml:12; librdkafka: sasl.username",
+        "          ssl.key.password: REDACTED  # case.yaml:13",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no {line:?} in:\n{text}"
+        );
+    }
+    // What is printed is a configuration itself, and says the same.
+    let secrets_back = plain.replace("REDACTED", "hunter2");
+    let again = accepted_with(&secrets_back, &[], &[("KEY", "hunter2")]);
+    let first = load(&file, &set, &environment).unwrap().config;
+    assert_eq!(again, first);
 }

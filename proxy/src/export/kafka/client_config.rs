@@ -3,12 +3,9 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::config::{Compression, Kafka, Sasl, Tls};
+use rdkafka::error::KafkaError;
 
-pub(super) const CLIENT_ID: &str = "weir";
-
-/// Most bytes of one message.
-pub(super) const MAX_MESSAGE_BYTES: usize = 1_000_000;
+use crate::config::{Acks, Compression, Kafka, Partitioner, Producer, Sasl, Tls};
 
 /// Least memory that a message of librdkafka's takes; bounds their number.
 const LEAST_MESSAGE_BYTES: usize = 512;
@@ -20,57 +17,128 @@ pub(in crate::export) fn queue_bytes(config: &Kafka) -> usize {
 
 /// What of `buffer_bytes` is for messages that librdkafka holds; never less than one message.
 fn window_bytes(config: &Kafka) -> usize {
-    (config.buffer_bytes / 4).max(MAX_MESSAGE_BYTES + 1024)
+    (config.buffer_bytes / 4).max(config.producer.max_message_bytes + 1024)
 }
 
 /// Properties of a producer whose batches have at most `batch_bytes`.
 pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
     let mut client = common(config);
     let window = window_bytes(config);
+    let producer = &config.producer;
+    let mut set = |property: &str, value: &dyn ToString| {
+        client.set(property, value.to_string());
+    };
+    set("acks", &acks(producer.acks));
+    set("enable.idempotence", &is_idempotent(producer));
+    // A topic is made by the admin API or not at all, whatever the broker would do by itself.
+    set("allow.auto.create.topics", &false);
+    set("message.timeout.ms", &producer.message_timeout.as_millis());
+    set("message.max.bytes", &producer.max_message_bytes);
+    set("message.send.max.retries", &producer.retries);
+    set("retry.backoff.ms", &producer.retry_backoff.as_millis());
+    set(
+        "retry.backoff.max.ms",
+        &producer.retry_backoff_max.as_millis(),
+    );
+    set("batch.num.messages", &config.batch_size);
+    set("batch.size", &batch_bytes);
+    set("queue.buffering.max.ms", &config.flush_interval.as_millis());
+    set("queue.buffering.max.kbytes", &window.div_ceil(1024));
+    set(
+        "queue.buffering.max.messages",
+        &(window / LEAST_MESSAGE_BYTES),
+    );
+    set("request.timeout.ms", &producer.request_timeout.as_millis());
+    set("compression.type", &compression(config.compression));
+    set("partitioner", &partitioner(producer.partitioner));
+    customise(&mut client, producer);
     client
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        // A topic is made by the admin API or not at all, whatever the broker would do by itself.
-        .set("allow.auto.create.topics", "false")
-        // Memory bounds what is kept, not time.
-        .set("message.timeout.ms", "0")
-        .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
-        .set("batch.num.messages", config.batch_size.to_string())
-        .set("batch.size", batch_bytes.to_string())
-        .set(
-            "queue.buffering.max.ms",
-            config.flush_interval.as_millis().to_string(),
-        )
-        .set(
-            "queue.buffering.max.kbytes",
-            window.div_ceil(1024).to_string(),
-        )
-        .set(
-            "queue.buffering.max.messages",
-            (window / LEAST_MESSAGE_BYTES).to_string(),
-        )
-        .set("request.timeout.ms", "30000")
-        .set(
-            "compression.type",
-            match config.compression {
-                Compression::None => "none",
-                Compression::Gzip => "gzip",
-                Compression::Snappy => "snappy",
-                Compression::Lz4 => "lz4",
-                Compression::Zstd => "zstd",
+}
+
+/// The idempotent producer wants the acknowledgement of all, and to try again.
+fn is_idempotent(producer: &Producer) -> bool {
+    let custom = |property: &str| producer.custom_config.contains_key(property);
+    let overruled = [
+        "acks",
+        "request.required.acks",
+        "retries",
+        "message.send.max.retries",
+    ]
+    .into_iter()
+    .any(custom);
+    producer.acks == Acks::All && producer.retries > 0 && !overruled
+}
+
+fn acks(acks: Acks) -> &'static str {
+    match acks {
+        Acks::None => "0",
+        Acks::One => "1",
+        Acks::All => "all",
+    }
+}
+
+fn compression(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "none",
+        Compression::Gzip => "gzip",
+        Compression::Snappy => "snappy",
+        Compression::Lz4 => "lz4",
+        Compression::Zstd => "zstd",
+    }
+}
+
+fn partitioner(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Consistent => "consistent",
+        Partitioner::ConsistentRandom => "consistent_random",
+        Partitioner::Murmur2 => "murmur2",
+        Partitioner::Murmur2Random => "murmur2_random",
+        Partitioner::Fnv1a => "fnv1a",
+        Partitioner::Fnv1aRandom => "fnv1a_random",
+    }
+}
+
+fn customise(client: &mut ClientConfig, producer: &Producer) {
+    for (property, value) in &producer.custom_config {
+        client.set(property, value.expose());
+    }
+}
+
+/// Whether librdkafka has this property and takes this value; else why not, without the value,
+/// which may be a secret.
+pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
+    let mut client = ClientConfig::new();
+    client.set(name, value);
+    match client.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, description, ..)) => Err(
+            match description.strip_prefix("No such configuration property") {
+                Some(_) => "is no property of librdkafka".to_owned(),
+                None => format!("librdkafka refuses it: {}", description.replace(value, "…")),
             },
-        );
+        ),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Properties of a client that makes topics.
+pub(super) fn admin(config: &Kafka) -> ClientConfig {
+    let mut client = common(config);
+    customise(&mut client, &config.producer);
     client
 }
 
 /// Properties of any client of these brokers.
-pub(super) fn common(config: &Kafka) -> ClientConfig {
+fn common(config: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", config.brokers.join(","))
-        .set("client.id", CLIENT_ID)
+        .set("client.id", &config.producer.client_id)
         .set("security.protocol", security_protocol(config))
-        .set("socket.timeout.ms", "30000")
+        .set(
+            "socket.timeout.ms",
+            config.producer.request_timeout.as_millis().to_string(),
+        )
         .set("socket.connection.setup.timeout.ms", "10000")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000")

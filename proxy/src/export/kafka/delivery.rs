@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _, OwnedHeaders};
 
-use super::client_config::MAX_MESSAGE_BYTES;
 use super::errors::{self, Problem, Verdict};
 use super::log_limit::LogLimit;
+use crate::config;
 use crate::export::Feed;
 use crate::export::status::{Health, Meter, Reason, State};
 
@@ -26,6 +26,7 @@ const CAUSE_AGE: Duration = Duration::from_mins(1);
 pub(super) struct Desk {
     exporter: String,
     topic: String,
+    max_message_bytes: usize,
     meter: Arc<Meter>,
     health: Arc<Health>,
     state: Mutex<Desktop>,
@@ -57,16 +58,17 @@ struct Desktop {
 }
 
 impl Desk {
-    pub(super) fn new(topic: &str, feed: &Feed) -> Arc<Self> {
+    pub(super) fn new(config: &config::Kafka, feed: &Feed) -> Arc<Self> {
         Arc::new(Self {
             exporter: feed.exporter.clone(),
-            topic: topic.to_owned(),
+            topic: config.topic.clone(),
+            max_message_bytes: config.producer.max_message_bytes,
             meter: feed.meter.clone(),
             health: feed.health.clone(),
             state: Mutex::new(Desktop {
                 sequence: 0,
                 acknowledged: 0,
-                batch_bytes: MAX_MESSAGE_BYTES,
+                batch_bytes: config.producer.batch_bytes,
                 shrink: false,
                 returned: BTreeMap::new(),
                 fatal: false,
@@ -233,7 +235,7 @@ impl Desk {
         let lost = match errors::verdict(error) {
             Verdict::Purged | Verdict::Later => None,
             // A batch that is too large fails all in it: smaller ones find the one message.
-            Verdict::TooLarge if payload.len() < state.batch_bytes => {
+            Verdict::TooLarge if payload.len() < state.batch_bytes.min(self.max_message_bytes) => {
                 state.shrink = true;
                 None
             }

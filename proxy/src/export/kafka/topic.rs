@@ -76,7 +76,7 @@ fn create(config: &config::Kafka) -> Result<(), Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| fail(error.to_string()))?;
-    let admin: AdminClient<DefaultClientContext> = client_config::common(config)
+    let admin: AdminClient<DefaultClientContext> = client_config::admin(config)
         .create()
         .map_err(|error| fail(errors::client_cause(&error)))?;
     let topic = NewTopic::new(
