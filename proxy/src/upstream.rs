@@ -218,10 +218,12 @@ async fn round_trip(
                 }),
             }));
         }
-        // The time for the answer begins anew with each piece of the request that was sent.
+        // The time for the answer begins anew with each piece of the request that was sent. While
+        // the client owes the next piece, the body's own deadline runs instead, and this one is
+        // looked at again later.
         loop {
             let deadline =
-                tokio::time::Instant::from_std(upload.last_progress() + timeouts.response);
+                tokio::time::Instant::from_std(upload.upstream_owes_since() + timeouts.response);
             match timer.as_mut().as_pin_mut() {
                 None => timer.set(Some(tokio::time::sleep_until(deadline))),
                 Some(sleep) => match sleep.poll(cx) {

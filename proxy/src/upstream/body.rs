@@ -25,6 +25,8 @@ pub struct Upload(Rc<Progress>);
 
 struct Progress {
     last: Cell<Instant>,
+    /// The next piece was asked of the client and has not come.
+    awaits_client: Cell<bool>,
     fault: Cell<Option<Fault>>,
 }
 
@@ -32,6 +34,7 @@ impl Upload {
     pub fn new(now: Instant) -> Self {
         Self(Rc::new(Progress {
             last: Cell::new(now),
+            awaits_client: Cell::new(false),
             fault: Cell::new(None),
         }))
     }
@@ -40,8 +43,13 @@ impl Upload {
         self.0.last.set(Instant::now());
     }
 
-    pub fn last_progress(&self) -> Instant {
-        self.0.last.get()
+    /// Since when it is the upstream that keeps the exchange waiting: now, while it is the client.
+    pub fn upstream_owes_since(&self) -> Instant {
+        if self.0.awaits_client.get() {
+            Instant::now()
+        } else {
+            self.0.last.get()
+        }
     }
 
     pub fn fault(&self) -> Option<Fault> {
@@ -85,7 +93,9 @@ impl Body for RequestBody {
         let Some(sending) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        let fault = match Pin::new(&mut sending.body).poll_frame(cx) {
+        let polled = Pin::new(&mut sending.body).poll_frame(cx);
+        sending.upload.0.awaits_client.set(polled.is_pending());
+        let fault = match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 sending.timer = None;
                 sending.upload.progressed();

@@ -111,6 +111,20 @@ fn an_upload_that_stalls_is_answered_with_408() {
 }
 
 #[test]
+fn a_client_that_stalls_has_its_own_time_and_not_the_upstreams() {
+    let upstream = Upstream::hello();
+    let weir = Setup::to(upstream.url())
+        .listener("timeouts: { body: 1s }")
+        .upstream("timeouts: { response: 100ms }")
+        .start();
+    let mut client = Connection::open(weir.proxy());
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 6\r\n\r\nabc");
+    assert_problem(&client.receive().expect("a response"), 408);
+    assert_eq!(failures(&weir, "upload"), 1);
+    assert_eq!(failures(&weir, "response_timeout"), 0);
+}
+
+#[test]
 fn an_upload_that_breaks_off_never_ends_for_the_upstream() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
