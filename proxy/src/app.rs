@@ -4,6 +4,7 @@
 pub mod generation;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,14 +32,14 @@ pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Bind {
         address: SocketAddr,
-        source: std::io::Error,
+        source: io::Error,
     },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<registry::Error>),
     #[error("cannot start the plugin engine: {0}")]
     Engine(String),
     #[error("cannot start a worker: {0}")]
-    Worker(#[source] std::io::Error),
+    Worker(#[source] io::Error),
     #[error("{0}")]
     Config(String),
 }
@@ -54,8 +55,8 @@ pub struct App {
     exporters: Arc<Exporters>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
-    /// Bound addresses by configured ones; held while a reload is under way.
-    listening: Mutex<HashMap<SocketAddr, SocketAddr>>,
+    /// Where each listener is bound; held while a reload is under way.
+    listening: Mutex<HashMap<listener::Id, SocketAddr>>,
     draining: AtomicBool,
 }
 
@@ -67,11 +68,8 @@ impl App {
         let metrics = Metrics::new(config.workers.get());
         let plugins = load_plugins(&registry, &config, Plugins::new(), 1, &metrics).await?;
         let mut sockets = Vec::new();
-        for listener in &config.listeners {
-            sockets.push((
-                listener.address,
-                bind(listener.address, config.workers.get())?,
-            ));
+        for id in listener::ids(&config.listeners) {
+            sockets.push((id, bind(id, config.workers.get())?));
         }
 
         let exporters = Arc::new(Exporters::start(&config.exporters));
@@ -98,16 +96,11 @@ impl App {
             draining: AtomicBool::new(false),
         };
         let mut listening = app.listening.lock().await;
-        for (address, sockets) in sockets {
-            app.listen(&mut listening, address, sockets);
+        for (id, sockets) in sockets {
+            app.listen(&mut listening, id, sockets);
         }
         drop(listening);
         Ok(Arc::new(app))
-    }
-
-    /// Where a configured address listens: another port only where it was 0.
-    pub async fn listening(&self, configured: SocketAddr) -> Option<SocketAddr> {
-        self.listening.lock().await.get(&configured).copied()
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -142,36 +135,40 @@ impl App {
             &self.metrics,
         )
         .await?;
+        let wanted: Vec<listener::Id> = listener::ids(&config.listeners).collect();
+        let (kept, closed): (Vec<_>, Vec<_>) = listening
+            .iter()
+            .map(|(id, bound)| (*id, *bound))
+            .partition(|(id, _)| wanted.contains(id));
         let mut opened = Vec::new();
-        for listener in &config.listeners {
-            if !listening.contains_key(&listener.address) {
-                opened.push((
-                    listener.address,
-                    bind(listener.address, config.workers.get())?,
-                ));
+        for id in wanted {
+            if listening.contains_key(&id) {
+                continue;
             }
+            // The kernel would let both have it, and give each a part of the connections.
+            if kept.iter().any(|(_, bound)| *bound == id.address) {
+                let source = io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "a listener with port 0 was given this port",
+                );
+                return Err(Error::Bind {
+                    address: id.address,
+                    source,
+                });
+            }
+            opened.push((id, bind(id, config.workers.get())?));
         }
-        let closed: Vec<SocketAddr> = listening
-            .keys()
-            .filter(|address| {
-                !config
-                    .listeners
-                    .iter()
-                    .any(|listener| listener.address == **address)
-            })
-            .copied()
-            .collect();
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
         let generation = Generation::new(number, config, plugins, Some(&before), &self.metrics);
         self.generation.store(Arc::new(generation));
-        for (address, sockets) in opened {
-            self.listen(&mut listening, address, sockets);
+        for (id, sockets) in opened {
+            self.listen(&mut listening, id, sockets);
         }
-        for address in closed {
-            self.tell(|| Command::Close(address));
-            listening.remove(&address);
+        for (id, _) in closed {
+            self.tell(|| Command::Close(id));
+            listening.remove(&id);
         }
         self.tell(|| Command::Reloaded);
         tracing::info!(generation = number, "reloaded");
@@ -223,18 +220,18 @@ impl App {
 
     fn listen(
         &self,
-        listening: &mut HashMap<SocketAddr, SocketAddr>,
-        configured: SocketAddr,
+        listening: &mut HashMap<listener::Id, SocketAddr>,
+        id: listener::Id,
         sockets: Vec<std::net::TcpListener>,
     ) {
         let bound = sockets
             .first()
             .and_then(|socket| socket.local_addr().ok())
-            .unwrap_or(configured);
+            .unwrap_or(id.address);
         for (worker, socket) in self.workers().iter().zip(sockets) {
-            worker.tell(Command::Listen(configured, socket));
+            worker.tell(Command::Listen(id, socket));
         }
-        listening.insert(configured, bound);
+        listening.insert(id, bound);
         tracing::info!(address = %bound, "listening");
     }
 
@@ -251,8 +248,11 @@ impl App {
     }
 }
 
-fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, Error> {
-    listener::bind(address, workers).map_err(|source| Error::Bind { address, source })
+fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, Error> {
+    listener::bind(id.address, workers).map_err(|source| Error::Bind {
+        address: id.address,
+        source,
+    })
 }
 
 /// Compiles and tries plugins on a thread of its own: it takes long, and guests may loop.

@@ -19,6 +19,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::app::generation::{Generation, Listener, Route};
+use crate::listener;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
 use crate::server::respond::{self, Refusal};
@@ -35,8 +36,7 @@ use state::{Answer, ResponseHead, State};
 #[derive(Clone)]
 pub struct Client {
     pub worker: Rc<Worker>,
-    /// The listener, by its place in the configuration's addresses.
-    pub listener: SocketAddr,
+    pub listener: listener::Id,
     pub peer: SocketAddr,
 }
 

@@ -11,8 +11,28 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::config;
 use crate::exchange::Client;
 use crate::worker::Worker;
+
+/// A listener over reloads: its configured address and, because port 0 may be written several
+/// times, which of those with this address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id {
+    pub address: SocketAddr,
+    nth: usize,
+}
+
+/// Each listener's id, in the order of the configuration.
+pub fn ids(listeners: &[config::Listener]) -> impl Iterator<Item = Id> {
+    listeners.iter().enumerate().map(|(index, listener)| Id {
+        address: listener.address,
+        nth: listeners[..index]
+            .iter()
+            .filter(|before| before.address == listener.address)
+            .count(),
+    })
+}
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -44,11 +64,11 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::Tcp
 }
 
 /// Accepts until the worker drains or the listener is closed; each connection is a task.
-pub async fn accept(worker: Rc<Worker>, configured: SocketAddr, listener: std::net::TcpListener) {
+pub async fn accept(worker: Rc<Worker>, id: Id, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, address = %configured, "cannot listen");
+            tracing::error!(%error, address = %id.address, "cannot listen");
             return;
         }
     };
@@ -59,14 +79,14 @@ pub async fn accept(worker: Rc<Worker>, configured: SocketAddr, listener: std::n
                 let _ = stream.set_nodelay(true);
                 let client = Client {
                     worker: Rc::clone(&worker),
-                    listener: configured,
+                    listener: id,
                     peer,
                 };
                 worker.spawn_connection(stream, client);
             }
             Err(error) if is_connections(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, address = %configured, "cannot accept");
+                tracing::warn!(%error, address = %id.address, "cannot accept");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }

@@ -3,7 +3,6 @@
 //! configuration comes through one `arc-swap`.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +31,10 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// What a worker is told.
 pub enum Command {
-    /// Accept on a socket for the address that is configured.
-    Listen(SocketAddr, std::net::TcpListener),
-    /// Stop accepting for an address.
-    Close(SocketAddr),
+    /// Accept on a socket.
+    Listen(listener::Id, std::net::TcpListener),
+    /// Stop accepting.
+    Close(listener::Id),
     /// A new generation is in place.
     Reloaded,
     /// Stop accepting, let what is under way end, then say so.
@@ -197,22 +196,22 @@ impl Thread {
 
 /// Obeys commands until the sender is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut accepting: Vec<(SocketAddr, JoinHandle<()>)> = Vec::new();
+    let mut accepting: Vec<(listener::Id, JoinHandle<()>)> = Vec::new();
     let flushing = Rc::clone(&worker);
     tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
     let sweeping = Rc::clone(&worker);
     tokio::task::spawn_local(async move { sweep(&sweeping).await });
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen(address, socket) => {
-                let accept = listener::accept(Rc::clone(&worker), address, socket);
-                accepting.push((address, tokio::task::spawn_local(accept)));
+            Command::Listen(id, socket) => {
+                let accept = listener::accept(Rc::clone(&worker), id, socket);
+                accepting.push((id, tokio::task::spawn_local(accept)));
             }
-            Command::Close(address) => accepting.retain(|(open, task)| {
-                if *open == address {
+            Command::Close(id) => accepting.retain(|(open, task)| {
+                if *open == id {
                     task.abort();
                 }
-                *open != address
+                *open != id
             }),
             Command::Reloaded => {
                 let generation = worker.generation();

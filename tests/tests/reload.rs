@@ -193,6 +193,73 @@ fn listeners_are_added_and_removed_while_the_others_serve() {
     load.assert_unharmed();
 }
 
+/// The listeners' plugins say which it is that answered.
+fn several_on_port_0(setup: &Setup, count: usize) -> String {
+    let names = ["one", "two", "three"];
+    let plugins: String = names
+        .iter()
+        .map(|name| {
+            format!(
+                "  {name}: {{ module: builtin:header-rewrite, config: {{ response: {{ set: {{ x-mark: {name} }} }} }} }}\n"
+            )
+        })
+        .collect();
+    let listeners: Vec<String> = names[..count]
+        .iter()
+        .map(|name| format!("{{ address: \"127.0.0.1:0\", plugins: [{name}] }}"))
+        .collect();
+    let config = setup.config(&[], "", &format!("plugins:\n{plugins}"));
+    config.replace(
+        "listeners: []",
+        &format!("listeners: [{}]", listeners.join(", ")),
+    )
+}
+
+#[test]
+fn listeners_with_port_0_are_told_apart() {
+    let setup = Setup::new();
+    let weir = Weir::start(&several_on_port_0(&setup, 2));
+    let assert_answers = |address: SocketAddr, name: &str| {
+        let response = client::get(address, "/steady", &[]);
+        assert_eq!(response.header("x-mark"), Some(name));
+    };
+    let [one, two] = weir.proxies() else {
+        panic!("two listeners: {:?}", weir.proxies())
+    };
+    assert_answers(*one, "one");
+    assert_answers(*two, "two");
+
+    assert_eq!(weir.reload(&several_on_port_0(&setup, 3)).status, 200);
+    let third = eventually("it listens", || weir.listened().get(2).copied());
+    assert_answers(*one, "one");
+    assert_answers(*two, "two");
+    assert_answers(third, "three");
+
+    assert_eq!(weir.reload(&several_on_port_0(&setup, 1)).status, 200);
+    for removed in [*two, third] {
+        eventually("the removed one refuses", || {
+            TcpStream::connect(removed).err()
+        });
+    }
+    assert_answers(*one, "one");
+    assert_eq!(weir.listened().len(), 3);
+}
+
+#[test]
+fn a_port_that_a_listener_with_port_0_was_given_is_not_shared() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let given = weir.proxy().to_string();
+    let answer = weir.reload(&setup.config(&["127.0.0.1:0", &given], "", ""));
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains(&given), "{}", answer.text());
+    assert_eq!(weir.count(GENERATION), 1);
+    // Alone it takes the port over.
+    assert_eq!(weir.reload(&setup.config(&[&given], "", "")).status, 200);
+    let listened = eventually("it listens", || weir.listened().get(1).copied());
+    assert_eq!(listened, weir.proxy());
+}
+
 #[test]
 fn a_faulty_file_changes_nothing_and_each_fault_is_told_with_its_line() {
     let setup = Setup::new();

@@ -1,12 +1,12 @@
 //! Everything that one version of the configuration becomes: what workers read.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::config::{self, Config};
 use crate::filter::Capture;
+use crate::listener;
 use crate::metrics::{Metrics, RouteCells};
 use crate::plugin::chain::Chain;
 use crate::plugin::registry::Plugins;
@@ -27,6 +27,7 @@ pub struct Generation {
 
 /// A listener with the chains of what comes in by it.
 pub struct Listener {
+    pub id: listener::Id,
     pub config: config::Listener,
     /// Its own plugins, which run on every request.
     pub chain: Chain,
@@ -87,10 +88,10 @@ impl Generation {
                     .collect(),
             )
         };
-        let listeners = config
-            .listeners
-            .iter()
-            .map(|listener| Listener {
+        let listeners = listener::ids(&config.listeners)
+            .zip(&config.listeners)
+            .map(|(id, listener)| Listener {
+                id,
                 config: listener.clone(),
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
@@ -120,10 +121,8 @@ impl Generation {
         }
     }
 
-    /// A listener by its configured address; `None` once a reload has removed it.
-    pub fn listener(&self, address: SocketAddr) -> Option<&Listener> {
-        self.listeners
-            .iter()
-            .find(|listener| listener.config.address == address)
+    /// A listener; `None` once a reload has removed it.
+    pub fn listener(&self, id: listener::Id) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.id == id)
     }
 }

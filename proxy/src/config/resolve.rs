@@ -4,7 +4,7 @@
 //! It finds every fault, so a part that is wrong is left out and the next one is judged. No answer
 //! of it may be served while there is a fault.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path as FilePath, PathBuf};
@@ -53,6 +53,8 @@ pub(super) struct Resolver<'a> {
     names: Names,
     /// What has its fault already.
     judged: HashSet<Path>,
+    /// Addresses that are listened on, by the keys that say so.
+    taken: HashMap<SocketAddr, Path>,
     faults: Vec<Fault>,
 }
 
@@ -70,6 +72,7 @@ impl<'a> Resolver<'a> {
             environment,
             names,
             judged,
+            taken: HashMap::new(),
             faults: Vec::new(),
         }
     }
@@ -87,7 +90,7 @@ impl<'a> Resolver<'a> {
             self.fault(Code::MemoryOnly, &root.key("data_dir"), message);
         }
         let listeners = self.listeners(raw.listeners);
-        let admin = self.admin(raw.admin, &listeners);
+        let admin = self.admin(raw.admin);
         Some(Config {
             listeners,
             data_dir,
@@ -117,11 +120,7 @@ impl<'a> Resolver<'a> {
             let Some(address) = self.address(&at.key("address"), &raw.address) else {
                 continue;
             };
-            let same = |other: &Listener| other.address == address && address.port() != 0;
-            if let Some(other) = listeners.iter().position(same) {
-                let message = format!("{address} is the address of `listeners[{other}]` already");
-                self.fault(Code::Conflict, &at.key("address"), message);
-            }
+            self.take(address, &at.key("address"));
             listeners.push(Listener {
                 address,
                 plugins: raw.plugins,
@@ -132,19 +131,13 @@ impl<'a> Resolver<'a> {
         listeners
     }
 
-    fn admin(&mut self, raw: raw::Admin, listeners: &[Listener]) -> Option<Admin> {
+    fn admin(&mut self, raw: raw::Admin) -> Option<Admin> {
         let at = Path::root().key("admin");
         let open = raw.token.is_none() && !self.is_judged(&at.key("token"));
         let token = raw.token.map(|token| self.secret(&at.key("token"), &token));
         let at = at.key("address");
         let address = self.address(&at, &raw.address)?;
-        if address.port() != 0 && listeners.iter().any(|one| one.address == address) {
-            self.fault(
-                Code::Conflict,
-                &at,
-                format!("{address} is the address of a listener"),
-            );
-        }
+        self.take(address, &at);
         if open && !address.ip().is_loopback() {
             let message = "other machines can reach the admin address, and it asks for no token";
             self.fault(Code::OpenAdmin, &at, message);
@@ -193,6 +186,22 @@ impl<'a> Resolver<'a> {
             self.hint("such as `0.0.0.0:8080` or `[::]:8080`");
         }
         parsed
+    }
+
+    /// Only one may listen on an address. Port 0 is a free one each time.
+    fn take(&mut self, address: SocketAddr, at: &Path) {
+        if address.port() == 0 {
+            return;
+        }
+        match self.taken.get(&address) {
+            Some(other) => {
+                let message = format!("{address} is taken by `{other}`");
+                self.fault(Code::Conflict, at, message);
+            }
+            None => {
+                self.taken.insert(address, at.clone());
+            }
+        }
     }
 
     fn positive(&mut self, at: &Path, duration: Duration) -> std::time::Duration {
