@@ -32,7 +32,7 @@ pub enum Refusal {
 pub fn refusal(refusal: &Refusal) -> Answer {
     let (status, detail) = match refusal {
         Refusal::BadRequest(detail) => (StatusCode::BAD_REQUEST, *detail),
-        Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served"),
+        Refusal::Connect => (StatusCode::NOT_IMPLEMENTED, "CONNECT is not served"),
         Refusal::NoRoute(Miss::NoRoute) => (StatusCode::NOT_FOUND, "no route matches the request"),
         Refusal::NoRoute(Miss::Method(_)) => (
             StatusCode::METHOD_NOT_ALLOWED,

@@ -123,11 +123,12 @@ fn a_request_without_exactly_one_sane_host_is_refused() {
 }
 
 #[test]
-fn connect_is_refused() {
+fn connect_is_not_implemented() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url()).start();
     let request = "CONNECT db.example:443 HTTP/1.1\r\nhost: db.example:443\r\n\r\n";
-    assert_refused(&weir, &upstream, 405, request);
+    assert_refused(&weir, &upstream, 501, request);
+    assert_problem(&weir_tests::client::send(weir.proxy(), request), 501);
 }
 
 #[test]

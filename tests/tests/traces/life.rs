@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use serde_json::json;
-use weir_tests::client::Connection;
+use weir_tests::client::{self, Connection};
 use weir_tests::config::config;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
@@ -86,6 +86,26 @@ fn a_request_that_matches_no_route_is_named_by_its_method() {
     let trace = trace_of(config, &[]);
     assert_eq!(trace.names(), ["GET"]);
     assert_eq!(trace.root()["Attributes"]["http.response.status_code"], 404);
+}
+
+#[test]
+fn what_weir_refuses_before_it_routes_has_a_trace() {
+    for (request, method, status) in [
+        (
+            "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n",
+            "CONNECT",
+            501,
+        ),
+        ("GET / HTTP/1.1\r\n\r\n", "GET", 400),
+    ] {
+        let (weir, topic) = start(config(&Upstream::hello()));
+        assert_eq!(client::send(weir.proxy(), request).status, status);
+        let trace = first(&topic);
+        assert_eq!(trace.names(), [method]);
+        let attributes = &trace.root()["Attributes"];
+        assert_eq!(attributes["http.request.method"], method);
+        assert_eq!(attributes["http.response.status_code"], status);
+    }
 }
 
 fn assert_abandoned(trace: &Trace) {
