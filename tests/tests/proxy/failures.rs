@@ -1,11 +1,13 @@
 //! What goes wrong on either side, and what the other side sees of it.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use weir_tests::client::{self, Connection};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -43,6 +45,30 @@ fn an_upstream_that_refuses_the_connection_is_answered_with_502() {
     let weir = Setup::to(format!("http://{address}")).start();
     assert_problem(&weir.get("/", &[]), 502);
     assert_eq!(failures(&weir, "connect"), 1);
+}
+
+#[test]
+fn an_upstream_that_lets_no_connection_through_is_answered_with_504() {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any.into()).expect("a port");
+    listener.listen(0).expect("listen");
+    let address = listener.local_addr().expect("an address").as_socket();
+    let address = address.expect("an IP address");
+    // Nobody accepts. Once the queue is full, the kernel neither answers nor refuses who comes.
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        queued.push(stream);
+    }
+    let weir = Setup::to(format!("http://{address}"))
+        .upstream("timeouts: { connect: 200ms }")
+        .start();
+    assert_problem(&weir.get("/", &[]), 504);
+    assert_eq!(failures(&weir, "connect_timeout"), 1);
+    assert_eq!(
+        weir.count("weir_upstream_connects_total{upstream=\"api\"}"),
+        0
+    );
 }
 
 #[test]
