@@ -6,13 +6,17 @@ pub mod drain;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
+use crate::app::generation::Listener;
 use crate::config;
 use crate::exchange::Client;
+use crate::server::Settings;
 use crate::worker::Worker;
 
 /// A listener over reloads: its configured address and, because port 0 may be written several
@@ -63,8 +67,18 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::Tcp
     Ok(sockets)
 }
 
-/// Accepts until the worker drains or the listener is closed; each connection is a task.
-pub async fn accept(worker: Rc<Worker>, id: Id, listener: std::net::TcpListener) {
+/// Accepts until `stop` comes or its sender is gone, then what waits to be accepted; each connection
+/// is a task.
+pub async fn accept(
+    worker: Rc<Worker>,
+    id: Id,
+    listener: std::net::TcpListener,
+    stop: oneshot::Receiver<()>,
+) {
+    let settings = worker.generation().listener(id).map(Listener::server);
+    let Some(settings) = settings else {
+        return;
+    };
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -72,24 +86,77 @@ pub async fn accept(worker: Rc<Worker>, id: Id, listener: std::net::TcpListener)
             return;
         }
     };
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Fails only on a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                let client = Client {
-                    worker: Rc::clone(&worker),
-                    listener: id,
-                    peer,
-                };
-                worker.spawn_connection(stream, client);
-            }
-            Err(error) if is_connections(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, address = %id.address, "cannot accept");
-                tokio::time::sleep(BACK_OFF).await;
+    let mut acceptor = Acceptor {
+        worker,
+        id,
+        settings,
+    };
+    tokio::select! {
+        biased;
+        _ = stop => {}
+        () = acceptor.accept(&listener) => {}
+    }
+    match listener.into_std() {
+        Ok(listener) => acceptor.accept_waiting(&listener),
+        Err(error) => tracing::warn!(%error, address = %id.address, "cannot stop in order"),
+    }
+}
+
+struct Acceptor {
+    worker: Rc<Worker>,
+    id: Id,
+    /// As of the last generation that had the listener: they outlive it for what still waits.
+    settings: Arc<Settings>,
+}
+
+impl Acceptor {
+    /// Accepts for ever.
+    async fn accept(&mut self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.serve(stream, peer),
+                Err(error) if is_connections(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, address = %self.id.address, "cannot accept");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
             }
         }
+    }
+
+    /// Accepts what the kernel has let in already; it would reset it with the socket's end.
+    fn accept_waiting(&mut self, listener: &std::net::TcpListener) {
+        // No more than that waited; who connects all the time does not keep the socket open.
+        for _ in 0..BACKLOG {
+            let accepted = listener.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            });
+            match accepted {
+                Ok((stream, peer)) => self.serve(stream, peer),
+                Err(error) if is_connections(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, address = %self.id.address, "cannot accept what waits");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // Fails only on a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        if let Some(listener) = self.worker.generation().listener(self.id) {
+            self.settings = listener.server();
+        }
+        let client = Client {
+            worker: Rc::clone(&self.worker),
+            listener: self.id,
+            peer,
+        };
+        self.worker
+            .spawn_connection(stream, client, Arc::clone(&self.settings));
     }
 }
 

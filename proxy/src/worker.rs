@@ -19,7 +19,7 @@ use crate::export::handoff::Handoff;
 use crate::listener::{self, drain::Drain};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
-use crate::server;
+use crate::server::{self, Settings};
 use crate::upstream::pool::Pools;
 use crate::upstream::{Turn, Upstream};
 
@@ -122,16 +122,15 @@ impl Worker {
     }
 
     /// Serves a connection in a task of its own.
-    pub fn spawn_connection(self: &Rc<Self>, stream: TcpStream, client: Client) {
-        let worker = Rc::clone(self);
+    pub fn spawn_connection(&self, stream: TcpStream, client: Client, settings: Arc<Settings>) {
+        // From now on, so that a drain does not end before the task has begun.
+        let watch = self.drain.watch();
         tokio::task::spawn_local(async move {
+            let worker = Rc::clone(&client.worker);
             let cells = &worker.connections[worker.index];
             cells.accepted.inc();
             cells.open.inc();
-            let generation = worker.generation();
-            if let Some(listener) = generation.listener(client.listener) {
-                server::serve(stream, client, &listener.config).await;
-            }
+            server::serve(stream, client, &settings, watch).await;
             cells.open.dec();
         });
     }
@@ -194,9 +193,17 @@ impl Thread {
     }
 }
 
+/// A listener whose socket is open.
+struct Accepting {
+    id: listener::Id,
+    /// Dropped, it ends the task.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
 /// Obeys commands until the sender is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut accepting: Vec<(listener::Id, JoinHandle<()>)> = Vec::new();
+    let mut accepting: Vec<Accepting> = Vec::new();
     let flushing = Rc::clone(&worker);
     tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
     let sweeping = Rc::clone(&worker);
@@ -204,15 +211,12 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(id, socket) => {
-                let accept = listener::accept(Rc::clone(&worker), id, socket);
-                accepting.push((id, tokio::task::spawn_local(accept)));
+                let (stop, stopped) = oneshot::channel();
+                let accept = listener::accept(Rc::clone(&worker), id, socket, stopped);
+                let task = tokio::task::spawn_local(accept);
+                accepting.push(Accepting { id, stop, task });
             }
-            Command::Close(id) => accepting.retain(|(open, task)| {
-                if *open == id {
-                    task.abort();
-                }
-                *open != id
-            }),
+            Command::Close(id) => accepting.retain(|open| open.id != id),
             Command::Reloaded => {
                 let generation = worker.generation();
                 worker
@@ -220,16 +224,28 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                     .retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
             }
             Command::Drain(done) => {
-                accepting.drain(..).for_each(|(_, task)| task.abort());
-                let worker = Rc::clone(&worker);
+                let (worker, accepting) = (Rc::clone(&worker), std::mem::take(&mut accepting));
                 tokio::task::spawn_local(async move {
-                    worker.drain.drain().await;
+                    drain(&worker, accepting).await;
                     // Nobody waits where the grace has passed.
                     let _ = done.send(());
                 });
             }
         }
     }
+}
+
+/// Lets what is under way end, and what has come in but was not looked at yet.
+async fn drain(worker: &Worker, accepting: Vec<Accepting>) {
+    // The runtime looks at its sockets, so that a connection with a new request does not seem idle.
+    tokio::task::yield_now().await;
+    worker.drain.begin();
+    for Accepting { stop, task, .. } in accepting {
+        drop(stop);
+        // It panics only where accepting does; what is open ends all the same.
+        let _ = task.await;
+    }
+    worker.drain.ended().await;
 }
 
 async fn sweep(worker: &Worker) {

@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, RouteCells};
 use crate::plugin::chain::Chain;
 use crate::plugin::registry::Plugins;
 use crate::router::Router;
+use crate::server::Settings;
 use crate::upstream::Upstream;
 
 /// Immutable; requests under way keep the one they began with.
@@ -29,6 +30,7 @@ pub struct Generation {
 pub struct Listener {
     pub id: listener::Id,
     pub config: config::Listener,
+    server: Arc<Settings>,
     /// Its own plugins, which run on every request.
     pub chain: Chain,
     /// By route: its own plugins, then the route's.
@@ -42,6 +44,13 @@ pub struct Route {
     pub pattern: String,
     pub upstream: Arc<Upstream>,
     pub cells: Arc<[RouteCells]>,
+}
+
+impl Listener {
+    /// What its connections are served by.
+    pub fn server(&self) -> Arc<Settings> {
+        Arc::clone(&self.server)
+    }
 }
 
 impl Generation {
@@ -93,6 +102,7 @@ impl Generation {
             .map(|(id, listener)| Listener {
                 id,
                 config: listener.clone(),
+                server: Arc::new(Settings::new(listener)),
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
                     .routes

@@ -43,12 +43,16 @@ impl Drain {
         self.0.draining.get()
     }
 
-    /// Begins to drain and waits until the last watch is gone.
-    pub async fn drain(&self) {
+    /// Tells all connections, those to come too.
+    pub fn begin(&self) {
         self.0.draining.set(true);
         for (_, waker) in self.0.wakers.borrow_mut().drain(..) {
             waker.wake();
         }
+    }
+
+    /// Waits until the last watch is gone.
+    pub async fn ended(&self) {
         while self.0.open.get() > 0 {
             self.0.empty.notified().await;
         }

@@ -181,6 +181,52 @@ fn sigterm_lets_a_request_end_and_then_exits_with_0() {
 }
 
 #[test]
+fn what_has_come_in_before_sigterm_is_answered() {
+    let upstream = Upstream::hello();
+    let mut weir = Setup::to(upstream.url()).start();
+    let mut kept: Vec<_> = (0..10).map(|_| Connection::open(weir.proxy())).collect();
+    for client in &mut kept {
+        assert_eq!(client.send(GET).receive().expect("a response").status, 200);
+    }
+
+    // Weir stands still: connections wait to be accepted, requests to be read.
+    weir.signal("STOP");
+    let waiting = (0..200).map(|_| Connection::open(weir.proxy()));
+    let mut clients: Vec<_> = waiting.chain(kept).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    weir.signal("TERM");
+    weir.signal("CONT");
+    for mut client in clients {
+        assert_eq!(client.receive().expect("a response").status, 200);
+        assert_eq!(client.read_to_end(), b"");
+    }
+    assert_eq!(weir.wait().code(), Some(0));
+}
+
+#[test]
+fn a_head_that_sigterm_comes_into_is_answered_and_the_last() {
+    let upstream = Upstream::hello();
+    let mut weir = Setup::to(upstream.url()).start();
+    let mut client = Connection::open(weir.proxy());
+    client.send("GET / HTTP/1.1\r\nhost:");
+    eventually("the connection is accepted", || {
+        (weir.count("weir_connections_open") == 1).then_some(())
+    });
+    weir.signal("TERM");
+    eventually("it accepts no more", || {
+        TcpStream::connect(weir.proxy()).err()
+    });
+    let response = client.send(" test\r\n\r\n").receive();
+    let response = response.expect("a response");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(client.read_to_end(), b"");
+    assert_eq!(weir.wait().code(), Some(0));
+}
+
+#[test]
 fn a_drain_takes_no_longer_than_its_grace() {
     let upstream = Upstream::new(|_, _| {
         loop {
