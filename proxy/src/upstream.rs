@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use crate::config::{self, UpstreamTimeouts};
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
-use pool::{Lease, Pools};
+use pool::{Connection, Lease, Pools};
 
 /// One entry of `upstreams`.
 pub struct Upstream {
@@ -157,16 +157,19 @@ impl Upstream {
             body_timeout: timeouts.body,
         };
         while let Some(mut lease) = pools.take(endpoint, timeouts.idle) {
-            match round_trip(&mut lease.sender, request, upload, timeouts).await {
+            match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
                 Ok(response) => return Ok(reply(response, lease)),
                 Err(Failed::Unsent(unsent)) => request = *unsent,
                 Err(Failed::Final(error)) => return Err(error),
             }
         }
-        let sender = connect(endpoint, timeouts.connect).await?;
+        let connection = connect(endpoint, timeouts.connect).await?;
         cells.connects.inc();
-        let mut lease = Lease::new(sender, Arc::clone(endpoint));
-        match round_trip(&mut lease.sender, request, upload, timeouts).await {
+        let mut lease = Lease {
+            connection,
+            endpoint: Arc::clone(endpoint),
+        };
+        match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
             Ok(response) => Ok(reply(response, lease)),
             Err(Failed::Final(error)) => Err(error),
             Err(Failed::Unsent(_)) => Err(Error::Connect(std::io::Error::other(
@@ -255,7 +258,7 @@ impl Endpoint {
     }
 }
 
-async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<SendRequest<RequestBody>, Error> {
+async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Connection, Error> {
     let connecting = async {
         let stream = match endpoint.address {
             Some(address) => TcpStream::connect(address).await,
@@ -271,12 +274,15 @@ async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<SendRequest<Req
     let (sender, connection) = tokio::time::timeout(limit, connecting)
         .await
         .map_err(|_| Error::ConnectTimeout(limit))??;
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Connection {
+        sender,
+        task: task.abort_handle(),
+    })
 }
 
 /// Takes endpoints in turn; one a worker and upstream.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::AbortHandle;
 
 use super::Endpoint;
 use super::body::RequestBody;
@@ -26,20 +27,28 @@ struct Pool {
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     since: Instant,
 }
 
-/// A connection for one exchange.
-pub struct Lease {
+/// An open connection, cut when dropped: by itself it would first send what an upstream does not
+/// take, and hold the request's body, and with it the client's connection, for as long.
+pub struct Connection {
     pub sender: SendRequest<RequestBody>,
-    endpoint: Arc<Endpoint>,
+    /// Of the task that reads and writes.
+    pub task: AbortHandle,
 }
 
-impl Lease {
-    pub fn new(sender: SendRequest<RequestBody>, endpoint: Arc<Endpoint>) -> Self {
-        Self { sender, endpoint }
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
+}
+
+/// A connection for one exchange. Dropped instead of given back, it is cut.
+pub struct Lease {
+    pub connection: Connection,
+    pub endpoint: Arc<Endpoint>,
 }
 
 impl Pools {
@@ -53,14 +62,15 @@ impl Pools {
         while at > 0 {
             at -= 1;
             let idle = &pool.idle[at];
-            if idle.sender.is_ready() && idle.since.elapsed() < longest {
-                let sender = pool.idle.remove(at).sender;
+            let sender = &idle.connection.sender;
+            if sender.is_ready() && idle.since.elapsed() < longest {
+                let connection = pool.idle.remove(at).connection;
                 return Some(Lease {
-                    sender,
+                    connection,
                     endpoint: Arc::clone(endpoint),
                 });
             }
-            if idle.sender.is_closed() || idle.since.elapsed() >= longest {
+            if sender.is_closed() || idle.since.elapsed() >= longest {
                 pool.idle.remove(at);
             }
             // Else its task has not run since the last response ended: soon ready, left for later.
@@ -70,7 +80,7 @@ impl Pools {
 
     /// Gives a connection back whose response has ended.
     pub fn give(&self, lease: Lease) {
-        if lease.sender.is_closed() {
+        if lease.connection.sender.is_closed() {
             return;
         }
         let mut pools = self.0.borrow_mut();
@@ -88,7 +98,7 @@ impl Pools {
         let idle = &mut pools[index].idle;
         if idle.len() < IDLE {
             idle.push(Idle {
-                sender: lease.sender,
+                connection: lease.connection,
                 since: Instant::now(),
             });
         }
@@ -98,8 +108,9 @@ impl Pools {
     pub fn sweep(&self, longest: Duration) {
         let mut pools = self.0.borrow_mut();
         pools.retain_mut(|pool| {
-            pool.idle
-                .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < longest);
+            pool.idle.retain(|idle| {
+                !idle.connection.sender.is_closed() && idle.since.elapsed() < longest
+            });
             pool.endpoint.strong_count() > 0
         });
     }

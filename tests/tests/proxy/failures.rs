@@ -151,6 +151,29 @@ fn a_client_that_stalls_has_its_own_time_and_not_the_upstreams() {
 }
 
 #[test]
+fn an_upstream_that_does_not_read_the_upload_is_answered_with_504() {
+    // Accepts, as the kernel does for it, and never reads.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let weir = Setup::to(format!("http://{address}"))
+        .listener("timeouts: { body: 60s }")
+        .upstream("timeouts: { response: 200ms }")
+        .start();
+    let mut client = Connection::open(weir.proxy());
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000000\r\n\r\n");
+    let mut upload = client.stream().try_clone().expect("clone");
+    let uploading = thread::spawn(move || {
+        let piece = [b'x'; 65536];
+        // Ends when Weir closes: what it holds is bounded, so it does not take a gigabyte.
+        while upload.write_all(&piece).is_ok() {}
+    });
+    assert_problem(&client.receive().expect("a response"), 504);
+    drop(client);
+    uploading.join().expect("Weir closed the connection");
+    assert_eq!(failures(&weir, "response_timeout"), 1);
+}
+
+#[test]
 fn an_upload_that_breaks_off_never_ends_for_the_upstream() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
