@@ -48,6 +48,8 @@ pub async fn serve(stream: TcpStream, client: Client, settings: &Settings, mut d
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .keep_alive(!told)
+        .max_header_size(settings.max_head_bytes)
+        // Alone, this lets a head be longer by what was read with its last piece.
         .max_buf_size(settings.max_head_bytes.max(8192))
         .serve_connection(TokioIo::new(stream), service);
     let ended = std::future::poll_fn(|cx| {

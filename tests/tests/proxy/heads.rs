@@ -209,15 +209,16 @@ fn a_bad_chunk_ends_the_request_and_the_upstream_never_sees_its_end() {
 fn a_head_larger_than_max_head_bytes_is_answered_with_431() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url())
-        .listener("max_head_bytes: 16KiB")
+        .listener("max_head_bytes: 72KiB")
         .start();
-    let padded = |len: usize| {
-        let padding = "x".repeat(len);
-        format!("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx: {padding}\r\n\r\n")
+    let head = |len: usize| {
+        let start = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx: ";
+        let padding = "x".repeat(len - start.len() - 4);
+        format!("{start}{padding}\r\n\r\n")
     };
-    let small = weir_tests::client::send(weir.proxy(), padded(15 << 10));
-    assert_eq!(small.status, 200);
-    let large = weir_tests::client::send(weir.proxy(), padded(17 << 10));
+    let fits = weir_tests::client::send(weir.proxy(), head(72 << 10));
+    assert_eq!(fits.status, 200);
+    let large = weir_tests::client::send(weir.proxy(), head((72 << 10) + 1));
     assert_eq!(large.status, 431);
     assert_eq!(upstream.seen().len(), 1);
 }
