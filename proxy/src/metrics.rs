@@ -4,6 +4,7 @@
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
+use crate::server::BadHead;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -115,6 +117,14 @@ pub struct ConnectionCells {
     pub open: Counter,
 }
 
+/// One worker's numbers of one listener.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ListenerCells {
+    /// By [`BadHead`].
+    pub bad_heads: [Counter; BadHead::REASONS.len()],
+}
+
 type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
 
 /// All cells of a process, by name; kept over reloads.
@@ -125,6 +135,7 @@ pub struct Metrics {
     routes: Cells<String, RouteCells>,
     upstreams: Cells<String, UpstreamCells>,
     connections: Arc<[ConnectionCells]>,
+    listeners: Cells<String, ListenerCells>,
 }
 
 impl Metrics {
@@ -135,6 +146,7 @@ impl Metrics {
             routes: Mutex::default(),
             upstreams: Mutex::default(),
             connections: row(workers),
+            listeners: Mutex::default(),
         })
     }
 
@@ -152,6 +164,11 @@ impl Metrics {
 
     pub fn connections(&self) -> Arc<[ConnectionCells]> {
         Arc::clone(&self.connections)
+    }
+
+    /// By the configured address: listeners with port 0 share theirs.
+    pub fn listener(&self, address: SocketAddr) -> Arc<[ListenerCells]> {
+        self.cells(&self.listeners, address.to_string())
     }
 
     fn cells<K: Ord, T: Default>(&self, all: &Cells<K, T>, key: K) -> Arc<[T]> {
@@ -186,6 +203,23 @@ impl Collector for Summed {
             "weir_connections_open",
             "Client connections open now.",
             [([], sum(&metrics.connections, |cells| &cells.open))],
+        )?;
+
+        let listeners = lock(&metrics.listeners);
+        let mut bad = Vec::new();
+        for (listener, cells) in &*listeners {
+            for (index, reason) in BadHead::REASONS.into_iter().enumerate() {
+                bad.push((
+                    [("listener", listener.as_str()), ("reason", reason)],
+                    sum(cells, |cells| &cells.bad_heads[index]),
+                ));
+            }
+        }
+        counter(
+            encoder,
+            "weir_http_bad_requests",
+            "Requests whose head could not be read, by reason.",
+            bad,
         )?;
 
         let routes = lock(&metrics.routes);

@@ -4,6 +4,7 @@ pub mod respond;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::config;
 use crate::exchange::{self, Client};
 use crate::listener::drain::Watch;
+use crate::metrics::ListenerCells;
 
 /// Longest wait for the head of the one request on a connection that was accepted in a drain.
 const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -21,13 +23,46 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 pub struct Settings {
     head_timeout: Duration,
     max_head_bytes: usize,
+    cells: Arc<[ListenerCells]>,
 }
 
 impl Settings {
-    pub fn new(config: &config::Listener) -> Self {
+    pub fn new(config: &config::Listener, cells: Arc<[ListenerCells]>) -> Self {
         Self {
             head_timeout: config.timeouts.head,
             max_head_bytes: config.max_head_bytes,
+            cells,
+        }
+    }
+}
+
+/// Why a request's head could not be read. No exchange begins with it, so there is no trace; the
+/// parser answers by itself, or closes.
+#[derive(Clone, Copy, Debug)]
+pub enum BadHead {
+    Malformed,
+    TooLarge,
+    /// The client left in the middle of it.
+    Incomplete,
+    /// It began, and did not come to its end in time.
+    Timeout,
+}
+
+impl BadHead {
+    pub const REASONS: [&'static str; 4] = ["malformed", "too_large", "incomplete", "timeout"];
+
+    /// What ended a connection, if it was a head; `begun` where bytes of one were there.
+    fn of(error: &hyper::Error, begun: bool) -> Option<Self> {
+        if error.is_parse_too_large() {
+            Some(Self::TooLarge)
+        } else if error.is_parse() {
+            Some(Self::Malformed)
+        } else if begun && error.is_incomplete_message() {
+            Some(Self::Incomplete)
+        } else if begun && error.is_timeout() {
+            Some(Self::Timeout)
+        } else {
+            None
         }
     }
 }
@@ -40,6 +75,7 @@ pub async fn serve(stream: TcpStream, client: Client, settings: &Settings, mut d
     } else {
         settings.head_timeout
     };
+    let (worker, peer) = (client.worker.index, client.peer);
     let service = service_fn(move |request| {
         let client = client.clone();
         async move { Ok::<_, Infallible>(exchange::serve(client, request).await) }
@@ -63,7 +99,14 @@ pub async fn serve(stream: TcpStream, client: Client, settings: &Settings, mut d
         Pin::new(&mut connection).poll(cx)
     })
     .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "client connection ended");
+    let Err(error) = ended else {
+        return;
+    };
+    let begun = !connection.into_parts().read_buf.is_empty();
+    if let Some(bad) = BadHead::of(&error, begun) {
+        settings.cells[worker].bad_heads[bad as usize].inc();
+        tracing::debug!(%peer, %error, "request could not be read");
+    } else {
+        tracing::debug!(%peer, %error, "client connection ended");
     }
 }

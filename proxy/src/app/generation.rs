@@ -102,7 +102,7 @@ impl Generation {
             .map(|(id, listener)| Listener {
                 id,
                 config: listener.clone(),
-                server: Arc::new(Settings::new(listener)),
+                server: Arc::new(Settings::new(listener, metrics.listener(listener.address))),
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
                     .routes

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use weir_tests::client::Connection;
 use weir_tests::upstream::{Seen, Upstream};
+use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::{Setup, assert_problem};
@@ -221,6 +222,58 @@ fn a_head_larger_than_max_head_bytes_is_answered_with_431() {
     let large = weir_tests::client::send(weir.proxy(), head((72 << 10) + 1));
     assert_eq!(large.status, 431);
     assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_counted_by_its_reason() {
+    let upstream = Upstream::hello();
+    let weir = Setup::to(upstream.url())
+        .listener("timeouts: { head: 200ms }, max_head_bytes: 72KiB")
+        .start();
+    let large = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "x".repeat(74_000)
+    );
+    let long = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(65_535));
+    // The reason, what is sent, and what is answered; `None` where the client leaves.
+    let bad = [
+        (
+            "malformed",
+            "GET / HTTP/1.1\r\nno field\r\n\r\n",
+            Some("400"),
+        ),
+        ("malformed", "\u{1}\r\n\r\n", Some("400")),
+        ("too_large", &large, Some("431")),
+        ("too_large", &long, Some("414")),
+        ("incomplete", "GET / HTTP/1.1\r\nhost:", None),
+        ("timeout", "GET / HTTP/1.1\r\nhost:", Some("")),
+    ];
+    for (_, sent, answered) in bad {
+        let mut client = Connection::open(weir.proxy());
+        client.send(sent);
+        if let Some(status) = answered {
+            let answer = String::from_utf8(client.read_to_end()).expect("text");
+            assert_eq!(answer.split(' ').nth(1).unwrap_or_default(), status);
+        }
+    }
+    // No requests at all: an idle connection's end, and a port that is only tried.
+    Connection::open(weir.proxy()).read_to_end();
+    drop(Connection::open(weir.proxy()));
+    eventually("all have ended", || {
+        let connections = weir.count("weir_connections_total");
+        (connections == 8 && weir.count("weir_connections_open") == 0).then_some(())
+    });
+    for (reason, count) in [
+        ("malformed", 2),
+        ("too_large", 2),
+        ("incomplete", 1),
+        ("timeout", 1),
+    ] {
+        let labels = format!("listener=\"127.0.0.1:0\",reason=\"{reason}\"");
+        let counted = weir.count(&format!("weir_http_bad_requests_total{{{labels}}}"));
+        assert_eq!(counted, count, "{reason}");
+    }
+    assert_eq!(upstream.connections(), 0);
 }
 
 #[test]
