@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, Error};
 use crate::config::Secret;
-use crate::export::status::State;
+use crate::export::spool;
+use crate::export::status::{State, Status};
 use crate::metrics::{Summed, counter, gauge};
 
 const INDEX: &str = "\
@@ -128,6 +129,14 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             json!({ "name": status.exporter, "state": state, "message": message })
         })
         .collect();
+    let spool = app.spool().map(|spool| {
+        let (state, message) = match &spool.problem {
+            Some(problem) => ("degraded", Some(problem.as_str())),
+            None if spool.is_full() => ("degraded", Some("spool: full: new traces are dropped")),
+            None => ("ok", None),
+        };
+        json!({ "state": state, "message": message, "bytes": spool.bytes })
+    });
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -136,14 +145,23 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
     };
     body(
         code,
-        &json!({ "status": status, "generation": generation, "exporters": exporters }),
+        &json!({
+            "status": status,
+            "generation": generation,
+            "exporters": exporters,
+            "spool": spool,
+        }),
     )
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
-    registry.register_collector(Box::new(Exported(app.exporters(), app.generation().number)));
+    registry.register_collector(Box::new(Exported {
+        exporters: app.exporters(),
+        spool: app.spool(),
+        generation: app.generation().number,
+    }));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
         return problem(
@@ -159,15 +177,19 @@ fn metrics(app: &App) -> Response<Full<Bytes>> {
     response
 }
 
-/// Numbers of the exporters, and the generation.
+/// Numbers of the exporters and the spool, and the generation.
 #[derive(Debug)]
-struct Exported(Vec<crate::export::status::Status>, u64);
+struct Exported {
+    exporters: Vec<Status>,
+    spool: Option<spool::Status>,
+    generation: u64,
+}
 
 impl Collector for Exported {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let encoder = &mut encoder;
-        let each = |value: fn(&crate::export::status::Status) -> u64| {
-            self.0
+        let each = |value: fn(&Status) -> u64| {
+            self.exporters
                 .iter()
                 .map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
         };
@@ -175,7 +197,7 @@ impl Collector for Exported {
             encoder,
             "weir_config_generation",
             "Number of the configuration in use.",
-            [([], self.1)],
+            [([], self.generation)],
         )?;
         counter(
             encoder,
@@ -207,7 +229,27 @@ impl Collector for Exported {
             "1 where the exporter cannot deliver.",
             each(|status| u64::from(matches!(status.state, State::Degraded(_)))),
         )?;
-        let dropped = self.0.iter().flat_map(|status| {
+        if let Some(spool) = &self.spool {
+            gauge(
+                encoder,
+                "weir_spool_bytes",
+                "Bytes of the disk that the spool takes.",
+                [([], spool.bytes)],
+            )?;
+            gauge(
+                encoder,
+                "weir_spool_max_bytes",
+                "Most bytes that the spool may take.",
+                [([], spool.max_bytes)],
+            )?;
+            gauge(
+                encoder,
+                "weir_spool_oldest_age_seconds",
+                "About how long the oldest trace has waited for an exporter.",
+                each(|status| status.oldest.as_secs()),
+            )?;
+        }
+        let dropped = self.exporters.iter().flat_map(|status| {
             status.dropped.iter().map(move |(reason, count)| {
                 (
                     [

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use crate::config::Config;
 use crate::export::Exporters;
+use crate::export::spool::{self, Spool};
 use crate::export::status::{Reason, Status};
 use crate::listener;
 use crate::metrics::Metrics;
@@ -40,6 +41,8 @@ pub enum Error {
     Engine(String),
     #[error("cannot start a worker: {0}")]
     Worker(#[source] io::Error),
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
     #[error("{0}")]
     Config(String),
 }
@@ -72,7 +75,9 @@ impl App {
             sockets.push((id, bind(id, config.workers.get())?));
         }
 
-        let exporters = Arc::new(Exporters::start(&config.exporters));
+        let spool = config.data_dir.as_ref();
+        let spool = spool.map(|folder| Spool::open(folder, &config.spool));
+        let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
         let generation = Generation::new(1, config, plugins, None, &metrics);
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
@@ -109,6 +114,10 @@ impl App {
 
     pub fn exporters(&self) -> Vec<Status> {
         self.exporters.status()
+    }
+
+    pub fn spool(&self) -> Option<spool::Status> {
+        self.exporters.spool()
     }
 
     pub fn generation(&self) -> Arc<Generation> {
@@ -293,6 +302,11 @@ fn keep_what_needs_a_restart(config: &mut Config, before: &Config) {
             "a change of `workers` takes effect at the next start"
         );
         config.workers = before.workers;
+    }
+    if config.data_dir != before.data_dir || config.spool != before.spool {
+        tracing::warn!("a change of `data_dir` or `spool` takes effect at the next start");
+        config.data_dir = before.data_dir.clone();
+        config.spool = before.spool.clone();
     }
     if config.admin.address != before.admin.address {
         tracing::warn!(address = %before.admin.address, "a change of `admin.address` takes effect at the next start");

@@ -40,6 +40,7 @@ pub struct Config {
     pub admin: Admin,
     /// `None`: traces are kept in memory only.
     pub data_dir: Option<PathBuf>,
+    pub spool: Spool,
     /// Worker threads, each with its own runtime, listeners, pools and plugin instances.
     pub workers: NonZeroUsize,
     /// How long a drain may take before what is still open is cut.
@@ -48,6 +49,27 @@ pub struct Config {
     pub plugins: IndexMap<String, Plugin>,
     pub routes: Vec<Route>,
     pub exporters: IndexMap<String, Exporter>,
+}
+
+/// How finished traces are kept in `data_dir`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spool {
+    /// Most bytes on the disk.
+    pub max_bytes: u64,
+    /// Bytes of one file.
+    pub segment_bytes: u64,
+    pub fsync: Fsync,
+}
+
+/// When what is in the spool survives a power cut too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// When the kernel sees fit.
+    Never,
+    /// After so long at most.
+    Interval(Duration),
+    /// Before the response ends.
+    Always,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! 5–8 — One request's life.
 //!
-//! [`serve`] is what a request meets, in order: its head is read, pre-request hooks run, a route is
+//! [`run`] is what a request meets, in order: its head is read, pre-request hooks run, a route is
 //! chosen, request hooks run, the upstream is called, response hooks run, and the response goes
 //! out. Its body carries the [`life::Life`] on, which hands the trace off when the end is ready.
 
@@ -48,6 +48,12 @@ enum Content {
 
 /// Serves one request; every failure is a response.
 pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body> {
+    let mut response = run(client, request).await;
+    response.body_mut().may_begin().await;
+    response
+}
+
+async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let now = Instant::now();
     let worker = &client.worker;
     let generation = worker.generation();

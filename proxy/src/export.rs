@@ -1,12 +1,15 @@
 //! 10 — From finished traces to where they are delivered.
 //!
-//! Workers leave records in their [`handoff::Handoff`], which publishes them in chunks. Each
-//! exporter has a bounded queue of chunks and a thread of its own, which decodes, filters, encodes
-//! and sends. Nothing here makes a worker wait: what has no room is dropped and counted.
+//! Workers leave records in their [`handoff::Handoff`]: in the [`spool`] where there is one, else in
+//! chunks for each exporter's bounded queue. Each exporter has a [`source`] of chunks and a thread of
+//! its own, which decodes, filters, encodes and sends. Nothing here makes a worker wait: what has no
+//! room is dropped and counted.
 
 pub mod handoff;
 pub(crate) mod kafka;
 mod queue;
+mod source;
+pub mod spool;
 pub mod status;
 mod stop;
 #[cfg(test)]
@@ -16,6 +19,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -25,12 +29,17 @@ use indexmap::IndexMap;
 
 use crate::config;
 use handoff::{Handoff, Set};
-use queue::{Receiver, Sender};
+use source::{Sender, Source};
+use spool::Spool;
 use status::{Health, Meter, Reason, State, Status};
 use stop::{Shutdown, Stop};
 
 /// How long an exporter that a reload took away may go on delivering what it has.
 const CLOSE_GRACE: Duration = Duration::from_secs(30);
+
+/// How long an exporter that a reload changed may wait for acknowledgements, where its successor
+/// goes on by the spool.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Time past a deadline for threads to count what they still hold and end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -38,7 +47,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Between a panic of an exporter and its next try.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
-/// The exporters of a running Weir: starts their threads, owns their queues.
+/// The exporters of a running Weir: starts their threads, owns their sources and the spool.
 #[derive(Debug)]
 pub struct Exporters {
     set: Set,
@@ -47,14 +56,16 @@ pub struct Exporters {
 }
 
 impl Exporters {
-    /// Starts every enabled exporter. None is waited for: connecting is their own affair.
-    pub fn start(config: &IndexMap<String, config::Exporter>) -> Self {
+    /// Starts every enabled exporter, with traces in `spool` or in memory. None is waited for:
+    /// connecting is their own affair.
+    pub fn start(config: &IndexMap<String, config::Exporter>, spool: Option<Spool>) -> Self {
         let (alive, ended) = mpsc::channel();
         let exporters = Self {
             set: Set::default(),
             running: Mutex::default(),
             threads: Threads {
                 shutdown: Arc::default(),
+                spool,
                 alive: Mutex::new(Some(alive)),
                 ended: Mutex::new(ended),
             },
@@ -65,22 +76,20 @@ impl Exporters {
 
     /// A worker's way to the exporters there are, now and after each reload.
     pub fn handoff(&self) -> Handoff {
-        Handoff::new(self.set.clone())
+        let writer = self.threads.spool.as_ref().map(Spool::writer);
+        Handoff::new(self.set.clone(), writer)
     }
 
     /// Makes the running exporters those of `config`. One whose configuration is as before runs on;
-    /// the others deliver what they have, and end.
+    /// the others deliver what they have, and end. With a spool, a changed one leaves what it has
+    /// to its successor.
     pub fn apply(&self, config: &IndexMap<String, config::Exporter>) {
         let mut running = lock(&self.running);
         let mut previous = std::mem::take(&mut *running);
         for (name, config) in config.iter().filter(|(_, config)| config.is_enabled()) {
             let exporter = match previous.swap_remove(name) {
                 Some(unchanged) if unchanged.config == *config => unchanged,
-                Some(changed) => {
-                    changed.stop.by(Instant::now() + CLOSE_GRACE);
-                    self.threads.start(name, config, changed.meter)
-                }
-                None => self.threads.start(name, config, Arc::default()),
+                changed => self.threads.start(name, config, changed),
             };
             running.insert(name.clone(), exporter);
         }
@@ -89,26 +98,52 @@ impl Exporters {
         }
         let senders = running.values().map(|running| running.sender.clone());
         self.set.store(Arc::new(senders.collect()));
+        if let Some(spool) = &self.threads.spool {
+            let closing = |name: &str| previous.contains_key(name);
+            spool
+                .store()
+                .retain(|name| running.contains_key(name) || closing(name));
+        }
     }
 
     /// How each exporter fares, in the order of the configuration.
     pub fn status(&self) -> Vec<Status> {
         lock(&self.running)
             .iter()
-            .map(|(name, running)| running.status(name))
+            .map(|(name, running)| {
+                let mut status = running.status(name);
+                if let Some(spool) = &self.threads.spool {
+                    status.oldest = spool.store().oldest(name);
+                }
+                status
+            })
             .collect()
     }
 
-    /// Delivers what there is until `deadline`, and counts the rest as dropped
-    /// ([`Reason::Shutdown`]). Blocks; hand-offs still there are of no more use.
+    /// How the spool fares, where there is one.
+    pub fn spool(&self) -> Option<spool::Status> {
+        self.threads.spool.as_ref().map(Spool::status)
+    }
+
+    /// Delivers what there is until `deadline`. The rest stays in the spool; without one, it is
+    /// counted as dropped ([`Reason::Shutdown`]). Blocks; hand-offs still there are of no more use.
     pub fn shutdown(&self, deadline: Instant) -> Vec<Status> {
         self.threads.shutdown.by(deadline);
         self.set.store(Arc::default());
         let stopped: Vec<_> = lock(&self.running)
             .drain(..)
-            .map(|(name, running)| (name, running.meter, running.health))
+            .map(|(name, running)| {
+                if self.threads.spool.is_some() && running.health.get() != State::Ok {
+                    // What it has is safe, and waiting would be in vain.
+                    running.stop.by(Instant::now());
+                }
+                (name, running.meter, running.health)
+            })
             .collect();
         self.threads.join(deadline + LAST_WORDS);
+        if let Some(spool) = &self.threads.spool {
+            spool.close();
+        }
         stopped
             .into_iter()
             .map(|(name, meter, health)| meter.status(&name, health.get()))
@@ -120,18 +155,17 @@ impl Exporters {
 #[derive(Debug)]
 struct Feed {
     exporter: String,
-    chunks: Receiver,
+    source: Source,
     meter: Arc<Meter>,
     health: Arc<Health>,
     stop: Stop,
 }
 
 impl Feed {
-    /// Counts what is still queued as lost.
-    fn abandon(&self) {
-        while let Ok(chunk) = self.chunks.try_recv() {
-            self.meter.lose(Reason::Shutdown, chunk.len());
-        }
+    /// Whether there is no use in waiting any longer: the exporter is to end, and what it cannot
+    /// deliver now stays in the spool.
+    fn may_leave(&self) -> bool {
+        self.source.is_durable() && self.stop.deadline().is_some() && self.health.get() != State::Ok
     }
 }
 
@@ -143,6 +177,10 @@ struct Running {
     meter: Arc<Meter>,
     health: Arc<Health>,
     stop: Stop,
+    /// Set where it is to leave what it has not taken to its successor.
+    leave: Arc<AtomicBool>,
+    /// Disconnected when its thread has ended.
+    ended: mpsc::Receiver<Infallible>,
 }
 
 impl Running {
@@ -155,43 +193,71 @@ impl Running {
 #[derive(Debug)]
 struct Threads {
     shutdown: Arc<Shutdown>,
+    spool: Option<Spool>,
     /// Each thread holds a clone while it runs.
     alive: Mutex<Option<mpsc::Sender<Infallible>>>,
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 impl Threads {
-    fn start(&self, name: &str, config: &config::Exporter, meter: Arc<Meter>) -> Running {
+    /// Starts an exporter, in the place of `before` where there was one of that name.
+    fn start(&self, name: &str, config: &config::Exporter, before: Option<Running>) -> Running {
+        let meter: Arc<Meter> = before
+            .as_ref()
+            .map_or_else(Arc::default, |before| before.meter.clone());
+        let leave = Arc::default();
+        let (sender, source) = match &self.spool {
+            Some(spool) => source::spool(spool.store(), name, &meter, &leave),
+            None => source::memory(config.queue_bytes(), &meter),
+        };
+        let predecessor = before.and_then(|before| {
+            if !source.is_durable() {
+                before.stop.by(Instant::now() + CLOSE_GRACE);
+                return None;
+            }
+            source::leave(&before.leave);
+            before.stop.by(Instant::now() + HANDOVER);
+            Some(before.ended)
+        });
         let stop = Stop::new(self.shutdown.clone());
         let health = Arc::new(Health::default());
-        let (sender, chunks) = queue::bounded(config.queue_bytes(), meter.clone());
         let feed = Feed {
             exporter: name.to_owned(),
-            chunks,
+            source,
             meter: meter.clone(),
             health: health.clone(),
             stop: stop.clone(),
         };
-        let running = Running {
+        if predecessor.is_none() {
+            // A new one gets all that is appended from now on.
+            feed.source.begin();
+        }
+        let (own, ended) = mpsc::channel::<Infallible>();
+        let alive = lock(&self.alive).clone();
+        let config_of_thread = config.clone();
+        let spawned = thread::Builder::new()
+            .name(format!("export-{name}"))
+            .spawn(move || {
+                let _alive = (alive, own);
+                if let Some(predecessor) = predecessor {
+                    // Nothing is ever sent.
+                    let _ = predecessor.recv();
+                }
+                run(&config_of_thread, &feed);
+            });
+        if let Err(error) = spawned {
+            tracing::error!(exporter = name, %error, "no thread for an exporter");
+            health.set(State::Degraded(error.to_string()));
+        }
+        Running {
             config: config.clone(),
             sender,
             meter,
             health,
             stop,
-        };
-        let alive = lock(&self.alive).clone();
-        let config = config.clone();
-        let spawned = thread::Builder::new()
-            .name(format!("export-{name}"))
-            .spawn(move || {
-                let _alive = alive;
-                run(&config, &feed);
-            });
-        if let Err(error) = spawned {
-            tracing::error!(exporter = name, %error, "no thread for an exporter");
-            running.health.set(State::Degraded(error.to_string()));
+            leave,
+            ended,
         }
-        running
     }
 
     /// Returns once all threads have ended, or at `deadline`.
@@ -216,7 +282,10 @@ fn run(config: &config::Exporter, feed: &Feed) {
             break;
         }
     }
-    feed.abandon();
+    feed.source.abandon();
+    if feed.stop.is_own() {
+        feed.source.forget();
+    }
     let lost = feed.meter.dropped(Reason::Shutdown) - before;
     if lost > 0 {
         tracing::error!(

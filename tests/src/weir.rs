@@ -156,6 +156,11 @@ impl Weir {
         self.folder.path()
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Physical memory that the process uses now (`VmRSS`), in bytes.
     ///
     /// # Panics

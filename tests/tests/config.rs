@@ -23,7 +23,7 @@ listeners: [{ address: here }]
 upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
 routes: [{ upstream: apii }]
 admn: {}
-spool: { max_bytes: 1GiB }
+kv: { path: here }
 ";
 
 /// A configuration in a folder of its own.
@@ -92,7 +92,7 @@ fn check_shows_every_fault_at_once_with_place_and_key_path() {
         "admn: unknown key\n",
         "weir.yaml:4:1\n",
         "help: did you mean `admin`?\n",
-        "spool: is not supported yet\n",
+        "kv: is not supported yet\n",
         "weir.yaml:5:1\n",
         "weir.yaml: 4 errors\n",
     ] {
@@ -205,7 +205,6 @@ fn every_key_to_come_is_refused_by_name() {
         ("", "access_log: {}", "access_log"),
         ("", "kv: {}", "kv"),
         ("", "receivers: { otlp: {} }", "receivers"),
-        ("", "spool: {}", "spool"),
         ("", "trusted_proxies: []", "trusted_proxies"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
@@ -439,20 +438,24 @@ fn a_plugin_that_does_not_load_ends_the_start_and_is_named() {
 }
 
 #[test]
-fn a_data_dir_is_accepted_and_a_start_warns_that_it_does_nothing_yet() {
-    let config = format!("{GOOD}data_dir: ./weir-data\n");
+fn spool_settings_without_a_data_dir_are_warned_of() {
+    let config = format!("{GOOD}spool: {{ fsync: always }}\n");
     let output = File::new(&config).check(&[]);
     assert_eq!(output.status.code(), Some(0));
-    assert_says(
-        &output,
-        "warning[WEIR-C101]: data_dir: the spool does not exist yet: traces are kept in memory only",
-    );
+    let warning = "without `data_dir` traces are kept in memory only";
+    assert_says(&output, &format!("warning[WEIR-C101]: spool: {warning}"));
     let weir = Weir::start(&config);
-    let warned = |line: &Value| {
-        line["level"] == "WARN"
-            && line["message"] == "the spool does not exist yet: traces are kept in memory only"
-    };
+    let warned = |line: &Value| line["level"] == "WARN" && line["message"] == warning;
     assert!(weir.log().iter().any(warned), "{:#?}", weir.log());
+}
+
+#[test]
+fn a_data_dir_that_cannot_be_used_refuses_the_start() {
+    let file = File::new(&format!("{GOOD}data_dir: ./weir.yaml\n"));
+    let output = file.weir("run", &[], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, "`data_dir`: cannot use ");
+    assert_says(&output, "weir.yaml/spool");
 }
 
 #[test]

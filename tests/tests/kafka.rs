@@ -12,7 +12,7 @@ use weir::config::{
 };
 use weir::demo::consumer::Message;
 use weir::export::Exporters;
-use weir::export::status::{State, Status};
+use weir::export::status::{Reason, State, Status};
 use weir::trace::recorder::Recorder;
 use weir::trace::{Kind, SpanIndex, Status as SpanStatus, TraceId, record};
 use weir_tests::kafka::{Kafka, PASSWORD, USER, partitions_by_java, shared, unique};
@@ -53,7 +53,7 @@ fn sasl(mechanism: &'static str, password: &str) -> Option<Sasl> {
 
 fn start(config: Config) -> Exporters {
     let exporter = Exporter::Kafka(Box::new(config));
-    Exporters::start(&IndexMap::from([("kafka".to_owned(), exporter)]))
+    Exporters::start(&IndexMap::from([("kafka".to_owned(), exporter)]), None)
 }
 
 fn status(exporters: &Exporters) -> Status {
@@ -370,7 +370,10 @@ fn a_broker_that_comes_up_late_gets_all_that_was_queued() {
         assert_eq!(message.key, id.to_string().as_bytes());
     }
     wait_until_connected(&exporters);
-    assert_eq!(status(&exporters).dropped.map(|(_, count)| count), [0; 5]);
+    assert_eq!(
+        status(&exporters).dropped.map(|(_, count)| count),
+        [0; Reason::ALL.len()]
+    );
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Config {
     /// in memory only.
     #[schemars(length(min = 1))]
     pub(super) data_dir: Option<String>,
+    /// How finished traces are kept in `data_dir` until they are delivered.
+    pub(super) spool: Spool,
     /// Worker threads. Default: one for each available core.
     pub(super) workers: Option<NonZeroU16>,
     /// How long a drain may take before what is still open is cut. Default: 30s.
@@ -44,6 +46,33 @@ pub(super) struct Config {
     pub(super) routes: Vec<Route>,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
+}
+
+/// How finished traces are kept in `data_dir` until they are delivered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Spool {
+    /// Most bytes on the disk; past it the newest traces are dropped, and counted. At least two
+    /// segments for each worker. Default: 16GiB.
+    pub(super) max_bytes: ByteSize,
+    /// Bytes of one file, laid out when it is made; from 2MiB to 1GiB. Default: 32MiB.
+    pub(super) segment_bytes: ByteSize,
+    /// When traces are made safe from a power cut: `never` leaves it to the kernel, `interval` does
+    /// it each `fsync_interval`, `always` before a response ends. A process that is killed loses
+    /// nothing by any of them. Default: interval.
+    pub(super) fsync: Fsync,
+    /// Default: 200ms.
+    pub(super) fsync_interval: Duration,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Fsync {
+    Never,
+    #[default]
+    Interval,
+    Always,
 }
 
 /// An address at which requests come in.
@@ -224,12 +253,24 @@ impl Default for Config {
             listeners: Vec::new(),
             admin: Admin::default(),
             data_dir: None,
+            spool: Spool::default(),
             workers: None,
             shutdown_grace: Duration::seconds(30),
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
             routes: Vec::new(),
             exporters: IndexMap::new(),
+        }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            max_bytes: ByteSize::mib(16 << 10),
+            segment_bytes: ByteSize::mib(32),
+            fsync: Fsync::default(),
+            fsync_interval: Duration::millis(200),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::fault::{Code, Fault};
 use super::path::Path;
 use super::tree::{Node, Value};
 use super::units::{ByteSize, Duration};
-use super::{Admin, Config, Exporter, Listener, ListenerTimeouts, raw, suggest};
+use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
 
 mod kafka;
 mod plugin;
@@ -84,17 +84,21 @@ impl<'a> Resolver<'a> {
     /// `None` where a part that cannot be left out is at fault.
     pub(super) fn config(&mut self, raw: raw::Config) -> Option<Config> {
         let root = Path::root();
+        let workers = raw.workers.map_or_else(cores, NonZeroUsize::from);
         let data_dir = raw.data_dir.map(|folder| self.folder.join(folder));
-        if data_dir.is_some() {
-            let message = "the spool does not exist yet: traces are kept in memory only";
-            self.fault(Code::MemoryOnly, &root.key("data_dir"), message);
+        let at = root.key("spool");
+        if data_dir.is_none() && self.is_present(&at) && !self.is_judged(&root.key("data_dir")) {
+            let message = "without `data_dir` traces are kept in memory only";
+            self.fault(Code::MemoryOnly, &at, message);
         }
+        let spool = self.spool(&at, raw.spool, workers);
         let listeners = self.listeners(raw.listeners);
         let admin = self.admin(raw.admin);
         Some(Config {
             listeners,
             data_dir,
-            workers: raw.workers.map_or_else(cores, NonZeroUsize::from),
+            spool,
+            workers,
             shutdown_grace: raw.shutdown_grace.0,
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
@@ -102,6 +106,36 @@ impl<'a> Resolver<'a> {
             exporters: self.exporters(raw.exporters),
             admin: admin?,
         })
+    }
+
+    fn spool(&mut self, at: &Path, raw: raw::Spool, workers: NonZeroUsize) -> Spool {
+        let segment_bytes = raw.segment_bytes;
+        let path = at.key("segment_bytes");
+        // A trace has a little more than 1 MiB at most, and must fit.
+        self.at_least(&path, segment_bytes, ByteSize::mib(2));
+        if segment_bytes.0 > ByteSize::mib(1024).0 {
+            self.fault(Code::InvalidValue, &path, "must be at most 1GiB");
+        }
+        // One that is appended to, and one that is laid out or waits for delivery.
+        let least = 2 * workers.get() as u64 * segment_bytes.0;
+        if raw.max_bytes.0 < least && !self.is_judged(&path) {
+            let message = format!(
+                "must be at least {}: two segments for each of {workers} workers",
+                ByteSize(least)
+            );
+            self.fault(Code::InvalidValue, &at.key("max_bytes"), message);
+            self.hint("set less for `spool.segment_bytes`");
+        }
+        let interval = self.positive(&at.key("fsync_interval"), raw.fsync_interval);
+        Spool {
+            max_bytes: raw.max_bytes.0,
+            segment_bytes: segment_bytes.0,
+            fsync: match raw.fsync {
+                raw::Fsync::Never => Fsync::Never,
+                raw::Fsync::Interval => Fsync::Interval(interval),
+                raw::Fsync::Always => Fsync::Always,
+            },
+        }
     }
 
     fn listeners(&mut self, raw: Vec<raw::Listener>) -> Vec<Listener> {

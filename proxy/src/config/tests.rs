@@ -134,7 +134,7 @@ fn aliases_that_would_fill_memory_are_refused() {
 
 /// One error in the file with a hint, one in an override, and one warning.
 fn three_faults() -> Faults {
-    let yaml = format!("{LISTENERS}\n{UPSTREAMS}\ndata_dir: .\nroutes:\n  - upstream: apii\n");
+    let yaml = format!("{LISTENERS}\n{UPSTREAMS}\nspool: {{}}\nroutes:\n  - upstream: apii\n");
     faults_of(&yaml, &["workers=0"], &[])
 }
 
@@ -149,9 +149,9 @@ fn the_json_report_has_each_fault_with_its_place() {
             "valid": false,
             "faults": [
                 {
-                    "severity": "warning", "code": "WEIR-C101", "path": "data_dir",
-                    "message": "the spool does not exist yet: traces are kept in memory only",
-                    "hint": null, "source": "file", "line": 3, "column": 11,
+                    "severity": "warning", "code": "WEIR-C101", "path": "spool",
+                    "message": "without `data_dir` traces are kept in memory only",
+                    "hint": null, "source": "file", "line": 3, "column": 1,
                 },
                 {
                     "severity": "error", "code": "WEIR-C008", "path": "routes[0].upstream",
@@ -172,8 +172,8 @@ fn the_json_report_has_each_fault_with_its_place() {
 fn the_github_report_annotates_lines() {
     assert_eq!(
         three_faults().report(Format::Github),
-        "::warning file=case.yaml,line=3,col=11,title=WEIR-C101::data_dir: the spool does not \
-         exist yet: traces are kept in memory only\n\
+        "::warning file=case.yaml,line=3,col=1,title=WEIR-C101::spool: without `data_dir` \
+         traces are kept in memory only\n\
          ::error file=case.yaml,line=5,col=15,title=WEIR-C008::routes[0].upstream: unknown \
          upstream `apii` (did you mean `api`?)\n\
          ::error file=case.yaml,title=WEIR-C007::--set workers: workers: must be at least 1\n"

@@ -35,7 +35,6 @@ const KEYS: &[(&str, When)] = &[
     ("routes.*.respond", When::Present),
     ("routes.*.rewrite", When::Present),
     ("routes.*.split", When::Present),
-    ("spool", When::Present),
     ("trusted_proxies", When::Present),
     ("upstreams.*.circuit_breaker", When::Present),
     ("upstreams.*.endpoints.*", When::Mapping),

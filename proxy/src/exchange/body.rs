@@ -26,6 +26,8 @@ enum Content {
     Empty,
     Whole(Bytes),
     Upstream(Streaming),
+    /// The end, until the trace is on the disk.
+    Held(Option<Frame<Bytes>>, Pin<Box<dyn Future<Output = ()>>>),
 }
 
 struct Streaming {
@@ -54,6 +56,30 @@ impl Body {
         Self {
             content: Content::Whole(bytes),
             life,
+        }
+    }
+
+    /// Returns when a response without a body may go out.
+    pub(super) async fn may_begin(&mut self) {
+        if let Some(hold) = self.life.take_hold() {
+            hold.wait().await;
+        }
+    }
+
+    /// The end of the exchange, with the last piece if there is one.
+    fn end(
+        &mut self,
+        piece: Option<Frame<Bytes>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.life.finish(End::Complete);
+        self.content = Content::Empty;
+        match self.life.take_hold() {
+            None => Poll::Ready(piece.map(Ok)),
+            Some(hold) => {
+                self.content = Content::Held(piece, Box::pin(hold.wait()));
+                Pin::new(self).poll_frame(cx)
+            }
         }
     }
 
@@ -125,26 +151,30 @@ impl http_body::Body for Body {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                this.life.finish(End::Complete);
+                this.end(Some(Frame::data(bytes)), cx)
+            }
+            Content::Held(piece, hold) => {
+                ready!(hold.as_mut().poll(cx));
+                let piece = piece.take();
                 this.content = Content::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                Poll::Ready(piece.map(Ok))
             }
             Content::Upstream(streaming) => {
                 let piece = ready!(streaming.poll_piece(cx, &mut this.life));
-                match &piece {
-                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => {
-                        return Poll::Ready(piece);
+                match piece {
+                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
+                    Some(Err(Broken(reason))) => {
+                        this.life.finish(End::UpstreamBody(reason));
+                        this.content = Content::Empty;
+                        Poll::Ready(piece)
                     }
-                    Some(Err(Broken(reason))) => this.life.finish(End::UpstreamBody(reason)),
                     Some(Ok(_)) | None => {
                         if let Some(lease) = streaming.lease.take() {
                             this.life.worker().pools.give(lease);
                         }
-                        this.life.finish(End::Complete);
+                        this.end(piece.and_then(Result::ok), cx)
                     }
                 }
-                this.content = Content::Empty;
-                Poll::Ready(piece)
             }
         }
     }
@@ -152,7 +182,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Whole(_) => false,
+            Content::Whole(_) | Content::Held(..) => false,
             Content::Upstream(streaming) => streaming.incoming.is_end_stream(),
         }
     }
@@ -162,6 +192,7 @@ impl http_body::Body for Body {
             Content::Empty => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(streaming) => streaming.incoming.size_hint(),
+            Content::Held(..) => SizeHint::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use super::state::State;
 use crate::app::generation::Route;
+use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
 use crate::trace::context::Context;
 use crate::trace::{SpanIndex, Status};
@@ -28,6 +29,8 @@ pub struct Life {
     /// Time spent waiting for the upstream.
     upstream: Duration,
     ended: bool,
+    /// What the end of the response waits for.
+    hold: Option<Hold>,
 }
 
 /// Why a life ended, beside its status.
@@ -54,6 +57,7 @@ impl Life {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             upstream: Duration::ZERO,
             ended: false,
+            hold: None,
         }
     }
 
@@ -102,9 +106,15 @@ impl Life {
             status: self.status,
             upstream: self.upstream,
             ended: false,
+            hold: None,
         };
         self.ended = true;
         taken
+    }
+
+    /// What the end of the response is to wait for, once the exchange has ended.
+    pub(super) fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.take()
     }
 
     pub(super) fn worker(&self) -> &Rc<Worker> {
@@ -133,7 +143,8 @@ impl Life {
         }
         self.end_spans(&mut state, end, now);
         let generation = self.worker.generation();
-        self.worker
+        self.hold = self
+            .worker
             .handoff
             .append(|out| generation.capture.write(&state.recorder, out));
         self.worker.give_state(state);

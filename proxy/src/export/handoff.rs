@@ -1,18 +1,21 @@
-//! Where a worker leaves its finished traces.
+//! Where a worker leaves its finished traces: the one place that all of them pass on their way out.
 //!
-//! Records are appended to the worker's own chunk: no lock, no system call. A chunk is published to
-//! all exporters when it is full, a moment after its first record, and when the worker ends. This is
-//! the one place that traces pass on their way out, and the place of the spool: there the chunk
-//! becomes a mapped segment.
+//! Without a spool, records are appended to the worker's own chunk: no lock, no system call. A chunk
+//! is published to all exporters when it is full, a moment after its first record, and when the
+//! worker ends. With a spool, records are appended to the worker's own segment, and exporters are
+//! woken a moment after.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::queue::{Chunk, Sender};
+use super::queue::Chunk;
+use super::source::Sender;
+use super::spool::{Hold, Writer};
 
 /// A chunk of this size is published at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -30,23 +33,29 @@ pub(super) type Set = Arc<ArcSwap<Vec<Sender>>>;
 pub struct Handoff {
     exporters: Set,
     open: RefCell<Open>,
+    spool: Option<RefCell<Writer>>,
     first: Notify,
 }
 
-/// The chunk under way.
+/// What is not published yet.
 struct Open {
     bytes: Vec<u8>,
-    records: u32,
+    records: Vec<Range<usize>>,
+    /// Whether the spool has more than exporters know of.
+    spooled: bool,
 }
 
 impl Handoff {
-    pub(super) fn new(exporters: Set) -> Self {
+    pub(super) fn new(exporters: Set, spool: Option<Writer>) -> Self {
+        let capacity = if spool.is_some() { 0 } else { CAPACITY };
         Self {
             exporters,
             open: RefCell::new(Open {
-                bytes: Vec::with_capacity(CAPACITY),
-                records: 0,
+                bytes: Vec::with_capacity(capacity),
+                records: Vec::new(),
+                spooled: false,
             }),
+            spool: spool.map(RefCell::new),
             first: Notify::new(),
         }
     }
@@ -57,25 +66,44 @@ impl Handoff {
     }
 
     /// Adds the one record that `write` appends to what it is given; `write` says whether it did.
-    pub fn append(&self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+    /// The end of the response waits for what is given back.
+    pub fn append(&self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Hold> {
         if !self.is_enabled() {
-            return;
+            return None;
         }
-        let mut open = self.open.borrow_mut();
-        let at = open.bytes.len();
-        open.bytes.extend_from_slice(&[0; 4]);
-        let written = write(&mut open.bytes);
-        let len = u32::try_from(open.bytes.len() - at - 4);
-        let (true, Ok(len)) = (written, len) else {
-            open.bytes.truncate(at);
-            return;
-        };
-        open.bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
-        open.records += 1;
+        if let Some(spool) = &self.spool {
+            return self.spool(&mut spool.borrow_mut(), write);
+        }
+        let open = &mut *self.open.borrow_mut();
+        let start = open.bytes.len();
+        if !write(&mut open.bytes) {
+            open.bytes.truncate(start);
+            return None;
+        }
+        open.records.push(start..open.bytes.len());
         if open.bytes.len() >= CHUNK_BYTES {
-            self.publish(&mut open);
-        } else if open.records == 1 {
+            self.publish(open);
+        } else if open.records.len() == 1 {
             self.first.notify_one();
+        }
+        None
+    }
+
+    fn spool(&self, spool: &mut Writer, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Hold> {
+        match spool.append(write) {
+            Ok(hold) => {
+                let open = &mut *self.open.borrow_mut();
+                if !std::mem::replace(&mut open.spooled, true) {
+                    self.first.notify_one();
+                }
+                hold
+            }
+            Err(reason) => {
+                for exporter in self.exporters.load().iter() {
+                    exporter.lose(reason);
+                }
+                None
+            }
         }
     }
 
@@ -84,8 +112,8 @@ impl Handoff {
         self.publish(&mut self.open.borrow_mut());
     }
 
-    /// Publishes each chunk a moment after its first record, for ever: a task of the worker's own,
-    /// so that no request sets a timer.
+    /// Publishes what is appended a moment after the first of it, for ever: a task of the worker's
+    /// own, so that no request sets a timer.
     pub async fn flush_loop(&self) {
         loop {
             self.first.notified().await;
@@ -95,7 +123,10 @@ impl Handoff {
     }
 
     fn publish(&self, open: &mut Open) {
-        if open.records == 0 {
+        if std::mem::take(&mut open.spooled) {
+            self.exporters.load().iter().for_each(Sender::wake);
+        }
+        if open.records.is_empty() {
             return;
         }
         // What is queued takes no more memory than it needs.
@@ -106,7 +137,9 @@ impl Handoff {
             open.bytes.clear();
             bytes
         };
-        let chunk = Arc::new(Chunk::new(bytes, std::mem::take(&mut open.records)));
+        let records = open.records.clone();
+        open.records.clear();
+        let chunk = Arc::new(Chunk::new(bytes, records));
         for exporter in self.exporters.load().iter() {
             exporter.send(&chunk);
         }

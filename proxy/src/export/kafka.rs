@@ -4,8 +4,8 @@
 //! succeed; then chunks are taken, and each trace is sent as a message. What librdkafka gives back
 //! without being refused for good (topic deleted, not authorised yet, a fatal error of the
 //! idempotent producer) ends the session, and the next one begins by sending it again, in order.
-//! Meanwhile chunks wait in their queue. Nothing times out: memory alone bounds what is kept, a
-//! quarter of `buffer_bytes` for librdkafka and the rest for chunks.
+//! Meanwhile chunks wait in their source. Nothing times out. Memory is bounded: a quarter of
+//! `buffer_bytes` for librdkafka, and where there is no spool the rest for chunks.
 //!
 //! The splitter of traces that are too large and the dead letters are not here yet; their places
 //! are [`client::Producer::send`] and [`delivery`].
@@ -25,7 +25,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::Feed;
-use super::queue::Chunk;
+use super::source::Taken;
 use super::status::{Reason, State};
 use crate::config;
 use client::Producer;
@@ -42,11 +42,15 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// Pause after work, so that chunks gather: a worker then publishes without waking this thread.
 const NAP: Duration = Duration::from_millis(5);
 
+/// Most chunks between two looks at what else there is to do.
+const RUN: usize = 64;
+
 /// Waits between tries to connect.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: &config::Kafka, feed: &Feed) {
+    feed.source.begin();
     let mut exporter = Exporter {
         config,
         feed,
@@ -59,8 +63,10 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
             break;
         }
     }
-    feed.meter
-        .lose(Reason::Shutdown, exporter.desk.take_returned().len() as u64);
+    if !feed.source.is_durable() {
+        let lost = exporter.desk.take_returned().len() as u64;
+        feed.meter.lose(Reason::Shutdown, lost);
+    }
 }
 
 struct Exporter<'a> {
@@ -119,10 +125,12 @@ impl Exporter<'_> {
         let until = Instant::now() + self.backoff;
         self.backoff = (2 * self.backoff).min(BACKOFF_MAX);
         while Instant::now() < until {
-            let idle = self.feed.meter.queue.get() == 0 && !self.desk.is_broken();
-            if self.feed.stop.is_due() || (idle && self.feed.stop.deadline().is_some()) {
+            let idle = self.feed.source.is_empty() && !self.desk.is_broken();
+            let closing = self.feed.stop.deadline().is_some();
+            if self.feed.stop.is_due() || (idle && closing) || self.feed.may_leave() {
                 return true;
             }
+            self.feed.source.save(false);
             match producer {
                 Some(producer) => producer.poll(BACKOFF.min(BUSY_WAIT)),
                 None => std::thread::sleep(BACKOFF.min(BUSY_WAIT)),
@@ -155,21 +163,13 @@ impl Exporter<'_> {
             if self.desk.is_broken() {
                 return Ended::Broken;
             }
-            if self.feed.stop.is_due() {
+            if self.feed.stop.is_due() || self.feed.may_leave() {
                 return Ended::Closed;
             }
             let in_flight = producer.in_flight();
             let wait = if in_flight > 0 { BUSY_WAIT } else { IDLE_WAIT };
-            match self.feed.chunks.recv(wait) {
-                Ok(chunk) => {
-                    self.export(&chunk, producer);
-                    while !self.desk.is_broken()
-                        && let Ok(chunk) = self.feed.chunks.try_recv()
-                    {
-                        self.export(&chunk, producer);
-                    }
-                    std::thread::sleep(NAP);
-                }
+            match self.feed.source.recv(wait) {
+                Ok(taken) => self.export_run(taken, producer),
                 Err(RecvTimeoutError::Timeout) => {
                     // A connection lost while nothing is sent comes back only by being asked for.
                     if in_flight == 0 && matches!(self.feed.health.get(), State::Degraded(_)) {
@@ -183,6 +183,7 @@ impl Exporter<'_> {
                     while producer.in_flight() > 0
                         && !self.desk.is_broken()
                         && !self.feed.stop.is_due()
+                        && !self.feed.may_leave()
                     {
                         producer.flush(BUSY_WAIT);
                     }
@@ -194,14 +195,34 @@ impl Exporter<'_> {
                 }
             }
             producer.poll_all();
+            self.feed.source.save(false);
             self.desk.summarise();
         }
     }
 
-    fn export(&mut self, chunk: &Chunk, producer: &mut Producer) {
-        for record in chunk.records() {
+    /// Exports chunks while there are any, but not for ever.
+    fn export_run(&mut self, first: Taken, producer: &mut Producer) {
+        self.export(&first, producer);
+        for _ in 0..RUN {
+            if self.desk.is_broken() || self.feed.stop.is_due() {
+                return;
+            }
+            let Some(taken) = self.feed.source.try_recv() else {
+                return std::thread::sleep(NAP);
+            };
+            self.export(&taken, producer);
+        }
+    }
+
+    fn export(&mut self, taken: &Taken, producer: &mut Producer) {
+        let settled = self.feed.source.settled();
+        for (index, record) in taken.chunk.records().enumerate() {
+            let place = taken.place(index);
             match self.encoder.encode(record) {
-                Ok(Some(message)) => producer.send(message, &self.feed.stop),
+                Ok(Some(message)) => {
+                    settled.sent(place);
+                    producer.send(place, message, &self.feed.stop);
+                }
                 Ok(None) => self.feed.meter.sampled_out(),
                 Err(error) => {
                     self.feed.meter.lose(Reason::Invalid, 1);
@@ -209,7 +230,8 @@ impl Exporter<'_> {
                 }
             }
         }
-        self.feed.meter.taken(chunk.len());
+        settled.settled(taken.place(0));
+        self.feed.meter.taken(taken.chunk.len());
         producer.poll_all();
     }
 }

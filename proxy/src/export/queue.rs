@@ -3,41 +3,39 @@
 //! Sending never waits. A chunk that has no room is dropped for this exporter alone, and its
 //! records are counted.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use super::status::{Meter, Reason};
 
-/// Records of one worker, one behind the other, each with its length before it.
+/// Records of one worker, in order.
 #[derive(Debug)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
-    records: u32,
+    records: Vec<Range<usize>>,
 }
 
 impl Chunk {
-    pub(super) fn new(bytes: Vec<u8>, records: u32) -> Self {
+    /// `records` lie within `bytes`.
+    pub(super) fn new(bytes: Vec<u8>, records: Vec<Range<usize>>) -> Self {
         Self { bytes, records }
     }
 
     /// Memory that the chunk holds.
     fn size(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.records.capacity() * size_of::<Range<usize>>()
     }
 
     pub(super) fn len(&self) -> u64 {
-        u64::from(self.records)
+        self.records.len() as u64
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
-            let (len, tail) = rest.split_first_chunk()?;
-            let (record, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-            rest = tail;
-            Some(record)
-        })
+        self.records
+            .iter()
+            .filter_map(|record| self.bytes.get(record.clone()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// One exporter at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +11,8 @@ pub struct Status {
     pub state: State,
     /// Bytes of traces kept in memory: waiting, or sent and not acknowledged.
     pub queue_bytes: u64,
+    /// About how long the oldest trace in the spool has waited; zero without a spool.
+    pub oldest: Duration,
     /// Traces looked at.
     pub taken: u64,
     /// Traces that sampling left out.
@@ -31,7 +34,7 @@ pub enum State {
     /// Not connected yet, and nothing wrong yet.
     Starting,
     Ok,
-    /// Traces wait in memory; what is wrong, as logged.
+    /// Traces wait; what is wrong, as logged.
     Degraded(String),
 }
 
@@ -40,6 +43,12 @@ pub enum State {
 pub enum Reason {
     /// The buffer had no room when the trace was finished.
     BufferFull,
+    /// The spool had reached its bound.
+    SpoolFull,
+    /// The disk took nothing.
+    SpoolFailed,
+    /// Broken or missing in the spool.
+    Corrupt,
     /// Larger than the destination takes.
     TooLarge,
     /// Refused for good.
@@ -51,8 +60,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::BufferFull,
+        Self::SpoolFull,
+        Self::SpoolFailed,
+        Self::Corrupt,
         Self::TooLarge,
         Self::Refused,
         Self::Invalid,
@@ -63,6 +75,9 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolFailed => "spool_failed",
+            Self::Corrupt => "corrupt",
             Self::TooLarge => "too_large",
             Self::Refused => "refused",
             Self::Invalid => "invalid",
@@ -110,6 +125,7 @@ impl Meter {
             exporter: exporter.to_owned(),
             state,
             queue_bytes: self.queue.get() + self.in_flight.get(),
+            oldest: Duration::ZERO,
             taken: self.taken.load(Relaxed),
             sampled_out: self.sampled_out.load(Relaxed),
             delivered: self.delivered.load(Relaxed),

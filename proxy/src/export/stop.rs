@@ -45,6 +45,11 @@ impl Stop {
             .copied()
     }
 
+    /// Whether this exporter alone is to end.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.get().is_some() && self.all.0.get().is_none()
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.deadline()
             .is_some_and(|deadline| deadline <= Instant::now())

@@ -58,7 +58,7 @@ fn soon() -> Instant {
 fn each_trace_arrives_under_its_id_with_its_headers() {
     let broker = Broker::start(&["traces"]).unwrap();
     let target = exporter(broker.bootstrap_servers(), "traces");
-    let exporters = Exporters::start(&set(&[("kafka", &target)]));
+    let exporters = Exporters::start(&set(&[("kafka", &target)]), None);
     let ids = hand_over(&exporters, 200);
     let messages = read(&broker, "traces", ids.len());
     for (message, id) in messages.iter().zip(&ids) {
@@ -90,7 +90,7 @@ fn a_dead_exporter_harms_no_other() {
         exporter(&nowhere(), "traces"),
         exporter(broker.bootstrap_servers(), "traces"),
     );
-    let exporters = Exporters::start(&set(&[("dead", &dead), ("alive", &alive)]));
+    let exporters = Exporters::start(&set(&[("dead", &dead), ("alive", &alive)]), None);
     hand_over(&exporters, 50);
     assert_eq!(read(&broker, "traces", 50).len(), 50);
     eventually("the dead exporter says why", || {
@@ -114,7 +114,7 @@ fn what_the_buffer_cannot_keep_is_counted() {
     let mut target = kafka(&nowhere(), "traces");
     target.buffer_bytes = 256 * 1024;
     let target = config::Exporter::Kafka(Box::new(target));
-    let exporters = Exporters::start(&set(&[("kafka", &target)]));
+    let exporters = Exporters::start(&set(&[("kafka", &target)]), None);
     hand_over(&exporters, 5000);
     let before = status(&exporters, "kafka");
     assert!(before.queue_bytes <= 256 * 1024);
@@ -131,11 +131,14 @@ fn a_reload_keeps_what_is_unchanged_and_lets_the_rest_deliver() {
     let broker = Broker::start(&["kept", "changed", "removed"]).unwrap();
     let [kept, changed, removed] =
         ["kept", "changed", "removed"].map(|topic| exporter(broker.bootstrap_servers(), topic));
-    let exporters = Exporters::start(&set(&[
-        ("kept", &kept),
-        ("changed", &changed),
-        ("removed", &removed),
-    ]));
+    let exporters = Exporters::start(
+        &set(&[
+            ("kept", &kept),
+            ("changed", &changed),
+            ("removed", &removed),
+        ]),
+        None,
+    );
     let handoff = exporters.handoff();
     let mut recorder = Recorder::default();
     let mut append = || testing::hand_over(&handoff, &mut recorder);
@@ -168,7 +171,7 @@ fn disabled_exporters_are_not_started() {
     let mut target = kafka(&nowhere(), "traces");
     target.enabled = false;
     let target = config::Exporter::Kafka(Box::new(target));
-    let exporters = Exporters::start(&set(&[("kafka", &target)]));
+    let exporters = Exporters::start(&set(&[("kafka", &target)]), None);
     assert!(!exporters.handoff().is_enabled());
     assert!(exporters.status().is_empty());
 }
@@ -179,7 +182,7 @@ fn a_shutdown_delivers_what_is_queued() {
     let mut target = kafka(broker.bootstrap_servers(), "traces");
     target.flush_interval = Duration::from_millis(500);
     let target = config::Exporter::Kafka(Box::new(target));
-    let exporters = Exporters::start(&set(&[("kafka", &target)]));
+    let exporters = Exporters::start(&set(&[("kafka", &target)]), None);
     hand_over(&exporters, 150);
     let [status] = &exporters.shutdown(soon())[..] else {
         panic!("one exporter has one status");

@@ -41,6 +41,11 @@ fn what_is_left_out_has_the_documented_default() {
                 token: None,
             },
             data_dir: None,
+            spool: Spool {
+                max_bytes: 16 << 30,
+                segment_bytes: 32 << 20,
+                fsync: Fsync::Interval(Duration::from_millis(200)),
+            },
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
             upstreams: IndexMap::from([(

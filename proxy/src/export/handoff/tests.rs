@@ -19,7 +19,10 @@ impl Fixture {
         let (senders, queues) = limits
             .iter()
             .zip(&meters)
-            .map(|(limit, meter)| queue::bounded(*limit, meter.clone()))
+            .map(|(limit, meter)| {
+                let (sender, receiver) = queue::bounded(*limit, meter.clone());
+                (Sender::Memory(sender), receiver)
+            })
             .unzip();
         Self {
             set: Arc::new(ArcSwap::from_pointee(senders)),
@@ -29,7 +32,7 @@ impl Fixture {
     }
 
     fn handoff(&self) -> Handoff {
-        Handoff::new(self.set.clone())
+        Handoff::new(self.set.clone(), None)
     }
 
     fn records(&self, exporter: usize) -> Vec<Vec<u8>> {
@@ -66,7 +69,7 @@ fn records_come_out_as_they_went_in() {
 fn a_full_chunk_is_published_at_once() {
     let fixture = Fixture::new(&[1 << 20]);
     let handoff = fixture.handoff();
-    append(&handoff, &vec![1; CHUNK_BYTES - 8]);
+    append(&handoff, &vec![1; CHUNK_BYTES - 4]);
     assert!(fixture.records(0).is_empty());
     append(&handoff, &[2; 4]);
     assert_eq!(fixture.records(0).len(), 2);

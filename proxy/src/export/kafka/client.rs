@@ -47,38 +47,25 @@ impl Producer {
 
     /// Queues a message. Waits where librdkafka has no room; what cannot be sent now goes to the
     /// desk, as all that follows does.
-    pub(super) fn send(&mut self, message: Message<'_>, stop: &Stop) {
-        let sequence = self.desk.next_sequence();
-        self.enqueue(
-            sequence,
-            message.key,
-            message.payload,
-            message.headers,
-            stop,
-        );
+    pub(super) fn send(&mut self, place: usize, message: Message<'_>, stop: &Stop) {
+        self.enqueue(place, message.key, message.payload, message.headers, stop);
     }
 
     /// As [`Producer::send`], with a message that came back.
     pub(super) fn send_again(&mut self, message: (usize, Returned), stop: &Stop) {
-        let (sequence, message) = message;
-        self.enqueue(
-            sequence,
-            &message.key,
-            &message.payload,
-            message.headers,
-            stop,
-        );
+        let (place, message) = message;
+        self.enqueue(place, &message.key, &message.payload, message.headers, stop);
     }
 
     fn enqueue(
         &self,
-        sequence: usize,
+        place: usize,
         key: &[u8],
         payload: &[u8],
         headers: OwnedHeaders,
         stop: &Stop,
     ) {
-        let mut record = BaseRecord::with_opaque_to(&self.topic, sequence)
+        let mut record = BaseRecord::with_opaque_to(&self.topic, place)
             .key(key)
             .payload(payload)
             .headers(headers);
@@ -99,7 +86,7 @@ impl Producer {
             }
         };
         let headers = record.headers.take().unwrap_or_default();
-        self.desk.not_sent(sequence, error, key, payload, headers);
+        self.desk.not_sent(place, error, key, payload, headers);
     }
 
     /// Messages sent and not acknowledged.
@@ -182,11 +169,11 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    /// Place of the message among all of this exporter.
+    /// The place of the message's record among all that this exporter takes.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
         self.events.fetch_add(1, Relaxed);
-        self.desk.delivery(result, sequence);
+        self.desk.delivery(result, place);
     }
 }

@@ -14,6 +14,7 @@ use super::errors::{self, Problem, Verdict};
 use super::log_limit::LogLimit;
 use crate::config;
 use crate::export::Feed;
+use crate::export::source::Settled;
 use crate::export::status::{Health, Meter, Reason, State};
 
 /// How often the same trouble is logged again.
@@ -29,6 +30,7 @@ pub(super) struct Desk {
     max_message_bytes: usize,
     meter: Arc<Meter>,
     health: Arc<Health>,
+    settled: Settled,
     state: Mutex<Desktop>,
 }
 
@@ -40,7 +42,6 @@ pub(super) struct Returned {
 }
 
 struct Desktop {
-    sequence: usize,
     acknowledged: u64,
     /// Of the client there is now.
     batch_bytes: usize,
@@ -65,8 +66,8 @@ impl Desk {
             max_message_bytes: config.producer.max_message_bytes,
             meter: feed.meter.clone(),
             health: feed.health.clone(),
+            settled: feed.source.settled(),
             state: Mutex::new(Desktop {
-                sequence: 0,
                 acknowledged: 0,
                 batch_bytes: config.producer.batch_bytes,
                 shrink: false,
@@ -82,12 +83,6 @@ impl Desk {
 
     pub(super) fn exporter(&self) -> &str {
         &self.exporter
-    }
-
-    pub(super) fn next_sequence(&self) -> usize {
-        let mut state = self.state();
-        state.sequence += 1;
-        state.sequence
     }
 
     /// Messages acknowledged so far.
@@ -184,7 +179,7 @@ impl Desk {
     }
 
     /// Settles a message that librdkafka is done with.
-    pub(super) fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+    pub(super) fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
         let (error, message) = match result {
             Ok(message) => (None, message),
             Err((error, message)) => (
@@ -195,24 +190,26 @@ impl Desk {
         let key = message.key().unwrap_or_default();
         let payload = message.payload().unwrap_or_default();
         match error {
-            None => self.acknowledge(key.len() + payload.len()),
+            None => self.acknowledge(place, key.len() + payload.len()),
             Some(error) => {
                 let headers = message
                     .headers()
                     .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
                 let settled = panic::catch_unwind(AssertUnwindSafe(|| {
-                    self.not_sent(sequence, error, key, payload, headers);
+                    self.not_sent(place, error, key, payload, headers);
                 }));
                 if settled.is_err() {
                     self.meter.lose(Reason::Refused, 1);
+                    self.settled.settled(place);
                 }
             }
         }
     }
 
-    fn acknowledge(&self, bytes: usize) {
+    fn acknowledge(&self, place: usize, bytes: usize) {
         self.meter.in_flight.subtract(bytes);
         self.meter.delivered();
+        self.settled.settled(place);
         let mut state = self.state();
         state.acknowledged += 1;
         if !state.well {
@@ -224,7 +221,7 @@ impl Desk {
     /// Settles a message that was not sent: it is kept to be sent again, or it is lost.
     pub(super) fn not_sent(
         &self,
-        sequence: usize,
+        place: usize,
         error: RDKafkaErrorCode,
         key: &[u8],
         payload: &[u8],
@@ -244,6 +241,7 @@ impl Desk {
         };
         if let Some(reason) = lost {
             self.meter.lose(reason, 1);
+            self.settled.settled(place);
             self.log_failure(&mut state, error, key);
             return;
         }
@@ -257,7 +255,7 @@ impl Desk {
             payload: payload.to_owned(),
             headers,
         };
-        state.returned.insert(sequence, message);
+        state.returned.insert(place, message);
     }
 
     fn log_failure(&self, state: &mut Desktop, error: RDKafkaErrorCode, key: &[u8]) -> String {

@@ -1,0 +1,156 @@
+//! The thread that does for workers what would make them wait: it lays out segments before they are
+//! needed, and syncs what was written.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::segment::{Stream, lock};
+use super::store::Store;
+use crate::config::Fsync;
+
+/// How often it looks at the streams where nothing else makes it.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Keeper {
+    store: Arc<Store>,
+    ended: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    pub(super) fn start(store: Arc<Store>, nudged: Receiver<()>) -> std::io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (of_thread, end) = (store.clone(), ended.clone());
+        let thread = thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || run(&of_thread, &nudged, &end))?;
+        Ok(Self {
+            store,
+            ended,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Syncs a last time.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.store.nudge();
+        if let Some(thread) = lock(&self.thread).take() {
+            // Its panics are caught and logged where they happen.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(store: &Store, nudged: &Receiver<()>, ended: &AtomicBool) {
+    let every = match store.options.fsync {
+        Fsync::Interval(interval) => interval.min(LOOK),
+        Fsync::Never | Fsync::Always => LOOK,
+    };
+    let mut due = Instant::now() + every;
+    loop {
+        let wait = due.saturating_duration_since(Instant::now());
+        let woken = nudged.recv_timeout(wait);
+        let is_last = ended.load(Ordering::Relaxed);
+        let is_due = due <= Instant::now();
+        if is_due {
+            due = Instant::now() + every;
+        }
+        let work = AssertUnwindSafe(|| {
+            prepare(store);
+            if store.options.fsync == Fsync::Always || is_due || is_last {
+                sync(store);
+            }
+            if is_due {
+                let now = SystemTime::now();
+                store.streams().iter().for_each(|stream| stream.sample(now));
+            }
+        });
+        if panic::catch_unwind(work).is_err() {
+            tracing::error!("the spool's keeper panicked; going on");
+        }
+        if is_last || woken == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+    }
+    for stream in store.streams() {
+        discard_spare(store, &stream);
+    }
+}
+
+/// Sees that each worker has a segment in reserve.
+pub(super) fn prepare(store: &Store) {
+    for stream in store.streams() {
+        if stream.has_ended() {
+            discard_spare(store, &stream);
+        } else if stream.spare().is_none()
+            && let Ok(spare) = store.create_segment(&stream)
+        {
+            *stream.spare() = Some(spare);
+        }
+    }
+}
+
+fn discard_spare(store: &Store, stream: &Stream) {
+    let spare = stream.spare().take();
+    if let Some(spare) = spare {
+        store.remove_segment(&spare.path, spare.size);
+    }
+}
+
+/// Syncs what has been appended, unless that is left to the kernel. A segment that cannot be synced is never tried again, and never
+/// appended to again: what the kernel then says of it is not to be trusted.
+pub(super) fn sync(store: &Store) {
+    for stream in store.streams() {
+        let next = stream.next();
+        let unsynced = std::mem::take(&mut *stream.unsynced());
+        if store.options.fsync == Fsync::Never {
+            continue;
+        }
+        let mut left = Vec::with_capacity(unsynced.len());
+        for mut one in unsynced {
+            let closed = one.segment.last().is_some();
+            let end = one.segment.end();
+            if end > one.synced {
+                let is_new = one.synced == 0;
+                let synced = one.file.sync().and_then(|()| {
+                    if is_new {
+                        store.files.sync_folder(&stream.folder)
+                    } else {
+                        Ok(())
+                    }
+                });
+                if let Err(error) = synced {
+                    store.fail("cannot sync", &one.segment.path, &error);
+                    one.segment.condemn();
+                    continue;
+                }
+                one.synced = end;
+            }
+            if !closed {
+                left.push(one);
+            }
+        }
+        // Whoever attached a segment meanwhile pushed it: it comes behind.
+        stream.unsynced().splice(0..0, left);
+        // Nobody waits for a disk that is broken: answers go on.
+        stream.synced.send_if_modified(|synced| {
+            let moved = *synced < next && next != u64::MAX;
+            if moved {
+                *synced = next;
+            }
+            moved
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! A spool that is full, a disk that does not obey, a backlog larger than memory should be.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use weir_tests::client::Connection;
+use weir_tests::kafka::shared;
+use weir_tests::wait::eventually;
+
+use crate::load::{ask, ask_all, upstream};
+use crate::{Arrivals, Spooled, kill};
+
+/// A header that makes its trace large.
+const LARGE: usize = 50_000;
+
+fn dropped(weir: &weir_tests::weir::Weir, reason: &str) -> u64 {
+    weir.count(&format!(
+        r#"weir_export_dropped_total{{exporter="traces",reason="{reason}"}}"#
+    ))
+}
+
+/// Sends requests with a large header; gives their ids.
+fn ask_large(weir: &weir_tests::weir::Weir, count: usize, name: &str) -> Vec<String> {
+    let mut connection = Connection::open(weir.proxy());
+    let large = "x".repeat(LARGE);
+    (0..count)
+        .map(|index| {
+            let id = format!("{name}-{index}");
+            let headers = [("x-request-id", id.as_str()), ("x-large", &large)];
+            assert!(ask(&mut connection, "/length", &headers), "{id}");
+            id
+        })
+        .collect()
+}
+
+fn spooled_large(topic: &str) -> (Spooled, Value) {
+    let mut spooled = Spooled::new(&upstream()).to(shared(), topic);
+    let kafka = &mut spooled.config["exporters"]["traces"]["kafka"];
+    kafka["request_headers"] = json!(["x-large"]);
+    let brokers = kafka["brokers"].take();
+    kafka["brokers"] = json!(["127.0.0.1:1"]);
+    (spooled, brokers)
+}
+
+#[test]
+fn a_full_spool_answers_and_counts_and_takes_traces_again_once_there_is_room() {
+    let topic = shared().topic();
+    let (mut spooled, brokers) = spooled_large(&topic);
+    spooled.config["spool"] = json!({ "segment_bytes": "2MiB", "max_bytes": "6MiB" });
+    let weir = spooled.start();
+    let asked = ask_large(&weir, 200, "full");
+    let lost = usize::try_from(dropped(&weir, "spool_full")).expect("a count");
+    let kept = asked.len() - lost;
+    assert!((80..=126).contains(&kept), "{kept}");
+    assert_eq!(weir.count("weir_spool_bytes"), 6 << 20);
+    let ready = weir.ready();
+    assert_eq!(ready["spool"]["state"], "degraded");
+    assert_eq!(
+        ready["spool"]["message"],
+        "spool: full: new traces are dropped"
+    );
+
+    spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;
+    assert_eq!(weir.reload(&spooled.config.to_string()).status, 200);
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&asked[..kept]);
+    assert_eq!(arrivals.ids, asked[..kept]);
+    eventually("there is room", || {
+        (weir.ready()["spool"]["state"] == "ok").then_some(())
+    });
+    let after = ask_large(&weir, 10, "after");
+    arrivals.wait_for(&after);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_costs_traces_and_no_answers_and_recovers() {
+    let topic = shared().topic();
+    let (spooled, _) = spooled_large(&topic);
+    let weir = spooled.start();
+    ask_large(&weir, 1, "before");
+    let run = spooled.folder.path().join("spool/0000000001");
+    let aside = spooled.folder.path().join("aside");
+    // As a file system that goes away does: no new segment can be made.
+    fs::rename(&run, &aside).expect("rename");
+    ask_large(&weir, 200, "away");
+    assert!(dropped(&weir, "spool_failed") > 0);
+    let ready = weir.ready();
+    assert_eq!(ready["spool"]["state"], "degraded");
+    let message = ready["spool"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("spool: cannot "), "{message}");
+    fs::rename(&aside, &run).expect("rename");
+    eventually("traces are taken again", || {
+        let before = dropped(&weir, "spool_failed");
+        ask_large(&weir, 1, "again");
+        (dropped(&weir, "spool_failed") == before).then_some(())
+    });
+}
+
+#[test]
+fn a_backlog_takes_no_memory_and_a_start_does_not_wait_for_it() {
+    let topic = shared().topic();
+    let (mut spooled, brokers) = spooled_large(&topic);
+    spooled.config["spool"]["segment_bytes"] = json!("32MiB");
+    spooled.config["exporters"]["traces"]["kafka"]["buffer_bytes"] = json!("8MiB");
+    let weir = spooled.start();
+    let mut seen = ask_all(weir.proxy(), 3, "first");
+    // 200 MB.
+    seen.extend(ask_large(&weir, 4000, "backlog"));
+    let bytes = weir.count("weir_spool_bytes");
+    assert!(bytes > 200_000_000, "{bytes}");
+    assert!(weir.resident_bytes() < 128 << 20);
+    kill(weir);
+
+    spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;
+    let weir = spooled.start();
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    let mut most = 0;
+    eventually("the backlog is delivered", || {
+        for _ in 0..100 {
+            arrivals.read();
+        }
+        most = most.max(weir.resident_bytes());
+        (arrivals.ids.len() >= seen.len()).then_some(())
+    });
+    assert_eq!(arrivals.ids[..seen.len()], seen);
+    assert!(most < 128 << 20, "{most}");
+    eventually("the disk is free again", || {
+        (weir.count("weir_spool_bytes") <= 64 << 20).then_some(())
+    });
+}

@@ -1,0 +1,116 @@
+//! `kill -9` at load.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+use weir_tests::client::Connection;
+use weir_tests::kafka::{Kafka, shared};
+use weir_tests::wait::eventually;
+
+use crate::load::{Load, ask, upstream};
+use crate::{Arrivals, Spooled, kill, wait_until_delivered};
+
+const CLIENTS: usize = 8;
+
+#[test]
+fn a_kill_at_load_loses_no_trace_of_a_response_whose_end_was_seen() {
+    let topic = shared().topic();
+    let mut spooled = Spooled::new(&upstream()).to(shared(), &topic);
+    spooled.config["workers"] = json!(2);
+    let mut seen = Vec::new();
+    for run in 0..8 {
+        let weir = spooled.start();
+        let load = Load::start(weir.proxy(), CLIENTS, &format!("run{run}"));
+        let until = 300 + 457 * run % 1500;
+        eventually("the load is under way", || {
+            (load.ended() >= until).then_some(())
+        });
+        kill(weir);
+        seen.extend(load.join());
+    }
+    let _weir = spooled.start();
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&seen);
+    // Nothing is invented: beside what was seen, each client had one request under way at a kill.
+    let seen_ids: HashSet<&String> = seen.iter().collect();
+    let others = arrivals.counts.keys().filter(|id| !seen_ids.contains(id));
+    assert!(others.count() <= 8 * CLIENTS);
+    // What comes twice was in flight at a kill, or acknowledged within the moment before it.
+    assert!(arrivals.doubled() < seen.len() / 2);
+    assert!(arrivals.counts.values().all(|count| *count <= 8));
+}
+
+#[test]
+fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
+    let topic = shared().topic();
+    let spooled = Spooled::new(&upstream()).to(shared(), &topic);
+    let weir = spooled.start();
+    let first = crate::load::ask_all(weir.proxy(), 50, "first");
+    wait_until_delivered(&weir, 50);
+    // The cursor is saved a moment after.
+    eventually("the cursor is saved", || {
+        let cursor = spooled.folder.path().join("spool/cursors/traces.cursor");
+        let cursor = std::fs::read_to_string(cursor).expect("a cursor");
+        cursor.contains("\n1 0 50\n").then_some(())
+    });
+    kill(weir);
+    let weir = spooled.start();
+    let second = crate::load::ask_all(weir.proxy(), 1, "second");
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&second);
+    assert_eq!(arrivals.ids, [first, second].concat());
+    eventually("the first run's folder is gone", || {
+        (!spooled.folder.path().join("spool/0000000001").exists()).then_some(())
+    });
+}
+
+#[test]
+fn a_trace_sent_to_again_and_again_keeps_its_order_through_kills_and_an_outage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kafka = Kafka::start(&folder, &[]);
+    let (address, topic) = (kafka.address().to_owned(), kafka.topic());
+    let port = address.rsplit_once(':').expect("a port").1.to_owned();
+    let mut spooled = Spooled::new(&upstream()).to(&kafka, &topic);
+    spooled.config["workers"] = json!(2);
+    // The connection is idle while the broker starts.
+    spooled.config["listeners"][0]["timeouts"] = json!({ "head": "10m" });
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut next = 0;
+    let mut seen = Vec::new();
+    for run in 0..6 {
+        let weir = spooled.start();
+        let mut connection = Connection::open(weir.proxy());
+        for turn in 0..120 {
+            if turn == 60 && run == 2 {
+                kafka.stop();
+                kafka = Kafka::start(&folder, &[format!("--port={port}")]);
+            }
+            let id = format!("{next:08}");
+            next += 1;
+            let headers = [("traceparent", traceparent), ("x-request-id", id.as_str())];
+            assert!(ask(&mut connection, "/length", &headers));
+            seen.push(id);
+        }
+        kill(weir);
+    }
+    let _weir = spooled.start();
+    let mut arrivals = Arrivals::of(&kafka, &topic);
+    arrivals.wait_for(&seen);
+    assert_eq!(arrivals.firsts(), seen);
+}
+
+#[test]
+fn with_fsync_always_responses_wait_for_the_disk_and_nothing_is_lost() {
+    let topic = shared().topic();
+    let mut spooled = Spooled::new(&upstream()).to(shared(), &topic);
+    spooled.config["spool"]["fsync"] = json!("always");
+    let weir = spooled.start();
+    let load = Load::start(weir.proxy(), CLIENTS, "always");
+    eventually("the load is under way", || {
+        (load.ended() >= 300).then_some(())
+    });
+    kill(weir);
+    let seen = load.join();
+    let _weir = spooled.start();
+    Arrivals::of(shared(), &topic).wait_for(&seen);
+}
