@@ -18,6 +18,8 @@ mod sampling;
 
 pub use capture::Capture;
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use crate::config;
@@ -111,6 +113,7 @@ impl Filters {
         }
         Some(Selection {
             rules: &self.0,
+            part: None,
             survivors,
         })
     }
@@ -135,6 +138,8 @@ fn nearest_survivors(
 /// What one exporter gets of one trace. Encoders ask it; it holds no part of the trace.
 pub struct Selection<'f> {
     rules: &'f Rules,
+    /// Which of the spans that stay, counted from the root; `None` is all of them.
+    part: Option<Range<usize>>,
     /// By span, the nearest of itself and its ancestors that stays; empty when all spans stay.
     survivors: SmallVec<[SpanIndex; 32]>,
 }
@@ -145,6 +150,7 @@ impl Selection<'static> {
         static NONE: Rules = Rules::NONE;
         Self {
             rules: &NONE,
+            part: None,
             survivors: SmallVec::new(),
         }
     }
@@ -161,22 +167,38 @@ impl Selection<'_> {
         self.survivors.get(span.get()).copied().unwrap_or(span)
     }
 
+    /// The same, with only those of the spans that are left whose number is in `spans`.
+    pub fn part(&self, spans: Range<usize>) -> Selection<'_> {
+        Selection {
+            rules: self.rules,
+            part: Some(spans),
+            survivors: self.survivors.clone(),
+        }
+    }
+
+    /// Whether the root is among the spans; what is said once a trace goes with it.
+    pub fn has_root(&self) -> bool {
+        self.part.as_ref().is_none_or(|part| part.start == 0)
+    }
+
     /// The spans that stay, in order, each with its new parent; the root's is the caller's span.
     pub fn spans<'t, 'r>(
         &self,
         trace: &'t Trace<'r>,
     ) -> impl Iterator<Item = (SpanIndex, &'t Span<'r>, Option<SpanId>)> {
         let spans = trace.spans.iter().enumerate();
-        spans.filter_map(|(index, span)| {
+        let staying = spans.filter_map(|(index, span)| {
             let index = SpanIndex::from_usize(index);
-            if self.survivor(index) != index {
-                return None;
-            }
+            (self.survivor(index) == index).then_some((index, span))
+        });
+        let part = self.part.clone().unwrap_or(0..usize::MAX);
+        let staying = staying.skip(part.start).take(part.len());
+        staying.map(|(index, span)| {
             let parent = match span.parent {
                 Some(parent) => Some(trace.spans[self.survivor(parent).get()].id),
                 None => trace.head.parent,
             };
-            Some((index, span, parent))
+            (index, span, parent)
         })
     }
 

@@ -11,6 +11,7 @@ pub mod json;
 pub mod otlp;
 pub mod record;
 pub mod recorder;
+pub mod split;
 
 use std::fmt;
 use std::ops::Range;
@@ -180,6 +181,8 @@ pub struct Head<'r> {
     pub anchor: u64,
     /// Attributes, events or log lines that did not fit the recorder's bounds.
     pub dropped: u32,
+    /// Texts that were cut for a message to fit.
+    pub truncated: u32,
     /// Did some span end in error? It may be one that no exporter keeps.
     pub failed: bool,
 }
@@ -194,6 +197,7 @@ impl Default for Head<'_> {
             request_id: "",
             anchor: 0,
             dropped: 0,
+            truncated: 0,
             failed: false,
         }
     }

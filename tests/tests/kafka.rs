@@ -457,3 +457,49 @@ fn custom_properties_win_over_all_others() {
     custom("bootstrap.servers", shared().address());
     assert_arrived(config);
 }
+
+#[test]
+fn a_trace_that_is_too_large_arrives_in_parts() {
+    for format in [Format::Json, Format::OtlpJson, Format::OtlpProtobuf] {
+        let topic = topic();
+        let mut config = config(shared().address(), &topic);
+        config.format = format;
+        config.producer.max_message_bytes = 20_000;
+        let exporters = start(config);
+        let mut recorder = Recorder::default();
+        let now = Instant::now();
+        recorder.begin(None, now);
+        for _ in 0..100 {
+            let hook = recorder.span("plugin.auth.prehook", Kind::Plugin, SpanIndex::ROOT, now);
+            recorder.attribute(hook, "said", "x".repeat(1000).as_str());
+            recorder.end(hook, SpanStatus::Ok, "", now);
+        }
+        recorder.end(SpanIndex::ROOT, SpanStatus::Ok, "", now);
+        exporters.handoff().append(|out| {
+            record::write(&recorder, out);
+            true
+        });
+        let first = shared().read(&topic, 1).remove(0);
+        let part = first.header("weir-part").expect("a part");
+        let count: usize = part.strip_prefix("1/").expect("the first").parse().unwrap();
+        assert!(count >= 6, "{count} parts");
+        let messages = shared().read(&topic, count);
+        let mut said = 0;
+        for (index, message) in messages.iter().enumerate() {
+            assert_eq!(
+                message.header("weir-part"),
+                Some(&*format!("{}/{count}", index + 1))
+            );
+            assert_eq!(message.key, recorder.trace_id().to_string().as_bytes());
+            assert!(message.payload.len() < 20_000);
+            let text = String::from_utf8_lossy(&message.payload);
+            said += text.matches(&"x".repeat(1000)).count();
+        }
+        assert_eq!(said, 100);
+        let status = exporters.shutdown(Instant::now() + Duration::from_secs(10));
+        assert_eq!(
+            status[0].delivered, 1,
+            "a trace is counted once: {status:?}"
+        );
+    }
+}

@@ -7,8 +7,8 @@
 //! Meanwhile chunks wait in their source. Nothing times out. Memory is bounded: a quarter of
 //! `buffer_bytes` for librdkafka, and where there is no spool the rest for chunks.
 //!
-//! The splitter of traces that are too large and the dead letters are not here yet; their places
-//! are [`client::Producer::send`] and [`delivery`].
+//! A trace that is too large for one message becomes several ([`encoding`]). Dead letters are not
+//! here yet; their place is [`delivery`].
 
 mod client;
 mod client_config;
@@ -30,7 +30,7 @@ use super::status::{Reason, State};
 use crate::config;
 use client::Producer;
 use delivery::Desk;
-use encoding::Encoder;
+use encoding::{Encoded, Encoder};
 
 pub(crate) use client_config::check_property;
 pub(super) use client_config::queue_bytes;
@@ -216,21 +216,24 @@ impl Exporter<'_> {
 
     fn export(&mut self, taken: &Taken, producer: &mut Producer) {
         let settled = self.feed.source.settled();
-        for (index, record) in taken.chunk.records().enumerate() {
-            let place = taken.place(index);
-            match self.encoder.encode(record) {
-                Ok(Some(message)) => {
-                    settled.sent(place);
-                    producer.send(place, message, &self.feed.stop);
-                }
-                Ok(None) => self.feed.meter.sampled_out(),
+        let mut sent = 0;
+        for record in taken.chunk.records() {
+            let encoded = self.encoder.encode(record, |message, more| {
+                let place = taken.place(sent, more);
+                sent += 1;
+                settled.sent(place);
+                producer.send(place, message, &self.feed.stop);
+            });
+            match encoded {
+                Ok(Encoded::Sent) => {}
+                Ok(Encoded::SampledOut) => self.feed.meter.sampled_out(),
                 Err(error) => {
                     self.feed.meter.lose(Reason::Invalid, 1);
                     tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
                 }
             }
         }
-        settled.settled(taken.place(0));
+        settled.settled(taken.place(0, false));
         self.feed.meter.taken(taken.chunk.len());
         producer.poll_all();
     }

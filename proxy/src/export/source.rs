@@ -11,8 +11,9 @@ use super::queue::{self, Chunk};
 use super::spool::{Ledger, Reader, Store};
 use super::status::{Meter, Reason};
 
-/// Records of a chunk past this share a place: far more than fit in one.
-const PLACES: u32 = 20;
+/// Bits for the messages of a chunk; those past their number, far more than there are, share a
+/// place.
+const PLACES: u32 = 24;
 
 /// The workers' side of one exporter.
 #[derive(Clone, Debug)]
@@ -73,11 +74,17 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The place of a record among all that an exporter takes; places grow.
-    pub(super) fn place(&self, index: usize) -> usize {
-        let within = index.min((1 << PLACES) - 1);
+    /// The place of a message among all that an exporter sends; places grow. Its lowest bit tells
+    /// that `more` messages of the same trace follow.
+    pub(super) fn place(&self, index: usize, more: bool) -> usize {
+        let within = index.min((1 << (PLACES - 1)) - 1) << 1 | usize::from(more);
         usize::try_from(self.number << PLACES).unwrap_or(usize::MAX) | within
     }
+}
+
+/// Whether the message of this place is the last of its trace.
+pub(super) fn is_last(place: usize) -> bool {
+    place & 1 == 0
 }
 
 /// Hears what became of messages.

@@ -40,12 +40,17 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     spans.write(root, head.parent, out);
     let end = out.len();
     out.extend_from_slice(br#","Spans":["#);
-    out.extend_from_within(start..end);
-    for (_, span, parent) in selection.spans(trace).skip(1) {
+    if selection.has_root() {
+        out.extend_from_within(start..end);
         out.push(b',');
-        spans.write(span, parent, out);
     }
-    out.extend_from_slice(br#"],"StartTime":"#);
+    let others = usize::from(selection.has_root());
+    for (_, span, parent) in selection.spans(trace).skip(others) {
+        spans.write(span, parent, out);
+        out.push(b',');
+    }
+    close(b']', out);
+    out.extend_from_slice(br#","StartTime":"#);
     spans.time(root.start, out);
     out.extend_from_slice(br#","EndTime":"#);
     spans.time(root.end, out);
@@ -53,10 +58,16 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     if head.dropped > 0 {
         out.extend_from_slice(br#""weir.dropped":"#);
         integer(head.dropped, out);
+        out.push(b',');
+    }
+    if head.truncated > 0 {
+        out.extend_from_slice(br#""weir.truncated":"#);
+        integer(head.truncated, out);
+        out.push(b',');
     }
     close(b'}', out);
     request_headers(trace, selection, out);
-    plugin_logs(trace, out);
+    plugin_logs(trace, selection, out);
     out.push(b'}');
 }
 
@@ -175,7 +186,8 @@ fn value(value: &Value<'_>, out: &mut Vec<u8>) {
 fn request_headers(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","RequestHeaders":"#);
     let before = out.len();
-    for (name, value) in selection.request_headers(trace) {
+    let headers = selection.request_headers(trace);
+    for (name, value) in headers.filter(|_| selection.has_root()) {
         out.push(if out.len() == before { b'{' } else { b',' });
         string(name, out);
         out.push(b':');
@@ -188,9 +200,9 @@ fn request_headers(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u
     }
 }
 
-fn plugin_logs(trace: &Trace<'_>, out: &mut Vec<u8>) {
+fn plugin_logs(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","PluginLogs":"#);
-    if trace.plugin_logs.is_empty() {
+    if trace.plugin_logs.is_empty() || !selection.has_root() {
         out.extend_from_slice(b"null");
         return;
     }

@@ -19,6 +19,9 @@ use crate::filter::Selection;
 /// The key of the request id on the root.
 const REQUEST_ID: &str = "weir.request.id";
 
+/// The key, on the root, of how many texts were cut for the message to fit.
+const TRUNCATED: &str = "weir.truncated";
+
 /// Before the name of a captured request header, on the root.
 const HEADER_PREFIX: &str = "http.request.header.";
 
@@ -65,6 +68,9 @@ impl<'t, 'r> Logs<'t, 'r> {
     /// The lines of one span. Spans must be asked for in order.
     fn of(&mut self, span: SpanIndex) -> impl Iterator<Item = &'t PluginLog<'r>> {
         let rest = &self.lines[self.taken..];
+        let before = rest.iter().take_while(|(of, _)| *of < span).count();
+        self.taken += before;
+        let rest = &rest[before..];
         let count = rest.iter().take_while(|(of, _)| *of == span).count();
         self.taken += count;
         rest[..count].iter().map(|(_, line)| *line)

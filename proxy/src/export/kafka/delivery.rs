@@ -14,7 +14,7 @@ use super::errors::{self, Problem, Verdict};
 use super::log_limit::LogLimit;
 use crate::config;
 use crate::export::Feed;
-use crate::export::source::Settled;
+use crate::export::source::{self, Settled};
 use crate::export::status::{Health, Meter, Reason, State};
 
 /// How often the same trouble is logged again.
@@ -208,7 +208,9 @@ impl Desk {
 
     fn acknowledge(&self, place: usize, bytes: usize) {
         self.meter.in_flight.subtract(bytes);
-        self.meter.delivered();
+        if source::is_last(place) {
+            self.meter.delivered();
+        }
         self.settled.settled(place);
         let mut state = self.state();
         state.acknowledged += 1;

@@ -1,23 +1,31 @@
-//! From a record to a message: decode, filter, encode, into buffers that are used again.
+//! From a record to its message, or several: decode, filter, encode, into buffers that are used
+//! again.
 
 use http::HeaderValue;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::{self, Format};
 use crate::filter::Filters;
+use crate::trace::split::{self, Encode};
 use crate::trace::{context, json, otlp, record};
 
 /// Where a `traceparent` has the trace id.
 const TRACE_ID: std::ops::Range<usize> = 3..35;
 
+/// What a message takes beside its payload: key, record headers, and the batch around it.
+const OVERHEAD: usize = 400;
+
 pub(super) struct Encoder {
-    format: Format,
+    content_type: &'static str,
+    encode: Encode,
     filters: Filters,
+    /// Most bytes of a payload.
+    limit: usize,
     traceparent: HeaderValue,
     payload: Vec<u8>,
 }
 
-/// A trace on its way to a topic.
+/// A trace on its way to a topic, or a part of it.
 pub(super) struct Message<'b> {
     /// The trace id, as lower-case hex.
     pub(super) key: &'b [u8],
@@ -25,41 +33,74 @@ pub(super) struct Message<'b> {
     pub(super) headers: OwnedHeaders,
 }
 
+/// What became of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoded {
+    SampledOut,
+    Sent,
+}
+
 impl Encoder {
     pub(super) fn new(config: &config::Kafka) -> Self {
+        let (content_type, encode): (_, Encode) = match config.format {
+            Format::Json => ("application/json", json::encode),
+            Format::OtlpJson => ("application/json", otlp::encode_json),
+            Format::OtlpProtobuf => ("application/x-protobuf", otlp::encode_protobuf),
+        };
         Self {
-            format: config.format,
+            content_type,
+            encode,
             filters: Filters::new(&config.filters),
+            limit: config.producer.max_message_bytes - OVERHEAD,
             traceparent: HeaderValue::from_static(""),
             payload: Vec::new(),
         }
     }
 
-    /// `None` where sampling leaves the trace out.
-    pub(super) fn encode(&mut self, record: &[u8]) -> Result<Option<Message<'_>>, record::Error> {
-        let trace = record::read(record)?;
+    /// Gives each message to `send`, and whether more of the same trace follow. What cannot be made
+    /// small enough is given as it is, for librdkafka to refuse.
+    pub(super) fn encode(
+        &mut self,
+        record: &[u8],
+        mut send: impl FnMut(Message<'_>, bool),
+    ) -> Result<Encoded, record::Error> {
+        let mut trace = record::read(record)?;
         let Some(selection) = self.filters.select(&trace) else {
-            return Ok(None);
+            return Ok(Encoded::SampledOut);
         };
         self.payload.clear();
-        let (content_type, encode): (_, fn(&_, &_, &mut _)) = match self.format {
-            Format::Json => ("application/json", json::encode),
-            Format::OtlpJson => ("application/json", otlp::encode_json),
-            Format::OtlpProtobuf => ("application/x-protobuf", otlp::encode_protobuf),
-        };
-        encode(&trace, &selection, &mut self.payload);
+        (self.encode)(&trace, &selection, &mut self.payload);
         let head = &trace.head;
         self.traceparent = context::traceparent(head.trace_id, trace.root().id, head.flags);
-        let traceparent = self.traceparent.as_bytes();
-        let headers = OwnedHeaders::new_with_capacity(3)
-            .insert(header("content-type", content_type.as_bytes()))
-            .insert(header("weir-version", env!("CARGO_PKG_VERSION").as_bytes()))
-            .insert(header("traceparent", traceparent));
-        Ok(Some(Message {
-            key: &traceparent[TRACE_ID],
-            payload: &self.payload,
+        let parts = (self.payload.len() > self.limit)
+            .then(|| split::split(&mut trace, &selection, self.encode, self.limit))
+            .flatten();
+        let Some(parts) = parts else {
+            send(self.message(&self.payload, self.headers(3)), false);
+            return Ok(Encoded::Sent);
+        };
+        for (index, payload) in parts.iter().enumerate() {
+            let part = format!("{}/{}", index + 1, parts.len());
+            let headers = self.headers(4).insert(header("weir-part", part.as_bytes()));
+            send(self.message(payload, headers), index + 1 < parts.len());
+        }
+        Ok(Encoded::Sent)
+    }
+
+    fn headers(&self, capacity: usize) -> OwnedHeaders {
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        OwnedHeaders::new_with_capacity(capacity)
+            .insert(header("content-type", self.content_type.as_bytes()))
+            .insert(header("weir-version", version))
+            .insert(header("traceparent", self.traceparent.as_bytes()))
+    }
+
+    fn message<'m>(&'m self, payload: &'m [u8], headers: OwnedHeaders) -> Message<'m> {
+        Message {
+            key: &self.traceparent.as_bytes()[TRACE_ID],
+            payload,
             headers,
-        }))
+        }
     }
 }
 

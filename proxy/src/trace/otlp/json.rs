@@ -1,7 +1,9 @@
 //! OTLP/JSON: the protobuf messages as JSON, with ids in hex, 64-bit integers as texts and enums as
 //! numbers. What has its default value is left out.
 
-use super::{HEADER_PREFIX, LOG, LOG_MESSAGE, LOG_PLUGIN, LOG_SEVERITY, Logs, REQUEST_ID};
+use super::{
+    HEADER_PREFIX, LOG, LOG_MESSAGE, LOG_PLUGIN, LOG_SEVERITY, Logs, REQUEST_ID, TRUNCATED,
+};
 use crate::filter::Selection;
 use crate::trace::json::text::{close, float, integer, string};
 use crate::trace::{
@@ -97,6 +99,9 @@ fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u
     let id = trace.head.request_id;
     if !id.is_empty() && selection.keeps(REQUEST_ID) {
         attribute(REQUEST_ID, &Value::Text(id), out);
+    }
+    if trace.head.truncated > 0 {
+        attribute(TRUNCATED, &Value::Integer(trace.head.truncated.into()), out);
     }
     for (name, value) in selection.request_headers(trace) {
         let key = [HEADER_PREFIX, name].concat();

@@ -3,7 +3,9 @@
 //! The length of a message stands before it. An attribute's is reckoned; a span's is written into a
 //! place kept for it, two bytes wide, as spans mostly need.
 
-use super::{HEADER_PREFIX, LOG, LOG_MESSAGE, LOG_PLUGIN, LOG_SEVERITY, Logs, REQUEST_ID};
+use super::{
+    HEADER_PREFIX, LOG, LOG_MESSAGE, LOG_PLUGIN, LOG_SEVERITY, Logs, REQUEST_ID, TRUNCATED,
+};
 use crate::filter::Selection;
 use crate::trace::{Attribute, Event, Head, PluginLog, Span, SpanId, Status, Trace, Value};
 
@@ -108,6 +110,10 @@ fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u
             &Value::Text(head.request_id),
             out,
         );
+    }
+    if head.truncated > 0 {
+        let count = Value::Integer(head.truncated.into());
+        attribute(bytes_field(9), TRUNCATED, &count, out);
     }
     for (name, value) in selection.request_headers(trace) {
         let key = [HEADER_PREFIX, name].concat();

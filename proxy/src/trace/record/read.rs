@@ -29,6 +29,7 @@ pub fn read(bytes: &[u8]) -> Result<Trace<'_>, Error> {
         flags: bytes.u8()?,
         anchor: bytes.u64()?,
         dropped: bytes.u32()?,
+        truncated: 0,
         failed: bytes.u8()? != 0,
         state: bytes.str()?,
         request_id: bytes.str()?,
