@@ -138,12 +138,7 @@ impl Connection {
     pub fn read_head(&mut self) -> Option<Vec<String>> {
         let mut lines = Vec::new();
         loop {
-            let mut line = String::new();
-            self.reader
-                .read_line(&mut line)
-                .ok()
-                .filter(|len| *len > 0)?;
-            match line.trim_end() {
+            match read_line(&mut self.reader)?.trim_end() {
                 "" => return Some(lines),
                 line => lines.push(line.to_owned()),
             }
@@ -171,11 +166,7 @@ impl Connection {
 
     /// The next chunk of a chunked body; `None` where the connection broke off.
     pub fn read_chunk(&mut self) -> Option<Vec<u8>> {
-        let mut line = String::new();
-        self.reader
-            .read_line(&mut line)
-            .ok()
-            .filter(|len| *len > 0)?;
+        let line = read_line(&mut self.reader)?;
         let len = usize::from_str_radix(line.trim(), 16).ok()?;
         let mut chunk = vec![0; len + 2];
         self.reader.read_exact(&mut chunk).ok()?;
@@ -192,6 +183,18 @@ impl Connection {
             body.extend(chunk);
         }
     }
+}
+
+/// The next line of a head, with its end; `None` where there is no more. What is not UTF-8 is read as
+/// ISO-8859-1.
+pub(crate) fn read_line(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    let len = reader.read_until(b'\n', &mut line).ok()?;
+    let text = String::from_utf8(line).unwrap_or_else(|error| {
+        let bytes = error.into_bytes();
+        bytes.into_iter().map(char::from).collect()
+    });
+    (len > 0).then_some(text)
 }
 
 /// Sends one request over a connection of its own.

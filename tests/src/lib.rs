@@ -1,5 +1,6 @@
 //! What tests of the whole are made of: the real binary, upstreams, clients, a real Kafka.
 
+pub mod abi;
 pub mod client;
 pub mod config;
 pub mod kafka;

@@ -1,9 +1,11 @@
 //! An upstream that records the exact bytes it was sent and answers with the exact bytes of a test.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use crate::client::read_line;
 
 /// A request as the upstream saw it.
 #[derive(Clone, Debug)]
@@ -111,14 +113,12 @@ impl Upstream {
 }
 
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
+    let line = read_line(reader)?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
     let mut headers = Vec::new();
     loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
+        let line = read_line(reader)?;
         let line = line.trim_end();
         if line.is_empty() {
             break;
@@ -140,8 +140,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         reader.read_exact(&mut seen.body).ok()?;
     } else if seen.header("transfer-encoding") == Some("chunked") {
         loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
+            let line = read_line(reader)?;
             let len = usize::from_str_radix(line.trim(), 16).ok()?;
             let mut chunk = vec![0; len + 2];
             reader.read_exact(&mut chunk).ok()?;

@@ -17,7 +17,8 @@ pub const TICK: Duration = Duration::from_millis(1);
 /// Ticks without any hook after which the clock sleeps.
 const IDLE_TICKS: u32 = 100;
 
-/// Most bytes of a guest's stack.
+/// Most bytes of stack that one call of a guest may use. A call may stand on another, of a hook that
+/// called an import that calls the guest's allocator; then each has as many.
 const STACK: usize = 512 << 10;
 
 /// Instances that may exist at once in a process, over all plugins and workers.
@@ -64,7 +65,7 @@ impl Engine {
             .wasm_function_references(false)
             .gc_support(false)
             .max_wasm_stack(STACK)
-            .async_stack_size(STACK + (512 << 10))
+            .async_stack_size(2 * STACK + (512 << 10))
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let wasm = wasmtime::Engine::new(&config)?;
         let clock = Arc::new(Clock {

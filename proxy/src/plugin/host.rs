@@ -92,6 +92,7 @@ impl Host {
         self.heads = None;
         self.notes = 0;
         self.answered = false;
+        self.panic = None;
         self.denied = false;
     }
 

@@ -7,11 +7,13 @@
 //! <https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md>
 
 mod abi;
+mod given;
 mod imports;
+mod passed;
 
 use std::sync::Arc;
 
-use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Store, TypedFunc, ValType};
+use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValType};
 
 use super::engine::Engine;
 use super::host::Host;
@@ -33,14 +35,27 @@ const FUNCTIONS: [(&str, usize, usize); 6] = [
     ("on-response", 1, 1),
 ];
 
+/// What it may export: called once its memory is there, and after each function of the same name.
+const OPTIONAL: [(&str, usize, usize); 6] = [
+    ("_initialize", 0, 0),
+    ("cabi_post_configure", 1, 0),
+    ("cabi_post_config-schema", 1, 0),
+    ("cabi_post_on-pre-request", 1, 0),
+    ("cabi_post_on-request", 1, 0),
+    ("cabi_post_on-response", 1, 0),
+];
+
 /// In the order of [`super::Hook`].
-const HOOKS: [&str; 3] = ["on-pre-request", "on-request", "on-response"];
+const HOOKS: [(&str, &str); 3] = [
+    ("on-pre-request", "cabi_post_on-pre-request"),
+    ("on-request", "cabi_post_on-request"),
+    ("on-response", "cabi_post_on-response"),
+];
 
 /// A compiled and linked module with its configuration.
 pub struct Guest {
     engine: Engine,
     pre: InstancePre<Host>,
-    hooks: [ModuleExport; 3],
     name: Arc<str>,
     id: u32,
     config: String,
@@ -55,19 +70,22 @@ impl Guest {
         name: &str,
         config: String,
     ) -> wasmtime::Result<Self> {
+        if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+            return Err(wasmtime::Error::msg("it exports no memory `memory`"));
+        }
         for (function, params, results) in FUNCTIONS {
             check_export(module, function, params, results)?;
         }
-        let hook = |name| {
-            let export = module.get_export_index(name);
-            export.ok_or_else(|| wasmtime::Error::msg(format!("it exports no `{name}`")))
-        };
+        for (function, params, results) in OPTIONAL {
+            if module.get_export(function).is_some() {
+                check_export(module, function, params, results)?;
+            }
+        }
         let mut linker = Linker::<Host>::new(&engine.wasm);
         imports::link(&mut linker)?;
         Ok(Self {
             engine: engine.clone(),
             pre: linker.instantiate_pre(module)?,
-            hooks: [hook(HOOKS[0])?, hook(HOOKS[1])?, hook(HOOKS[2])?],
             name: name.into(),
             id,
             config,
@@ -101,24 +119,29 @@ impl Guest {
         if let Ok(start) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
             start.call_async(&mut *store, ()).await?;
         }
-        let hook = |store: &mut Store<Host>, export| {
-            let function = instance.get_module_export(&mut *store, export);
-            let function = function.and_then(wasmtime::Extern::into_func);
-            let function = function.ok_or_else(|| wasmtime::Error::msg("a hook is no function"))?;
-            function.typed::<u32, u32>(store)
+        let hook = |store: &mut Store<Host>, (name, post): (&str, &str)| {
+            Ok::<_, wasmtime::Error>(Hook {
+                call: instance.get_typed_func(&mut *store, name)?,
+                post: instance.get_typed_func(&mut *store, post).ok(),
+            })
         };
-        let [pre_request, request, response] = &self.hooks;
         let hooks = [
-            hook(store, pre_request)?,
-            hook(store, request)?,
-            hook(store, response)?,
+            hook(store, HOOKS[0])?,
+            hook(store, HOOKS[1])?,
+            hook(store, HOOKS[2])?,
         ];
         let asked = abi::configure(&instance, store, &self.config).await?;
         Ok(((hooks, instance), asked))
     }
 }
 
-type Begun = ([TypedFunc<u32, u32>; 3], wasmtime::Instance);
+type Begun = ([Hook; 3], wasmtime::Instance);
+
+/// A hook's function, and what lets the guest clean up after it.
+struct Hook {
+    call: TypedFunc<u32, u32>,
+    post: Option<TypedFunc<u32, ()>>,
+}
 
 fn check_export(
     module: &Module,
@@ -146,24 +169,28 @@ fn check_export(
 pub struct Instance {
     sandbox: Sandbox,
     /// In the order of [`super::Hook`].
-    hooks: [TypedFunc<u32, u32>; 3],
+    hooks: [Hook; 3],
     instance: wasmtime::Instance,
 }
 
 impl Instance {
     /// See [`super::Instance::call`].
     pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
-        let function = &self.hooks[call.hook as usize];
+        let hook = &self.hooks[call.hook as usize];
         self.sandbox
             .hook(call, slot, async |store| {
                 let handle = abi::lend(store.data_mut(), call.hook)?;
-                let action = function.call_async(&mut *store, handle).await?;
+                let returned = hook.call.call_async(&mut *store, handle).await?;
+                let action = match returned {
+                    0 => Action::Proceed,
+                    1 => Action::Respond,
+                    other => return Err(abi::broken(format!("`{other}` is no action"))),
+                };
                 abi::take_back(store.data())?;
-                match action {
-                    0 => Ok(Action::Proceed),
-                    1 => Ok(Action::Respond),
-                    other => Err(abi::broken(format!("`{other}` is no action"))),
+                if let Some(post) = &hook.post {
+                    abi::confined(store, post, returned).await?;
                 }
+                Ok(action)
             })
             .await
     }

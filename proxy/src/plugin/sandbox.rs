@@ -274,10 +274,9 @@ fn failure(host: &mut Host, error: &wasmtime::Error, limits: &Limits) -> Failure
         return Failure::Bounds(cause);
     }
     let message = format!("{cause}{}", stack(error));
-    if error.is::<Trap>() {
-        Failure::Trap(message)
-    } else {
-        Failure::Abi(message)
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::CannotLeaveComponent) | None => Failure::Abi(message),
+        Some(_) => Failure::Trap(message),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use weir_tests::abi::Abi;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, guest};
@@ -91,7 +92,9 @@ macro_rules! does_not_start {
         #[test]
         fn $name() {
             let config = json!({ "mode": $mode, "in": "configure" });
-            assert_not_loaded(json!({ "module": guest("hostile"), "config": config }), $reason);
+            for abi in Abi::BOTH {
+                assert_not_loaded(json!({ "module": abi.guest("hostile"), "config": config }), $reason);
+            }
         }
     )*};
 }

@@ -1,18 +1,41 @@
 //! Plugins that try to harm their host. Each is stopped, its hook's span, the metric and the log
 //! say why, and no other request notices.
 
+/// Tests of both ABIs: functions that take one.
+macro_rules! both {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use weir_tests::abi::Abi;
+
+            #[test]
+            fn module() {
+                super::$name(Abi::Module);
+            }
+
+            #[test]
+            fn component() {
+                super::$name(Abi::Component);
+            }
+        }
+    )*};
+}
+
+mod abi;
 mod loading;
 mod refused;
 mod stopped;
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+use weir_tests::abi::Abi;
 use weir_tests::client::Response;
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::{Weir, guest};
+use weir_tests::weir::Weir;
 
 /// Only requests with this header are harmed.
 const HARM: &str = "x-harm: yes";
@@ -27,17 +50,18 @@ struct Stand {
 }
 
 impl Stand {
-    fn new(mode: &str) -> Self {
-        Self::at(mode, "on-request")
+    fn new(abi: Abi, mode: &str) -> Self {
+        Self::at(abi, mode, "on-request")
     }
 
-    fn at(mode: &str, hook: &'static str) -> Self {
+    fn at(abi: Abi, mode: &str, hook: &'static str) -> Self {
+        let guest = abi.guest("hostile");
         // Response hooks look for the header in the response.
         let upstream =
             Upstream::answering("HTTP/1.1 200 OK\r\nx-harm: yes\r\ncontent-length: 5\r\n\r\nhello");
         let mut config = config(&upstream);
         for (name, on_error) in [("strict", "reject"), ("lenient", "continue")] {
-            config["plugins"][name] = plugin(mode, hook, on_error);
+            config["plugins"][name] = plugin(&guest, mode, hook, on_error);
         }
         config["routes"] = json!([
             { "name": "strict", "match": { "path": "/strict" }, "upstream": "up", "plugins": ["strict"] },
@@ -149,9 +173,9 @@ impl Stand {
     }
 }
 
-fn plugin(mode: &str, hook: &str, on_error: &str) -> Value {
+fn plugin(guest: &Path, mode: &str, hook: &str, on_error: &str) -> Value {
     json!({
-        "module": guest("hostile"),
+        "module": guest,
         "config": { "mode": mode, "in": hook, "header": "x-harm" },
         "on_error": on_error,
         // Enough for what is not endless, however busy the machine is.

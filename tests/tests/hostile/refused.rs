@@ -1,12 +1,28 @@
 //! What the host refuses, while the hook goes on.
 
+use weir_tests::abi::Abi;
 use weir_tests::kafka::shared;
 
 use crate::Stand;
 
-#[test]
-fn injected_headers_never_leave() {
-    let stand = Stand::new("header-injection");
+both! {
+    injected_headers_never_leave
+    headers_injected_into_a_response_never_leave
+    a_flood_of_headers_is_bounded
+    a_huge_header_is_refused
+    statuses_that_are_none_are_refused
+    headers_injected_into_an_answer_never_leave
+    a_huge_answer_is_refused
+    what_follows_an_answer_changes_nothing
+    what_is_routed_is_not_routed_anew
+    a_flood_of_log_lines_is_bounded_and_counted
+    a_flood_of_attributes_is_bounded_and_counted
+    forged_attributes_are_dropped_and_counted
+    an_id_with_a_line_break_is_not_taken
+}
+
+fn injected_headers_never_leave(abi: Abi) {
+    let stand = Stand::new(abi, "header-injection");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 46);
     let seen = stand.upstream.seen().remove(0);
@@ -15,57 +31,50 @@ fn injected_headers_never_leave() {
     assert_eq!(seen.header("host"), Some("test"));
 }
 
-#[test]
-fn headers_injected_into_a_response_never_leave() {
-    let stand = Stand::at("header-injection", "on-response");
+fn headers_injected_into_a_response_never_leave(abi: Abi) {
+    let stand = Stand::at(abi, "header-injection", "on-response");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 46);
 }
 
-#[test]
-fn a_flood_of_headers_is_bounded() {
-    let stand = Stand::new("header-flood");
+fn a_flood_of_headers_is_bounded(abi: Abi) {
+    let stand = Stand::new(abi, "header-flood");
     let trace = stand.assert_refused();
     let said = vec![("flood".to_owned(), "HeaderError::TooLarge".to_owned())];
     assert_eq!(stand.refusals(&trace), said);
     assert!(stand.upstream.seen()[0].headers.len() <= 257);
 }
 
-#[test]
-fn a_huge_header_is_refused() {
-    let stand = Stand::new("header-huge");
+fn a_huge_header_is_refused(abi: Abi) {
+    let stand = Stand::new(abi, "header-huge");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 1);
     assert_eq!(stand.upstream.seen()[0].header("x-huge"), None);
 }
 
-#[test]
-fn statuses_that_are_none_are_refused() {
-    let stand = Stand::new("bad-status");
+fn statuses_that_are_none_are_refused(abi: Abi) {
+    let stand = Stand::new(abi, "bad-status");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 8);
-    let stand = Stand::at("bad-status", "on-response");
+    let stand = Stand::at(abi, "bad-status", "on-response");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 16);
 }
 
-#[test]
-fn headers_injected_into_an_answer_never_leave() {
-    let stand = Stand::new("answer-injection");
+fn headers_injected_into_an_answer_never_leave(abi: Abi) {
+    let stand = Stand::new(abi, "answer-injection");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 22);
 }
 
-#[test]
-fn a_huge_answer_is_refused() {
-    let stand = Stand::new("answer-huge");
+fn a_huge_answer_is_refused(abi: Abi) {
+    let stand = Stand::new(abi, "answer-huge");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 1);
 }
 
-#[test]
-fn what_follows_an_answer_changes_nothing() {
-    let stand = Stand::new("change-after-answer");
+fn what_follows_an_answer_changes_nothing(abi: Abi) {
+    let stand = Stand::new(abi, "change-after-answer");
     let response = stand.harm("/strict");
     assert_eq!(
         (response.status, response.text().as_str()),
@@ -79,17 +88,15 @@ fn what_follows_an_answer_changes_nothing() {
     );
 }
 
-#[test]
-fn what_is_routed_is_not_routed_anew() {
-    let stand = Stand::new("reroute-late");
+fn what_is_routed_is_not_routed_anew(abi: Abi) {
+    let stand = Stand::new(abi, "reroute-late");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 1);
     assert_eq!(stand.upstream.seen()[0].target, "/strict");
 }
 
-#[test]
-fn a_flood_of_log_lines_is_bounded_and_counted() {
-    let stand = Stand::new("log-flood");
+fn a_flood_of_log_lines_is_bounded_and_counted(abi: Abi) {
+    let stand = Stand::new(abi, "log-flood");
     let trace = stand.assert_refused();
     let lines = trace.0["PluginLogs"].as_array().expect("some lines");
     assert!((1..=64).contains(&lines.len()), "{}", lines.len());
@@ -97,9 +104,8 @@ fn a_flood_of_log_lines_is_bounded_and_counted() {
     assert_eq!(dropped, Some(10_000 - lines.len() as u64));
 }
 
-#[test]
-fn a_flood_of_attributes_is_bounded_and_counted() {
-    let stand = Stand::new("attribute-flood");
+fn a_flood_of_attributes_is_bounded_and_counted(abi: Abi) {
+    let stand = Stand::new(abi, "attribute-flood");
     let trace = stand.assert_refused();
     let span = trace.span("plugin.strict.prehook");
     let notes = span["Attributes"].as_object().expect("attributes").keys();
@@ -109,9 +115,8 @@ fn a_flood_of_attributes_is_bounded_and_counted() {
     assert_eq!(trace.0["Attributes"]["weir.dropped"], 20_000 - 128);
 }
 
-#[test]
-fn forged_attributes_are_dropped_and_counted() {
-    let stand = Stand::new("attribute-injection");
+fn forged_attributes_are_dropped_and_counted(abi: Abi) {
+    let stand = Stand::new(abi, "attribute-injection");
     let trace = stand.assert_refused();
     let span = trace.span("plugin.strict.prehook");
     assert_eq!(span["Attributes"]["weir.hook.decision"], "continue");
@@ -122,9 +127,8 @@ fn forged_attributes_are_dropped_and_counted() {
     assert_eq!(trace.0["Attributes"]["weir.dropped"], 10);
 }
 
-#[test]
-fn an_id_with_a_line_break_is_not_taken() {
-    let stand = Stand::new("id-injection");
+fn an_id_with_a_line_break_is_not_taken(abi: Abi) {
+    let stand = Stand::new(abi, "id-injection");
     let trace = stand.assert_refused();
     let id = trace.0["RequestID"].as_str().expect("a text");
     assert!(id.len() <= 200 && !id.contains(char::is_control), "{id:?}");

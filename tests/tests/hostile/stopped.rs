@@ -2,24 +2,27 @@
 
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use weir_tests::abi::Abi;
 use weir_tests::client;
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::{Weir, guest};
+use weir_tests::weir::Weir;
 
 use crate::{HARM, Stand, plugin};
 
 /// Modes in which the hook fails: test, mode, reason, part of the message.
 macro_rules! fails {
-    ($($name:ident: $mode:literal, $reason:literal, $message:literal;)*) => {$(
-        #[test]
-        fn $name() {
-            Stand::new($mode).assert_fails($reason, $message);
-        }
-    )*};
+    ($($name:ident: $mode:literal, $reason:literal, $message:literal;)*) => {
+        both! { $($name)* }
+        $(
+            fn $name(abi: Abi) {
+                Stand::new(abi, $mode).assert_fails($reason, $message);
+            }
+        )*
+    };
 }
 
 fails! {
@@ -55,12 +58,19 @@ fails! {
         "answer-missing", "no_answer", "returned `respond` without an answer";
 }
 
-#[test]
-fn a_panic_is_told_with_its_file_and_line() {
+both! {
+    a_panic_is_told_with_its_file_and_line
+    a_loop_in_a_response_hook_is_stopped
+    request_fields_are_only_for_response_hooks_that_asked_for_them
+    a_leak_ends_at_the_limit_and_the_next_instance_begins_anew
+    other_requests_go_on_while_hooks_burn_their_worker
+}
+
+fn a_panic_is_told_with_its_file_and_line(abi: Abi) {
     let upstream = Upstream::hello();
     let mut config = config(&upstream);
     config["plugins"]["trap"] =
-        json!({ "module": guest("trap"), "config": { "header": "x-trap" } });
+        json!({ "module": abi.guest("trap"), "config": { "header": "x-trap" } });
     config["routes"][0]["plugins"] = json!(["trap"]);
     let topic = shared().topic();
     config["exporters"]["traces"] = exporter(shared(), &topic);
@@ -75,19 +85,18 @@ fn a_panic_is_told_with_its_file_and_line() {
     assert_eq!(weir.get("/", &[]).text(), "hello");
 }
 
-#[test]
-fn a_loop_in_a_response_hook_is_stopped() {
-    Stand::at("loop", "on-response").assert_fails("cpu_time", "used more than its 1s of CPU time");
+fn a_loop_in_a_response_hook_is_stopped(abi: Abi) {
+    Stand::at(abi, "loop", "on-response")
+        .assert_fails("cpu_time", "used more than its 1s of CPU time");
 }
 
-#[test]
-fn request_fields_are_only_for_response_hooks_that_asked_for_them() {
-    Stand::at("request-header", "on-response").assert_fails("no_request_head", "without asking");
+fn request_fields_are_only_for_response_hooks_that_asked_for_them(abi: Abi) {
+    Stand::at(abi, "request-header", "on-response")
+        .assert_fails("no_request_head", "without asking");
 }
 
-#[test]
-fn a_leak_ends_at_the_limit_and_the_next_instance_begins_anew() {
-    let stand = Stand::new("leak");
+fn a_leak_ends_at_the_limit_and_the_next_instance_begins_anew(abi: Abi) {
+    let stand = Stand::new(abi, "leak");
     let statuses: Vec<u16> = (0..40).map(|_| stand.harm("/strict").status).collect();
     assert!(statuses.contains(&500), "{statuses:?}");
     assert!(
@@ -108,11 +117,16 @@ fn a_leak_ends_at_the_limit_and_the_next_instance_begins_anew() {
     );
 }
 
-#[test]
-fn other_requests_go_on_while_hooks_burn_their_worker() {
+fn other_requests_go_on_while_hooks_burn_their_worker(abi: Abi) {
+    let burner = plugin(&abi.guest("hostile"), "loop", "on-request", "reject");
+    assert_others_go_on(burner);
+}
+
+/// Requests of the same worker are served while hooks of `burner` use all the time they have.
+pub(crate) fn assert_others_go_on(burner: Value) {
     let upstream = Upstream::hello();
     let mut config = config(&upstream);
-    config["plugins"]["burner"] = plugin("loop", "on-request", "reject");
+    config["plugins"]["burner"] = burner;
     config["plugins"]["burner"]["limits"] = json!({ "cpu_time": "2s", "wall_time": "1m" });
     config["routes"] = json!([
         { "name": "burn", "match": { "path": "/burn" }, "upstream": "up", "plugins": ["burner"] },

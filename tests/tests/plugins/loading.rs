@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use weir_tests::abi::Abi;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, guest};
-use wit_component::ComponentEncoder;
 
 use crate::{Stand, trap};
 
@@ -108,17 +108,10 @@ fn a_core_module_is_loaded() {
 
 #[test]
 fn a_component_is_loaded() {
-    let module = fs::read(guest("bench-header")).expect("the guest");
-    let component = ComponentEncoder::default()
-        .module(&module)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .expect("a component");
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("component.wasm");
-    fs::write(&file, &component).expect("write the component");
-    let stand = Stand::new(&[("bench", json!({ "module": file }))]);
+    let file = Abi::Component.guest("bench-header");
+    let stand = Stand::new(&[("bench", json!({ "module": &file }))]);
     assert_eq!(stand.get(&[]).header("x-bench"), Some("text/plain"));
     let trace = stand.trace();
     let digest = trace.attribute("plugin.bench.prehook", "weir.hook.module_digest");
-    assert_eq!(*digest, sha256(&component));
+    assert_eq!(*digest, sha256(&fs::read(file).expect("the component")));
 }

@@ -1,5 +1,6 @@
-//! The bundled plugins, the chain they run in, and what is loaded as one.
+//! The bundled plugins, the chain they run in, and what is loaded as one, of either ABI.
 
+mod abi;
 mod bundled;
 mod chain;
 mod loading;

@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 64 << 10;
 const ANSWER_BYTES: usize = 4 << 20;
 
 /// Which head.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::plugin) enum Which {
     Request,
     Response,

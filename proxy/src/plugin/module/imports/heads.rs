@@ -1,0 +1,265 @@
+//! The imports of the interface `http`: methods of the heads of request and response.
+
+use wasmtime::Linker;
+
+use super::Guest;
+use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
+use crate::plugin::host::{self, Host, Reroute, Which};
+use crate::plugin::module::abi::{Done, drop_handle, method, parts};
+use crate::plugin::module::given::{give, give_list, give_option, put, room, store};
+use crate::plugin::module::passed::{Passed, number};
+
+const HTTP: &str = "weir:plugin/http@0.1.0";
+
+pub(super) fn link(linker: &mut Linker<Host>) -> Done {
+    either_head(linker, "request", Which::Request)?;
+    either_head(linker, "response", Which::Response)?;
+    request(linker)?;
+    response(linker)
+}
+
+/// What requests and responses have alike.
+fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
+    linker.func_wrap(
+        HTTP,
+        &format!("[resource-drop]{kind}"),
+        move |mut guest: Guest<'_>, head: u32| drop_handle(guest.data_mut(), head, which),
+    )?;
+    let name = |method: &str| format!("[method]{kind}.{method}");
+    linker.func_wrap(
+        HTTP,
+        &name("header"),
+        move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let name = Passed::of(memory).text(name, len)?;
+            let value = host.header(which, name)?.cloned();
+            let value = value.as_ref().map(host::text);
+            give_option(&mut guest, to, value.as_deref().map(str::as_bytes))
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        &name("header-values"),
+        move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let name = Passed::of(memory).text(name, len)?;
+            let values = host.headers(which)?.get_all(name).iter();
+            let values: Vec<_> = values.cloned().collect();
+            give_list(&mut guest, to, (values.len(), &values), |guest, value| {
+                put(guest, value.as_bytes())
+            })
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        &name("headers"),
+        move |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, which)?;
+            let fields = host.headers(which)?.clone();
+            let fields = (fields.len(), &fields);
+            give_list(&mut guest, to, fields, |guest, (name, value)| {
+                let mut item = [0; 16];
+                item[..8].copy_from_slice(&put(guest, name.as_str().as_bytes())?);
+                item[8..].copy_from_slice(&put(guest, value.as_bytes())?);
+                Ok(item)
+            })
+        },
+    )?;
+    for (method_name, change) in [
+        ("set-header", Host::set_header as Change),
+        ("add-header", Host::add_header),
+    ] {
+        linker.func_wrap(
+            HTTP,
+            &name(method_name),
+            move |mut guest: Guest<'_>,
+                  head: u32,
+                  n: u32,
+                  n_len: u32,
+                  v: u32,
+                  v_len: u32,
+                  to: u32|
+                  -> Done {
+                let (memory, host) = method(&mut guest, head, which)?;
+                let passed = Passed::of(memory);
+                let (name, value) = (passed.text(n, n_len)?, passed.text(v, v_len)?);
+                let done = change(host, which, name, value)?;
+                store(memory, to as usize, &header_result(done))
+            },
+        )?;
+    }
+    linker.func_wrap(
+        HTTP,
+        &name("remove-header"),
+        move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let done = host.remove_header(which, Passed::of(memory).text(name, len)?)?;
+            store(memory, to as usize, &header_result(done))
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        &name("respond"),
+        move |mut guest: Guest<'_>,
+              head: u32,
+              status: u32,
+              list: u32,
+              count: u32,
+              body: u32,
+              len: u32,
+              to: u32|
+              -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let passed = Passed::of(memory);
+            let fields = passed.list((list, count), 4, |item: &[u8; 16]| {
+                let name = passed.text(number(item, 0), number(item, 4))?;
+                Ok((name, passed.bytes(number(item, 8), number(item, 12))?))
+            })?;
+            let done = host.respond(word(status), &fields, passed.bytes(body, len)?)?;
+            store(memory, to as usize, &respond_result(done))
+        },
+    )?;
+    Ok(())
+}
+
+type Change = fn(&mut Host, Which, &str, &str) -> Done<Result<(), HeaderError>>;
+
+/// A `u16`, which is passed as 32 bits.
+#[allow(clippy::cast_possible_truncation, reason = "so the ABI reads a u16")]
+fn word(value: u32) -> u16 {
+    value as u16
+}
+
+fn header_result(result: Result<(), HeaderError>) -> [u8; 2] {
+    result.map_or_else(|error| [1, error as u8], |()| [0; 2])
+}
+
+fn respond_result(result: Result<(), RespondError>) -> [u8; 3] {
+    match result {
+        Ok(()) => [0; 3],
+        Err(RespondError::InvalidStatus) => [1, 0, 0],
+        Err(RespondError::Header(error)) => [1, 1, error as u8],
+        Err(RespondError::TooLarge) => [1, 2, 0],
+    }
+}
+
+/// A method that gives a text.
+fn reads(
+    linker: &mut Linker<Host>,
+    which: Which,
+    name: &str,
+    read: fn(&mut Host) -> Done<String>,
+) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
+        move |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, which)?;
+            let text = read(host)?;
+            give(&mut guest, to, text.as_bytes())
+        },
+    )?;
+    Ok(())
+}
+
+fn request(linker: &mut Linker<Host>) -> Done {
+    let method_of: fn(&mut Host) -> Done<String> =
+        |host| Ok(host.request()?.method.as_str().to_owned());
+    let path_of: fn(&mut Host) -> Done<String> = |host| Ok(host.request()?.uri.path().to_owned());
+    let authority: fn(&mut Host) -> Done<String> = |host| Ok(host.request()?.authority.clone());
+    let scheme: fn(&mut Host) -> Done<String> = |host| Ok(host.scheme()?.to_owned());
+    for (name, read) in [
+        ("[method]request.method", method_of),
+        ("[method]request.path", path_of),
+        ("[method]request.scheme", scheme),
+        ("[method]request.authority", authority),
+        ("[method]request.client-address", Host::client_address),
+    ] {
+        reads(linker, Which::Request, name, read)?;
+    }
+    for (name, read) in [
+        ("[method]response.request-method", method_of),
+        ("[method]response.request-path", path_of),
+    ] {
+        reads(linker, Which::Response, name, read)?;
+    }
+    linker.func_wrap(
+        HTTP,
+        "[method]request.query",
+        |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, Which::Request)?;
+            let uri = host.request()?.uri.clone();
+            give_option(&mut guest, to, uri.query().map(str::as_bytes))
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        "[method]request.reroute",
+        |mut guest: Guest<'_>,
+         head: u32,
+         is_authority: u32,
+         authority: u32,
+         authority_len: u32,
+         is_path: u32,
+         path: u32,
+         path_len: u32,
+         is_upstream: u32,
+         upstream: u32,
+         upstream_len: u32,
+         to: u32|
+         -> Done {
+            let (memory, host) = method(&mut guest, head, Which::Request)?;
+            let passed = Passed::of(memory);
+            let reroute = Reroute {
+                authority: passed.option(is_authority, authority, authority_len)?,
+                path_and_query: passed.option(is_path, path, path_len)?,
+                upstream: passed.option(is_upstream, upstream, upstream_len)?,
+            };
+            let done = host.reroute(&reroute)?;
+            let place = room::<16>(&mut guest, to)?;
+            let mut result = [0; 16];
+            match done {
+                Ok(()) => {}
+                Err(RerouteError::TooLate) => result[0] = 1,
+                Err(RerouteError::Invalid(what)) => {
+                    (result[0], result[4]) = (1, 1);
+                    result[8..].copy_from_slice(&put(&mut guest, what.as_bytes())?);
+                }
+            }
+            store(parts(&mut guest)?.0, place, &result)
+        },
+    )?;
+    Ok(())
+}
+
+fn response(linker: &mut Linker<Host>) -> Done {
+    linker.func_wrap(
+        HTTP,
+        "[method]response.status",
+        |mut guest: Guest<'_>, head: u32| -> Done<u32> {
+            let (_, host) = method(&mut guest, head, Which::Response)?;
+            host.status().map(u32::from)
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        "[method]response.set-status",
+        |mut guest: Guest<'_>, head: u32, status: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, Which::Response)?;
+            let done = host.set_status(word(status))?;
+            store(memory, to as usize, &respond_result(done))
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        "[method]response.request-header",
+        |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, Which::Response)?;
+            let name = Passed::of(memory).text(name, len)?;
+            let value = host.request_header(name)?.cloned();
+            let value = value.as_ref().map(host::text);
+            give_option(&mut guest, to, value.as_deref().map(str::as_bytes))
+        },
+    )?;
+    Ok(())
+}

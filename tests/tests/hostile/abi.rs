@@ -1,0 +1,209 @@
+//! Plugins that break the canonical ABI, by hand: see `wasm-plugins/hostile/abi/base.wat`.
+
+mod breaches;
+mod unloaded;
+
+use std::fs;
+
+use serde_json::{Value, json};
+use weir_tests::abi::Abi;
+use weir_tests::client::Response;
+use weir_tests::config::{config, exporter};
+use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
+
+use crate::HARM;
+use crate::stopped::assert_others_go_on;
+use breaches::{BREACHES, PATH};
+
+both! {
+    each_breach_fails_its_hook_alone
+    numbers_are_read_in_their_width
+    a_hook_and_its_allocator_may_each_use_a_whole_stack
+    others_go_on_while_an_allocator_never_returns
+}
+
+/// What `base.wat` has in braces; what is not given is empty.
+#[derive(Clone, Copy, Default)]
+struct Harm {
+    hook: &'static str,
+    realloc: &'static str,
+}
+
+impl Harm {
+    fn text(self) -> String {
+        self.fill(&base())
+    }
+
+    fn fill(self, base: &str) -> String {
+        base.replace("{HARM}", self.hook)
+            .replace("{REALLOC}", self.realloc)
+    }
+}
+
+fn base() -> String {
+    let file = "/../wasm-plugins/hostile/abi/base.wat";
+    fs::read_to_string(format!("{}{file}", env!("CARGO_MANIFEST_DIR"))).expect("the fixture")
+}
+
+/// A Weir with a plugin on a path of its name, for each.
+struct Stand {
+    weir: Weir,
+    _upstream: Upstream,
+    topic: String,
+}
+
+impl Stand {
+    fn new(plugins: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        let mut routes = Vec::new();
+        for (name, plugin) in plugins {
+            config["plugins"][name] = plugin;
+            routes.push(json!({
+                "name": name, "match": { "path": format!("/{name}") }, "upstream": "up",
+                "plugins": [name],
+            }));
+        }
+        config["routes"] = routes.into();
+        let topic = shared().topic();
+        config["exporters"]["traces"] = exporter(shared(), &topic);
+        Self {
+            weir: Weir::start(&config.to_string()),
+            _upstream: upstream,
+            topic,
+        }
+    }
+
+    fn get(&self, name: &str, headers: &[&str]) -> Response {
+        self.weir.get(&format!("/{name}"), headers)
+    }
+}
+
+fn each_breach_fails_its_hook_alone(abi: Abi) {
+    let stand = Stand::new(BREACHES.iter().map(|(name, hook, realloc, _)| {
+        let harm = Harm { hook, realloc };
+        let module = abi.written(&harm.text());
+        let limits = json!({ "cpu_time": "1s", "wall_time": "1m", "memory": "32MiB" });
+        (*name, json!({ "module": module, "limits": limits }))
+    }));
+    for (name, ..) in BREACHES {
+        assert_eq!(stand.get(name, &[HARM]).status, 500, "{name}");
+        assert_eq!(stand.get(name, &[]).text(), "hello", "{name}");
+    }
+    let traces = shared().traces(&stand.topic, 2 * BREACHES.len());
+    let mut wrong = Vec::new();
+    for (trace, (name, _, _, reason)) in traces.iter().step_by(2).zip(BREACHES) {
+        let span = trace.span(&format!("plugin.{name}.prehook"));
+        if span["Attributes"]["error.type"] != *reason {
+            wrong.push(format!("{name}: not {reason}, but {}", span["StatusMsg"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Wider values than a type has are cut, and what lies beside a value in memory is none of it.
+fn numbers_are_read_in_their_width(abi: Abi) {
+    let harm = Harm {
+        hook: "
+            (call $set-attribute
+              (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 1) (i64.const 256) (i32.const 0))
+            (call $set-attribute
+              (i32.const 0) (i32.const 65) (i32.const 1) (i32.const 1) (i64.const 0x100000000) (i32.const 0))
+            (call $fill (i32.const 2) (i32.const 24) (i32.const 16))
+            (i32.store8 (i32.const 0x10008) (i32.const 1))
+            (i32.store (i32.const 0x10010) (i32.const 0xffffff00))
+            (i32.store8 (i32.const 0x10020) (i32.const 1))
+            (i32.store (i32.const 0x10028) (i32.const 2))
+            (i32.store (i32.const 0x10018) (i32.const 65))
+            (i32.store (i32.const 0x10004) (i32.const 1))
+            (i32.store (i32.const 0x1001c) (i32.const 1))
+            (call $add-event (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 0x10000) (i32.const 2))
+            (call $respond
+              (local.get $handle) (i32.const 65758) (i32.const 0) (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 32))
+            (call $drop-request (local.get $handle))
+            (return (i32.const 1))",
+        ..Harm::default()
+    };
+    let module = abi.written(&harm.text());
+    let stand = Stand::new([("wide", json!({ "module": module }))]);
+    let response = stand.get("wide", &[HARM]);
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (222, "x-harm"),
+        "65536 + 222"
+    );
+    let trace = shared().traces(&stand.topic, 1).remove(0);
+    let span = trace.span("plugin.wide.prehook");
+    assert_eq!(span["Attributes"]["x"], true);
+    assert_eq!(span["Attributes"]["-"], false);
+    let event = &span["Events"][0]["Attributes"];
+    assert_eq!(*event, json!({ "x": false, "-": true }));
+}
+
+/// The host calls the allocator on the stack of the hook that called the host.
+fn a_hook_and_its_allocator_may_each_use_a_whole_stack(abi: Abi) {
+    /// Calls of `$dive` for each byte of the header.
+    const DEEPER: usize = 16;
+    let harm = Harm {
+        // A header of `b`s lets the allocator recurse without end, one of `a`s does not.
+        hook: "
+            (global.set $harms
+              (i32.eq (i32.load8_u (i32.load (i32.const 20))) (i32.const 98)))
+            (drop (call $dive
+              (local.get $handle) (i32.mul (i32.load (i32.const 24)) (i32.const 16))))",
+        realloc: "(return (call $recurse (i32.const 0)))",
+    };
+    let module = abi.written(&harm.text());
+    let stand = Stand::new([("deep", json!({ "module": module }))]);
+    let status = |letter: &str, depth: usize| {
+        let header = format!("x-harm: {}", letter.repeat(depth));
+        stand.get("deep", &[&header]).status
+    };
+    // The greatest depth from which the host can be called.
+    let (mut fits, mut does_not) = (1, 32 << 10);
+    while does_not - fits > 1 {
+        let depth = usize::midpoint(fits, does_not);
+        match status("a", depth) {
+            200 => fits = depth,
+            500 => does_not = depth,
+            other => panic!("{other} at a depth of {}", DEEPER * depth),
+        }
+    }
+    for depth in fits.saturating_sub(64)..fits + 8 {
+        assert_eq!(status("b", depth), 500, "at a depth of {}", DEEPER * depth);
+    }
+    assert_eq!(stand.get("deep", &[]).text(), "hello");
+    let labels = "plugin=\"deep\",hook=\"prehook\",reason=\"stack\"";
+    let failures = stand
+        .weir
+        .count(&format!("weir_hook_failures_total{{{labels}}}"));
+    assert!(failures > 72, "{failures}");
+}
+
+fn others_go_on_while_an_allocator_never_returns(abi: Abi) {
+    let harm = Harm {
+        hook: PATH,
+        realloc: "(loop $again (br $again))",
+    };
+    let module = abi.written(&harm.text());
+    assert_others_go_on(json!({ "module": module }));
+}
+
+/// An export may be an import, which the host then calls itself.
+#[test]
+fn a_hook_that_is_the_hosts_own_function_fails() {
+    let text = Harm::default().text().replace(
+        "(func (export \"on-request\")",
+        "(export \"on-request\" (func $status)) (func (export \"mine\")",
+    );
+    let module = Abi::Module.written(&text);
+    let stand = Stand::new([("own", json!({ "module": module }))]);
+    for _ in 0..2 {
+        assert_eq!(stand.get("own", &[]).status, 500);
+    }
+    let trace = shared().traces(&stand.topic, 2).remove(0);
+    let span = trace.span("plugin.own.prehook");
+    assert_eq!(span["Attributes"]["error.type"], "abi", "{span:#}");
+}
