@@ -23,6 +23,8 @@ class Contestant:
     hooks: int = 0
     # Of the traces it produces to Kafka, if any.
     format: str | None = None
+    # Whether traces wait in the spool instead of in memory.
+    spool: bool = False
 
 
 ALL = [
@@ -34,6 +36,7 @@ ALL = [
     Contestant("weir-five", "Weir, 5 plugins", "weir", hooks=10),
     Contestant("weir-kafka", "Weir, 5 plugins, JSON to Kafka", "weir", hooks=10, format="json"),
     Contestant("weir-otlp", "Weir, 5 plugins, OTLP to Kafka", "weir", hooks=10, format="otlp_protobuf"),
+    Contestant("weir-spool", "Weir, 5 plugins, spool, JSON", "weir", hooks=10, format="json", spool=True),
 ]
 
 
@@ -191,6 +194,8 @@ def weir_proxy(contestant, place, port, upstream, brokers):
         "routes": [{"match": {"path": "/*"}, "upstream": "api", "plugins": names}],
     }
     if contestant.format:
+        if contestant.spool:
+            config["data_dir"] = f"{contestant.name}-data"
         config["exporters"] = {"traces": {"kafka": {
             "brokers": [brokers], "topic": contestant.name, "format": contestant.format,
         }}}

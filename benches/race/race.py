@@ -199,7 +199,8 @@ def finish(entry):
            "peak_memory_bytes": measure.peak_memory(entry.pid)}
     if entry.topic:
         progress(f"reading the {entry.answered} traces of {contestant.what}")
-        row["kafka"] = {"format": contestant.format, "acks": "all", "data_dir": None,
+        row["kafka"] = {"format": contestant.format, "acks": "all",
+                        "data_dir": "set" if contestant.spool else None,
                         "partitions": topic.PARTITIONS, **entry.topic.verify(entry.answered)}
     return row
 

@@ -30,6 +30,8 @@ TARGETS = [
            lambda five, bare: (five - bare) / 10),
     Target("the same / a hook of Envoy's", 0.33, ("weir-five", "weir", "envoy-five", "envoy"),
            lambda five, bare, envoy_five, envoy: (five - bare) / (envoy_five - envoy)),
+    Target("the spool, µs: data_dir set - not set", 1.5, ("weir-spool", "weir-kafka"),
+           lambda spool, memory: spool - memory),
 ]
 
 
