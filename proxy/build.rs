@@ -4,8 +4,10 @@ use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=WEIR_GUESTS");
-    let guests = std::env::var("WEIR_GUESTS")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests").to_owned());
+    // Of this run, not of this script's compilation: a build cache may serve several clones.
+    let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let guests =
+        std::env::var("WEIR_GUESTS").unwrap_or_else(|_| format!("{here}/../target/guests"));
     for name in ["header-rewrite", "key-auth", "request-id"] {
         let file = Path::new(&guests).join(name).with_extension("wasm");
         println!("cargo::rerun-if-changed={}", file.display());

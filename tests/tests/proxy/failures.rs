@@ -163,7 +163,7 @@ fn an_upstream_that_does_not_read_the_upload_is_answered_with_504() {
     client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000000\r\n\r\n");
     let mut upload = client.stream().try_clone().expect("clone");
     let uploading = thread::spawn(move || {
-        let piece = [b'x'; 65536];
+        let piece = vec![b'x'; 65536];
         // Ends when Weir closes: what it holds is bounded, so it does not take a gigabyte.
         while upload.write_all(&piece).is_ok() {}
     });

@@ -43,7 +43,9 @@ fn otlp_spans(part: &[u8]) -> Ids {
     spans.iter().map(ids).collect()
 }
 
-const FORMATS: [(Encode, fn(&[u8]) -> Ids); 3] = [
+type Parse = fn(&[u8]) -> Ids;
+
+const FORMATS: [(Encode, Parse); 3] = [
     (json::encode, json_spans),
     (otlp::encode_json, otlp_json_spans),
     (otlp::encode_protobuf, otlp_spans),
