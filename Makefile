@@ -31,6 +31,7 @@ check: guests ## format, lints, docs, licences and versions
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(BUILD) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(BUILD) --no-deps
+	@.ci/features
 	@.ci/deny
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
