@@ -80,14 +80,18 @@ fn a_batch_that_is_too_large_is_sent_in_smaller_ones() {
 }
 
 #[test]
-fn a_message_that_is_too_large_alone_is_dropped_and_counted() {
+fn a_span_with_too_many_attributes_for_any_message_is_dropped_and_counted() {
     let cluster = cluster();
-    let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.max_message_bytes = 4_000;
+    let exporters = start(config);
     let handoff = exporters.handoff();
     let mut recorder = Recorder::default();
     recorder.begin(None, Instant::now());
-    let text = "x".repeat(1_000_000);
-    recorder.attribute(SpanIndex::ROOT, "long", text.as_str());
+    for number in 0..200 {
+        let key = format!("an.attribute.with.a.key.of.some.length.{number}");
+        recorder.attribute(SpanIndex::ROOT, &key, true);
+    }
     handoff.append(|out| {
         record::write(&recorder, out);
         true

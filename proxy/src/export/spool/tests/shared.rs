@@ -250,13 +250,13 @@ fn a_reader_never_sees_half_a_record() {
     let seen = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let mut writer = spool.writer();
-        scope.spawn(move || (0..20_000).for_each(|n| append(&mut writer, n).unwrap()));
+        scope.spawn(move || (0..2_000).for_each(|n| append(&mut writer, n).unwrap()));
         let mut seen = seen.lock().unwrap();
         crate::export::testing::eventually("all is read", || {
             seen.extend(exporter.deliver());
-            (seen.len() >= 20_000).then_some(())
+            (seen.len() >= 2_000).then_some(())
         });
     });
-    assert!(seen.into_inner().unwrap() == texts(0..20_000));
+    assert!(seen.into_inner().unwrap() == texts(0..2_000));
     assert_eq!(exporter.skipped(), 0);
 }
