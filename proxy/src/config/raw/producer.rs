@@ -33,7 +33,7 @@ pub(in crate::config) struct Producer {
     #[schemars(range(min = 1, max = 300_000), extend("x-librdkafka" = ["retry.backoff.max.ms"]))]
     pub(in crate::config) retry_backoff_max_ms: u32,
     /// How long librdkafka tries to deliver a message before it is given to a new client, in
-    /// milliseconds; 0 is for ever. Default: 300000.
+    /// milliseconds; 0 is for ever. Default: 300000, and more where a batch may wait that long.
     #[schemars(range(max = 2_147_483_647), extend("x-librdkafka" = ["message.timeout.ms"]))]
     pub(in crate::config) message_timeout_ms: u32,
     /// How long a broker may take to answer, in milliseconds. Default: 30000.

@@ -17,7 +17,7 @@ impl Resolver<'_> {
         let raw = &kafka.producer;
         let at = &kafka_at.key("producer");
         self.security_protocol(at, kafka);
-        self.timeouts(kafka_at, kafka);
+        let message_timeout_ms = self.message_timeout_ms(kafka_at, kafka);
         if raw.retry_backoff_ms > raw.retry_backoff_max_ms {
             let message = format!(
                 "is more than `retry_backoff_max_ms` ({})",
@@ -37,7 +37,7 @@ impl Resolver<'_> {
             retries: raw.retries,
             retry_backoff: millis(raw.retry_backoff_ms),
             retry_backoff_max: millis(raw.retry_backoff_max_ms),
-            message_timeout: millis(raw.message_timeout_ms),
+            message_timeout: millis(message_timeout_ms),
             request_timeout: millis(raw.request_timeout_ms),
             batch_bytes: raw.batch_size as usize,
             partitioner: match raw.partitioner {
@@ -70,19 +70,25 @@ impl Resolver<'_> {
         }
     }
 
-    /// A batch may not wait longer than its messages live.
-    fn timeouts(&mut self, kafka_at: &Path, kafka: &kafka::Kafka) {
+    /// A message has to live longer than its batch waits.
+    fn message_timeout_ms(&mut self, kafka_at: &Path, kafka: &kafka::Kafka) -> u32 {
         let raw = &kafka.producer;
         let at = kafka_at.key("producer");
         let (linger, key) = match raw.linger_ms {
             Some(linger) => (linger, at.key("linger_ms")),
             None => (kafka.flush_interval_ms, kafka_at.key("flush_interval_ms")),
         };
-        if raw.message_timeout_ms != 0 && raw.message_timeout_ms <= linger {
+        let timeout = raw.message_timeout_ms;
+        let at = at.key("message_timeout_ms");
+        if timeout == 0 || timeout > linger {
+            return timeout;
+        }
+        if self.is_present(&at) {
             let message = format!("must be more than `{key}` ({linger})");
-            self.fault(Code::Conflict, &at.key("message_timeout_ms"), message);
+            self.fault(Code::Conflict, &at, message);
             self.hint("0 is for ever");
         }
+        linger + timeout
     }
 
     fn custom_config(

@@ -319,6 +319,13 @@ fn every_key_of_the_producer_is_read() {
 }
 
 #[test]
+fn a_message_lives_longer_than_its_batch_waits() {
+    let config = accepted(&kafka("      flush_interval_ms: 900000"));
+    let producer = &kafka_of(&config).producer;
+    assert_eq!(producer.message_timeout, Duration::from_mins(20));
+}
+
+#[test]
 fn what_is_in_force_is_printed_with_its_sources_and_without_secrets() {
     let yaml = "\
 listeners: [{ address: \"127.0.0.1:0\" }]
