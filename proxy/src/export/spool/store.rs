@@ -1,10 +1,12 @@
 //! What writers, readers and the keeper share: the folder, its streams, who still needs what of
 //! them, and the bound in bytes. Requests do not come here, but for a new segment.
 //!
-//!     <data_dir>/spool/lock                    taken while a process opens the folder
-//!     <data_dir>/spool/cursors/<exporter>.cursor
-//!     <data_dir>/spool/<run>/lock              held by the process of that run
-//!     <data_dir>/spool/<run>/<worker>-<ordinal>-<salt>.seg
+//! ```text
+//! <data_dir>/spool/lock                    taken while a process opens the folder
+//! <data_dir>/spool/cursors/<exporter>.cursor
+//! <data_dir>/spool/<run>/lock              held by the process of that run
+//! <data_dir>/spool/<run>/<worker>-<ordinal>-<salt>.seg
+//! ```
 
 use std::any::Any;
 use std::collections::BTreeMap;
