@@ -30,6 +30,7 @@ use crate::trace::{SpanIndex, Value};
 use engine::Engine;
 
 pub use failure::Failure;
+pub use sandbox::Seed;
 
 /// Where in an exchange a plugin is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,20 +164,12 @@ impl Code {
 
 impl Guest {
     /// Links compiled code; fails where it imports or exports something else than the world.
-    pub fn new(
-        engine: &Engine,
-        code: &Code,
-        id: u32,
-        name: &str,
-        config: String,
-    ) -> wasmtime::Result<Self> {
+    pub fn new(seed: Seed, code: &Code) -> wasmtime::Result<Self> {
         match code {
             Code::Component(component) => {
-                component::Guest::new(engine, component, id, name, config).map(Self::Component)
+                component::Guest::new(seed, component).map(Self::Component)
             }
-            Code::Module(module) => {
-                module::Guest::new(engine, module, id, name, config).map(Self::Module)
-            }
+            Code::Module(module) => module::Guest::new(seed, module).map(Self::Module),
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::environment::Environment;
 use super::fault::{Faults, Place, Source};
 use super::tree::{Node, Value};
-use super::{load, overrides, schema};
+use super::{load, schema};
 
 /// What stands for a secret.
 const HIDDEN: &str = "REDACTED";
@@ -25,12 +25,8 @@ pub fn effective(
 ) -> Result<String, Faults> {
     let text = load::read(file)?;
     load::parse(&text, file, set, environment)?;
-    // It was read a moment ago: what is wrong with it is told.
-    let mut tree = Node::parse(&text).unwrap_or_else(|_| Node::empty_map(Place::start()));
-    if matches!(tree.value, Value::Null) {
-        tree = Node::empty_map(Place::start());
-    }
-    overrides::apply(&mut tree, set, environment);
+    let (tree, _) = load::read_tree(&text, set, environment)
+        .map_err(|fault| Faults::new(file.to_owned(), vec![fault]))?;
     let mut printer = Printer {
         out: String::new(),
         file: sources.then(|| file.display().to_string()),

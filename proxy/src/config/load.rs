@@ -59,21 +59,16 @@ fn unreadable(cause: String) -> Fault {
     Fault::new(Code::Unreadable, &Path::root(), Place::start(), message)
 }
 
-/// The configuration as far as it can be made, and all that is wrong with it.
-fn check(
+/// What is written, in the text and in the overrides, and what is wrong with how it is.
+pub(super) fn read_tree(
     text: &str,
-    folder: &FilePath,
     set: &[String],
     environment: &Environment,
-) -> (Option<Config>, Vec<Fault>) {
-    let mut tree = match Node::parse(text) {
-        Ok(tree) => tree,
-        Err(error) => {
-            let message = format!("not valid YAML: {}", error.message);
-            let fault = Fault::new(Code::Syntax, &Path::root(), error.place, message);
-            return (None, vec![fault]);
-        }
-    };
+) -> Result<(Node, Vec<Fault>), Fault> {
+    let mut tree = Node::parse(text).map_err(|error| {
+        let message = format!("not valid YAML: {}", error.message);
+        Fault::new(Code::Syntax, &Path::root(), error.place, message)
+    })?;
     if matches!(tree.value, Value::Null) {
         tree = Node::empty_map(Place::start());
     }
@@ -85,7 +80,20 @@ fn check(
         faults.push(fault.with_hint(format!("it is first written on line {first}")));
     }
     faults.extend(overrides::apply(&mut tree, set, environment));
+    Ok((tree, faults))
+}
 
+/// The configuration as far as it can be made, and all that is wrong with it.
+fn check(
+    text: &str,
+    folder: &FilePath,
+    set: &[String],
+    environment: &Environment,
+) -> (Option<Config>, Vec<Fault>) {
+    let (mut tree, mut faults) = match read_tree(text, set, environment) {
+        Ok(read) => read,
+        Err(fault) => return (None, vec![fault]),
+    };
     let mut judged = HashSet::new();
     let mut incomplete = HashSet::new();
     for (path, fault) in unsupported::take(&mut tree) {

@@ -204,7 +204,7 @@ fn note(
         .saturating_sub(called.cpu);
     let memory = i64::try_from(called.memory).unwrap_or(i64::MAX);
     let costs = [nanos(called.cpu), nanos(wait), memory];
-    recorder.filled(span, &plugin.face(hook).template, costs, |attributes| {
+    recorder.template(span, &plugin.face(hook).template, costs, |attributes| {
         attributes.add("weir.hook.decision", decision);
     });
     if !state.changed.is_empty() {

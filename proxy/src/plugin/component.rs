@@ -4,54 +4,39 @@
 
 mod imports;
 
-use std::sync::Arc;
-
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
 
 use super::contract::{self, BodyMode, Hooks, PluginPre};
-use super::engine::Engine;
 use super::host::Host;
-use super::sandbox::{Asked, Sandbox};
+use super::sandbox::{Asked, Sandbox, Seed};
 use super::{Action, Call, Called, Failure, Hook, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
 /// A compiled and linked component with its configuration.
 pub struct Guest {
-    engine: Engine,
+    seed: Seed,
     pre: PluginPre<Host>,
-    name: Arc<str>,
-    id: u32,
-    config: String,
 }
 
 impl Guest {
     /// Links a compiled component; fails where it imports or exports something else than the world.
-    pub fn new(
-        engine: &Engine,
-        component: &Component,
-        id: u32,
-        name: &str,
-        config: String,
-    ) -> wasmtime::Result<Self> {
-        let mut linker = Linker::<Host>::new(&engine.wasm);
+    pub fn new(seed: Seed, component: &Component) -> wasmtime::Result<Self> {
+        let mut linker = Linker::<Host>::new(&seed.engine.wasm);
         contract::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
         Ok(Self {
-            engine: engine.clone(),
+            seed,
             pre: PluginPre::new(linker.instantiate_pre(component)?)?,
-            name: name.into(),
-            id,
-            config,
         })
     }
 
     /// A fresh instance, configured, and what it asked for.
     pub async fn instantiate(&self, limits: Limits) -> Result<(Instance, Interests), Failure> {
-        let mut sandbox = Sandbox::new(&self.engine, self.id, Arc::clone(&self.name), limits);
+        let mut sandbox = Sandbox::new(&self.seed, limits);
         let (guest, interests) = sandbox
             .configure(limits, async |store| {
                 let guest = self.pre.instantiate_async(&mut *store).await?;
-                let asked = guest.call_configure(&mut *store, &self.config).await?;
+                let asked = guest.call_configure(&mut *store, &self.seed.config).await?;
                 Ok((guest, asked.map(|asked| asked_for(&asked))))
             })
             .await?;

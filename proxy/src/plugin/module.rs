@@ -11,13 +11,10 @@ mod given;
 mod imports;
 mod passed;
 
-use std::sync::Arc;
-
 use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValType};
 
-use super::engine::Engine;
 use super::host::Host;
-use super::sandbox::{Asked, Sandbox};
+use super::sandbox::{Asked, Sandbox, Seed};
 use super::{Action, Call, Called, Failure, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
@@ -54,22 +51,13 @@ const HOOKS: [(&str, &str); 3] = [
 
 /// A compiled and linked module with its configuration.
 pub struct Guest {
-    engine: Engine,
+    seed: Seed,
     pre: InstancePre<Host>,
-    name: Arc<str>,
-    id: u32,
-    config: String,
 }
 
 impl Guest {
     /// Links a compiled module; fails where it imports or exports something else than the world.
-    pub fn new(
-        engine: &Engine,
-        module: &Module,
-        id: u32,
-        name: &str,
-        config: String,
-    ) -> wasmtime::Result<Self> {
+    pub fn new(seed: Seed, module: &Module) -> wasmtime::Result<Self> {
         if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
             return Err(wasmtime::Error::msg("it exports no memory `memory`"));
         }
@@ -81,20 +69,17 @@ impl Guest {
                 check_export(module, function, params, results)?;
             }
         }
-        let mut linker = Linker::<Host>::new(&engine.wasm);
+        let mut linker = Linker::<Host>::new(&seed.engine.wasm);
         imports::link(&mut linker)?;
         Ok(Self {
-            engine: engine.clone(),
+            seed,
             pre: linker.instantiate_pre(module)?,
-            name: name.into(),
-            id,
-            config,
         })
     }
 
     /// A fresh instance, configured, and what it asked for.
     pub async fn instantiate(&self, limits: Limits) -> Result<(Instance, Interests), Failure> {
-        let mut sandbox = Sandbox::new(&self.engine, self.id, Arc::clone(&self.name), limits);
+        let mut sandbox = Sandbox::new(&self.seed, limits);
         let (guest, interests) = sandbox
             .configure(limits, async |store| self.begin(store).await)
             .await?;
@@ -130,7 +115,7 @@ impl Guest {
             hook(store, HOOKS[1])?,
             hook(store, HOOKS[2])?,
         ];
-        let asked = abi::configure(&instance, store, &self.config).await?;
+        let asked = abi::configure(&instance, store, &self.seed.config).await?;
         Ok(((hooks, instance), asked))
     }
 }

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::engine::Engine;
-use super::{Code, Failure, Guest, Hook, Identity, Plugin};
+use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
 
@@ -159,7 +159,13 @@ impl Registry {
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = normal_name(key);
-        let guest = Guest::new(&self.engine, &code, id, &name, config.config.to_string())
+        let seed = Seed {
+            engine: self.engine.clone(),
+            id,
+            name: name.as_str().into(),
+            config: config.config.to_string(),
+        };
+        let guest = Guest::new(seed, &code)
             .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
         let (_tried, interests) =
             guest

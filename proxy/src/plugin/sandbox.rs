@@ -36,6 +36,16 @@ const FRAMES: usize = 6;
 /// How long `configure` may take, of CPU and by the clock.
 const CONFIGURE: Duration = Duration::from_secs(2);
 
+/// What every instance of one plugin begins with.
+pub struct Seed {
+    pub engine: Engine,
+    /// The plugin's, as in [`super::Plugin`].
+    pub id: u32,
+    pub name: Arc<str>,
+    /// As JSON.
+    pub config: String,
+}
+
 /// A store for one instance of a guest.
 pub(super) struct Sandbox {
     pub(super) store: Store<Host>,
@@ -51,10 +61,14 @@ pub(super) struct Asked {
 }
 
 impl Sandbox {
-    /// A store in which nothing is yet; `plugin` and `name` say whose.
-    pub(super) fn new(engine: &Engine, plugin: u32, name: Arc<str>, limits: Limits) -> Self {
+    /// A store in which nothing is yet.
+    pub(super) fn new(seed: &Seed, limits: Limits) -> Self {
+        let engine = &seed.engine;
         let meter = Arc::new(Meter::default());
-        let mut store = Store::new(&engine.wasm, Host::new(plugin, name, limits.memory));
+        let mut store = Store::new(
+            &engine.wasm,
+            Host::new(seed.id, Arc::clone(&seed.name), limits.memory),
+        );
         store.limiter(|host| host);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_max_component_handles(HANDLES);

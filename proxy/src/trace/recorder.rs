@@ -40,7 +40,7 @@ impl Template {
         }
     }
 
-    /// Leaves room for integers: see [`Recorder::filled`].
+    /// Leaves room for integers: see [`Recorder::template`].
     #[must_use]
     pub fn with_blanks(mut self, keys: &[&str]) -> Self {
         for key in keys {
@@ -233,13 +233,9 @@ impl Recorder {
         }
     }
 
-    /// Adds attributes that were encoded before.
-    pub fn template(&mut self, span: SpanIndex, template: &Template) {
-        self.log.block(span, |block| block.append(&template.log));
-    }
-
-    /// As [`Recorder::template`], with its blanks filled in, and what `add` adds.
-    pub fn filled<const N: usize>(
+    /// Adds attributes that were encoded before, with `integers` in their blanks, and what `add`
+    /// adds.
+    pub fn template<const N: usize>(
         &mut self,
         span: SpanIndex,
         template: &Template,

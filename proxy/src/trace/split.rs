@@ -26,7 +26,7 @@ pub fn split(
     let mut longest = limit / 2;
     loop {
         let mut parts = Vec::new();
-        let mut of = Division {
+        let of = Division {
             trace,
             selection,
             encode,
@@ -52,7 +52,7 @@ struct Division<'a, 'r> {
 
 impl Division<'_, '_> {
     /// Halves the spans until each part fits; says whether it did.
-    fn divide(&mut self, spans: Range<usize>, parts: &mut Vec<Vec<u8>>) -> bool {
+    fn divide(&self, spans: Range<usize>, parts: &mut Vec<Vec<u8>>) -> bool {
         let mut out = Vec::new();
         let part = self.selection.part(spans.clone());
         (self.encode)(self.trace, &part, &mut out);

@@ -58,7 +58,7 @@ impl Fixture {
             ),
             ("weir.hook.generation", Value::Integer(1)),
         ]);
-        self.recorder.template(span, &template);
+        self.recorder.template(span, &template, [], |_| {});
         self.recorder
             .attribute(span, "weir.hook.decision", "continue");
         self.recorder
@@ -357,7 +357,8 @@ pub fn recorded(calls: &[Call]) -> Fixture {
                 let pairs = pairs
                     .iter()
                     .map(|(key, value)| (key.as_str(), value.as_value()));
-                fixture.recorder.template(pick(span), &Template::new(pairs));
+                let template = Template::new(pairs);
+                fixture.recorder.template(pick(span), &template, [], |_| {});
             }
             Call::Event(span, name, pairs, time) => {
                 let pairs: Vec<_> = pairs

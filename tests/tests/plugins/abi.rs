@@ -10,21 +10,19 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 use weir::config::Limits;
 use weir::plugin::engine::Engine;
-use weir::plugin::{Code, Guest};
+use weir::plugin::{Code, Guest, Seed};
 use weir_tests::abi::{Abi, world};
 use weir_tests::client::{Connection, Response};
-use weir_tests::config::{config, exporter};
+use weir_tests::config::config;
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::{Seen, Upstream};
 use weir_tests::weir::{Weir, guest};
 
+use crate::Stand;
+
 /// A Weir with the census of one ABI on its listener.
-struct Census {
-    weir: Weir,
-    upstream: Upstream,
-    topic: String,
-}
+struct Census(Stand);
 
 /// What became of a request.
 struct Outcome {
@@ -48,31 +46,25 @@ impl Census {
         let mut config = config(&upstream);
         config["plugins"]["census"] = json!({ "module": abi.guest("census") });
         config["listeners"][0]["plugins"] = json!(["census"]);
-        let topic = shared().topic();
-        config["exporters"]["traces"] = exporter(shared(), &topic);
-        Self {
-            weir: Weir::start(&config.to_string()),
-            upstream,
-            topic,
-        }
+        Self(Stand::with(upstream, config))
     }
 
     /// Sends each request over a connection of its own.
     fn serve(&self, requests: &[Vec<u8>]) -> Vec<Outcome> {
         let mut served = Vec::new();
         for request in requests {
-            let before = self.upstream.seen().len();
+            let before = self.0.upstream.seen().len();
             let method = if request.starts_with(b"HEAD") {
                 "HEAD"
             } else {
                 "GET"
             };
-            let mut connection = Connection::open(self.weir.proxy());
+            let mut connection = Connection::open(self.0.weir.proxy());
             let response = connection.send(request).receive_to(method);
-            let seen = self.upstream.seen().split_off(before);
+            let seen = self.0.upstream.seen().split_off(before);
             served.push((response.expect("a response"), seen));
         }
-        let traces = shared().traces(&self.topic, requests.len());
+        let traces = shared().traces(&self.0.topic, requests.len());
         let served = served.into_iter().zip(traces);
         served
             .map(|((response, seen), trace)| Outcome {
@@ -281,7 +273,13 @@ fn both_abis_carry_the_schema_of_the_configuration() {
         let schema = |name: &str| {
             let bytes = fs::read(abi.guest(name)).expect("the guest");
             let code = Code::compile(&engine, &bytes).expect("code");
-            let guest = Guest::new(&engine, &code, 1, name, "{}".to_owned()).expect("a guest");
+            let seed = Seed {
+                engine: engine.clone(),
+                id: 1,
+                name: name.into(),
+                config: "{}".to_owned(),
+            };
+            let guest = Guest::new(seed, &code).expect("a guest");
             runtime.block_on(async {
                 let (mut instance, interests) = guest.instantiate(limits).await.expect("it starts");
                 assert!(interests.hooks.contains(&true));

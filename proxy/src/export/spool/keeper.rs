@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::segment::{Stream, lock};
+use super::segment::Stream;
 use super::store::Store;
 use crate::config::Fsync;
+use crate::export::lock;
 
 /// How often it looks at the streams where nothing else makes it.
 const LOOK: Duration = Duration::from_secs(1);
@@ -109,8 +110,9 @@ fn discard_spare(store: &Store, stream: &Stream) {
     }
 }
 
-/// Syncs what has been appended, unless that is left to the kernel. A segment that cannot be synced is never tried again, and never
-/// appended to again: what the kernel then says of it is not to be trusted.
+/// Syncs what has been appended, unless that is left to the kernel. A segment that cannot be synced
+/// is never tried again, and never appended to again: what the kernel then says of it is not to be
+/// trusted.
 pub(super) fn sync(store: &Store) {
     for stream in store.streams() {
         let next = stream.next();

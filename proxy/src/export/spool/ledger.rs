@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
-use super::segment::{Key, lock};
+use super::segment::Key;
+use crate::export::lock;
 
 /// Shared by who takes chunks and who hears of acknowledgements.
 #[derive(Debug, Default)]

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
 use super::files::File;
+use crate::export::lock;
 
 /// A value of `last` while more may be appended.
 const OPEN: u64 = u64::MAX;
@@ -297,8 +298,4 @@ impl Stream {
 
 fn is_below(segment: &Segment, below: u64) -> bool {
     below == u64::MAX || segment.last().is_some_and(|last| last <= below)
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

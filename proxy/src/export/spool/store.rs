@@ -21,9 +21,10 @@ use super::complaints::Complaints;
 use super::cursor::{self, Cursor};
 use super::files::FileSystem;
 use super::folder::{self, Opened};
-use super::segment::{Key, Name, Spare, Stream, lock};
+use super::segment::{Key, Name, Spare, Stream};
 use super::{Error, Status};
 use crate::config;
+use crate::export::lock;
 use crate::export::status::Reason;
 
 /// How long a part of a segment that cannot be read holds up the rest.

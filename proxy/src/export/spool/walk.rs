@@ -147,7 +147,7 @@ impl Walk {
             Err(error) => return Err(error),
         };
         self.place = Some(Place {
-            offset: if file.is_some() { 0 } else { u64::MAX },
+            offset: 0,
             seen: segment.first,
             segment,
             file,

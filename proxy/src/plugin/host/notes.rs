@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Host;
-use crate::exchange::state::UpstreamNote;
+use crate::exchange::state::{State, UpstreamNote};
 use crate::plugin::contract::weir::plugin::span::Target;
-use crate::trace::{Level, Value};
+use crate::trace::{Level, SpanIndex, Value};
 
 /// Most attributes and events a hook may add, and the longest name and text of one.
 const NOTES: u32 = 128;
@@ -30,12 +30,7 @@ impl Host {
         if !self.may_note(name, size(&value))? {
             return Ok(());
         }
-        let hook = self.span;
-        let state = self.state()?;
-        let span = match on {
-            Target::Hook => Some(hook),
-            Target::Upstream => state.call,
-        };
+        let (state, span) = self.target(on)?;
         match span {
             Some(span) => state.recorder.attribute(span, name, value),
             None => {
@@ -59,12 +54,7 @@ impl Host {
         if !self.may_note(name, len)? {
             return Ok(());
         }
-        let hook = self.span;
-        let state = self.state()?;
-        let span = match on {
-            Target::Hook => Some(hook),
-            Target::Upstream => state.call,
-        };
+        let (state, span) = self.target(on)?;
         let now = Instant::now();
         match span {
             Some(span) => state.recorder.event(span, name, attributes, now),
@@ -87,6 +77,17 @@ impl Host {
             recorder.mark_error(span, message);
         }
         Ok(())
+    }
+
+    /// The span that is meant; `None` for an upstream call that has not begun.
+    fn target(&mut self, on: Target) -> wasmtime::Result<(&mut State, Option<SpanIndex>)> {
+        let hook = self.span;
+        let state = self.state()?;
+        let span = match on {
+            Target::Hook => Some(hook),
+            Target::Upstream => state.call,
+        };
+        Ok((state, span))
     }
 
     /// Whether another attribute or event of this size may be added.

@@ -52,23 +52,19 @@ pub(super) fn broken(what: impl Into<String>) -> wasmtime::Error {
 
 /// What an import works with, where the guest may call one.
 pub(super) fn exports(host: &mut Host) -> Done<&mut Exports> {
-    match &mut host.exports {
-        Some(exports) if exports.confined => Err(cannot_leave()),
-        Some(exports) => Ok(exports),
-        None => Err(broken("a call before the instance was made")),
-    }
+    may_leave(host)?;
+    let exports = host.exports.as_mut();
+    exports.ok_or_else(|| broken("a call before the instance was made"))
 }
 
 /// For imports that need nothing of the guest, which its start function may call too.
 pub(super) fn may_leave(host: &Host) -> Done {
     match &host.exports {
-        Some(exports) if exports.confined => Err(cannot_leave()),
+        Some(exports) if exports.confined => Err(broken(
+            "an import was called within `cabi_realloc` or a post-return function",
+        )),
         _ => Ok(()),
     }
-}
-
-fn cannot_leave() -> wasmtime::Error {
-    broken("an import was called within `cabi_realloc` or a post-return function")
 }
 
 /// Forbids the guest to call imports, or allows it again.

@@ -1,5 +1,6 @@
 //! The imports of the interface `http`: methods of the heads of request and response.
 
+use http::HeaderValue;
 use wasmtime::Linker;
 
 use super::Guest;
@@ -33,8 +34,7 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
             let name = Passed::of(memory).text(name, len)?;
             let value = host.header(which, name)?.cloned();
-            let value = value.as_ref().map(host::text);
-            give_option(&mut guest, to, value.as_deref().map(str::as_bytes))
+            give_value(&mut guest, to, value.as_ref())
         },
     )?;
     linker.func_wrap(
@@ -120,6 +120,12 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
         },
     )?;
     Ok(())
+}
+
+/// A field's value, where there is one, as text.
+fn give_value(guest: &mut Guest<'_>, to: u32, value: Option<&HeaderValue>) -> Done {
+    let value = value.map(host::text);
+    give_option(guest, to, value.as_deref().map(str::as_bytes))
 }
 
 type Change = fn(&mut Host, Which, &str, &str) -> Done<Result<(), HeaderError>>;
@@ -257,8 +263,7 @@ fn response(linker: &mut Linker<Host>) -> Done {
             let (memory, host) = method(&mut guest, head, Which::Response)?;
             let name = Passed::of(memory).text(name, len)?;
             let value = host.request_header(name)?.cloned();
-            let value = value.as_ref().map(host::text);
-            give_option(&mut guest, to, value.as_deref().map(str::as_bytes))
+            give_value(&mut guest, to, value.as_ref())
         },
     )?;
     Ok(())
