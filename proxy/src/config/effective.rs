@@ -109,8 +109,14 @@ impl Printer {
         let kind = resolve(schema);
         let default = schema.get("default").or_else(|| kind.get("default"));
         if kind.get("properties").is_some() && kind.get("required").is_none() {
+            let before = self.out.len();
             self.line(line, "", None, schema);
+            let empty = self.out.len();
             self.members(None, kind, line.depth + 1);
+            if self.out.len() == empty {
+                // A key without a value is none.
+                self.out.truncate(before);
+            }
         } else if let Some(default) = default {
             self.line(line, &default.to_string(), None, schema);
             self.comment_default(schema);

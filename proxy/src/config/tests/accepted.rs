@@ -380,3 +380,12 @@ exporters:
     let first = load(&file, &set, &environment).unwrap().config;
     assert_eq!(again, first);
 }
+
+#[test]
+fn what_is_printed_of_defaults_alone_is_a_configuration_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("case.yaml");
+    fs::write(&file, kafka("")).unwrap();
+    let printed = effective(&file, &[], &Environment::default(), false).unwrap();
+    assert_eq!(accepted(&printed), accepted(&kafka("")));
+}
