@@ -68,7 +68,7 @@ async fn exchange(chain: &Chain, runner: Runner<'_>, slot: &mut Option<Box<State
     }
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
-        reached: 0,
+        reached: [0; 2],
         now,
     };
     let outcome = chain.run_request(Hook::Request, runner, slot, &mut progress);

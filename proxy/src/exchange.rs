@@ -61,7 +61,7 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let mut life = Life::begin(worker, context::parse(&head.headers).as_ref(), now);
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
-        reached: 0,
+        reached: [0; 2],
         now,
     };
 

@@ -24,8 +24,9 @@ pub struct Chain {
 pub struct Progress {
     /// Span that the next hook's span hangs on.
     pub parent: SpanIndex,
-    /// How many plugins of the chain the request side has reached.
-    pub reached: usize,
+    /// How many plugins of the chain each request-side phase has reached, by [`Hook`]: one that has
+    /// no pre-request hook is passed over by that phase, not reached.
+    pub reached: [usize; 2],
     /// When the last thing ended; the next hook's span begins here.
     pub now: Instant,
 }
@@ -77,14 +78,12 @@ impl Chain {
         slot: &mut Option<Box<State>>,
         progress: &mut Progress,
     ) -> Outcome {
-        if hook == Hook::Request && !self.wants(hook) {
-            progress.reached = self.plugins.len();
+        if !self.wants(hook) {
+            progress.reached[hook as usize] = self.plugins.len();
             return Outcome::Proceed;
         }
         for (index, plugin) in self.plugins.iter().enumerate() {
-            if hook == Hook::Request || plugin.wants(hook) {
-                progress.reached = progress.reached.max(index + 1);
-            }
+            progress.reached[hook as usize] = index + 1;
             if !plugin.wants(hook) {
                 continue;
             }
@@ -108,8 +107,10 @@ impl Chain {
         if !self.wants(Hook::Response) {
             return;
         }
-        for plugin in self.plugins[..progress.reached].iter().rev() {
-            if !plugin.wants(Hook::Response) {
+        let [before, routed] = progress.reached;
+        for (index, plugin) in self.plugins.iter().enumerate().rev() {
+            let reached = index < routed || (index < before && plugin.wants(Hook::PreRequest));
+            if !reached || !plugin.wants(Hook::Response) {
                 continue;
             }
             let outcome = run(plugin, Hook::Response, runner, slot, progress).await;

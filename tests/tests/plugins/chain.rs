@@ -120,6 +120,24 @@ fn pre_request_hooks_of_a_listener_run_before_routing() {
 }
 
 #[test]
+fn a_pre_request_hook_reaches_its_own_plugin_alone() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"] = json!({ "mark": marker("mark"), "early": trap("on-pre-request") });
+    config["plugins"]["early"]["on_error"] = json!("continue");
+    config["listeners"][0]["plugins"] = json!(["mark", "early"]);
+    config["routes"][0]["match"] = json!({ "path": "/only" });
+    let stand = Stand::with(upstream, config);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 404);
+    assert_eq!(response.header("x-order"), None);
+    assert_eq!(
+        stand.trace().names(),
+        ["GET", "plugin.early.prerequesthook"]
+    );
+}
+
+#[test]
 fn a_plugin_that_fails_rejects_the_request() {
     let stand = Stand::new(&[("trap", trap("on-request"))]);
     let response = stand.get(&[]);
