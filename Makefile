@@ -3,20 +3,20 @@
 SHELL := bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# One profile for users, tests and the race; the whole workspace at once, so that features are
-# resolved once and nothing is compiled twice.
-BUILD := --release --workspace --locked
+# The whole workspace at once, so that features are resolved once and nothing is compiled twice.
+BUILD := --workspace --locked
 
 .PHONY: help demo build test check guests services race fmt
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: build ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
-	$(TARGET)/release/weir demo
+demo: guests ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
+	$(CARGO) build $(BUILD)
+	$(TARGET)/debug/weir demo
 
 build: guests ## target/release/weir, with the bundled plugins inside
-	$(CARGO) build $(BUILD)
+	$(CARGO) build --release $(BUILD)
 
 guests: ## the bundled plugins and the tests' guests, as target/guests/*.wasm
 	@wasm-plugins/build.sh
@@ -24,7 +24,8 @@ guests: ## the bundled plugins and the tests' guests, as target/guests/*.wasm
 services: ## real Kafka and whatever else tests need
 	@tests/services/install.sh tests
 
-test: check services build ## everything, against real Kafka too
+test: check services ## everything, against real Kafka too
+	$(CARGO) build $(BUILD)
 	$(CARGO) test $(BUILD) --no-fail-fast
 
 check: guests ## format, lints, docs, licences and versions

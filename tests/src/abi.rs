@@ -75,7 +75,7 @@ fn component(module: &[u8]) -> Vec<u8> {
 fn store(bytes: &[u8]) -> PathBuf {
     let binary = binary();
     let target = binary.parent().and_then(Path::parent);
-    let folder = target.expect("target/release").join("tmp/guests");
+    let folder = target.expect("target/debug").join("tmp/guests");
     fs::create_dir_all(&folder).expect("a folder");
     let digest = Sha256::digest(bytes)[..16]
         .iter()
