@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Faults, Loaded};
+use crate::config::{self, Environment, Faults, Loaded, Unreachable};
 
 pub mod check;
+pub mod explain;
 pub mod print;
 pub mod schema;
 
@@ -26,13 +27,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve, until SIGTERM; reload on SIGHUP
+    /// Serve, until SIGTERM; reload when the file changes, or on SIGHUP
     Run(RunArgs),
     /// Check a configuration, and show every fault at once
     Check(check::CheckArgs),
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Explain the code of a fault and the way out
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
     /// Show the whole of it with nothing installed
@@ -64,10 +67,18 @@ impl ConfigArgs {
     pub fn load(&self) -> Result<Loaded, Faults> {
         config::load(&self.config, &self.set, &Environment::of_process())
     }
+
+    /// Adds what was tried and does not answer, each by its key path and with its cause, to what
+    /// was found before.
+    pub fn with_unreachable(&self, faults: Faults, silent: Vec<Unreachable>) -> Faults {
+        let environment = Environment::of_process();
+        config::with_unreachable(&self.config, &self.set, &environment, faults, silent)
+    }
 }
 
-/// Serve what the configuration says, until SIGTERM or SIGINT begins a drain. SIGHUP reloads the
-/// configuration; one with faults changes nothing.
+/// Serve what the configuration says, until SIGTERM or SIGINT begins a drain. The configuration is
+/// read anew when its file changes, on SIGHUP, and on `POST /reload` of the admin address; one with
+/// faults changes nothing.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -77,6 +88,9 @@ Examples:
 pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Do not read the configuration anew when its file changes; only when told to
+    #[arg(long)]
+    pub no_watch: bool,
 }
 
 /// Run an example upstream, the proxy with the bundled plugins, and a Kafka broker in one process,

@@ -30,7 +30,7 @@ mod unsupported;
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
 pub use schema::schema;
 
 /// Everything that one generation of a running Weir is built from.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weir::cli::{Cli, Command, ConfigCommand, check, print, schema};
+use weir::cli::{Cli, Command, ConfigCommand, check, explain, print, schema};
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
 // the system's allocator.
@@ -12,9 +12,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(args) => weir::run::command(args.config),
+        Command::Run(args) => weir::run::command(args),
         Command::Check(args) => check::run(&args),
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => weir::demo::command(&args),
     }

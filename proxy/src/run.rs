@@ -1,4 +1,6 @@
-//! `weir run`: the process around an [`App`]: log, signals, admin address.
+//! `weir run`: the process around an [`App`]: log, signals, the configuration file, admin address.
+
+mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -11,9 +13,10 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin;
 use crate::app::{App, Load};
-use crate::cli::ConfigArgs;
+use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::config::report::Format;
+use watch::{Contents, Watch};
 
 /// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
 /// `otherwise`), `WEIR_LOG=json` how. A thread of its own writes, so that no worker waits for a
@@ -36,8 +39,14 @@ pub fn init_log(otherwise: &str) -> WorkerGuard {
 }
 
 /// The command: loads the configuration and serves until a signal ends it.
-pub fn command(args: ConfigArgs) -> ExitCode {
+pub fn command(args: RunArgs) -> ExitCode {
     let _log = init_log("info");
+    let RunArgs {
+        config: args,
+        no_watch,
+    } = args;
+    let contents = Arc::new(Contents::new(&args.config));
+    contents.look();
     let config = match args.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings.list {
@@ -50,12 +59,14 @@ pub fn command(args: ConfigArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let watched = (!no_watch).then(|| Arc::clone(&contents));
     let load = move || {
+        contents.look();
         args.load()
             .map(|loaded| loaded.config)
             .map_err(|faults| faults.report(Format::Text))
     };
-    match run(config, Box::new(load)) {
+    match run(config, Box::new(load), watched) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -65,14 +76,21 @@ pub fn command(args: ConfigArgs) -> ExitCode {
 }
 
 /// Serves until a signal ends it.
-pub fn run(config: Config, load: Load) -> anyhow::Result<()> {
+fn run(config: Config, load: Load, watched: Option<Arc<Contents>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
         let app = start(config, load).await?;
-        signals.obey(&app).await;
+        let watch = watched.and_then(|contents| match Watch::new(contents) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                tracing::warn!(%error, "a change of the configuration file will not be noticed; SIGHUP reloads");
+                None
+            }
+        });
+        signals.obey(&app, watch.as_ref()).await;
         app.shutdown().await;
         Ok(())
     })
@@ -107,18 +125,30 @@ impl Signals {
         })
     }
 
-    /// Reloads on SIGHUP until SIGTERM or SIGINT.
-    pub async fn obey(mut self, app: &App) {
+    /// Reloads on SIGHUP, and on a change of the file that is watched, until SIGTERM or SIGINT.
+    async fn obey(mut self, app: &App, watch: Option<&Watch>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    if let Err(error) = app.reload().await {
-                        tracing::error!(%error, "reload changed nothing");
-                    }
-                }
+                _ = self.hang_up.recv() => {}
+                () = changed(watch) => tracing::info!("the configuration file has changed"),
+            }
+            if let Err(error) = app.reload().await {
+                tracing::error!(%error, "reload changed nothing");
             }
         }
+    }
+
+    /// Waits for SIGTERM or SIGINT, and reloads on SIGHUP.
+    pub async fn wait(self, app: &App) {
+        self.obey(app, None).await;
+    }
+}
+
+async fn changed(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -50,13 +50,30 @@ fn schema_prints_a_schema_of_draft_2020_12() {
 
 #[test]
 fn help_of_each_command_has_an_example() {
-    for command in ["run", "check", "config print", "schema", "demo"] {
+    for command in ["run", "check", "config print", "explain", "schema", "demo"] {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = weir(&arguments);
         assert_eq!(output.status.code(), Some(0));
         let help = String::from_utf8_lossy(&output.stdout);
         assert!(help.contains(&format!("  weir {command}")), "{help}");
     }
+}
+
+#[test]
+fn explain_says_what_the_code_of_a_fault_means() {
+    let report = weir(&["check", "--config", &example("weir.yaml")]).stdout;
+    let report = String::from_utf8_lossy(&report).into_owned();
+    let (_, code) = report.split_once("error[").expect("a code");
+    let (code, _) = code.split_once(']').expect("a code");
+    let output = weir(&["explain", code]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with(&format!("{code}: ")), "{text}");
+    assert!(report.contains(&format!("weir explain {code}")), "{report}");
+
+    let output = weir(&["explain", "WEIR-X1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
 }
 
 #[test]

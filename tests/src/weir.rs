@@ -18,17 +18,14 @@ use crate::wait::eventually;
 ///
 /// # Panics
 ///
-/// When it was not built: `make build` does.
+/// When it was not built: `cargo build --workspace` does.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/release");
+    let folder = test.parent().and_then(Path::parent).expect("target/debug");
     let binary = folder.join("weir");
     assert!(
         binary.is_file(),
-        "{} is not built: run `make build`",
+        "{} is not built: run `cargo build --workspace`",
         binary.display()
     );
     binary
@@ -76,12 +73,26 @@ impl Weir {
     ///
     /// When it does not start.
     pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch(config, environment, &["--no-watch"])
+    }
+
+    /// As [`Weir::start`], of one that reloads by itself when its file changes.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn watching(config: &str) -> Self {
+        Self::launch(config, &[], &[])
+    }
+
+    fn launch(config: &str, environment: &[(&str, &str)], flags: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("weir.yaml");
         std::fs::write(&file, config).expect("write the configuration");
         let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(&file)
+            .args(flags)
             .env("WEIR_LOG", "json")
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())

@@ -1,6 +1,8 @@
 //! Reload under traffic: what changes takes effect, what does not is kept, and no request fails.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -138,6 +140,55 @@ fn sighup_puts_new_routes_in_place_and_fails_no_request() {
         until_generation(&weir, number);
         let expected = if number % 2 == 0 { 200 } else { 404 };
         assert_eq!(weir.get("/new", &[]).status, expected);
+    }
+    load.assert_unharmed();
+}
+
+#[test]
+fn a_change_of_the_file_is_put_in_place_however_it_is_made() {
+    let setup = Setup::new();
+    let weir = Weir::watching(&setup.routes(""));
+    let load = Load::on(weir.proxy());
+    let route = |path: &str| {
+        setup.routes(&format!(
+            "  - {{ match: {{ path: {path} }}, upstream: api }}"
+        ))
+    };
+    let status = |path: &str| weir.get(path, &[]).status;
+
+    weir.write(&route("/written"));
+    until_generation(&weir, 2);
+    assert_eq!(status("/written"), 200);
+
+    weir.write("listeners: [");
+    eventually("the fault is logged", || {
+        weir.logged("weir.yaml:1:").then_some(())
+    });
+    assert_eq!(weir.count(GENERATION), 2);
+    assert_eq!(status("/written"), 200);
+
+    // As editors do.
+    let file = weir.folder().join("weir.yaml");
+    let new = weir.folder().join("weir.yaml~");
+    fs::write(&new, route("/renamed")).expect("a file");
+    fs::rename(&new, &file).expect("a file in place of the other");
+    until_generation(&weir, 3);
+    assert_eq!(status("/renamed"), 200);
+
+    // As Kubernetes does: the file is a link through `..data`, which is swapped.
+    for (number, path) in [(4, "/linked"), (5, "/swapped")] {
+        let version = format!("version-{number}");
+        let folder = weir.folder().join(&version);
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("weir.yaml"), route(path)).expect("a file");
+        symlink(&version, weir.folder().join("..new")).expect("a link");
+        fs::rename(weir.folder().join("..new"), weir.folder().join("..data")).expect("a swap");
+        if number == 4 {
+            symlink("..data/weir.yaml", &new).expect("a link");
+            fs::rename(&new, &file).expect("a link in place of the file");
+        }
+        until_generation(&weir, number);
+        assert_eq!(status(path), 200);
     }
     load.assert_unharmed();
 }

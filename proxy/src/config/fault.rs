@@ -108,6 +108,8 @@ codes! {
     Conflict = "WEIR-C012",
     /// An override that cannot be applied.
     Override = "WEIR-C013",
+    /// What the configuration names does not answer.
+    Unreachable = "WEIR-C014",
     /// Traces are kept in memory only.
     MemoryOnly = "WEIR-C101",
     /// A credential crosses the network unencrypted.

@@ -83,6 +83,41 @@ pub(super) fn read_tree(
     Ok((tree, faults))
 }
 
+/// What a configuration names, and what does not answer there.
+#[derive(Clone, Debug)]
+pub struct Unreachable {
+    /// The way to it, from the top.
+    pub keys: Vec<String>,
+    /// Which item it is, of a list.
+    pub index: Option<usize>,
+    pub cause: String,
+}
+
+/// Adds faults for what was tried in vain, each at its place in the file, to those found before.
+pub fn with_unreachable(
+    file: &FilePath,
+    set: &[String],
+    environment: &Environment,
+    faults: Faults,
+    unreachable: Vec<Unreachable>,
+) -> Faults {
+    let tree = read(file).ok();
+    let tree = tree.and_then(|text| read_tree(&text, set, environment).ok());
+    let silent = unreachable.into_iter().map(|silent| {
+        let path = silent
+            .keys
+            .iter()
+            .fold(Path::root(), |path, key| path.key(key));
+        let path = silent.index.map_or(path.clone(), |index| path.index(index));
+        let place = tree
+            .as_ref()
+            .map_or_else(Place::start, |(tree, _)| tree.place(&path));
+        Fault::new(Code::Unreachable, &path, place, silent.cause)
+    });
+    let list = faults.list.into_iter().chain(silent).collect();
+    Faults::new(faults.file, list)
+}
+
 /// The configuration as far as it can be made, and all that is wrong with it.
 fn check(
     text: &str,

@@ -1,0 +1,83 @@
+//! `weir check --connect` against a real broker and real sockets: what does not answer is told with
+//! its key, its line and the words of the log.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use tempfile::TempDir;
+use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::binary;
+
+/// The exit code and the report.
+fn check(upstream: &str, brokers: &str, topic: &str) -> (Option<i32>, String) {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("weir.yaml");
+    let config = format!(
+        r#"listeners: [{{ address: "127.0.0.1:0" }}]
+data_dir: {}
+upstreams:
+  api:
+    endpoints:
+      - "{upstream}"
+routes: [{{ upstream: api }}]
+exporters:
+  traces:
+    kafka:
+      brokers: ["{brokers}"]
+      topic: {topic}
+"#,
+        folder.path().join("data").display()
+    );
+    std::fs::write(&file, config).expect("a file");
+    let mut command = Command::new(binary());
+    command.args(["check", "--connect", "--config"]).arg(&file);
+    let output = command.output().expect("weir runs");
+    assert!(!folder.path().join("data").exists(), "nothing is written");
+    let report = String::from_utf8_lossy(&output.stdout);
+    let folder = format!("{}/", folder.path().display());
+    (output.status.code(), report.replace(&folder, ""))
+}
+
+/// An address where nobody listens.
+fn deserted() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[test]
+fn all_that_answers_is_valid() {
+    let upstream = Upstream::hello();
+    let (code, report) = check(&upstream.url(), shared().address(), &shared().topic());
+    assert_eq!((code, report.as_str()), (Some(0), "weir.yaml: valid\n"));
+}
+
+#[test]
+fn a_missing_topic_and_an_endpoint_that_refuses_are_told_at_once() {
+    let deserted = deserted();
+    let (code, report) = check(&format!("http://{deserted}"), shared().address(), "nowhere");
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "\
+error[WEIR-C014]: upstreams.api.endpoints[0]: {deserted}: Connection refused (os error 111)
+  --> weir.yaml:6:9
+error[WEIR-C014]: exporters.traces.kafka: kafka plugin: topic \"nowhere\" does not exist
+  --> weir.yaml:10:5
+more about it: weir explain WEIR-C014
+weir.yaml: 2 errors
+"
+    );
+    assert_eq!(report, expected);
+}
+
+#[test]
+fn a_broker_that_refuses_is_told() {
+    let upstream = Upstream::hello();
+    let deserted = deserted();
+    let (code, report) = check(&upstream.url(), &deserted, "any");
+    assert_eq!(code, Some(1));
+    let words = format!(
+        "kafka plugin: failed to connect/authenticate with broker: {deserted}: connection refused"
+    );
+    assert!(report.contains(&words), "{report}");
+}
