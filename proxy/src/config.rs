@@ -6,9 +6,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+
+use crate::tls;
 
 mod effective;
 mod environment;
@@ -78,18 +81,34 @@ pub struct Listener {
     /// Names of plugins that run on every request of this listener; only these may have
     /// pre-request hooks.
     pub plugins: Vec<String>,
+    /// `None`: unencrypted.
+    pub tls: Option<Arc<tls::Server>>,
+    pub http2: Http2,
     pub timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it).
     pub max_head_bytes: usize,
 }
 
+/// HTTP/2 of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Whether it is served to clients that begin with it.
+    pub enabled: bool,
+    /// Most requests under way on one connection.
+    pub max_streams: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ListenerTimeouts {
+    /// From the accept until the TLS handshake is complete.
+    pub handshake: Duration,
     /// From the first byte of a request (or the accept) until its head is complete; also how long
     /// an idle connection is kept.
     pub head: Duration,
     /// Longest wait for the next piece of a request's body.
     pub body: Duration,
+    /// Longest wait for a client to take the next piece of a response.
+    pub send: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -104,15 +123,42 @@ pub struct Upstream {
     /// At least one; taken in turn.
     pub endpoints: Vec<Endpoint>,
     pub timeouts: UpstreamTimeouts,
+    /// Protocols that a connection may be switched to, in lower case.
+    pub upgrades: Vec<String>,
     /// Most requests that wait for a response's head at once (503 past it).
     pub max_requests: u64,
 }
 
-/// `http://host:port`. The host is resolved when a connection is made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// `http://host:port` or `https://host:port`. The host is resolved when a connection is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
+    /// `None`: unencrypted.
+    pub tls: Option<Arc<tls::client::Client>>,
+    pub protocol: Protocol,
+}
+
+/// The version of HTTP that an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What the upstream chooses in the TLS handshake; HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    Http1,
+    /// Without TLS by prior knowledge.
+    Http2,
+}
+
+impl Endpoint {
+    /// Whether a connection to it may come out as one of HTTP/2.
+    pub fn may_speak_http2(&self) -> bool {
+        match self.protocol {
+            Protocol::Auto => self.tls.is_some(),
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,6 +171,8 @@ pub struct UpstreamTimeouts {
     pub body: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
+    /// How long nothing may pass on a connection that was switched to another protocol.
+    pub tunnel: Duration,
 }
 
 #[derive(Clone, PartialEq)]

@@ -6,9 +6,12 @@
 
 pub mod body;
 pub mod head;
+mod http2;
 pub mod life;
 pub mod state;
 mod target;
+pub mod trailers;
+pub mod tunnel;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,6 +26,7 @@ use crate::listener;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
 use crate::server::respond::{self, Refusal};
+use crate::tls;
 use crate::trace::context;
 use crate::trace::{Kind, SpanIndex, Status};
 use crate::upstream::body::{RequestBody, Upload};
@@ -31,6 +35,7 @@ use crate::worker::Worker;
 use body::Body;
 use life::Life;
 use state::{Answer, ResponseHead, State};
+use tunnel::Tunnel;
 
 /// Where a request came in.
 #[derive(Clone)]
@@ -38,6 +43,15 @@ pub struct Client {
     pub worker: Rc<Worker>,
     pub listener: listener::Id,
     pub peer: SocketAddr,
+    /// What the TLS handshake told; `None` on an unencrypted connection.
+    pub tls: Option<Rc<tls::Peer>>,
+}
+
+impl Client {
+    /// Of the connection.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// What the response's body is going to be, beside its head.
@@ -204,7 +218,8 @@ async fn call_upstream(
         state.recorder.flags(),
     );
     let keep = chain.wants_request_head();
-    let request = head::send(&mut state.request, traceparent, body, keep);
+    let mut request = head::send(&mut state.request, traceparent, body, keep);
+    tunnel::ask(state, &mut request, &upstream.config.upgrades);
 
     let called = upstream
         .call(endpoint, request, upload, &worker.pools, worker.index)
@@ -232,7 +247,9 @@ async fn call_upstream(
                 .recorder
                 .end(span, Status::Error, &error.to_string(), now);
             Content::Answer(respond::refusal(&match error {
-                Error::Connect(_) | Error::Protocol(_) => Refusal::BadGateway,
+                Error::Connect(_) | Error::Tls(_) | Error::Protocol(_) | Error::Switched => {
+                    Refusal::BadGateway
+                }
                 Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
                 Error::Overload => Refusal::Overload,
                 Error::Upload(fault) => Refusal::Upload(fault),
@@ -258,13 +275,17 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             let head = std::mem::take(&mut life.state().response);
             self::answer(life, answer, Some(head))
         }
-        Content::Upstream(reply) => {
+        Content::Upstream(mut reply) => {
             let mut response = Response::new(());
-            let head = std::mem::take(&mut life.state().response);
+            let mut head = std::mem::take(&mut life.state().response);
+            let switched = Tunnel::open(&mut reply, head.status, &mut head.headers);
             *response.status_mut() = head.status;
             *response.headers_mut() = head.headers;
             life.answered(response.status());
-            let body = Body::upstream(reply, life.take());
+            let body = match switched {
+                Some(upstream) => Body::tunnel(reply, upstream, life.take()),
+                None => Body::upstream(reply, life.take()),
+            };
             response.map(|()| body)
         }
     }

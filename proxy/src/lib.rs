@@ -15,6 +15,8 @@ pub mod plugin;
 pub mod router;
 pub mod run;
 pub mod server;
+pub mod tls;
 pub mod trace;
+pub mod transport;
 pub mod upstream;
 pub mod worker;

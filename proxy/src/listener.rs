@@ -154,6 +154,7 @@ impl Acceptor {
             worker: Rc::clone(&self.worker),
             listener: self.id,
             peer,
+            tls: None,
         };
         self.worker
             .spawn_connection(stream, client, Arc::clone(&self.settings));

@@ -16,7 +16,8 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
-use crate::server::BadHead;
+use crate::server::{BadHead, Cut};
+use crate::tls;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -123,6 +124,12 @@ pub struct ConnectionCells {
 pub struct ListenerCells {
     /// By [`BadHead`].
     pub bad_heads: [Counter; BadHead::REASONS.len()],
+    /// By [`Cut`].
+    pub cuts: [Counter; Cut::REASONS.len()],
+    /// TLS handshakes that were completed.
+    pub handshakes: Counter,
+    /// By [`tls::Failure::REASONS`].
+    pub handshake_failures: [Counter; tls::Failure::REASONS.len()],
 }
 
 type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
@@ -206,13 +213,24 @@ impl Collector for Summed {
         )?;
 
         let listeners = lock(&metrics.listeners);
-        let mut bad = Vec::new();
+        let (mut bad, mut cuts) = (Vec::new(), Vec::new());
+        let (mut handshakes, mut failures) = (Vec::new(), Vec::new());
         for (listener, cells) in &*listeners {
+            let listener = ("listener", listener.as_str());
             for (index, reason) in BadHead::REASONS.into_iter().enumerate() {
-                bad.push((
-                    [("listener", listener.as_str()), ("reason", reason)],
-                    sum(cells, |cells| &cells.bad_heads[index]),
-                ));
+                let count = sum(cells, |cells| &cells.bad_heads[index]);
+                bad.push(([listener, ("reason", reason)], count));
+            }
+            for (index, reason) in Cut::REASONS.into_iter().enumerate() {
+                let count = sum(cells, |cells| &cells.cuts[index]);
+                cuts.push(([listener, ("reason", reason)], count));
+            }
+            handshakes.push(([listener], sum(cells, |cells| &cells.handshakes)));
+            for (index, reason) in tls::Failure::REASONS.into_iter().enumerate() {
+                let count = sum(cells, |cells| &cells.handshake_failures[index]);
+                if count > 0 {
+                    failures.push(([listener, ("reason", reason)], count));
+                }
             }
         }
         counter(
@@ -220,6 +238,24 @@ impl Collector for Summed {
             "weir_http_bad_requests",
             "Requests whose head could not be read, by reason.",
             bad,
+        )?;
+        counter(
+            encoder,
+            "weir_http_cuts",
+            "Connections and streams that were cut, by reason.",
+            cuts,
+        )?;
+        counter(
+            encoder,
+            "weir_tls_handshakes",
+            "TLS handshakes with clients.",
+            handshakes,
+        )?;
+        counter(
+            encoder,
+            "weir_tls_handshake_failures",
+            "TLS handshakes with clients that failed, by reason.",
+            failures,
         )?;
 
         let routes = lock(&metrics.routes);

@@ -4,6 +4,7 @@
 //! closed while it was idle is replaced without the request noticing, nothing else is tried twice.
 
 pub mod body;
+pub mod connect;
 pub mod pool;
 
 use std::cell::Cell;
@@ -13,16 +14,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
-use pool::{Connection, Lease, Pools};
+use connect::Unanswered;
+use pool::{Lease, Pools};
 
 /// One entry of `upstreams`.
 pub struct Upstream {
@@ -50,8 +51,12 @@ pub enum Error {
     ConnectTimeout(Duration),
     #[error("no response head within {0:?}")]
     ResponseTimeout(Duration),
+    #[error("no TLS with the upstream: {0}")]
+    Tls(#[source] std::io::Error),
     #[error("connection failed before a response: {0}")]
     Protocol(#[source] hyper::Error),
+    #[error("upstream switched to a protocol that nobody asked for")]
+    Switched,
     #[error("too many requests under way")]
     Overload,
     #[error("client's body: {0}")]
@@ -59,13 +64,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub const REASONS: [&'static str; 6] = [
+    pub const REASONS: [&'static str; 7] = [
         "connect",
         "connect_timeout",
         "response_timeout",
         "protocol",
         "overload",
         "upload",
+        "tls",
     ];
 
     fn index(&self) -> usize {
@@ -73,9 +79,10 @@ impl Error {
             Self::Connect(_) => 0,
             Self::ConnectTimeout(_) => 1,
             Self::ResponseTimeout(_) => 2,
-            Self::Protocol(_) => 3,
+            Self::Protocol(_) | Self::Switched => 3,
             Self::Overload => 4,
             Self::Upload(_) => 5,
+            Self::Tls(_) => 6,
         }
     }
 
@@ -91,6 +98,10 @@ pub struct Reply {
     pub lease: Lease,
     /// Longest wait for the next piece of the body.
     pub body_timeout: Duration,
+    /// The protocol that the upstream switched to, where it did.
+    pub switched: Option<HeaderValue>,
+    /// How long nothing may pass once both sides have switched.
+    pub tunnel_timeout: Duration,
 }
 
 impl Upstream {
@@ -155,21 +166,20 @@ impl Upstream {
             response,
             lease,
             body_timeout: timeouts.body,
+            switched: None,
+            tunnel_timeout: timeouts.tunnel,
         };
-        while let Some(mut lease) = pools.take(endpoint, timeouts.idle) {
-            match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
+        let alone = request.headers().contains_key(UPGRADE);
+        while let Some(mut lease) = pools.take(endpoint, timeouts.idle, alone) {
+            match round_trip(&mut lease, request, upload, timeouts).await {
                 Ok(response) => return Ok(reply(response, lease)),
                 Err(Failed::Unsent(unsent)) => request = *unsent,
                 Err(Failed::Final(error)) => return Err(error),
             }
         }
-        let connection = connect(endpoint, timeouts.connect).await?;
-        cells.connects.inc();
-        let mut lease = Lease {
-            connection,
-            endpoint: Arc::clone(endpoint),
-        };
-        match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
+        let (mut lease, made) = pools.connect(endpoint, timeouts.connect, alone).await?;
+        cells.connects.add(made.into());
+        match round_trip(&mut lease, request, upload, timeouts).await {
             Ok(response) => Ok(reply(response, lease)),
             Err(Failed::Final(error)) => Err(error),
             Err(Failed::Unsent(_)) => Err(Error::Connect(std::io::Error::other(
@@ -203,21 +213,28 @@ enum Failed {
 
 /// One request over one connection, until the response's head.
 async fn round_trip(
-    sender: &mut SendRequest<RequestBody>,
+    lease: &mut Lease,
     request: Request<RequestBody>,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    let mut sending = pin!(sender.try_send_request(request));
+    let asked = request.headers().contains_key(UPGRADE);
+    let mut sending = pin!(lease.send(request));
     let mut timer = pin!(None::<tokio::time::Sleep>);
     upload.progressed();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
-                None => Failed::Final(match upload.fault() {
+            if let Ok(response) = &result
+                && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && !(asked && response.headers().contains_key(UPGRADE))
+            {
+                return Poll::Ready(Err(Failed::Final(Error::Switched)));
+            }
+            return Poll::Ready(result.map_err(|error| match error {
+                Unanswered::Unsent(request) => Failed::Unsent(request),
+                Unanswered::Failed(error) => Failed::Final(match upload.fault() {
                     Some(fault) => Error::Upload(fault),
-                    None => Error::Protocol(error.into_error()),
+                    None => Error::Protocol(error),
                 }),
             }));
         }
@@ -256,33 +273,14 @@ impl Endpoint {
             address,
         }
     }
-}
 
-async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Connection, Error> {
-    let connecting = async {
-        let stream = match endpoint.address {
+    /// A connection, for as long as it takes.
+    async fn open(&self) -> std::io::Result<TcpStream> {
+        match self.address {
             Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((endpoint.config.host.as_str(), endpoint.config.port)).await,
+            None => TcpStream::connect((self.config.host.as_str(), self.config.port)).await,
         }
-        .map_err(Error::Connect)?;
-        stream.set_nodelay(true).map_err(Error::Connect)?;
-        hyper::client::conn::http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(Error::Protocol)
-    };
-    let (sender, connection) = tokio::time::timeout(limit, connecting)
-        .await
-        .map_err(|_| Error::ConnectTimeout(limit))??;
-    let task = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Connection {
-        sender,
-        task: task.abort_handle(),
-    })
+    }
 }
 
 /// Takes endpoints in turn; one a worker and upstream.

@@ -2,7 +2,7 @@
 //! plugin instances. Workers share nothing that a request writes; what they read of the
 //! configuration comes through one `arc-swap`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,15 @@ pub enum Command {
     Drain(oneshot::Sender<()>),
 }
 
+/// What a response's body gave when it was last asked; only HTTP/2 looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    NotAsked,
+    /// It had nothing yet.
+    Nothing,
+    Piece,
+}
+
 /// What all of a worker's tasks share.
 pub struct Worker {
     pub index: usize,
@@ -48,6 +57,7 @@ pub struct Worker {
     pub pools: Pools,
     pub handoff: Handoff,
     pub drain: Drain,
+    pub offered: Cell<Offered>,
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
     connections: Arc<[ConnectionCells]>,
@@ -165,6 +175,7 @@ impl Thread {
                     pools: Pools::default(),
                     handoff: handoff(),
                     drain: Drain::default(),
+                    offered: Cell::new(Offered::NotAsked),
                     no_route,
                     connections,
                     cache: RefCell::new(Cache::new(generation)),

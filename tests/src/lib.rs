@@ -3,7 +3,9 @@
 pub mod abi;
 pub mod client;
 pub mod config;
+pub mod http2;
 pub mod kafka;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
 pub mod wait;

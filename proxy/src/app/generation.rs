@@ -102,7 +102,12 @@ impl Generation {
             .map(|(id, listener)| Listener {
                 id,
                 config: listener.clone(),
-                server: Arc::new(Settings::new(listener, metrics.listener(listener.address))),
+                server: {
+                    let before = before.and_then(|before| before.listener(id));
+                    let before = before.map(|before| &*before.server);
+                    let cells = metrics.listener(listener.address);
+                    Arc::new(Settings::new(listener, before, cells))
+                },
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
                     .routes

@@ -16,6 +16,8 @@ use super::units::{ByteSize, Duration};
 
 pub(super) mod kafka;
 pub(super) mod producer;
+pub(super) mod tls;
+pub(super) mod upstream_tls;
 
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]
@@ -86,6 +88,10 @@ pub(super) struct Listener {
     /// pre-request hooks. Default: none.
     #[schemars(extend("uniqueItems" = true))]
     pub(super) plugins: Vec<String>,
+    /// TLS with these certificates. Default: none, so unencrypted.
+    pub(super) tls: Option<tls::Tls>,
+    /// HTTP/2 by the side of HTTP/1.1.
+    pub(super) http2: tls::Http2,
     /// How long clients are waited for.
     pub(super) timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it); at least 8KiB. Default: 64KiB.
@@ -96,11 +102,15 @@ pub(super) struct Listener {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ListenerTimeouts {
+    /// From the accept until the TLS handshake is complete. Default: 10s.
+    pub(super) handshake: Duration,
     /// From a request's first byte until its head is complete; also how long an idle connection is
     /// kept. Default: 30s.
     pub(super) head: Duration,
     /// Longest wait for the next piece of a request's body. Default: 30s.
     pub(super) body: Duration,
+    /// Longest wait for a client to take the next piece of a response. Default: 30s.
+    pub(super) send: Duration,
 }
 
 /// The admin address: health, metrics and reload.
@@ -119,9 +129,19 @@ pub(super) struct Admin {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
-    /// URLs of the form `http://host:port`, taken in turn. At least one.
+    /// URLs of the form `http://host:port` or `https://host:port`, taken in turn. At least one.
     #[schemars(length(min = 1))]
     pub(super) endpoints: Vec<String>,
+    /// TLS to `https` endpoints. Default: the system's authorities, and no certificate of its own.
+    pub(super) tls: upstream_tls::Tls,
+    /// The version of HTTP: `auto` lets the upstream choose in the TLS handshake, and is HTTP/1.1
+    /// without TLS; `h1` and `h2` are that version alone, without TLS by prior knowledge.
+    /// Default: auto.
+    pub(super) protocol: upstream_tls::Protocol,
+    /// Protocols to which a client's connection may be switched by the upstream (`Upgrade`).
+    /// Default: [websocket].
+    #[schemars(extend("uniqueItems" = true))]
+    pub(super) upgrades: Vec<String>,
     /// How long this upstream is waited for.
     pub(super) timeouts: UpstreamTimeouts,
     /// Most requests that wait for a response's head at once, over all workers, each of which takes
@@ -142,6 +162,9 @@ pub(super) struct UpstreamTimeouts {
     pub(super) body: Duration,
     /// How long an unused connection is kept. Default: 60s.
     pub(super) idle: Duration,
+    /// How long nothing may pass on a connection that was switched to another protocol.
+    /// Default: 10m.
+    pub(super) tunnel: Duration,
 }
 
 /// A sandboxed WebAssembly module, with its configuration and limits.
@@ -280,6 +303,8 @@ impl Default for Listener {
         Self {
             address: String::new(),
             plugins: Vec::new(),
+            tls: None,
+            http2: tls::Http2::default(),
             timeouts: ListenerTimeouts::default(),
             max_head_bytes: ByteSize::kib(64),
         }
@@ -289,8 +314,10 @@ impl Default for Listener {
 impl Default for ListenerTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::seconds(10),
             head: Duration::seconds(30),
             body: Duration::seconds(30),
+            send: Duration::seconds(30),
         }
     }
 }
@@ -308,6 +335,9 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
+            tls: upstream_tls::Tls::default(),
+            protocol: upstream_tls::Protocol::default(),
+            upgrades: vec!["websocket".to_owned()],
             timeouts: UpstreamTimeouts::default(),
             max_requests: 10_000,
         }
@@ -321,6 +351,7 @@ impl Default for UpstreamTimeouts {
             response: Duration::seconds(60),
             body: Duration::seconds(60),
             idle: Duration::seconds(60),
+            tunnel: Duration::seconds(600),
         }
     }
 }

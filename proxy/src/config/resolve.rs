@@ -17,14 +17,18 @@ use super::fault::{Code, Fault};
 use super::path::Path;
 use super::tree::{Node, Value};
 use super::units::{ByteSize, Duration};
-use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
+use super::{
+    Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
+};
 
 mod kafka;
 mod plugin;
 mod producer;
 mod route;
 mod secret;
+mod tls;
 mod upstream;
+mod upstream_tls;
 
 /// Names that may be referred to, also those whose own definition is at fault.
 pub(super) struct Names {
@@ -148,9 +152,12 @@ impl<'a> Resolver<'a> {
             self.at_least(max_head_bytes, raw.max_head_bytes, ByteSize::kib(8));
             let timeouts = at.key("timeouts");
             let timeouts = ListenerTimeouts {
+                handshake: self.positive(&timeouts.key("handshake"), raw.timeouts.handshake),
                 head: self.positive(&timeouts.key("head"), raw.timeouts.head),
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
+                send: self.positive(&timeouts.key("send"), raw.timeouts.send),
             };
+            let tls = raw.tls.map(|tls| self.listener_tls(&at.key("tls"), &tls));
             let Some(address) = self.address(&at.key("address"), &raw.address) else {
                 continue;
             };
@@ -158,6 +165,12 @@ impl<'a> Resolver<'a> {
             listeners.push(Listener {
                 address,
                 plugins: raw.plugins,
+                // A listener whose certificates are at fault is not served at all.
+                tls: tls.flatten(),
+                http2: Http2 {
+                    enabled: raw.http2.enabled,
+                    max_streams: raw.http2.max_streams,
+                },
                 timeouts,
                 max_head_bytes: raw.max_head_bytes.bytes(),
             });

@@ -24,7 +24,6 @@ const KEYS: &[(&str, When)] = &[
     ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),
     ("listeners.*.proxy_protocol", When::Present),
-    ("listeners.*.tls", When::Present),
     ("plugins.*.isolation", When::Is("request")),
     ("receivers", When::Present),
     ("routes.*.match.headers", When::Present),
@@ -42,7 +41,6 @@ const KEYS: &[(&str, When)] = &[
     ("upstreams.*.limits", When::Present),
     ("upstreams.*.load_balancing", When::Present),
     ("upstreams.*.retries", When::Present),
-    ("upstreams.*.tls", When::Present),
 ];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.

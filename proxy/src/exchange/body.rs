@@ -11,10 +11,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::life::{End, Life};
+use super::trailers;
+use super::tunnel::Tunnel;
 use crate::upstream::Reply;
 use crate::upstream::pool::Lease;
+use crate::worker::Offered;
 
 /// See the module's documentation.
 pub struct Body {
@@ -24,6 +28,8 @@ pub struct Body {
 
 enum Content {
     Empty,
+    /// There is none: the connection is switched.
+    Tunnel(Option<Box<Tunnel>>),
     Whole(Bytes),
     Upstream(Streaming),
     /// The end, until the trace is on the disk.
@@ -78,8 +84,65 @@ impl Body {
             None => Poll::Ready(piece.map(Ok)),
             Some(hold) => {
                 self.content = Content::Held(piece, Box::pin(hold.wait()));
-                Pin::new(self).poll_frame(cx)
+                self.poll_piece(cx)
             }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self;
+        match &mut this.content {
+            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.end(Some(Frame::data(bytes)), cx)
+            }
+            Content::Held(piece, hold) => {
+                ready!(hold.as_mut().poll(cx));
+                let piece = piece.take();
+                this.content = Content::Empty;
+                Poll::Ready(piece.map(Ok))
+            }
+            Content::Upstream(streaming) => {
+                let mut piece = ready!(streaming.poll_piece(cx, &mut this.life));
+                if let Some(Ok(frame)) = &mut piece
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    trailers::strip(trailers);
+                    trailers::note_status(this.life.state(), trailers);
+                }
+                match piece {
+                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
+                    Some(Err(Broken(reason))) => {
+                        this.life.finish(End::UpstreamBody(reason));
+                        this.content = Content::Empty;
+                        Poll::Ready(piece)
+                    }
+                    Some(Ok(_)) | None => {
+                        if let Some(lease) = streaming.lease.take() {
+                            this.life.worker().pools.give(lease);
+                        }
+                        this.end(piece.and_then(Result::ok), cx)
+                    }
+                }
+            }
+        }
+    }
+
+    /// None; the exchange goes on in a tunnel.
+    pub(super) fn tunnel(reply: Reply, upstream: OnUpgrade, mut life: Life) -> Self {
+        let tunnel = Tunnel::new(life.take(), upstream, reply.lease, reply.tunnel_timeout);
+        Self {
+            content: Content::Tunnel(Some(Box::new(tunnel))),
+            life,
+        }
+    }
+
+    /// The tunnel that the connection is to become once this response has gone out.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.content {
+            Content::Tunnel(tunnel) => tunnel.take(),
+            _ => None,
         }
     }
 
@@ -89,6 +152,7 @@ impl Body {
             response,
             lease,
             body_timeout,
+            ..
         } = reply;
         let incoming = response.into_body();
         if incoming.is_end_stream() {
@@ -147,41 +211,17 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        match &mut this.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.end(Some(Frame::data(bytes)), cx)
-            }
-            Content::Held(piece, hold) => {
-                ready!(hold.as_mut().poll(cx));
-                let piece = piece.take();
-                this.content = Content::Empty;
-                Poll::Ready(piece.map(Ok))
-            }
-            Content::Upstream(streaming) => {
-                let piece = ready!(streaming.poll_piece(cx, &mut this.life));
-                match piece {
-                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
-                    Some(Err(Broken(reason))) => {
-                        this.life.finish(End::UpstreamBody(reason));
-                        this.content = Content::Empty;
-                        Poll::Ready(piece)
-                    }
-                    Some(Ok(_)) | None => {
-                        if let Some(lease) = streaming.lease.take() {
-                            this.life.worker().pools.give(lease);
-                        }
-                        this.end(piece.and_then(Result::ok), cx)
-                    }
-                }
-            }
-        }
+        let polled = this.poll_piece(cx);
+        this.life.worker().offered.set(match polled {
+            Poll::Ready(Some(_)) => Offered::Piece,
+            Poll::Ready(None) | Poll::Pending => Offered::Nothing,
+        });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
+            Content::Empty | Content::Tunnel(_) => true,
             Content::Whole(_) | Content::Held(..) => false,
             Content::Upstream(streaming) => streaming.incoming.is_end_stream(),
         }
@@ -189,7 +229,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
+            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Upstream(streaming) => streaming.incoming.size_hint(),
             Content::Held(..) => SizeHint::default(),

@@ -1,12 +1,14 @@
 //! Heads on their way through: what is read off a request, what is stripped, what is sent on.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
+use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, target};
+use super::{Client, Content, http2, target, trailers, tunnel};
 use crate::filter::Capture;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -24,28 +26,24 @@ const LONGEST_REQUEST_ID: usize = 200;
 /// Takes a request's head in: one host, one target in origin form, no hop-by-hop fields.
 pub(super) fn read(
     state: &mut State,
-    head: request::Parts,
+    mut head: request::Parts,
     client: &Client,
     capture: &Capture,
 ) -> Result<(), Refusal> {
-    let mut headers = head.headers;
-    name_request(state, &headers);
-    note_root(
-        state,
-        &head.method,
-        &head.uri,
-        head.version,
-        &headers,
-        client,
-    );
-    capture.capture_headers(&headers, &mut state.recorder);
+    name_request(state, &head.headers);
+    note_root(state, &head, client);
+    capture.capture_headers(&head.headers, &mut state.recorder);
 
     let request = &mut state.request;
     request.client = Some(client.peer);
-    request.method = head.method;
+    request.method = head.method.clone();
     if request.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
+    if head.version == Version::HTTP_2 {
+        http2::normalise(&mut head)?;
+    }
+    let mut headers = head.headers;
     let host = single_host(&headers)?;
     request.uri = match head.uri.authority() {
         // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
@@ -66,21 +64,32 @@ pub(super) fn read(
         None => {
             match host {
                 Some(host) => host.clone_into(&mut request.authority),
-                None if head.version == Version::HTTP_11 => {
-                    return Err(Refusal::BadRequest("no Host"));
-                }
-                None => request.authority.clear(),
+                None if head.version == Version::HTTP_10 => request.authority.clear(),
+                None => return Err(Refusal::BadRequest("no Host")),
             }
             head.uri
         }
     };
     target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
+    if head.version == Version::HTTP_11 {
+        request.upgrade = tunnel::asked(&headers);
+    }
     strip_hop_by_hop(&mut headers);
+    if let Some(expected) = headers.remove(EXPECT) {
+        // The client is told to go on when the upstream takes the body's first piece.
+        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Expectation);
+        }
+    }
     if state.recorder.parent().is_none() {
         // Without a valid traceparent it says nothing (W3C Trace Context, section 3.3).
         headers.remove(TRACESTATE);
     }
+    request.grpc = trailers::is_grpc(&headers);
     request.headers = headers;
+    if request.grpc {
+        trailers::note_call(state);
+    }
     Ok(())
 }
 
@@ -118,39 +127,40 @@ fn name_request(state: &mut State, headers: &HeaderMap) {
 }
 
 /// What the root span says of the request.
-fn note_root(
-    state: &mut State,
-    method: &Method,
-    uri: &Uri,
-    version: Version,
-    headers: &HeaderMap,
-    client: &Client,
-) {
+fn note_root(state: &mut State, head: &request::Parts, client: &Client) {
     let recorder = &mut state.recorder;
     let text = |name| {
-        headers
+        head.headers
             .get(name)
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
     recorder.address(SpanIndex::ROOT, "client.address", client.peer.ip());
     recorder.attributes(SpanIndex::ROOT, |attributes| {
-        attributes.add("http.request.method", method.as_str());
-        attributes.add("url.scheme", "http");
-        attributes.add("url.path", bounded(uri.path()));
+        attributes.add("http.request.method", head.method.as_str());
+        attributes.add("url.scheme", client.scheme());
+        attributes.add("url.path", bounded(head.uri.path()));
         attributes.add(
             "network.protocol.version",
-            match version {
+            match head.version {
                 Version::HTTP_10 => "1.0",
+                Version::HTTP_2 => "2",
                 _ => "1.1",
             },
         );
-        if let Some(host) = text(HOST) {
+        let authority = match head.version {
+            Version::HTTP_2 => head.uri.authority().map(Authority::as_str),
+            _ => None,
+        };
+        if let Some(host) = authority.or_else(|| text(HOST)) {
             attributes.add("server.address", bounded(host));
         }
         if let Some(agent) = text(http::header::USER_AGENT) {
             attributes.add("user_agent.original", bounded(agent));
         }
     });
+    if let Some(tls) = &client.tls {
+        recorder.template(SpanIndex::ROOT, tls.attributes(), [], |_| ());
+    }
 }
 
 /// A text of a client's, no longer than an attribute should be.
@@ -164,7 +174,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         TRANSFER_ENCODING,
         TE,
         UPGRADE,
-        TRAILER,
         KEEP_ALIVE,
         PROXY_CONNECTION,
     ]
@@ -193,7 +202,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         TRANSFER_ENCODING,
         TE,
         UPGRADE,
-        TRAILER,
         KEEP_ALIVE,
         PROXY_CONNECTION,
     ] {
@@ -209,6 +217,10 @@ pub(super) fn send(
     body: RequestBody,
     keep: bool,
 ) -> Request<RequestBody> {
+    // With some methods, hyper sends a body of unknown length only where it is told so.
+    let chunked = !body.is_end_stream()
+        && body.size_hint().exact().is_none()
+        && !head.headers.contains_key(CONTENT_LENGTH);
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
@@ -218,6 +230,10 @@ pub(super) fn send(
         std::mem::take(&mut head.headers)
     };
     request.headers_mut().insert(TRACEPARENT, traceparent);
+    if chunked {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
     request
 }
 
@@ -230,7 +246,11 @@ pub(super) fn receive(state: &mut State, content: Content) -> Content {
         },
         Content::Upstream(mut reply) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
+            if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                reply.switched = headers.get(UPGRADE).cloned();
+            }
             strip_hop_by_hop(&mut headers);
+            trailers::note_status(state, &headers);
             state.response = ResponseHead {
                 status: reply.response.status(),
                 headers,

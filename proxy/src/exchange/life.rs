@@ -117,6 +117,10 @@ impl Life {
         self.hold.take()
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.worker
     }

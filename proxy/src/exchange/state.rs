@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use smallvec::SmallVec;
 
 use crate::trace::recorder::Recorder;
@@ -44,6 +44,10 @@ pub struct RequestHead {
     pub authority: String,
     pub headers: HeaderMap,
     pub client: Option<SocketAddr>,
+    /// It is a call of gRPC, whose status comes in trailers.
+    pub grpc: bool,
+    /// The protocol that the client asks to switch to.
+    pub upgrade: Option<HeaderValue>,
 }
 
 #[derive(Default)]

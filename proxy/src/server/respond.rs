@@ -22,6 +22,8 @@ pub enum Refusal {
     BadGateway,
     GatewayTimeout,
     Overload,
+    /// Something other than `100-continue` was expected.
+    Expectation,
     /// The client's body did not come to its end.
     Upload(Fault),
     /// The listener is going away.
@@ -54,6 +56,10 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests wait for the upstream",
         ),
+        Refusal::Expectation => (
+            StatusCode::EXPECTATION_FAILED,
+            "only 100-continue can be expected",
+        ),
         Refusal::Upload(Fault::Timeout) => (
             StatusCode::REQUEST_TIMEOUT,
             "the request's body did not come in time",
@@ -78,7 +84,11 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::Overload => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        Refusal::BadRequest(_) | Refusal::Connect | Refusal::Upload(_) | Refusal::Draining => {
+        Refusal::BadRequest(_)
+        | Refusal::Connect
+        | Refusal::Expectation
+        | Refusal::Upload(_)
+        | Refusal::Draining => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::exchange::trailers;
+
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -96,7 +98,10 @@ impl Body for RequestBody {
         let polled = Pin::new(&mut sending.body).poll_frame(cx);
         sending.upload.0.awaits_client.set(polled.is_pending());
         let fault = match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers::strip(trailers);
+                }
                 sending.timer = None;
                 sending.upload.progressed();
                 return Poll::Ready(Some(Ok(frame)));

@@ -137,7 +137,7 @@ impl Resolver<'_> {
     }
 
     /// A key that another one cannot do without.
-    fn needs(&mut self, key: &Path, needed: &Path) {
+    pub(super) fn needs(&mut self, key: &Path, needed: &Path) {
         if !self.is_judged(needed) {
             let message = format!("is missing, and `{key}` needs it");
             self.fault(Code::MissingKey, needed, message);

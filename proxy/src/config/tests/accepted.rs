@@ -30,9 +30,16 @@ fn what_is_left_out_has_the_documented_default() {
             listeners: vec![Listener {
                 address: "127.0.0.1:0".parse().unwrap(),
                 plugins: vec![],
+                tls: None,
+                http2: Http2 {
+                    enabled: true,
+                    max_streams: 100,
+                },
                 timeouts: ListenerTimeouts {
+                    handshake: seconds(10),
                     head: seconds(30),
                     body: seconds(30),
+                    send: seconds(30),
                 },
                 max_head_bytes: 64 * 1024,
             }],
@@ -54,13 +61,17 @@ fn what_is_left_out_has_the_documented_default() {
                     endpoints: vec![Endpoint {
                         host: "127.0.0.1".to_owned(),
                         port: 9000,
+                        tls: None,
+                        protocol: Protocol::Auto,
                     }],
                     timeouts: UpstreamTimeouts {
                         connect: seconds(5),
                         response: seconds(60),
                         body: seconds(60),
                         idle: seconds(60),
+                        tunnel: seconds(600),
                     },
+                    upgrades: vec!["websocket".to_owned()],
                     max_requests: 10_000,
                 },
             )]),
