@@ -1,6 +1,8 @@
 //! The admin address: health, readiness, metrics, reload. Runs on the main thread; no worker waits
 //! for it.
 
+mod endpoints;
+
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ const INDEX: &str = "\
 weir admin
 
 GET  /healthz   200 while the process runs
-GET  /readyz    200 once all listeners accept, until drain begins; exporters in the body
+GET  /readyz    200 once all listeners accept, until drain begins; exporters and upstreams in the body
 GET  /metrics   Prometheus text
 POST /reload    read the configuration anew
 ";
@@ -137,6 +139,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         };
         json!({ "state": state, "message": message, "bytes": spool.bytes })
     });
+    let upstreams = endpoints::ready(&app.generation());
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -150,6 +153,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "generation": generation,
             "exporters": exporters,
             "spool": spool,
+            "upstreams": upstreams,
         }),
     )
 }
@@ -162,6 +166,7 @@ fn metrics(app: &App) -> Response<Full<Bytes>> {
         spool: app.spool(),
         generation: app.generation().number,
     }));
+    registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
         return problem(

@@ -21,6 +21,8 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::upstream::health::Checks;
+use crate::upstream::resolve::{self, Names};
 use crate::worker::{Command, Thread};
 use generation::Generation;
 
@@ -61,6 +63,8 @@ pub struct App {
     /// Where each listener is bound; held while a reload is under way.
     listening: Mutex<HashMap<listener::Id, SocketAddr>>,
     draining: AtomicBool,
+    names: Names,
+    checks: Checks,
 }
 
 impl App {
@@ -78,7 +82,9 @@ impl App {
         let spool = config.data_dir.as_ref();
         let spool = spool.map(|folder| Spool::open(folder, &config.spool));
         let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
-        let generation = Generation::new(1, config, plugins, None, &metrics);
+        let names = Names::default();
+        resolve(&names, &config).await;
+        let generation = Generation::new(1, config, plugins, None, &names, &metrics);
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let workers = (0..workers)
@@ -99,13 +105,18 @@ impl App {
             registry,
             listening: Mutex::default(),
             draining: AtomicBool::new(false),
+            names,
+            checks: Checks::default(),
         };
+        app.checks.replace(app.generation().upstreams.values());
         let mut listening = app.listening.lock().await;
         for (id, sockets) in sockets {
             app.listen(&mut listening, id, sockets);
         }
         drop(listening);
-        Ok(Arc::new(app))
+        let app = Arc::new(app);
+        tokio::spawn(keep_resolved(Arc::downgrade(&app)));
+        Ok(app)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -167,11 +178,11 @@ impl App {
             }
             opened.push((id, bind(id, config.workers.get())?));
         }
+        resolve(&self.names, &config).await;
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
-        let generation = Generation::new(number, config, plugins, Some(&before), &self.metrics);
-        self.generation.store(Arc::new(generation));
+        self.put_in_place(number, config, plugins, &before);
         for (id, sockets) in opened {
             self.listen(&mut listening, id, sockets);
         }
@@ -182,6 +193,37 @@ impl App {
         self.tell(|| Command::Reloaded);
         tracing::info!(generation = number, "reloaded");
         Ok(number)
+    }
+
+    fn put_in_place(&self, number: u64, config: Config, plugins: Plugins, before: &Generation) {
+        let generation = Generation::new(
+            number,
+            config,
+            plugins,
+            Some(before),
+            &self.names,
+            &self.metrics,
+        );
+        self.checks.replace(generation.upstreams.values());
+        self.generation.store(Arc::new(generation));
+    }
+
+    /// Resolves names that are due; where one resolves to something else, its endpoints are replaced,
+    /// and all else stays.
+    async fn refresh_names(&self) {
+        let config = &self.generation().config;
+        if !self
+            .names
+            .refresh(config.upstreams.values(), Instant::now())
+            .await
+        {
+            return;
+        }
+        let _reloading = self.listening.lock().await;
+        let before = self.generation.load_full();
+        let (config, plugins) = (before.config.clone(), before.plugins.clone());
+        self.put_in_place(before.number, config, plugins, &before);
+        self.tell(|| Command::Reloaded);
     }
 
     /// Stops accepting, lets what is under way end within the grace, delivers the traces.
@@ -262,6 +304,29 @@ fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, 
         address: id.address,
         source,
     })
+}
+
+/// How often is looked whether a name is due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits for names that were not resolved yet, but not for long: requests can do without.
+async fn resolve(names: &Names, config: &Config) {
+    let refresh = names.refresh(config.upstreams.values(), Instant::now());
+    if tokio::time::timeout(resolve::PATIENCE, refresh)
+        .await
+        .is_err()
+    {
+        tracing::warn!("names of endpoints take long to resolve; going on without");
+    }
+}
+
+/// Resolves names again and again, until the app is gone.
+async fn keep_resolved(app: std::sync::Weak<App>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(app) = app.upgrade() else { return };
+        app.refresh_names().await;
+    }
 }
 
 /// Compiles and tries plugins on a thread of its own: it takes long, and guests may loop.

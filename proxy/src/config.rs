@@ -19,6 +19,7 @@ mod path;
 mod raw;
 pub mod report;
 mod resolve;
+mod route;
 mod schema;
 mod suggest;
 #[cfg(test)]
@@ -26,12 +27,17 @@ mod tests;
 mod tree;
 mod units;
 mod unsupported;
+mod upstream;
 
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
+pub use route::{
+    Action, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
+};
 pub use schema::schema;
+pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Retries};
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,14 +107,22 @@ pub struct Admin {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// At least one; taken in turn.
+    /// At least one.
     pub endpoints: Vec<Endpoint>,
     pub timeouts: UpstreamTimeouts,
     /// Most requests that wait for a response's head at once (503 past it).
     pub max_requests: u64,
+    pub balance: Balance,
+    pub health: Option<Health>,
+    pub ejection: Ejection,
+    /// How long the share of an endpoint grows that is used again.
+    pub slow_start: Option<Duration>,
+    pub retries: Retries,
+    /// How often host names are resolved anew.
+    pub resolve_interval: Duration,
 }
 
-/// `http://host:port`. The host is resolved when a connection is made.
+/// `http://host:port`
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub host: String,
@@ -163,27 +177,6 @@ pub struct Limits {
     pub cpu_time: Duration,
     /// Longest time one hook may last, waiting included.
     pub wall_time: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// As in traces and metrics: `name` where it is given, else the path pattern.
-    pub name: String,
-    pub matches: RouteMatch,
-    /// Name of an upstream.
-    pub upstream: String,
-    /// Names of plugins: request hooks in this order, response hooks in reverse.
-    pub plugins: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouteMatch {
-    /// Lower case, without port; `None` is any.
-    pub host: Option<String>,
-    /// `/exact`, `/prefix/*` or `/with/{captures}/inside`.
-    pub path: String,
-    /// Empty is any.
-    pub methods: Vec<http::Method>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -378,6 +371,17 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl Endpoint {
+    /// Host and port, as a URL has them.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 

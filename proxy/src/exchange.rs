@@ -5,6 +5,8 @@
 //! out. Its body carries the [`life::Life`] on, which hands the trace off when the end is ready.
 
 pub mod body;
+mod call;
+mod direct;
 pub mod head;
 pub mod life;
 pub mod state;
@@ -12,23 +14,24 @@ mod target;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
-use crate::app::generation::{Generation, Listener, Route};
+use crate::app::generation::{Action, Generation, Listener, Route};
 use crate::listener;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
+use crate::router;
 use crate::server::respond::{self, Refusal};
+use crate::trace::SpanIndex;
 use crate::trace::context;
-use crate::trace::{Kind, SpanIndex, Status};
+use crate::upstream::Reply;
 use crate::upstream::body::{RequestBody, Upload};
-use crate::upstream::{Error, Reply, Upstream};
 use crate::worker::Worker;
 use body::Body;
+use call::Call;
 use life::Life;
 use state::{Answer, ResponseHead, State};
 
@@ -76,20 +79,23 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let (chain, outcome) =
         run_request_hooks(worker, &generation, listener, &mut life, &mut progress).await;
     let content = match outcome {
-        Ok(route) => {
-            let upload = Upload::new(now);
-            let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
-            call_upstream(
-                worker,
-                &route.upstream,
-                &mut life,
-                &mut progress,
-                body,
-                &upload,
-                chain,
-            )
-            .await
-        }
+        Ok(route) => match &route.action {
+            Action::Upstream(targets) => {
+                let upload = Upload::new(now);
+                let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
+                let call = Call {
+                    worker,
+                    route,
+                    keep_head: chain.wants_request_head(),
+                };
+                call.run(targets, &mut life, &mut progress, body, &upload)
+                    .await
+            }
+            Action::Redirect(redirect) => {
+                Content::Answer(direct::redirect(redirect, &life.state().request))
+            }
+            Action::Respond(respond) => Content::Answer(direct::respond(respond)),
+        },
         Err(answer) => Content::Answer(answer),
     };
 
@@ -146,12 +152,18 @@ fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal
         return generation
             .routes
             .iter()
-            .position(|route| route.upstream.name == *name)
+            .position(|route| route.leads_to(name))
             .ok_or_else(|| Refusal::NoUpstream(name.clone()));
     }
     generation
         .router
-        .route(&request.authority, request.uri.path(), &request.method)
+        .route(&router::Head {
+            authority: &request.authority,
+            path: request.uri.path(),
+            query: request.uri.query(),
+            method: &request.method,
+            headers: &request.headers,
+        })
         .map_err(Refusal::NoRoute)
 }
 
@@ -167,77 +179,6 @@ fn stopped(outcome: Outcome, state: &mut State) -> Answer {
     match (outcome, state.answer.take()) {
         (Outcome::Answered, Some(answer)) => answer,
         _ => respond::refusal(&Refusal::PluginFailed),
-    }
-}
-
-/// Step 6: the call, with its span.
-async fn call_upstream(
-    worker: &Worker,
-    upstream: &Arc<Upstream>,
-    life: &mut Life,
-    progress: &mut Progress,
-    body: RequestBody,
-    upload: &Upload,
-    chain: &Chain,
-) -> Content {
-    let endpoint = worker.turn(upstream).next(upstream);
-    let state = life.state();
-    let span = state.recorder.span(
-        state.request.method.as_str(),
-        Kind::HttpClient,
-        progress.parent,
-        progress.now,
-    );
-    state.call = Some(span);
-    state.recorder.attributes(span, |attributes| {
-        attributes.add("http.request.method", state.request.method.as_str());
-        attributes.add("server.address", endpoint.config.host.as_str());
-        attributes.add("server.port", endpoint.config.port);
-        attributes.add("weir.upstream.name", upstream.name.as_str());
-    });
-    for note in std::mem::take(&mut state.for_upstream) {
-        note.record(&mut state.recorder, span);
-    }
-    let traceparent = context::traceparent(
-        state.recorder.trace_id(),
-        state.recorder.span_id(span),
-        state.recorder.flags(),
-    );
-    let keep = chain.wants_request_head();
-    let request = head::send(&mut state.request, traceparent, body, keep);
-
-    let called = upstream
-        .call(endpoint, request, upload, &worker.pools, worker.index)
-        .await;
-    let now = Instant::now();
-    let state = life.called(progress.now, now);
-    progress.now = now;
-    match called {
-        Ok(reply) => {
-            let status = reply.response.status();
-            state
-                .recorder
-                .attribute(span, "http.response.status_code", status.as_u16());
-            if status.is_client_error() || status.is_server_error() {
-                state
-                    .recorder
-                    .attribute(span, "error.type", status.as_str());
-                state.recorder.mark_error(span, "");
-            }
-            Content::Upstream(reply)
-        }
-        Err(error) => {
-            state.recorder.attribute(span, "error.type", error.reason());
-            state
-                .recorder
-                .end(span, Status::Error, &error.to_string(), now);
-            Content::Answer(respond::refusal(&match error {
-                Error::Connect(_) | Error::Protocol(_) => Refusal::BadGateway,
-                Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
-                Error::Overload => Refusal::Overload,
-                Error::Upload(fault) => Refusal::Upload(fault),
-            }))
-        }
     }
 }
 

@@ -104,6 +104,9 @@ pub struct UpstreamCells {
     /// Until the response's head.
     pub duration: Histogram,
     pub connects: Counter,
+    /// Further tries, and those that the budget refused.
+    pub retries: Counter,
+    pub retries_refused: Counter,
     /// By [`crate::upstream::Error::reason`].
     pub failures: [Counter; crate::upstream::Error::REASONS.len()],
     pub active: Counter,
@@ -302,11 +305,15 @@ impl Collector for Summed {
         let mut durations = Vec::new();
         let mut failures = Vec::new();
         let mut connects = Vec::new();
+        let mut retries = Vec::new();
+        let mut refused = Vec::new();
         let mut active = Vec::new();
         for (upstream, cells) in &*upstreams {
             let labels = [("upstream", upstream.as_str())];
             durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
             connects.push((labels, sum(cells, |cells| &cells.connects)));
+            retries.push((labels, sum(cells, |cells| &cells.retries)));
+            refused.push((labels, sum(cells, |cells| &cells.retries_refused)));
             active.push((labels, sum(cells, |cells| &cells.active)));
             for (index, reason) in crate::upstream::Error::REASONS.into_iter().enumerate() {
                 failures.push((
@@ -326,6 +333,18 @@ impl Collector for Summed {
             "weir_upstream_connects",
             "Connections made to upstreams.",
             connects,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_retries",
+            "Requests tried again with another endpoint.",
+            retries,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_retries_refused",
+            "Requests not tried again because the budget was spent.",
+            refused,
         )?;
         gauge(
             encoder,

@@ -20,8 +20,9 @@ use crate::listener::{self, drain::Drain};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
 use crate::server::{self, Settings};
+use crate::upstream::Upstream;
+use crate::upstream::balance::Local;
 use crate::upstream::pool::Pools;
-use crate::upstream::{Turn, Upstream};
 
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
@@ -62,8 +63,8 @@ pub struct Worker {
 /// A generation in use by a worker.
 pub struct Current {
     shared: Arc<Generation>,
-    /// By the upstreams of the generation.
-    turns: Vec<(*const Upstream, Turn)>,
+    /// What is counted for each upstream of the generation.
+    locals: Vec<(*const Upstream, Rc<Local>)>,
 }
 
 impl std::ops::Deref for Current {
@@ -75,13 +76,32 @@ impl std::ops::Deref for Current {
 }
 
 impl Current {
-    fn new(shared: Arc<Generation>) -> Rc<Self> {
-        let turns = shared
-            .upstreams
-            .values()
-            .map(|upstream| (Arc::as_ptr(upstream), Turn::default()))
-            .collect();
-        Rc::new(Self { shared, turns })
+    /// Counts on from `before` where an upstream's endpoints are the same.
+    fn new(shared: Arc<Generation>, before: Option<&Self>) -> Rc<Self> {
+        let local = |upstream: &Arc<Upstream>| {
+            let known = before.and_then(|before| {
+                let old = before.upstreams.get(&upstream.name)?;
+                let same = old.config.retries == upstream.config.retries
+                    && old.endpoints.len() == upstream.endpoints.len()
+                    && (old.endpoints.iter())
+                        .zip(&upstream.endpoints)
+                        .all(|(old, new)| Arc::ptr_eq(old, new));
+                same.then(|| before.local(old))
+            });
+            let local = known.unwrap_or_else(|| Rc::new(Local::new(upstream)));
+            (Arc::as_ptr(upstream), local)
+        };
+        let locals = shared.upstreams.values().map(local).collect();
+        Rc::new(Self { shared, locals })
+    }
+
+    fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
+        let mut locals = self.locals.iter();
+        let found = locals.find(|(known, _)| *known == Arc::as_ptr(upstream));
+        found.map_or_else(
+            || Rc::new(Local::new(upstream)),
+            |(_, local)| Rc::clone(local),
+        )
     }
 }
 
@@ -92,19 +112,14 @@ impl Worker {
         let latest = cache.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&current.shared, latest) {
-            *current = Current::new(Arc::clone(latest));
+            *current = Current::new(Arc::clone(latest), Some(&current));
         }
         Rc::clone(&current)
     }
 
-    /// Whose turn it is among an upstream's endpoints.
-    pub fn turn(&self, upstream: &Arc<Upstream>) -> Turn {
-        let current = self.current.borrow();
-        let found = current
-            .turns
-            .iter()
-            .find(|(known, _)| *known == Arc::as_ptr(upstream));
-        found.map(|(_, turn)| turn.clone()).unwrap_or_default()
+    /// What this worker counts for an upstream.
+    pub fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
+        self.current.borrow().local(upstream)
     }
 
     /// A state to begin an exchange with.
@@ -158,7 +173,7 @@ impl Thread {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let current = Current::new(generation.load_full());
+                let current = Current::new(generation.load_full(), None);
                 let worker = Rc::new(Worker {
                     index,
                     instances: Instances::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, UpstreamTimeouts};
 use crate::filter::Capture;
 use crate::listener;
 use crate::metrics::{Metrics, RouteCells};
@@ -13,6 +13,7 @@ use crate::plugin::registry::Plugins;
 use crate::router::Router;
 use crate::server::Settings;
 use crate::upstream::Upstream;
+use crate::upstream::resolve::Names;
 
 /// Immutable; requests under way keep the one they began with.
 pub struct Generation {
@@ -42,8 +43,85 @@ pub struct Route {
     pub name: Arc<str>,
     /// The path pattern (`http.route`).
     pub pattern: String,
-    pub upstream: Arc<Upstream>,
+    pub action: Action,
+    pub rewrite: config::Rewrite,
     pub cells: Arc<[RouteCells]>,
+}
+
+/// What becomes of a route's requests.
+pub enum Action {
+    /// At least one.
+    Upstream(Vec<Target>),
+    Redirect(config::Redirect),
+    Respond(config::Respond),
+}
+
+/// An upstream as a route uses it.
+pub struct Target {
+    pub upstream: Arc<Upstream>,
+    pub timeouts: UpstreamTimeouts,
+    /// Sum of the weights up to and with this one.
+    until: u32,
+}
+
+impl Route {
+    fn new(
+        route: &config::Route,
+        upstreams: &IndexMap<String, Arc<Upstream>>,
+        cells: Arc<[RouteCells]>,
+    ) -> Self {
+        let action = match &route.action {
+            config::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            config::Action::Respond(respond) => Action::Respond(respond.clone()),
+            config::Action::Upstream(shares) => {
+                let mut until = 0;
+                let target = |share: &config::Share| {
+                    until += share.weight;
+                    let upstream = upstreams.get(&share.upstream)?;
+                    let mut timeouts = upstream.config.timeouts;
+                    timeouts.response = route.timeouts.response.unwrap_or(timeouts.response);
+                    timeouts.body = route.timeouts.body.unwrap_or(timeouts.body);
+                    Some(Target {
+                        upstream: Arc::clone(upstream),
+                        timeouts,
+                        until,
+                    })
+                };
+                Action::Upstream(shares.iter().filter_map(target).collect())
+            }
+        };
+        Self {
+            name: route.name.as_str().into(),
+            pattern: route.matches.path.clone(),
+            action,
+            rewrite: route.rewrite.clone(),
+            cells,
+        }
+    }
+
+    /// Whether requests of it may go to this upstream.
+    pub fn leads_to(&self, upstream: &str) -> bool {
+        match &self.action {
+            Action::Upstream(targets) => targets
+                .iter()
+                .any(|target| target.upstream.name == upstream),
+            Action::Redirect(_) | Action::Respond(_) => false,
+        }
+    }
+}
+
+impl Target {
+    /// The one that a plugin named, the only one, or one by chance and weight.
+    pub fn choose<'t>(targets: &'t [Self], named: Option<&str>) -> Option<&'t Self> {
+        if let [only] = targets {
+            return Some(only);
+        }
+        let named = named.and_then(|name| targets.iter().find(|one| one.upstream.name == name));
+        named.or_else(|| {
+            let drawn = fastrand::u32(..targets.last()?.until.max(1));
+            targets.iter().find(|target| drawn < target.until)
+        })
+    }
 }
 
 impl Listener {
@@ -60,6 +138,7 @@ impl Generation {
         config: Config,
         plugins: Plugins,
         before: Option<&Self>,
+        names: &Names,
         metrics: &Metrics,
     ) -> Self {
         let workers = config.workers.get();
@@ -72,6 +151,7 @@ impl Generation {
                     name,
                     config,
                     old.map(|old| &**old),
+                    names,
                     workers,
                     metrics.upstream(name),
                 );
@@ -81,14 +161,7 @@ impl Generation {
         let routes: Vec<Route> = config
             .routes
             .iter()
-            .filter_map(|route| {
-                Some(Route {
-                    name: route.name.as_str().into(),
-                    pattern: route.matches.path.clone(),
-                    upstream: Arc::clone(upstreams.get(&route.upstream)?),
-                    cells: metrics.route(&route.name),
-                })
-            })
+            .map(|route| Route::new(route, &upstreams, metrics.route(&route.name)))
             .collect();
         let chain = |names: &mut dyn Iterator<Item = &String>| {
             Chain::new(

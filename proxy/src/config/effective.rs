@@ -108,7 +108,9 @@ impl Printer {
     fn default(&mut self, schema: &Json, line: &Line<'_>) {
         let kind = resolve(schema);
         let default = schema.get("default").or_else(|| kind.get("default"));
-        if kind.get("properties").is_some() && kind.get("required").is_none() {
+        // A section without which there is nothing has no defaults either.
+        let optional = kind.get("required").is_some() || kind.get("x-optional").is_some();
+        if kind.get("properties").is_some() && !optional {
             let before = self.out.len();
             self.line(line, "", None, schema);
             let empty = self.out.len();

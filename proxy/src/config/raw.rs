@@ -16,6 +16,8 @@ use super::units::{ByteSize, Duration};
 
 pub(super) mod kafka;
 pub(super) mod producer;
+pub(super) mod route;
+pub(super) mod upstream;
 
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]
@@ -43,7 +45,7 @@ pub(super) struct Config {
     pub(super) plugins: IndexMap<String, Plugin>,
     /// Which request goes where, through which plugins. At least one.
     #[schemars(length(min = 1))]
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<route::Route>,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
 }
@@ -119,7 +121,7 @@ pub(super) struct Admin {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
-    /// URLs of the form `http://host:port`, taken in turn. At least one.
+    /// URLs of the form `http://host:port`. At least one.
     #[schemars(length(min = 1))]
     pub(super) endpoints: Vec<String>,
     /// How long this upstream is waited for.
@@ -128,6 +130,24 @@ pub(super) struct Upstream {
     /// its share; what is more is answered with 503. Default: 10000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_requests: u64,
+    /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
+    /// one of two drawn by chance that has fewer requests under way, `random` one by chance,
+    /// `consistent_hash` the same one for the same key. Default: round_robin.
+    pub(super) balance: upstream::Balance,
+    /// What `balance: consistent_hash` goes by. Default: the client's address.
+    pub(super) hash_by: Option<upstream::HashBy>,
+    /// How endpoints are asked whether they are well. Default: they are not asked.
+    pub(super) health: Option<upstream::Health>,
+    /// When an endpoint that keeps failing is left out for a time.
+    pub(super) ejection: upstream::Ejection,
+    /// How long the share of an endpoint grows to its full size, once it is used again. Default: it
+    /// does not grow.
+    pub(super) slow_start: Option<Duration>,
+    /// Further tries of requests that failed, with other endpoints, where nothing can be done twice.
+    pub(super) retries: upstream::Retries,
+    /// How often host names are resolved anew; several addresses are as many endpoints. Default:
+    /// 30s.
+    pub(super) resolve_interval: Duration,
 }
 
 /// How long an upstream is waited for.
@@ -198,38 +218,6 @@ pub(super) struct Limits {
     pub(super) cpu_time: Duration,
     /// Longest time one hook may last, waiting included. Default: 5s.
     pub(super) wall_time: Duration,
-}
-
-/// Which requests go to an upstream, and through which plugins.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["upstream"]))]
-pub(super) struct Route {
-    /// As in traces and metrics. Default: the path pattern.
-    #[schemars(length(min = 1))]
-    pub(super) name: Option<String>,
-    /// Which requests. Default: all.
-    #[serde(rename = "match")]
-    pub(super) matches: RouteMatch,
-    /// Name of an upstream.
-    #[schemars(length(min = 1))]
-    pub(super) upstream: String,
-    /// Names of plugins: request hooks in this order, response hooks in reverse. Default: none.
-    #[schemars(extend("uniqueItems" = true))]
-    pub(super) plugins: Vec<String>,
-}
-
-/// What a request must be for a route; all that is given must hold.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RouteMatch {
-    /// Host name, without port; upper and lower case are the same. Default: any.
-    #[schemars(length(min = 1))]
-    pub(super) host: Option<String>,
-    /// `/exact`, `/prefix/*` or `/with/{captures}/inside`. Default: /*.
-    pub(super) path: String,
-    /// Methods, such as `GET`. Default: any.
-    pub(super) methods: Vec<String>,
 }
 
 /// A destination of traces.
@@ -310,6 +298,13 @@ impl Default for Upstream {
             endpoints: Vec::new(),
             timeouts: UpstreamTimeouts::default(),
             max_requests: 10_000,
+            balance: upstream::Balance::default(),
+            hash_by: None,
+            health: None,
+            ejection: upstream::Ejection::default(),
+            slow_start: None,
+            retries: upstream::Retries::default(),
+            resolve_interval: Duration::seconds(30),
         }
     }
 }
@@ -344,16 +339,6 @@ impl Default for Limits {
             memory: ByteSize::mib(16),
             cpu_time: Duration::millis(50),
             wall_time: Duration::seconds(5),
-        }
-    }
-}
-
-impl Default for RouteMatch {
-    fn default() -> Self {
-        Self {
-            host: None,
-            path: "/*".to_owned(),
-            methods: Vec::new(),
         }
     }
 }

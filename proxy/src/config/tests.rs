@@ -91,6 +91,16 @@ fn wrong_values_are_told() {
 }
 
 #[test]
+fn what_is_wrong_with_routes_is_told() {
+    check_cases("routes");
+}
+
+#[test]
+fn what_is_wrong_with_upstreams_is_told() {
+    check_cases("upstreams");
+}
+
+#[test]
 fn what_is_wrong_with_plugins_is_told() {
     check_cases("plugins");
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::life::{End, Life};
 use crate::upstream::Reply;
+use crate::upstream::balance::Busy;
 use crate::upstream::pool::Lease;
 
 /// See the module's documentation.
@@ -36,6 +37,7 @@ struct Streaming {
     longest_wait: Duration,
     /// Set while the upstream keeps the client waiting.
     waiting: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+    _busy: Option<Busy>,
 }
 
 /// The upstream's body broke off: the client's connection is cut, never ended as if it were whole.
@@ -89,6 +91,7 @@ impl Body {
             response,
             lease,
             body_timeout,
+            busy,
         } = reply;
         let incoming = response.into_body();
         if incoming.is_end_stream() {
@@ -104,6 +107,7 @@ impl Body {
             lease: Some(lease),
             longest_wait: body_timeout,
             waiting: None,
+            _busy: busy,
         };
         Self {
             content: Content::Upstream(streaming),

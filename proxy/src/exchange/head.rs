@@ -3,19 +3,22 @@
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 
 use super::state::{RequestHead, ResponseHead, State};
 use super::{Client, Content, target};
+use crate::config::Rewrite;
 use crate::filter::Capture;
+use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
+use crate::trace::context::TRACEPARENT;
 use crate::upstream::body::RequestBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `x-request-id` that is believed.
@@ -207,18 +210,38 @@ pub(super) fn send(
     head: &mut RequestHead,
     traceparent: HeaderValue,
     body: RequestBody,
+    rewrite: &Rewrite,
     keep: bool,
 ) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
+    *request.uri_mut() = match &rewrite.path {
+        None => head.uri.clone(),
+        Some(template) => rewritten(&head.uri, template),
+    };
     *request.headers_mut() = if keep {
         head.headers.clone()
     } else {
         std::mem::take(&mut head.headers)
     };
+    if let Some(host) = &rewrite.host {
+        request.headers_mut().insert(HOST, host.clone());
+    }
     request.headers_mut().insert(TRACEPARENT, traceparent);
     request
+}
+
+/// The target with another path; as it is where the route's pattern does not match it, because a
+/// plugin chose the route.
+fn rewritten(uri: &Uri, template: &Template) -> Uri {
+    let Some(mut target) = template.expand(uri.path()) else {
+        return uri.clone();
+    };
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target).map_or_else(|_| uri.clone(), Uri::from)
 }
 
 /// Takes a response's head in, for response hooks to see.

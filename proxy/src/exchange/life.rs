@@ -152,9 +152,10 @@ impl Life {
 
     fn end_spans(&self, state: &mut State, end: End, now: Instant) {
         let recorder = &mut state.recorder;
-        if let Some(call) = state.call
-            && !recorder.has_ended(call)
-        {
+        for call in [state.retry, state.call].into_iter().flatten() {
+            if recorder.has_ended(call) {
+                continue;
+            }
             match end {
                 End::UpstreamBody(reason) => {
                     recorder.attribute(call, "error.type", reason);

@@ -30,6 +30,8 @@ pub struct State {
     pub for_upstream: Vec<UpstreamNote>,
     /// The upstream call's span, once it began.
     pub call: Option<SpanIndex>,
+    /// The span of the call's last further try, if there was one.
+    pub retry: Option<SpanIndex>,
     /// Names of the fields that the last hook changed, in order, each once.
     pub changed: Vec<HeaderName>,
     /// Lines and bytes of plugin logs so far.
@@ -125,6 +127,7 @@ impl State {
         self.held.clear();
         self.for_upstream.clear();
         self.call = None;
+        self.retry = None;
         self.changed.clear();
         self.logged = (0, 0);
     }

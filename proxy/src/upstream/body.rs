@@ -72,6 +72,11 @@ impl RequestBody {
         Self(None)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
         Self((!body.is_end_stream()).then_some(Sending {
             body,

@@ -1,5 +1,7 @@
 //! Upstreams and their endpoints.
 
+mod endpoints;
+
 use http::Uri;
 use indexmap::IndexMap;
 
@@ -24,6 +26,13 @@ impl Resolver<'_> {
 
     fn upstream(&mut self, at: &Path, raw: &raw::Upstream) -> Upstream {
         let timeouts = at.key("timeouts");
+        let balance = self.balance(at, raw);
+        let ejection = self.ejection(&at.key("ejection"), &raw.ejection);
+        let health = self.health(&at.key("health"), raw.health.as_ref());
+        let retries = self.retries(&at.key("retries"), &raw.retries);
+        let slow_start = raw.slow_start;
+        let slow_start = slow_start.map(|time| self.positive(&at.key("slow_start"), time));
+        let interval = self.positive(&at.key("resolve_interval"), raw.resolve_interval);
         let at = at.key("endpoints");
         let endpoints = raw.endpoints.iter().enumerate();
         Upstream {
@@ -37,6 +46,12 @@ impl Resolver<'_> {
                 idle: self.positive(&timeouts.key("idle"), raw.timeouts.idle),
             },
             max_requests: raw.max_requests,
+            balance,
+            health,
+            ejection,
+            slow_start,
+            retries,
+            resolve_interval: interval,
         }
     }
 

@@ -20,6 +20,13 @@ fn kafka_of(config: &Config) -> &Kafka {
     kafka
 }
 
+fn statuses(codes: &[u16]) -> Vec<http::StatusCode> {
+    codes
+        .iter()
+        .map(|code| http::StatusCode::from_u16(*code).unwrap())
+        .collect()
+}
+
 #[test]
 fn what_is_left_out_has_the_documented_default() {
     let config = accepted(&kafka("plugins: { id: { module: 'builtin:request-id' } }"));
@@ -62,6 +69,23 @@ fn what_is_left_out_has_the_documented_default() {
                         idle: seconds(60),
                     },
                     max_requests: 10_000,
+                    balance: Balance::RoundRobin,
+                    health: None,
+                    ejection: Ejection {
+                        enabled: true,
+                        failures: 5,
+                        statuses: statuses(&[500, 502, 503, 504]),
+                        time: seconds(10),
+                        max_time: seconds(300),
+                        max_percent: 50,
+                    },
+                    slow_start: None,
+                    retries: Retries {
+                        attempts: 1,
+                        budget_percent: 20,
+                        statuses: statuses(&[502, 503, 504]),
+                    },
+                    resolve_interval: seconds(30),
                 },
             )]),
             plugins: IndexMap::from([(
@@ -84,8 +108,15 @@ fn what_is_left_out_has_the_documented_default() {
                     host: None,
                     path: "/*".to_owned(),
                     methods: vec![],
+                    headers: vec![],
+                    query: vec![],
                 },
-                upstream: "api".to_owned(),
+                action: Action::Upstream(vec![Share {
+                    upstream: "api".to_owned(),
+                    weight: 1,
+                }]),
+                rewrite: Rewrite::default(),
+                timeouts: RouteTimeouts::default(),
                 plugins: vec![],
             }],
             exporters: IndexMap::from([(
