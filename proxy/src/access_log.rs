@@ -135,7 +135,9 @@ fn run(mut sink: Sink, path: Option<&Path>, jobs: &Receiver<Job>) {
                 Job::Flush(told) => done.push(told),
             }
             let more = !reopen && buffer.len() < 64 << 10;
-            next = more.then(|| jobs.try_recv()).and_then(|next: Result<_, TryRecvError>| next.ok());
+            next = more
+                .then(|| jobs.try_recv())
+                .and_then(|next: Result<_, TryRecvError>| next.ok());
         }
         let written = sink.write(buffer.as_bytes());
         buffer.clear();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
 
+use crate::access_log::AccessLog;
 use crate::config::Config;
 use crate::export::Exporters;
 use crate::export::spool::{self, Spool};
@@ -45,6 +46,8 @@ pub enum Error {
     Worker(#[source] io::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
     #[error("{0}")]
     Config(String),
 }
@@ -84,7 +87,8 @@ impl App {
         let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
         let names = Names::default();
         resolve(&names, &config).await;
-        let generation = Generation::new(1, config, plugins, None, &names, &metrics);
+        let log = open_log(&config, None)?;
+        let generation = Generation::new(1, config, plugins, None, &names, log, &metrics);
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let workers = (0..workers)
@@ -179,10 +183,11 @@ impl App {
             opened.push((id, bind(id, config.workers.get())?));
         }
         resolve(&self.names, &config).await;
+        let log = open_log(&config, before.access_log.as_ref())?;
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
-        self.put_in_place(number, config, plugins, &before);
+        self.put_in_place(number, config, plugins, log, &before);
         for (id, sockets) in opened {
             self.listen(&mut listening, id, sockets);
         }
@@ -195,13 +200,21 @@ impl App {
         Ok(number)
     }
 
-    fn put_in_place(&self, number: u64, config: Config, plugins: Plugins, before: &Generation) {
+    fn put_in_place(
+        &self,
+        number: u64,
+        config: Config,
+        plugins: Plugins,
+        log: Option<Arc<AccessLog>>,
+        before: &Generation,
+    ) {
         let generation = Generation::new(
             number,
             config,
             plugins,
             Some(before),
             &self.names,
+            log,
             &self.metrics,
         );
         self.checks.replace(generation.upstreams.values());
@@ -222,8 +235,16 @@ impl App {
         let _reloading = self.listening.lock().await;
         let before = self.generation.load_full();
         let (config, plugins) = (before.config.clone(), before.plugins.clone());
-        self.put_in_place(before.number, config, plugins, &before);
+        let log = before.access_log.clone();
+        self.put_in_place(before.number, config, plugins, log, &before);
         self.tell(|| Command::Reloaded);
+    }
+
+    /// Opens log files anew, after a rotation.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.generation().access_log {
+            log.reopen();
+        }
     }
 
     /// Stops accepting, lets what is under way end within the grace, delivers the traces.
@@ -266,6 +287,10 @@ impl App {
                 );
             }
         }
+        if let Some(log) = self.generation().access_log.clone() {
+            // Its thread writes; nobody else needs this one any more.
+            log.flush();
+        }
         tracing::info!("stopped");
     }
 
@@ -304,6 +329,13 @@ fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, 
         address: id.address,
         source,
     })
+}
+
+fn open_log(
+    config: &Config,
+    before: Option<&Arc<AccessLog>>,
+) -> Result<Option<Arc<AccessLog>>, Error> {
+    AccessLog::open(config.access_log.as_ref(), before).map_err(Error::AccessLog)
 }
 
 /// How often is looked whether a name is due.

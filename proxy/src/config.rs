@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use crate::trace::context::b3;
+
+mod clients;
 mod effective;
 mod environment;
 pub mod fault;
@@ -29,6 +32,7 @@ mod units;
 mod unsupported;
 mod upstream;
 
+pub use clients::{AccessLog, AccessLogFormat, Clients, Forwarded, Network};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
@@ -54,6 +58,10 @@ pub struct Config {
     pub upstreams: IndexMap<String, Upstream>,
     pub plugins: IndexMap<String, Plugin>,
     pub routes: Vec<Route>,
+    pub clients: Clients,
+    pub access_log: Option<AccessLog>,
+    /// In which form B3 is sent on; `None` leaves its fields as they are.
+    pub b3: Option<b3::Form>,
     pub exporters: IndexMap<String, Exporter>,
 }
 
@@ -87,6 +95,9 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it).
     pub max_head_bytes: usize,
+    pub max_connections: Option<u64>,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,6 +7,7 @@
 pub mod body;
 mod call;
 mod direct;
+mod forwarded;
 pub mod head;
 pub mod life;
 pub mod state;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::app::generation::{Action, Generation, Listener, Route};
@@ -40,7 +41,27 @@ use state::{Answer, ResponseHead, State};
 pub struct Client {
     pub worker: Rc<Worker>,
     pub listener: listener::Id,
+    /// Who is connected, or whom a trusted load balancer names in its place.
     pub peer: SocketAddr,
+    /// The peer's address as fields have it.
+    address: HeaderValue,
+}
+
+impl Client {
+    pub fn new(worker: Rc<Worker>, listener: listener::Id, peer: SocketAddr) -> Self {
+        Self {
+            worker,
+            listener,
+            peer,
+            address: forwarded::field(peer),
+        }
+    }
+
+    /// The peer speaks for this client.
+    pub fn name(&mut self, client: SocketAddr) {
+        self.peer = client;
+        self.address = forwarded::field(client);
+    }
 }
 
 /// What the response's body is going to be, beside its head.
@@ -61,7 +82,11 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let worker = &client.worker;
     let generation = worker.generation();
     let (head, body) = request.into_parts();
-    let mut life = Life::begin(worker, context::parse(&head.headers).as_ref(), now);
+    let mut context = context::parse(&head.headers);
+    if context.is_none() && generation.config.b3.is_some() {
+        context = context::b3::parse(&head.headers);
+    }
+    let mut life = Life::begin(worker, context.as_ref(), now);
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
         reached: [0; 2],
@@ -71,7 +96,7 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let Some(listener) = generation.listener(client.listener) else {
         return answer(&mut life, respond::refusal(&Refusal::Draining), None);
     };
-    if let Err(refusal) = head::read(life.state(), head, &client, &generation.capture) {
+    if let Err(refusal) = head::read(life.state(), head, &client, &generation) {
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
@@ -86,7 +111,9 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
                 let call = Call {
                     worker,
                     route,
-                    keep_head: chain.wants_request_head(),
+                    b3: generation.config.b3,
+                    // The access log has the user agent.
+                    keep_head: chain.wants_request_head() || generation.access_log.is_some(),
                 };
                 call.run(targets, &mut life, &mut progress, body, &upload)
                     .await

@@ -1,6 +1,7 @@
 //! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
 //!
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
 use crate::server::BadHead;
+use crate::server::admission::Refused;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -126,6 +127,10 @@ pub struct ConnectionCells {
 pub struct ListenerCells {
     /// By [`BadHead`].
     pub bad_heads: [Counter; BadHead::REASONS.len()],
+    /// Connections that were accepted.
+    pub open: Counter,
+    /// By [`Refused`].
+    pub refused: [Counter; Refused::REASONS.len()],
 }
 
 type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
@@ -223,6 +228,22 @@ impl Collector for Summed {
             "weir_http_bad_requests",
             "Requests whose head could not be read, by reason.",
             bad,
+        )?;
+
+        let mut refused = Vec::new();
+        for (listener, cells) in &*listeners {
+            for (index, reason) in Refused::REASONS.into_iter().enumerate() {
+                refused.push((
+                    [("listener", listener.as_str()), ("reason", reason)],
+                    sum(cells, |cells| &cells.refused[index]),
+                ));
+            }
+        }
+        counter(
+            encoder,
+            "weir_connections_refused",
+            "Connections closed before a request, by reason.",
+            refused,
         )?;
 
         let routes = lock(&metrics.routes);

@@ -114,6 +114,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reopen: Signal,
 }
 
 impl Signals {
@@ -122,15 +123,21 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Reloads on SIGHUP, and on a change of the file that is watched, until SIGTERM or SIGINT.
+    /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of the file that is
+    /// watched, until SIGTERM or SIGINT.
     async fn obey(mut self, app: &App, watch: Option<&Watch>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.reopen.recv() => {
+                    app.reopen_logs();
+                    continue;
+                }
                 _ = self.hang_up.recv() => {}
                 () = changed(watch) => tracing::info!("the configuration file has changed"),
             }

@@ -1,5 +1,6 @@
 //! 3 — An accepted connection: HTTP/1.1, one exchange after the other, until it ends or drains.
 
+pub mod admission;
 pub mod respond;
 
 use std::convert::Infallible;
@@ -23,12 +24,18 @@ const LAST_HEAD: Duration = Duration::from_secs(1);
 pub struct Settings {
     head_timeout: Duration,
     max_head_bytes: usize,
+    /// Most connections of one worker.
+    share: Option<u64>,
+    proxy_protocol: bool,
     cells: Arc<[ListenerCells]>,
 }
 
 impl Settings {
-    pub fn new(config: &config::Listener, cells: Arc<[ListenerCells]>) -> Self {
+    pub fn new(config: &config::Listener, workers: usize, cells: Arc<[ListenerCells]>) -> Self {
+        let share = config.max_connections;
         Self {
+            share: share.map(|most| most.div_ceil(workers as u64)),
+            proxy_protocol: config.proxy_protocol,
             head_timeout: config.timeouts.head,
             max_head_bytes: config.max_head_bytes,
             cells,

@@ -137,7 +137,12 @@ impl Worker {
     }
 
     /// Serves a connection in a task of its own.
-    pub fn spawn_connection(&self, stream: TcpStream, client: Client, settings: Arc<Settings>) {
+    pub fn spawn_connection(
+        &self,
+        mut stream: TcpStream,
+        mut client: Client,
+        settings: Arc<Settings>,
+    ) {
         // From now on, so that a drain does not end before the task has begun.
         let watch = self.drain.watch();
         tokio::task::spawn_local(async move {
@@ -145,7 +150,11 @@ impl Worker {
             let cells = &worker.connections[worker.index];
             cells.accepted.inc();
             cells.open.inc();
-            server::serve(stream, client, &settings, watch).await;
+            if let Some(_place) = settings.admit(worker.index)
+                && settings.identify(&mut stream, &mut client).await
+            {
+                server::serve(stream, client, &settings, watch).await;
+            }
             cells.open.dec();
         });
     }

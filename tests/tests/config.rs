@@ -202,17 +202,10 @@ fn schema_prints_the_schema_that_the_repository_has() {
 #[test]
 fn every_key_to_come_is_refused_by_name() {
     for (mark, line, key) in [
-        ("", "access_log: {}", "access_log"),
         ("", "kv: {}", "kv"),
         ("", "receivers: { otlp: {} }", "receivers"),
-        ("", "trusted_proxies: []", "trusted_proxies"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
-        (
-            "listeners: [{",
-            "proxy_protocol: true,",
-            "listeners[0].proxy_protocol",
-        ),
         ("listeners: [{", "tls: {},", "listeners[0].tls"),
         ("{ api: {", "limits: {},", "upstreams.api.limits"),
         ("{ api: {", "tls: {},", "upstreams.api.tls"),

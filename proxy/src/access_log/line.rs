@@ -179,8 +179,14 @@ mod tests {
             ..entry()
         };
         let line = write(&unknown, AccessLogFormat::Text);
-        assert!(line.contains("Z - \"GET /v1/users HTTP/1.1\" - 5 "), "{line}");
-        assert!(line.contains(" all_of_it - - 0 client_disconnected "), "{line}");
+        assert!(
+            line.contains("Z - \"GET /v1/users HTTP/1.1\" - 5 "),
+            "{line}"
+        );
+        assert!(
+            line.contains(" all_of_it - - 0 client_disconnected "),
+            "{line}"
+        );
     }
 
     #[test]

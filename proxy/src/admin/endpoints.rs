@@ -101,6 +101,13 @@ impl Collector for Endpoints {
             "weir_endpoint_ejections",
             "Times the endpoint was left out because it kept failing.",
             self.each(|endpoint| endpoint.state.ejections()),
+        )?;
+        let log = self.0.access_log.as_ref();
+        counter(
+            &mut encoder,
+            "weir_access_log_dropped",
+            "Lines of the access log for which there was no room.",
+            log.map(|log| ([], log.dropped())),
         )
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use crate::access_log::AccessLog;
 use crate::config::{self, Config, UpstreamTimeouts};
 use crate::filter::Capture;
 use crate::listener;
@@ -25,6 +26,7 @@ pub struct Generation {
     pub upstreams: IndexMap<String, Arc<Upstream>>,
     pub plugins: Plugins,
     pub capture: Capture,
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 /// A listener with the chains of what comes in by it.
@@ -139,6 +141,7 @@ impl Generation {
         plugins: Plugins,
         before: Option<&Self>,
         names: &Names,
+        access_log: Option<Arc<AccessLog>>,
         metrics: &Metrics,
     ) -> Self {
         let workers = config.workers.get();
@@ -175,7 +178,11 @@ impl Generation {
             .map(|(id, listener)| Listener {
                 id,
                 config: listener.clone(),
-                server: Arc::new(Settings::new(listener, metrics.listener(listener.address))),
+                server: Arc::new(Settings::new(
+                    listener,
+                    workers,
+                    metrics.listener(listener.address),
+                )),
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
                     .routes
@@ -200,6 +207,7 @@ impl Generation {
             upstreams,
             plugins,
             capture,
+            access_log,
             config,
         }
     }

@@ -1,6 +1,7 @@
 //! Whom Weir believes about clients, and what it tells upstreams of them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Who clients are.
@@ -22,6 +23,20 @@ pub enum Forwarded {
     Both,
     /// None; those of untrusted peers are removed all the same.
     Off,
+}
+
+/// Where a line for each response goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    pub format: AccessLogFormat,
+    /// `None` is standard output.
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    Json,
+    Text,
 }
 
 /// An address, or all that begin with the same bits.
@@ -131,7 +146,15 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "a", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/+8", "::/129"] {
+        for text in [
+            "",
+            "a",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::/129",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }

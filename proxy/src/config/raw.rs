@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Duration};
 
+pub(super) mod clients;
 pub(super) mod kafka;
 pub(super) mod producer;
 pub(super) mod route;
@@ -46,6 +47,18 @@ pub(super) struct Config {
     /// Which request goes where, through which plugins. At least one.
     #[schemars(length(min = 1))]
     pub(super) routes: Vec<route::Route>,
+    /// Peers that are believed about clients behind them, as addresses or networks such as
+    /// `10.0.0.0/8`: in `X-Forwarded-For`, `Forwarded` and the PROXY protocol. Default: none.
+    pub(super) trusted_proxies: Vec<String>,
+    /// Which fields tell upstreams of the client: `x_forwarded` is `X-Forwarded-For`, `-Proto` and
+    /// `-Host`, `forwarded` the one of RFC 7239; or `both`, or `off`. Default: `x_forwarded`.
+    pub(super) forwarded: clients::Forwarded,
+    /// A line for each response. Default: none.
+    pub(super) access_log: Option<clients::AccessLog>,
+    /// B3 beside W3C Trace Context: `single` or `multi` reads it in either form where a request has no
+    /// valid `traceparent`, and sends it on in this one; `off` leaves its fields as they are. Default:
+    /// off.
+    pub(super) b3: clients::B3,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
 }
@@ -92,6 +105,13 @@ pub(super) struct Listener {
     pub(super) timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it); at least 8KiB. Default: 64KiB.
     pub(super) max_head_bytes: ByteSize,
+    /// Most connections at once, over all workers, each of which takes its share; what is more is
+    /// closed. Default: no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_connections: Option<u64>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, which is
+    /// believed of `trusted_proxies` only; without one, connections are closed. Default: false.
+    pub(super) proxy_protocol: bool,
 }
 
 /// How long clients are waited for.
@@ -132,7 +152,7 @@ pub(super) struct Upstream {
     pub(super) max_requests: u64,
     /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
     /// one of two drawn by chance that has fewer requests under way, `random` one by chance,
-    /// `consistent_hash` the same one for the same key. Default: round_robin.
+    /// `consistent_hash` the same one for the same key. Default: `round_robin`.
     pub(super) balance: upstream::Balance,
     /// What `balance: consistent_hash` goes by. Default: the client's address.
     pub(super) hash_by: Option<upstream::HashBy>,
@@ -247,6 +267,10 @@ impl Default for Config {
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
             routes: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded: clients::Forwarded::default(),
+            access_log: None,
+            b3: clients::B3::default(),
             exporters: IndexMap::new(),
         }
     }
@@ -270,6 +294,8 @@ impl Default for Listener {
             plugins: Vec::new(),
             timeouts: ListenerTimeouts::default(),
             max_head_bytes: ByteSize::kib(64),
+            max_connections: None,
+            proxy_protocol: false,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::tree::{Node, Value};
 use super::units::{ByteSize, Duration};
 use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
 
+mod clients;
 mod kafka;
 mod plugin;
 mod producer;
@@ -92,6 +93,9 @@ impl<'a> Resolver<'a> {
             self.fault(Code::MemoryOnly, &at, message);
         }
         let spool = self.spool(&at, raw.spool, workers);
+        let clients = self.clients(&raw.trusted_proxies, raw.forwarded);
+        let access_log = self.access_log(raw.access_log);
+        let b3 = clients::b3(raw.b3);
         let listeners = self.listeners(raw.listeners);
         let admin = self.admin(raw.admin);
         Some(Config {
@@ -103,6 +107,9 @@ impl<'a> Resolver<'a> {
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
             routes: self.routes(raw.routes),
+            clients,
+            access_log,
+            b3,
             exporters: self.exporters(raw.exporters),
             admin: admin?,
         })
@@ -151,6 +158,12 @@ impl<'a> Resolver<'a> {
                 head: self.positive(&timeouts.key("head"), raw.timeouts.head),
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
             };
+            let trusted = Path::root().key("trusted_proxies");
+            if raw.proxy_protocol && !self.is_present(&trusted) && !self.is_judged(&trusted) {
+                let message = "no peer is trusted, so every connection would be closed";
+                self.fault(Code::Conflict, &at.key("proxy_protocol"), message);
+                self.hint("name the load balancers in front under `trusted_proxies`");
+            }
             let Some(address) = self.address(&at.key("address"), &raw.address) else {
                 continue;
             };
@@ -160,6 +173,8 @@ impl<'a> Resolver<'a> {
                 plugins: raw.plugins,
                 timeouts,
                 max_head_bytes: raw.max_head_bytes.bytes(),
+                max_connections: raw.max_connections,
+                proxy_protocol: raw.proxy_protocol,
             });
         }
         listeners

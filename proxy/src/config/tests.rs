@@ -101,6 +101,11 @@ fn what_is_wrong_with_upstreams_is_told() {
 }
 
 #[test]
+fn what_is_wrong_about_clients_is_told() {
+    check_cases("clients");
+}
+
+#[test]
 fn what_is_wrong_with_plugins_is_told() {
     check_cases("plugins");
 }

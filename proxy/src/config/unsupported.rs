@@ -16,20 +16,17 @@ enum When {
 
 /// Key paths; `*` is every key or item.
 const KEYS: &[(&str, When)] = &[
-    ("access_log", When::Present),
     ("admin.tls", When::Present),
     ("exporters.*.kafka.dead_letter", When::Present),
     ("exporters.*.otlp", When::Present),
     ("kv", When::Present),
     ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),
-    ("listeners.*.proxy_protocol", When::Present),
     ("listeners.*.tls", When::Present),
     ("plugins.*.isolation", When::Is("request")),
     ("receivers", When::Present),
     ("routes.*.mirror", When::Present),
     ("routes.*.plugins.*", When::Mapping),
-    ("trusted_proxies", When::Present),
     ("upstreams.*.endpoints.*", When::Mapping),
     ("upstreams.*.limits", When::Present),
     ("upstreams.*.tls", When::Present),

@@ -155,6 +155,7 @@ impl http_body::Body for Body {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
+                this.life.sends(bytes.len());
                 this.end(Some(Frame::data(bytes)), cx)
             }
             Content::Held(piece, hold) => {
@@ -165,6 +166,11 @@ impl http_body::Body for Body {
             }
             Content::Upstream(streaming) => {
                 let piece = ready!(streaming.poll_piece(cx, &mut this.life));
+                if let Some(Ok(frame)) = &piece
+                    && let Some(data) = frame.data_ref()
+                {
+                    this.life.sends(data.len());
+                }
                 match piece {
                     Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
                     Some(Err(Broken(reason))) => {

@@ -1,8 +1,9 @@
 //! 6 — The call to an upstream, with its span, and further tries, each with a span of its own.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
 use super::state::State;
@@ -10,6 +11,7 @@ use super::{Content, head};
 use crate::app::generation::{Route, Target};
 use crate::plugin::chain::Progress;
 use crate::server::respond::{self, Refusal};
+use crate::trace::context::b3::{self, Form};
 use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
@@ -22,6 +24,8 @@ use crate::worker::Worker;
 pub(super) struct Call<'c> {
     pub(super) worker: &'c Worker,
     pub(super) route: &'c Route,
+    /// In which form B3 is sent on, if it is.
+    pub(super) b3: Option<Form>,
     /// Whether response hooks read the request's fields.
     pub(super) keep_head: bool,
 }
@@ -54,6 +58,7 @@ impl Call<'_> {
         let parent = traceparent(state, span);
         let rewrite = &self.route.rewrite;
         let mut request = head::send(&mut state.request, parent, body, rewrite, self.keep_head);
+        self.add_b3(state, span, request.headers_mut());
         let spare = Spare::of(upstream, &request);
         let mut now;
         let outcome = loop {
@@ -95,10 +100,23 @@ impl Call<'_> {
             let retry = further(state, span, upstream, index, count, now);
             let parent = traceparent(state, retry);
             request.headers_mut().insert(TRACEPARENT, parent);
+            self.add_b3(state, retry, request.headers_mut());
         };
         let state = life.called(progress.now, now);
         progress.now = now;
+        if worker.generation().access_log.is_some() {
+            let tries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            state.called = Some((Arc::clone(&target.upstream), index, tries));
+        }
         finish(state, span, outcome, now)
+    }
+
+    fn add_b3(&self, state: &State, span: SpanIndex, headers: &mut HeaderMap) {
+        if let Some(form) = self.b3 {
+            let recorder = &state.recorder;
+            let (trace, span) = (recorder.trace_id(), recorder.span_id(span));
+            b3::write(form, trace, span, recorder.flags(), headers);
+        }
     }
 }
 

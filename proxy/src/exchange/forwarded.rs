@@ -154,7 +154,9 @@ fn elements(line: &[u8], hops: &mut Vec<Option<IpAddr>>) {
             let pair = pair.trim_ascii();
             if pair.len() > 4 && pair[..4].eq_ignore_ascii_case(b"for=") {
                 let value = &pair[4..];
-                let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+                let quoted = value
+                    .strip_prefix(b"\"")
+                    .and_then(|rest| rest.strip_suffix(b"\""));
                 found = address(quoted.unwrap_or(value));
             }
         }
@@ -194,7 +196,9 @@ mod tests {
 
     fn client_of(peer: &str, fields: &[(&'static str, &str)]) -> String {
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        client(&headers(fields), peer, &clients(Forwarded::Both)).ip().to_string()
+        client(&headers(fields), peer, &clients(Forwarded::Both))
+            .ip()
+            .to_string()
     }
 
     #[test]
@@ -203,18 +207,53 @@ mod tests {
             ("1.1.1.1", &[("x-forwarded-for", "2.2.2.2")][..], "1.1.1.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &[("x-forwarded-for", "2.2.2.2")], "2.2.2.2"),
-            ("10.0.0.1", &[("x-forwarded-for", "3.3.3.3, 2.2.2.2,10.0.0.2")], "2.2.2.2"),
-            ("10.0.0.1", &[("x-forwarded-for", "3.3.3.3"), ("x-forwarded-for", "10.9.9.9")], "3.3.3.3"),
-            ("10.0.0.1", &[("x-forwarded-for", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "3.3.3.3, 2.2.2.2,10.0.0.2")],
+                "2.2.2.2",
+            ),
+            (
+                "10.0.0.1",
+                &[
+                    ("x-forwarded-for", "3.3.3.3"),
+                    ("x-forwarded-for", "10.9.9.9"),
+                ],
+                "3.3.3.3",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.0.0.3, 10.0.0.2")],
+                "10.0.0.3",
+            ),
             ("10.0.0.1", &[("x-forwarded-for", "2.2.2.2:80")], "2.2.2.2"),
             ("10.0.0.1", &[("x-forwarded-for", "[2::2]:80")], "2::2"),
             ("fd00::1", &[("x-forwarded-for", "2::2")], "2::2"),
-            ("10.0.0.1", &[("x-forwarded-for", "2.2.2.2, unknown, 10.0.0.2")], "10.0.0.2"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "2.2.2.2, unknown, 10.0.0.2")],
+                "10.0.0.2",
+            ),
             ("10.0.0.1", &[("x-forwarded-for", "unknown")], "10.0.0.1"),
-            ("10.0.0.1", &[("forwarded", "for=2.2.2.2;proto=http, for=10.0.0.2")], "2.2.2.2"),
-            ("10.0.0.1", &[("forwarded", "proto=https;For=\"[2::2]:80\"")], "2::2"),
-            ("10.0.0.1", &[("forwarded", "for=\"_a,b\";by=x, for=10.0.0.2")], "10.0.0.2"),
-            ("::ffff:10.0.0.1", &[("x-forwarded-for", "::ffff:2.2.2.2")], "2.2.2.2"),
+            (
+                "10.0.0.1",
+                &[("forwarded", "for=2.2.2.2;proto=http, for=10.0.0.2")],
+                "2.2.2.2",
+            ),
+            (
+                "10.0.0.1",
+                &[("forwarded", "proto=https;For=\"[2::2]:80\"")],
+                "2::2",
+            ),
+            (
+                "10.0.0.1",
+                &[("forwarded", "for=\"_a,b\";by=x, for=10.0.0.2")],
+                "10.0.0.2",
+            ),
+            (
+                "::ffff:10.0.0.1",
+                &[("x-forwarded-for", "::ffff:2.2.2.2")],
+                "2.2.2.2",
+            ),
         ] {
             assert_eq!(client_of(peer, fields), expected, "{peer} {fields:?}");
         }
@@ -227,7 +266,13 @@ mod tests {
     ) -> Vec<(String, String)> {
         let mut headers = headers(fields);
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        tell(&mut headers, peer, &field(peer), "http", &clients(forwarded));
+        tell(
+            &mut headers,
+            peer,
+            &field(peer),
+            "http",
+            &clients(forwarded),
+        );
         let mut all: Vec<(String, String)> = headers
             .iter()
             .filter(|(name, _)| *name != HOST)
@@ -274,14 +319,20 @@ mod tests {
         assert_eq!(
             told("10.0.0.1", Forwarded::Both, &SPOOFED),
             owned(&[
-                ("forwarded", "for=9.9.9.9, for=10.0.0.1;host=\"a.test:80\";proto=http"),
+                (
+                    "forwarded",
+                    "for=9.9.9.9, for=10.0.0.1;host=\"a.test:80\";proto=http"
+                ),
                 ("x-forwarded-for", "9.9.9.9, 10.0.0.1"),
                 ("x-forwarded-host", "evil.test"),
                 ("x-forwarded-prefix", "/evil"),
                 ("x-forwarded-proto", "https"),
             ])
         );
-        let two = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")];
+        let two = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+        ];
         assert_eq!(
             told("10.0.0.1", Forwarded::XForwarded, &two)[0].1,
             "1.1.1.1, 2.2.2.2, 10.0.0.1"

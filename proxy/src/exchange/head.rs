@@ -7,9 +7,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, target};
+use super::{Client, Content, forwarded, target};
+use crate::app::generation::Generation;
 use crate::config::Rewrite;
-use crate::filter::Capture;
 use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -29,22 +29,19 @@ pub(super) fn read(
     state: &mut State,
     head: request::Parts,
     client: &Client,
-    capture: &Capture,
+    generation: &Generation,
 ) -> Result<(), Refusal> {
+    let clients = &generation.config.clients;
     let mut headers = head.headers;
+    state.version = head.version;
+    state.request.client = Some(forwarded::client(&headers, client.peer, clients));
     name_request(state, &headers);
-    note_root(
-        state,
-        &head.method,
-        &head.uri,
-        head.version,
-        &headers,
-        client,
-    );
-    capture.capture_headers(&headers, &mut state.recorder);
+    note_root(state, &head.method, &head.uri, head.version, &headers);
+    generation
+        .capture
+        .capture_headers(&headers, &mut state.recorder);
 
     let request = &mut state.request;
-    request.client = Some(client.peer);
     request.method = head.method;
     if request.method == Method::CONNECT {
         return Err(Refusal::Connect);
@@ -79,6 +76,8 @@ pub(super) fn read(
     };
     target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
     strip_hop_by_hop(&mut headers);
+    // After `Connection` had its say, so that it cannot take these away.
+    forwarded::tell(&mut headers, client.peer, &client.address, "http", clients);
     if state.recorder.parent().is_none() {
         // Without a valid traceparent it says nothing (W3C Trace Context, section 3.3).
         headers.remove(TRACESTATE);
@@ -121,21 +120,16 @@ fn name_request(state: &mut State, headers: &HeaderMap) {
 }
 
 /// What the root span says of the request.
-fn note_root(
-    state: &mut State,
-    method: &Method,
-    uri: &Uri,
-    version: Version,
-    headers: &HeaderMap,
-    client: &Client,
-) {
+fn note_root(state: &mut State, method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) {
     let recorder = &mut state.recorder;
     let text = |name| {
         headers
             .get(name)
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
-    recorder.address(SpanIndex::ROOT, "client.address", client.peer.ip());
+    if let Some(client) = state.request.client {
+        recorder.address(SpanIndex::ROOT, "client.address", client.ip());
+    }
     recorder.attributes(SpanIndex::ROOT, |attributes| {
         attributes.add("http.request.method", method.as_str());
         attributes.add("url.scheme", "http");

@@ -5,20 +5,25 @@
 //! and takes it back. No I/O, no clock.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
 use crate::trace::recorder::Recorder;
 use crate::trace::{SpanIndex, Value};
+use crate::upstream::Upstream;
 
 /// See the module's documentation.
 #[derive(Default)]
 pub struct State {
     pub recorder: Recorder,
     pub request: RequestHead,
+    pub version: Version,
+    /// For the access log: the upstream that was called, its last endpoint's place, and the tries.
+    pub called: Option<(Arc<Upstream>, usize, u32)>,
     pub response: ResponseHead,
     /// What a hook answers instead of the upstream (or instead of its response).
     pub answer: Option<Answer>,
@@ -127,6 +132,7 @@ impl State {
         self.held.clear();
         self.for_upstream.clear();
         self.call = None;
+        self.called = None;
         self.retry = None;
         self.changed.clear();
         self.logged = (0, 0);

@@ -161,7 +161,6 @@ mod tests {
     fn read_of(bytes: &[u8]) -> (Result<Option<SocketAddr>, Error>, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
-            .start_paused(false)
             .build()
             .unwrap();
         let mut rest = bytes;
@@ -187,7 +186,10 @@ mod tests {
         let mut more = FOUR.to_vec();
         more.extend([0x03, 0, 4, 1, 2, 3, 4]);
         for (header, client) in [
-            (b"PROXY TCP4 10.0.0.1 10.0.0.2 12345 80\r\n".to_vec(), Some("10.0.0.1:12345")),
+            (
+                b"PROXY TCP4 10.0.0.1 10.0.0.2 12345 80\r\n".to_vec(),
+                Some("10.0.0.1:12345"),
+            ),
             (b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec(), Some("[::1]:1")),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff:: ffff:: 1 2\r\n".to_vec(), None),

@@ -3,6 +3,8 @@
 //! Reading is strict, as the recommendation wants it: a `traceparent` that is not valid, or comes
 //! twice, starts a new trace, and a `tracestate` that is not valid is dropped alone.
 
+pub mod b3;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 

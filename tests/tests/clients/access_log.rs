@@ -14,15 +14,22 @@ use crate::config;
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 #[test]
 fn each_response_is_a_line_and_holds_no_query() {
     let upstream = Upstream::hello();
-    let weir = Weir::start(&config(&upstream, json!({ "access_log": { "path": "access.log" } })).to_string());
+    let weir = Weir::start(
+        &config(&upstream, json!({ "access_log": { "path": "access.log" } })).to_string(),
+    );
     let file = weir.folder().join("access.log");
-    let answer = weir.get("/a/b?api_key=hunter2", &["user-agent: test/1", "x-request-id: r-1"]);
+    let answer = weir.get(
+        "/a/b?api_key=hunter2",
+        &["user-agent: test/1", "x-request-id: r-1"],
+    );
     assert_eq!(answer.status, 200);
     weir.get("/%00", &[]);
     let lines = eventually("both are written", || {
@@ -51,8 +58,15 @@ fn each_response_is_a_line_and_holds_no_query() {
     let seen = upstream.seen().remove(0);
     let parent = seen.header("traceparent").expect("a traceparent");
     assert!(parent.contains(line["trace_id"].as_str().expect("an id")));
-    assert_eq!((&lines[1]["status"], &lines[1]["upstream"]), (&json!(400), &json!("")));
-    assert!(!std::fs::read_to_string(&file).expect("the log").contains("hunter2"));
+    assert_eq!(
+        (&lines[1]["status"], &lines[1]["upstream"]),
+        (&json!(400), &json!(""))
+    );
+    assert!(
+        !std::fs::read_to_string(&file)
+            .expect("the log")
+            .contains("hunter2")
+    );
 }
 
 #[test]
@@ -62,11 +76,16 @@ fn a_client_that_leaves_and_a_body_that_breaks_have_lines_too() {
     let weir = Weir::start(&config(&silent, keys.clone()).to_string());
     let mut connection = Connection::open(weir.proxy());
     connection.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
-    eventually("the upstream has it", || (silent.seen().len() == 1).then_some(()));
+    eventually("the upstream has it", || {
+        (silent.seen().len() == 1).then_some(())
+    });
     drop(connection);
     let file = weir.folder().join("access.log");
     let line = eventually("it is written", || lines(&file).pop());
-    assert_eq!((&line["status"], &line["end"]), (&Value::Null, &json!("client_disconnected")));
+    assert_eq!(
+        (&line["status"], &line["end"]),
+        (&Value::Null, &json!("client_disconnected"))
+    );
 
     let breaking = Upstream::new(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
@@ -76,14 +95,19 @@ fn a_client_that_leaves_and_a_body_that_breaks_have_lines_too() {
     weir.get("/", &[]);
     let file = weir.folder().join("access.log");
     let line = eventually("it is written", || lines(&file).pop());
-    assert_eq!((&line["status"], &line["end"]), (&json!(200), &json!("upstream_body")));
+    assert_eq!(
+        (&line["status"], &line["end"]),
+        (&json!(200), &json!("upstream_body"))
+    );
     assert_eq!(line["bytes"], 4);
 }
 
 #[test]
 fn sigusr1_opens_the_file_anew_and_no_line_is_lost() {
     let upstream = Upstream::hello();
-    let weir = Weir::start(&config(&upstream, json!({ "access_log": { "path": "access.log" } })).to_string());
+    let weir = Weir::start(
+        &config(&upstream, json!({ "access_log": { "path": "access.log" } })).to_string(),
+    );
     let file = weir.folder().join("access.log");
     let old = weir.folder().join("access.log.1");
     for _ in 0..20 {
@@ -118,14 +142,20 @@ fn what_waits_is_written_before_the_end() {
     let text = std::fs::read_to_string(weir.folder().join("access.log")).expect("the log");
     assert_eq!(text.lines().count(), 500);
     let line = text.lines().next().expect("a line");
-    assert!(line.contains(" 127.0.0.1 \"GET /x HTTP/1.1\" 200 5 "), "{line}");
+    assert!(
+        line.contains(" 127.0.0.1 \"GET /x HTTP/1.1\" 200 5 "),
+        "{line}"
+    );
     assert!(line.contains(" \"test\" \"a\\x22b\" all up "), "{line}");
 }
 
 #[test]
 fn a_file_that_cannot_be_opened_keeps_weir_from_starting_and_a_reload_from_changing_anything() {
     let upstream = Upstream::hello();
-    let bad = config(&upstream, json!({ "access_log": { "path": "/nowhere/access.log" } }));
+    let bad = config(
+        &upstream,
+        json!({ "access_log": { "path": "/nowhere/access.log" } }),
+    );
     let refusal = Weir::refusal(&bad.to_string());
     assert!(refusal.contains("cannot open the access log"), "{refusal}");
     let weir = Weir::start(&config(&upstream, json!({})).to_string());

@@ -118,7 +118,11 @@ fn b3_is_read_in_either_form_and_sent_on_in_the_one_that_is_asked_for() {
     assert_eq!(fields(&seen, "traceparent"), [format!("00-{ID}-{call}-01")]);
 
     let id = format!("x-b3-traceid: {ID}");
-    let multi = [id.as_str(), "x-b3-spanid: e457b5a2e4d86bd1", "x-b3-sampled: 0"];
+    let multi = [
+        id.as_str(),
+        "x-b3-spanid: e457b5a2e4d86bd1",
+        "x-b3-sampled: 0",
+    ];
     let (trace, seen) = traced(json!({ "b3": "single" }), &multi);
     assert_eq!(trace.0["TraceID"], ID);
     let call = trace.span("GET")["SpanID"].as_str().expect("an id");

@@ -55,7 +55,10 @@ fn the_client_is_whom_the_header_names() {
     let mut local = Connection::open(weir.proxy());
     local.send("PROXY UNKNOWN\r\n").send(GET);
     assert_eq!(local.receive().expect("a response").status, 200);
-    assert_eq!(upstream.seen()[4].header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(
+        upstream.seen()[4].header("x-forwarded-for"),
+        Some("127.0.0.1")
+    );
 }
 
 #[test]
@@ -74,13 +77,19 @@ fn a_header_in_pieces_is_waited_for() {
 fn without_a_whole_header_no_request_is_served() {
     let upstream = Upstream::hello();
     let weir = start(&upstream, "127.0.0.1");
-    for bytes in [GET, "PROXY TCP4 1.2.3.4\r\n\r\n\r\n", "PROXY TCP9 a b c d\r\n"] {
+    for bytes in [
+        GET,
+        "PROXY TCP4 1.2.3.4\r\n\r\n\r\n",
+        "PROXY TCP9 a b c d\r\n",
+    ] {
         let mut connection = Connection::open(weir.proxy());
         // It may be closed before all is sent.
         let _ = connection.stream().write_all(bytes.as_bytes());
         assert_eq!(connection.read_to_end(), b"");
     }
-    eventually("they are counted", || (refused(&weir, "proxy_malformed") == 3).then_some(()));
+    eventually("they are counted", || {
+        (refused(&weir, "proxy_malformed") == 3).then_some(())
+    });
     assert!(upstream.seen().is_empty());
 }
 
@@ -91,7 +100,9 @@ fn a_peer_that_is_not_trusted_is_closed_whatever_it_sends() {
     let mut connection = Connection::open(weir.proxy());
     let _ = connection.stream().write_all(&version_2([1, 2, 3, 4]));
     assert_eq!(connection.read_to_end(), b"");
-    eventually("it is counted", || (refused(&weir, "proxy_untrusted") == 1).then_some(()));
+    eventually("it is counted", || {
+        (refused(&weir, "proxy_untrusted") == 1).then_some(())
+    });
 }
 
 #[test]
@@ -126,7 +137,9 @@ fn more_connections_than_the_limit_are_closed() {
         .collect();
     let mut third = Connection::open(weir.proxy());
     assert_eq!(third.read_to_end(), b"");
-    eventually("it is counted", || (refused(&weir, "limit") == 1).then_some(()));
+    eventually("it is counted", || {
+        (refused(&weir, "limit") == 1).then_some(())
+    });
     for connection in &mut kept {
         connection.send(GET);
         assert_eq!(connection.receive().expect("a response").status, 200);

@@ -42,6 +42,8 @@ fn what_is_left_out_has_the_documented_default() {
                     body: seconds(30),
                 },
                 max_head_bytes: 64 * 1024,
+                max_connections: None,
+                proxy_protocol: false,
             }],
             admin: Admin {
                 address: "127.0.0.1:9901".parse().unwrap(),
@@ -119,6 +121,9 @@ fn what_is_left_out_has_the_documented_default() {
                 timeouts: RouteTimeouts::default(),
                 plugins: vec![],
             }],
+            clients: Clients::default(),
+            access_log: None,
+            b3: None,
             exporters: IndexMap::from([(
                 "traces".to_owned(),
                 Exporter::Kafka(Box::new(Kafka {

@@ -28,6 +28,7 @@ pub fn parse(headers: &HeaderMap) -> Option<Context> {
 }
 
 /// Puts the context in the place of what the request came with.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
 pub fn write(form: Form, trace: TraceId, span: SpanId, flags: u8, headers: &mut HeaderMap) {
     for name in [SINGLE, TRACE, SPAN, PARENT, SAMPLE, FLAGS] {
         headers.remove(name);
@@ -136,7 +137,13 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         let single = |rest: &str| format!("{ID}-e457b5a2e4d86bd1{rest}");
-        for (rest, flags) in [("", 1), ("-1", 1), ("-d", 1), ("-0", 0), ("-1-05e3ac9a4f6e3b90", 1)] {
+        for (rest, flags) in [
+            ("", 1),
+            ("-1", 1),
+            ("-d", 1),
+            ("-0", 0),
+            ("-1-05e3ac9a4f6e3b90", 1),
+        ] {
             let context = of(&[("b3", &single(rest))]).unwrap();
             assert_eq!(context.trace_id.to_string(), ID);
             assert_eq!(context.parent.to_string(), "e457b5a2e4d86bd1");
@@ -146,7 +153,10 @@ mod tests {
         let multi = of(&[("x-b3-traceid", ID), span, ("x-b3-sampled", "0")]).unwrap();
         assert_eq!((multi.trace_id.to_string().as_str(), multi.flags), (ID, 0));
         let short = of(&[("x-b3-traceid", "64fe8b2a57d3eff7"), span]).unwrap();
-        assert_eq!(short.trace_id.to_string(), "000000000000000064fe8b2a57d3eff7");
+        assert_eq!(
+            short.trace_id.to_string(),
+            "000000000000000064fe8b2a57d3eff7"
+        );
         assert_eq!(short.flags, 1);
     }
 
@@ -180,7 +190,10 @@ mod tests {
                 headers.insert("x-b3-parentspanid", "05e3ac9a4f6e3b90".parse().unwrap());
                 write(form, trace, span, flags, &mut headers);
                 let read = parse(&headers).unwrap();
-                assert_eq!((read.trace_id, read.parent, read.flags), (trace, span, flags));
+                assert_eq!(
+                    (read.trace_id, read.parent, read.flags),
+                    (trace, span, flags)
+                );
                 assert_eq!(headers.len(), if form == Form::Single { 1 } else { 3 });
             }
         }
