@@ -21,12 +21,14 @@ fn cutting() -> Upstream {
     })
 }
 
-/// Without ejection, so that every second request meets the failing endpoint first.
+/// Without ejection, so that every second request meets the failing endpoint first, and with a
+/// budget for each of them.
 fn patient(upstreams: &[&Upstream]) -> Weir {
-    start(
-        &urls(upstreams),
-        json!({ "ejection": { "enabled": false } }),
-    )
+    let keys = json!({
+        "ejection": { "enabled": false },
+        "retries": { "budget_percent": 100 },
+    });
+    start(&urls(upstreams), keys)
 }
 
 #[test]
