@@ -83,6 +83,8 @@ impl Upstream {
         let may =
             |index: usize| !tried.contains(&index) && self.endpoints[index].state.is_available(now);
         let first = match &self.config.balance {
+            // A further try takes nobody's turn: else one that fails would be first each time.
+            Balance::RoundRobin if !tried.is_empty() => None,
             Balance::RoundRobin => {
                 let turn = local.turn.get();
                 local.turn.set(turn.wrapping_add(1));

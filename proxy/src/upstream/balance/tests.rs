@@ -128,6 +128,22 @@ fn another_try_goes_to_another_endpoint_that_is_well_or_is_not_made() {
 }
 
 #[test]
+fn a_further_try_takes_nobodys_turn() {
+    let upstream = upstream(2, Balance::RoundRobin);
+    let local = Local::new(&upstream);
+    let now = Instant::now();
+    let mut first = [0; 2];
+    for _ in 0..100 {
+        let index = upstream.choose(&local, 0, &Tried::new(), now).unwrap();
+        first[index] += 1;
+        // Whatever is first fails, and the other is tried.
+        let tried = Tried::from_slice(&[index]);
+        assert_eq!(upstream.choose(&local, 0, &tried, now), Some(1 - index));
+    }
+    assert_eq!(first, [50, 50]);
+}
+
+#[test]
 fn one_alone_is_always_taken_and_never_twice() {
     for balance in ALL {
         let upstream = upstream(1, balance);
