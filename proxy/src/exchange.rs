@@ -119,7 +119,7 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
                     .await
             }
             Action::Redirect(redirect) => {
-                Content::Answer(direct::redirect(redirect, &life.state().request))
+                Content::Answer(direct::redirect(redirect, &life.state().request, "http"))
             }
             Action::Respond(respond) => Content::Answer(direct::respond(respond)),
         },

@@ -20,11 +20,11 @@ pub(super) fn respond(respond: &Respond) -> Answer {
     }
 }
 
-/// A redirect of this request.
-pub(super) fn redirect(redirect: &Redirect, request: &RequestHead) -> Answer {
+/// A redirect of this request, which came by `scheme`.
+pub(super) fn redirect(redirect: &Redirect, request: &RequestHead, scheme: &str) -> Answer {
     let mut headers = HeaderMap::with_capacity(1);
     // A path, a query and an authority that were read before hold nothing that may not stand here.
-    if let Ok(location) = HeaderValue::from_str(&location(redirect, request)) {
+    if let Ok(location) = HeaderValue::from_str(&location(redirect, request, scheme)) {
         headers.insert(LOCATION, location);
     }
     Answer {
@@ -35,12 +35,12 @@ pub(super) fn redirect(redirect: &Redirect, request: &RequestHead) -> Answer {
 }
 
 /// An absolute URL; a path alone where the request named no host and the redirect names none.
-fn location(redirect: &Redirect, request: &RequestHead) -> String {
+fn location(redirect: &Redirect, request: &RequestHead, asked: &str) -> String {
     let mut out = String::new();
     let (asked_host, asked_port) = split_authority(&request.authority);
     let host = redirect.host.as_deref().unwrap_or(asked_host);
     if !host.is_empty() {
-        let scheme = redirect.scheme.unwrap_or("http");
+        let scheme = redirect.scheme.unwrap_or(asked);
         out.push_str(scheme);
         out.push_str("://");
         out.push_str(host);
@@ -144,15 +144,21 @@ mod tests {
             (&path, "[::1]:80", "/old/x?y", "http://[::1]:80/new/x?y"),
             (&path, "[::1]", "/old/x", "http://[::1]/new/x"),
         ] {
-            let answer = super::redirect(redirect, &from(authority, target));
+            let answer = super::redirect(redirect, &from(authority, target), "http");
             assert_eq!(answer.headers[LOCATION], expected);
             assert_eq!(answer.status, 308);
         }
     }
 
     #[test]
+    fn a_request_that_came_encrypted_stays_so() {
+        let answer = redirect(&to(), &from("a.test", "/x"), "https");
+        assert_eq!(answer.headers[LOCATION], "https://a.test/x");
+    }
+
+    #[test]
     fn without_any_host_it_stays_where_it_was_asked() {
-        let answer = redirect(&to(), &from("", "/x?y"));
+        let answer = redirect(&to(), &from("", "/x?y"), "http");
         assert_eq!(answer.headers[LOCATION], "/x?y");
         // Two slashes would begin an authority.
         let mut request = from("", "/x");
@@ -160,6 +166,9 @@ mod tests {
             .path_and_query("//evil.test/x")
             .build()
             .unwrap();
-        assert_eq!(redirect(&to(), &request).headers[LOCATION], "/evil.test/x");
+        assert_eq!(
+            redirect(&to(), &request, "http").headers[LOCATION],
+            "/evil.test/x"
+        );
     }
 }
