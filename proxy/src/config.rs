@@ -135,6 +135,7 @@ pub struct Plugin {
     /// Handed to `configure`, with `env.NAME` strings already resolved. Secret when any was.
     pub config: serde_json::Value,
     pub on_error: OnError,
+    pub on_large_body: OnLargeBody,
     pub limits: Limits,
 }
 
@@ -155,6 +156,15 @@ pub enum OnError {
     Continue,
 }
 
+/// What becomes of a body that is larger than a plugin may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLargeBody {
+    /// 413 to a request, 502 instead of a response.
+    Reject,
+    /// It streams by, and the plugin is told so when it asks for it.
+    Bypass,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Most bytes of linear memory an instance may have.
@@ -163,6 +173,10 @@ pub struct Limits {
     pub cpu_time: Duration,
     /// Longest time one hook may last, waiting included.
     pub wall_time: Duration,
+    /// Most bytes of a body that are held for a hook, or set by one.
+    pub body: usize,
+    /// Most bytes of the plugin's key-value store.
+    pub kv: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -355,6 +369,7 @@ impl std::fmt::Debug for Plugin {
             .field("module", &self.module)
             .field("sha256", &self.sha256)
             .field("on_error", &self.on_error)
+            .field("on_large_body", &self.on_large_body)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@
 //! out. Its body carries the [`life::Life`] on, which hands the trace off when the end is ready.
 
 pub mod body;
+pub mod buffer;
 pub mod head;
 pub mod life;
 pub mod state;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
@@ -29,6 +31,7 @@ use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::{Error, Reply, Upstream};
 use crate::worker::Worker;
 use body::Body;
+use buffer::{RequestSource, ResponseSource, Whole};
 use life::Life;
 use state::{Answer, ResponseHead, State};
 
@@ -43,7 +46,10 @@ pub struct Client {
 /// What the response's body is going to be, beside its head.
 enum Content {
     Answer(Answer),
-    Upstream(Reply),
+    /// Of an upstream, read for a hook.
+    Whole(Whole),
+    /// Behind what of it was read already.
+    Upstream(Reply, Bytes),
 }
 
 /// Serves one request; every failure is a response.
@@ -73,12 +79,20 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     }
 
     progress.now = Instant::now();
-    let (chain, outcome) =
-        run_request_hooks(worker, &generation, listener, &mut life, &mut progress).await;
-    let content = match outcome {
+    let mut body = RequestSource::new(body, listener.config.timeouts.body);
+    let (chain, outcome) = run_request_hooks(
+        worker,
+        &generation,
+        listener,
+        &mut life,
+        &mut progress,
+        &mut body,
+    )
+    .await;
+    let mut content = match outcome {
         Ok(route) => {
             let upload = Upload::new(now);
-            let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
+            let body = body.send(life.state(), upload.clone());
             call_upstream(
                 worker,
                 &route.upstream,
@@ -93,17 +107,13 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         Err(answer) => Content::Answer(answer),
     };
 
-    let mut content = head::receive(life.state(), content);
+    head::receive(life.state(), &mut content);
+    let mut source = ResponseSource::new(worker, content);
     chain
-        .run_response(
-            runner(worker),
-            life.slot(),
-            &mut progress,
-            |outcome, state| {
-                replace(outcome, state, &mut content);
-            },
-        )
+        .run_response(runner(worker), life.slot(), &mut progress, &mut source)
         .await;
+    life.waited(source.waited);
+    let content = source.send(life.state());
     respond(&mut life, content)
 }
 
@@ -115,10 +125,17 @@ async fn run_request_hooks<'g>(
     listener: &'g Listener,
     life: &mut Life,
     progress: &mut Progress,
+    body: &mut RequestSource,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
     let chain = &listener.chain;
     let outcome = chain
-        .run_request(Hook::PreRequest, runner(worker), life.slot(), progress)
+        .run_request(
+            Hook::PreRequest,
+            runner(worker),
+            life.slot(),
+            progress,
+            body,
+        )
         .await;
     if outcome != Outcome::Proceed {
         return (chain, Err(stopped(outcome, life.state())));
@@ -131,7 +148,7 @@ async fn run_request_hooks<'g>(
     life.routed(route);
     let chain = &listener.chains[index];
     let outcome = chain
-        .run_request(Hook::Request, runner(worker), life.slot(), progress)
+        .run_request(Hook::Request, runner(worker), life.slot(), progress, body)
         .await;
     match outcome {
         Outcome::Proceed => (chain, Ok(route)),
@@ -224,7 +241,7 @@ async fn call_upstream(
                     .attribute(span, "error.type", status.as_str());
                 state.recorder.mark_error(span, "");
             }
-            Content::Upstream(reply)
+            Content::Upstream(reply, Bytes::new())
         }
         Err(error) => {
             state.recorder.attribute(span, "error.type", error.reason());
@@ -241,16 +258,6 @@ async fn call_upstream(
     }
 }
 
-/// Puts a response hook's answer, or that it failed, in the place of the response.
-fn replace(outcome: Outcome, state: &mut State, content: &mut Content) {
-    let answer = stopped(outcome, state);
-    state.response = ResponseHead {
-        status: answer.status,
-        headers: answer.headers.clone(),
-    };
-    *content = Content::Answer(answer);
-}
-
 /// Step 7: the response goes out.
 fn respond(life: &mut Life, content: Content) -> Response<Body> {
     match content {
@@ -258,16 +265,27 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             let head = std::mem::take(&mut life.state().response);
             self::answer(life, answer, Some(head))
         }
-        Content::Upstream(reply) => {
-            let mut response = Response::new(());
-            let head = std::mem::take(&mut life.state().response);
-            *response.status_mut() = head.status;
-            *response.headers_mut() = head.headers;
-            life.answered(response.status());
-            let body = Body::upstream(reply, life.take());
+        Content::Whole(Whole { bytes, trailers }) => {
+            let response = upstreams_head(life);
+            let body = Body::whole(bytes, trailers, life.take());
+            response.map(|()| body)
+        }
+        Content::Upstream(reply, begun) => {
+            let response = upstreams_head(life);
+            let body = Body::upstream(reply, begun, life.take());
             response.map(|()| body)
         }
     }
+}
+
+/// The head of an upstream's response, as hooks left it.
+fn upstreams_head(life: &mut Life) -> Response<()> {
+    let mut response = Response::new(());
+    let head = std::mem::take(&mut life.state().response);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    life.answered(response.status());
+    response
 }
 
 /// A response that did not come from an upstream; `head` where hooks may have changed it.
@@ -283,11 +301,8 @@ fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Respon
     let bodiless = life.state().request.method == Method::HEAD;
     head::set_length(&mut response, answer.body.len());
     let body = Body::whole(
-        if bodiless {
-            bytes::Bytes::new()
-        } else {
-            answer.body
-        },
+        if bodiless { Bytes::new() } else { answer.body },
+        None,
         life.take(),
     );
     response.map(|()| body)

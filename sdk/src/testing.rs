@@ -49,7 +49,7 @@ mod head;
 mod host;
 
 pub use context::{Event, Log, Span};
-pub use host::{Exchange, Host};
+pub use host::{Body, Exchange, Host};
 
 #[cfg(test)]
 mod tests;

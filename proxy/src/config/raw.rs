@@ -165,6 +165,10 @@ pub(super) struct Plugin {
     /// What a request meets when the plugin fails: `reject` answers 500, `continue` goes on as if
     /// the plugin were not there. Default: reject.
     pub(super) on_error: OnError,
+    /// What a request meets whose body, or whose response's body, is larger than a plugin that wants
+    /// it whole may hold: `reject` answers 413, or 502 instead of the response; `bypass` lets the
+    /// body pass by, unseen by the plugin. Default: reject.
+    pub(super) on_large_body: OnLargeBody,
     /// What one instance and one hook may use.
     pub(super) limits: Limits,
     /// Whether requests share warm instances. Default: shared.
@@ -178,6 +182,15 @@ pub(super) enum OnError {
     #[default]
     Reject,
     Continue,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum OnLargeBody {
+    #[default]
+    Reject,
+    Bypass,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
@@ -198,6 +211,12 @@ pub(super) struct Limits {
     pub(super) cpu_time: Duration,
     /// Longest time one hook may last, waiting included. Default: 5s.
     pub(super) wall_time: Duration,
+    /// Most bytes of a body that are held for a hook, or set by one, from 1KiB to 1GiB; what a plugin
+    /// asks for may be less. Default: 4MiB.
+    pub(super) body: ByteSize,
+    /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB.
+    /// Default: 8MiB.
+    pub(super) kv: ByteSize,
 }
 
 /// Which requests go to an upstream, and through which plugins.
@@ -332,6 +351,7 @@ impl Default for Plugin {
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             on_error: OnError::default(),
+            on_large_body: OnLargeBody::default(),
             limits: Limits::default(),
             isolation: Isolation::default(),
         }
@@ -344,6 +364,8 @@ impl Default for Limits {
             memory: ByteSize::mib(16),
             cpu_time: Duration::millis(50),
             wall_time: Duration::seconds(5),
+            body: ByteSize::mib(4),
+            kv: ByteSize::mib(8),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -24,13 +25,15 @@ pub struct Body {
 
 enum Content {
     Empty,
-    Whole(Bytes),
+    Whole(Bytes, Option<HeaderMap>),
     Upstream(Streaming),
     /// The end, until the trace is on the disk.
     Held(Option<Frame<Bytes>>, Pin<Box<dyn Future<Output = ()>>>),
 }
 
 struct Streaming {
+    /// What of it was read already.
+    begun: Bytes,
     incoming: Incoming,
     lease: Option<Lease>,
     longest_wait: Duration,
@@ -45,8 +48,8 @@ pub struct Broken(&'static str);
 
 impl Body {
     /// A body that is at hand. The exchange ends at once where there is none.
-    pub(super) fn whole(bytes: Bytes, mut life: Life) -> Self {
-        if bytes.is_empty() {
+    pub(super) fn whole(bytes: Bytes, trailers: Option<HeaderMap>, mut life: Life) -> Self {
+        if bytes.is_empty() && trailers.is_none() {
             life.finish(End::Complete);
             return Self {
                 content: Content::Empty,
@@ -54,7 +57,7 @@ impl Body {
             };
         }
         Self {
-            content: Content::Whole(bytes),
+            content: Content::Whole(bytes, trailers),
             life,
         }
     }
@@ -83,15 +86,15 @@ impl Body {
         }
     }
 
-    /// A body that streams from the upstream.
-    pub(super) fn upstream(reply: Reply, mut life: Life) -> Self {
+    /// A body that streams from the upstream, behind what of it was read already.
+    pub(super) fn upstream(reply: Reply, begun: Bytes, mut life: Life) -> Self {
         let Reply {
             response,
             lease,
             body_timeout,
         } = reply;
         let incoming = response.into_body();
-        if incoming.is_end_stream() {
+        if begun.is_empty() && incoming.is_end_stream() {
             life.worker().pools.give(lease);
             life.finish(End::Complete);
             return Self {
@@ -100,6 +103,7 @@ impl Body {
             };
         }
         let streaming = Streaming {
+            begun,
             incoming,
             lease: Some(lease),
             longest_wait: body_timeout,
@@ -119,6 +123,10 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.begun.is_empty() {
+            let begun = std::mem::take(&mut self.begun);
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(piece) => {
                 if let Some((since, _)) = self.waiting.take() {
@@ -149,9 +157,18 @@ impl http_body::Body for Body {
         let this = self.get_mut();
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
-            Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.end(Some(Frame::data(bytes)), cx)
+            Content::Whole(bytes, trailers) => {
+                let data = Frame::data(std::mem::take(bytes));
+                match trailers.take() {
+                    None => this.end(Some(data), cx),
+                    Some(trailers) if data.data_ref().is_some_and(Bytes::is_empty) => {
+                        this.end(Some(Frame::trailers(trailers)), cx)
+                    }
+                    Some(last) => {
+                        *trailers = Some(last);
+                        Poll::Ready(Some(Ok(data)))
+                    }
+                }
             }
             Content::Held(piece, hold) => {
                 ready!(hold.as_mut().poll(cx));
@@ -182,17 +199,31 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Whole(_) | Content::Held(..) => false,
-            Content::Upstream(streaming) => streaming.incoming.is_end_stream(),
+            Content::Whole(..) | Content::Held(..) => false,
+            Content::Upstream(streaming) => {
+                streaming.begun.is_empty() && streaming.incoming.is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Empty => SizeHint::with_exact(0),
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(streaming) => streaming.incoming.size_hint(),
-            Content::Held(..) => SizeHint::default(),
+            Content::Whole(bytes, None) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(streaming) => {
+                behind(streaming.begun.len(), &streaming.incoming.size_hint())
+            }
+            Content::Whole(..) | Content::Held(..) => SizeHint::default(),
         }
     }
+}
+
+/// The size of what is behind so many bytes, with them.
+fn behind(begun: usize, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + begun as u64);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + begun as u64);
+    }
+    hint
 }

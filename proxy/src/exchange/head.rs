@@ -222,23 +222,22 @@ pub(super) fn send(
 }
 
 /// Takes a response's head in, for response hooks to see.
-pub(super) fn receive(state: &mut State, content: Content) -> Content {
+pub(super) fn receive(state: &mut State, content: &mut Content) {
     state.response = match content {
-        Content::Answer(ref answer) => ResponseHead {
+        Content::Answer(answer) => ResponseHead {
             status: answer.status,
             headers: answer.headers.clone(),
         },
-        Content::Upstream(mut reply) => {
+        Content::Upstream(reply, _) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
             strip_hop_by_hop(&mut headers);
-            state.response = ResponseHead {
+            ResponseHead {
                 status: reply.response.status(),
                 headers,
-            };
-            return Content::Upstream(reply);
+            }
         }
+        Content::Whole(_) => return,
     };
-    content
 }
 
 /// States the length of a body that is known.

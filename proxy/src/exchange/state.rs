@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use smallvec::SmallVec;
 
+use super::buffer::Room;
+use crate::plugin::Side;
 use crate::trace::recorder::Recorder;
 use crate::trace::{SpanIndex, Value};
 
@@ -32,8 +34,26 @@ pub struct State {
     pub call: Option<SpanIndex>,
     /// Names of the fields that the last hook changed, in order, each once.
     pub changed: Vec<HeaderName>,
+    /// The bodies, as far as hooks asked for them.
+    pub request_body: Held,
+    pub response_body: Held,
+    /// The last hook put another body in the place of its side's.
+    pub body_replaced: bool,
+    /// What the bodies take of the room there is for all.
+    pub room: Option<Room>,
     /// Lines and bytes of plugin logs so far.
     pub logged: (u32, u32),
+}
+
+/// A body that hooks may see.
+#[derive(Clone, Debug, Default)]
+pub enum Held {
+    /// No hook asked for it.
+    #[default]
+    Unread,
+    /// It is larger than any hook so far may hold.
+    Part,
+    Whole(Bytes),
 }
 
 #[derive(Default)]
@@ -116,6 +136,13 @@ impl OwnedValue {
 }
 
 impl State {
+    pub fn body(&mut self, side: Side) -> &mut Held {
+        match side {
+            Side::Request => &mut self.request_body,
+            Side::Response => &mut self.response_body,
+        }
+    }
+
     /// Forgets the last exchange but keeps what was allocated.
     pub fn clear(&mut self) {
         self.request = RequestHead::default();
@@ -126,6 +153,10 @@ impl State {
         self.for_upstream.clear();
         self.call = None;
         self.changed.clear();
+        self.request_body = Held::Unread;
+        self.response_body = Held::Unread;
+        self.room = None;
+        self.body_replaced = false;
         self.logged = (0, 0);
     }
 }

@@ -14,7 +14,7 @@ mod passed;
 use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValType};
 
 use super::host::Host;
-use super::sandbox::{Asked, Sandbox, Seed};
+use super::sandbox::{Sandbox, Seed};
 use super::{Action, Call, Called, Failure, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
@@ -97,7 +97,7 @@ impl Guest {
     async fn begin(
         &self,
         store: &mut Store<Host>,
-    ) -> wasmtime::Result<(Begun, Result<Asked, String>)> {
+    ) -> wasmtime::Result<(Begun, Result<Interests, String>)> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let exports = Exports::of(&instance, &mut *store)?;
         store.data_mut().exports = Some(exports);

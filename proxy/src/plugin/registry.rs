@@ -5,13 +5,14 @@
 //! kept, with its warm instances; what fails is named, and nothing of the new set is used then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::engine::Engine;
+use super::kv::Kv;
 use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
@@ -78,6 +79,8 @@ pub fn builtins() -> impl Iterator<Item = &'static str> {
 pub struct Registry {
     engine: Engine,
     next: AtomicU32,
+    /// By the plugin's normal name.
+    stores: Mutex<HashMap<String, Arc<Kv>>>,
 }
 
 impl Registry {
@@ -85,6 +88,7 @@ impl Registry {
         Self {
             engine,
             next: AtomicU32::new(1),
+            stores: Mutex::default(),
         }
     }
 
@@ -164,6 +168,7 @@ impl Registry {
             id,
             name: name.as_str().into(),
             config: config.config.to_string(),
+            kv: self.store(&name, config.limits.kv),
         };
         let guest = Guest::new(seed, &code)
             .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
@@ -189,6 +194,23 @@ impl Registry {
             guest,
             cells,
         )))
+    }
+}
+
+impl Registry {
+    /// The store of a plugin, which is kept for as long as its size is.
+    fn store(&self, name: &str, bytes: usize) -> Arc<Kv> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        // What only the map has belongs to no plugin any more.
+        stores.retain(|other, store| other == name || Arc::strong_count(store) > 1);
+        match stores.get(name) {
+            Some(store) if store.bytes() == bytes => Arc::clone(store),
+            _ => {
+                let store = Arc::new(Kv::new(bytes));
+                stores.insert(name.to_owned(), Arc::clone(&store));
+                store
+            }
+        }
     }
 }
 

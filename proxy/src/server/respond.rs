@@ -19,6 +19,10 @@ pub enum Refusal {
     NoUpstream(String),
     /// A plugin failed that may not be passed over; the trace says which.
     PluginFailed,
+    /// The request's body is larger than a plugin takes.
+    RequestTooLarge,
+    /// The response's body is.
+    ResponseTooLarge,
     BadGateway,
     GatewayTimeout,
     Overload,
@@ -41,6 +45,14 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::NoUpstream(_) | Refusal::PluginFailed => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be processed",
+        ),
+        Refusal::RequestTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request's body is too large",
+        ),
+        Refusal::ResponseTooLarge => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream's response is too large to be processed",
         ),
         Refusal::BadGateway => (
             StatusCode::BAD_GATEWAY,
@@ -78,7 +90,11 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::Overload => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        Refusal::BadRequest(_) | Refusal::Connect | Refusal::Upload(_) | Refusal::Draining => {
+        Refusal::BadRequest(_)
+        | Refusal::Connect
+        | Refusal::RequestTooLarge
+        | Refusal::Upload(_)
+        | Refusal::Draining => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -71,10 +71,13 @@ fn what_is_left_out_has_the_documented_default() {
                     sha256: None,
                     config: serde_json::json!({}),
                     on_error: OnError::Reject,
+                    on_large_body: OnLargeBody::Reject,
                     limits: Limits {
                         memory: 16 << 20,
                         cpu_time: Duration::from_millis(50),
                         wall_time: seconds(5),
+                        body: 4 << 20,
+                        kv: 8 << 20,
                     },
                 },
             )]),
