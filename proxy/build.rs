@@ -8,7 +8,18 @@ fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let guests =
         std::env::var("WEIR_GUESTS").unwrap_or_else(|_| format!("{here}/../target/guests"));
-    for name in ["header-rewrite", "key-auth", "request-id"] {
+    for name in [
+        "basic-auth",
+        "cors",
+        "header-rewrite",
+        "ip-restriction",
+        "key-auth",
+        "maintenance",
+        "rate-limit",
+        "redirect",
+        "request-id",
+        "response-transform",
+    ] {
         let file = Path::new(&guests).join(name).with_extension("wasm");
         println!("cargo::rerun-if-changed={}", file.display());
         if !file.is_file() {

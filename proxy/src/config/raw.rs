@@ -149,7 +149,7 @@ pub(super) struct UpstreamTimeouts {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["module"]))]
 pub(super) struct Plugin {
-    /// `builtin:key-auth`, `builtin:request-id`, `builtin:header-rewrite`, or the path of a `.wasm`
+    /// `builtin:` and the name of a bundled plugin, such as `builtin:key-auth`, or the path of a `.wasm`
     /// file, relative to this file.
     #[schemars(length(min = 1))]
     pub(super) module: String,

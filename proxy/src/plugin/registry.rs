@@ -20,20 +20,25 @@ use crate::metrics::Metrics;
 /// Plugins by the key of their configuration.
 pub type Plugins = IndexMap<String, Arc<Plugin>>;
 
+/// The bytes of a module that `make guests` makes.
+macro_rules! guest {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("WEIR_GUESTS"), "/", $name, ".wasm"))
+    };
+}
+
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 3] = [
-    (
-        "header-rewrite",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/header-rewrite.wasm")),
-    ),
-    (
-        "key-auth",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/key-auth.wasm")),
-    ),
-    (
-        "request-id",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/request-id.wasm")),
-    ),
+const BUILTINS: [(&str, &[u8]); 10] = [
+    ("basic-auth", guest!("basic-auth")),
+    ("cors", guest!("cors")),
+    ("header-rewrite", guest!("header-rewrite")),
+    ("ip-restriction", guest!("ip-restriction")),
+    ("key-auth", guest!("key-auth")),
+    ("maintenance", guest!("maintenance")),
+    ("rate-limit", guest!("rate-limit")),
+    ("redirect", guest!("redirect")),
+    ("request-id", guest!("request-id")),
+    ("response-transform", guest!("response-transform")),
 ];
 
 /// Why a plugin was not loaded.
