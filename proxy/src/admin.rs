@@ -24,6 +24,8 @@ use crate::config::Secret;
 use crate::export::spool;
 use crate::export::status::{State, Status};
 use crate::metrics::{Summed, counter, gauge};
+use crate::receive::cells::Collected;
+use crate::receive::lane::Lane;
 
 const INDEX: &str = "\
 weir admin
@@ -137,6 +139,11 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         };
         json!({ "state": state, "message": message, "bytes": spool.bytes })
     });
+    let lanes = app
+        .receiver()
+        .into_iter()
+        .flat_map(|receiver| receiver.lanes());
+    let receivers: Vec<_> = lanes.map(received).collect();
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -150,13 +157,34 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "generation": generation,
             "exporters": exporters,
             "spool": spool,
+            "receivers": receivers,
         }),
     )
+}
+
+/// How a signal of the OTLP receiver fares.
+fn received(lane: &Lane) -> serde_json::Value {
+    let state = lane.status().map(|status| status.state);
+    let spool = lane.spool();
+    let problem = spool.as_ref().and_then(|spool| spool.problem.as_deref());
+    let (state, message) = match (&state, problem) {
+        (Some(State::Degraded(message)), _) => ("degraded", Some(message.as_str())),
+        (_, Some(problem)) => ("degraded", Some(problem)),
+        _ if spool.as_ref().is_some_and(spool::Status::is_full) => {
+            ("degraded", Some("spool: full: requests are refused"))
+        }
+        (Some(State::Ok), _) => ("ok", None),
+        _ => ("starting", None),
+    };
+    json!({ "name": "otlp", "signal": lane.signal.as_str(), "state": state, "message": message })
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
+    if let Some(receiver) = app.receiver() {
+        registry.register_collector(Box::new(Collected(Arc::clone(receiver))));
+    }
     registry.register_collector(Box::new(Exported {
         exporters: app.exporters(),
         spool: app.spool(),

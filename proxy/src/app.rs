@@ -21,6 +21,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::receive::{Door, Receiver};
 use crate::worker::{Command, Thread};
 use generation::Generation;
 
@@ -56,6 +57,7 @@ pub struct App {
     generation: Arc<ArcSwap<Generation>>,
     workers: std::sync::Mutex<Vec<Thread>>,
     exporters: Arc<Exporters>,
+    receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     /// Where each listener is bound; held while a reload is under way.
@@ -74,7 +76,13 @@ impl App {
         for id in listener::ids(&config.listeners) {
             sockets.push((id, bind(id, config.workers.get())?));
         }
+        let doors = doors(&config)?;
 
+        let receiver = config
+            .otlp
+            .as_ref()
+            .map(|otlp| Receiver::start(otlp, config.data_dir.as_deref(), config.workers.get()));
+        let receiver = receiver.transpose()?;
         let spool = config.data_dir.as_ref();
         let spool = spool.map(|folder| Spool::open(folder, &config.spool));
         let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
@@ -95,6 +103,7 @@ impl App {
             generation,
             workers: std::sync::Mutex::new(workers),
             exporters,
+            receiver,
             metrics,
             registry,
             listening: Mutex::default(),
@@ -103,6 +112,9 @@ impl App {
         let mut listening = app.listening.lock().await;
         for (id, sockets) in sockets {
             app.listen(&mut listening, id, sockets);
+        }
+        for (door, sockets) in doors {
+            app.receive(door, sockets);
         }
         drop(listening);
         Ok(Arc::new(app))
@@ -118,6 +130,11 @@ impl App {
 
     pub fn spool(&self) -> Option<spool::Status> {
         self.exporters.spool()
+    }
+
+    /// The OTLP receiver, where there is one.
+    pub fn receiver(&self) -> Option<&Arc<Receiver>> {
+        self.receiver.as_ref()
     }
 
     pub fn generation(&self) -> Arc<Generation> {
@@ -210,9 +227,15 @@ impl App {
         }
         let workers = std::mem::take(&mut *self.workers());
         let exporters = Arc::clone(&self.exporters);
+        let receiver = self.receiver.clone();
         let ended = tokio::task::spawn_blocking(move || {
             workers.into_iter().for_each(Thread::join);
-            exporters.shutdown(deadline.max(Instant::now() + DELIVERY.min(grace)))
+            let deadline = deadline.max(Instant::now() + DELIVERY.min(grace));
+            let ended = exporters.shutdown(deadline);
+            if let Some(receiver) = receiver {
+                receiver.shutdown(deadline);
+            }
+            ended
         });
         for status in ended.await.unwrap_or_default() {
             let lost = status.dropped(Reason::Shutdown);
@@ -244,6 +267,19 @@ impl App {
         tracing::info!(address = %bound, "listening");
     }
 
+    fn receive(&self, door: Door, sockets: Vec<std::net::TcpListener>) {
+        let Some(receiver) = &self.receiver else {
+            return;
+        };
+        let bound = sockets.first().map(std::net::TcpListener::local_addr);
+        for (worker, socket) in self.workers().iter().zip(sockets) {
+            worker.tell(Command::Receive(Arc::clone(receiver), door, socket));
+        }
+        if let Some(Ok(bound)) = bound {
+            tracing::info!(address = %bound, protocol = door.as_str(), "receiving OTLP");
+        }
+    }
+
     fn tell(&self, mut command: impl FnMut() -> Command) {
         self.workers()
             .iter()
@@ -262,6 +298,21 @@ fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, 
         address: id.address,
         source,
     })
+}
+
+/// The sockets of the OTLP receiver.
+fn doors(config: &Config) -> Result<Vec<(Door, Vec<std::net::TcpListener>)>, Error> {
+    let otlp = config.otlp.as_ref();
+    let grpc = otlp.and_then(|otlp| Some((Door::Grpc, otlp.grpc.as_ref()?.address)));
+    let http = otlp.and_then(|otlp| Some((Door::Http, otlp.http.as_ref()?.address)));
+    grpc.into_iter()
+        .chain(http)
+        .map(|(door, address)| {
+            let sockets = listener::bind(address, config.workers.get());
+            let sockets = sockets.map_err(|source| Error::Bind { address, source })?;
+            Ok((door, sockets))
+        })
+        .collect()
 }
 
 /// Compiles and tries plugins on a thread of its own: it takes long, and guests may loop.
@@ -307,6 +358,10 @@ fn keep_what_needs_a_restart(config: &mut Config, before: &Config) {
         tracing::warn!("a change of `data_dir` or `spool` takes effect at the next start");
         config.data_dir = before.data_dir.clone();
         config.spool = before.spool.clone();
+    }
+    if config.otlp != before.otlp {
+        tracing::warn!("a change of `receivers` takes effect at the next start");
+        config.otlp = before.otlp.clone();
     }
     if config.admin.address != before.admin.address {
         tracing::warn!(address = %before.admin.address, "a change of `admin.address` takes effect at the next start");

@@ -14,6 +14,7 @@ mod effective;
 mod environment;
 pub mod fault;
 mod load;
+pub mod otlp;
 mod overrides;
 mod path;
 mod raw;
@@ -49,6 +50,8 @@ pub struct Config {
     pub plugins: IndexMap<String, Plugin>,
     pub routes: Vec<Route>,
     pub exporters: IndexMap<String, Exporter>,
+    /// OTLP in; `None` where it is not received.
+    pub otlp: Option<otlp::Otlp>,
 }
 
 /// How finished traces are kept in `data_dir`.
@@ -217,6 +220,8 @@ pub enum Format {
     Json,
     OtlpJson,
     OtlpProtobuf,
+    /// Records are messages already, as receivers make them.
+    Prepared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 
 pub mod handoff;
 pub(crate) mod kafka;
+pub mod outlet;
+pub mod prepared;
 mod queue;
 mod source;
 pub mod spool;
@@ -16,6 +18,7 @@ mod stop;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::convert::Infallible;
 use std::panic::{self, AssertUnwindSafe};
@@ -208,7 +211,7 @@ impl Threads {
         let leave = Arc::default();
         let (sender, source) = match &self.spool {
             Some(spool) => source::spool(spool.store(), name, &meter, &leave),
-            None => source::memory(config.queue_bytes(), &meter),
+            None => source::memory(config.queue_bytes(), &meter, config.has_tickets()),
         };
         let predecessor = before.and_then(|before| {
             if !source.is_durable() {
@@ -300,6 +303,13 @@ impl config::Exporter {
     pub(crate) fn is_enabled(&self) -> bool {
         match self {
             Self::Kafka(config) => config.enabled,
+        }
+    }
+
+    /// Whether somebody waits for what it delivers.
+    fn has_tickets(&self) -> bool {
+        match self {
+            Self::Kafka(config) => config.format == config::Format::Prepared,
         }
     }
 

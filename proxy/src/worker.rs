@@ -19,6 +19,7 @@ use crate::export::handoff::Handoff;
 use crate::listener::{self, drain::Drain};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
+use crate::receive::{self, Door, Receiver};
 use crate::server::{self, Settings};
 use crate::upstream::pool::Pools;
 use crate::upstream::{Turn, Upstream};
@@ -33,6 +34,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub enum Command {
     /// Accept on a socket.
     Listen(listener::Id, std::net::TcpListener),
+    /// Accept OTLP on a socket.
+    Receive(Arc<Receiver>, Door, std::net::TcpListener),
     /// Stop accepting.
     Close(listener::Id),
     /// A new generation is in place.
@@ -195,7 +198,8 @@ impl Thread {
 
 /// A listener whose socket is open.
 struct Accepting {
-    id: listener::Id,
+    /// `None` of one for OTLP.
+    id: Option<listener::Id>,
     /// Dropped, it ends the task.
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -204,6 +208,7 @@ struct Accepting {
 /// Obeys commands until the sender is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut accepting: Vec<Accepting> = Vec::new();
+    let mut receiver = None;
     let flushing = Rc::clone(&worker);
     tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
     let sweeping = Rc::clone(&worker);
@@ -214,9 +219,20 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 let (stop, stopped) = oneshot::channel();
                 let accept = listener::accept(Rc::clone(&worker), id, socket, stopped);
                 let task = tokio::task::spawn_local(accept);
+                let id = Some(id);
                 accepting.push(Accepting { id, stop, task });
             }
-            Command::Close(id) => accepting.retain(|open| open.id != id),
+            Command::Receive(shared, door, socket) => {
+                let local = receiver.get_or_insert_with(|| {
+                    receive::Local::new(shared, worker.index, worker.drain.clone())
+                });
+                let (stop, stopped) = oneshot::channel();
+                let accept = receive::accept(Rc::clone(local), door, socket, stopped);
+                let task = tokio::task::spawn_local(accept);
+                let id = None;
+                accepting.push(Accepting { id, stop, task });
+            }
+            Command::Close(id) => accepting.retain(|open| open.id != Some(id)),
             Command::Reloaded => {
                 let generation = worker.generation();
                 worker

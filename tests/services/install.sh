@@ -55,6 +55,7 @@ tests)
     need curl curl
     install_packages
     python consumers confluent-kafka
+    python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     ;;
 race)
     need nginx nginx-light

@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod client;
 pub mod config;
+pub mod grpc;
 pub mod kafka;
 pub mod trace;
 pub mod upstream;

@@ -159,6 +159,22 @@ impl Weir {
         self.addresses("listening")
     }
 
+    /// Where it receives OTLP: `grpc` or `http`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn otlp(&self, protocol: &str) -> SocketAddr {
+        let log = self.log();
+        let mut lines = log
+            .iter()
+            .filter(|line| line["message"] == "receiving OTLP" && line["protocol"] == protocol);
+        let address = lines.next().and_then(|line| line["address"].as_str());
+        address
+            .and_then(|address| address.parse().ok())
+            .expect("it receives OTLP")
+    }
+
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }

@@ -204,7 +204,11 @@ fn every_key_to_come_is_refused_by_name() {
     for (mark, line, key) in [
         ("", "access_log: {}", "access_log"),
         ("", "kv: {}", "kv"),
-        ("", "receivers: { otlp: {} }", "receivers"),
+        (
+            "",
+            "receivers: { otlp: { grpc: { tls: {} } } }",
+            "receivers.otlp.grpc.tls",
+        ),
         ("", "trusted_proxies: []", "trusted_proxies"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::units::{ByteSize, Duration};
 
 pub(super) mod kafka;
+pub(super) mod otlp;
 pub(super) mod producer;
 
 /// The configuration of Weir.
@@ -46,6 +47,8 @@ pub(super) struct Config {
     pub(super) routes: Vec<Route>,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
+    /// Where telemetry of others comes in.
+    pub(super) receivers: otlp::Receivers,
 }
 
 /// How finished traces are kept in `data_dir` until they are delivered.
@@ -260,6 +263,7 @@ impl Default for Config {
             plugins: IndexMap::new(),
             routes: Vec::new(),
             exporters: IndexMap::new(),
+            receivers: otlp::Receivers::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::units::{ByteSize, Duration};
 use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
 
 mod kafka;
+mod otlp;
 mod plugin;
 mod producer;
 mod route;
@@ -94,6 +95,12 @@ impl<'a> Resolver<'a> {
         let spool = self.spool(&at, raw.spool, workers);
         let listeners = self.listeners(raw.listeners);
         let admin = self.admin(raw.admin);
+        let disk = otlp::Disk {
+            has_data_dir: data_dir.is_some(),
+            spool: &spool,
+            workers,
+        };
+        let otlp = self.otlp(raw.receivers, &disk);
         Some(Config {
             listeners,
             data_dir,
@@ -104,6 +111,7 @@ impl<'a> Resolver<'a> {
             plugins: self.plugins(raw.plugins),
             routes: self.routes(raw.routes),
             exporters: self.exporters(raw.exporters),
+            otlp,
             admin: admin?,
         })
     }

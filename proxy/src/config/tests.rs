@@ -101,6 +101,11 @@ fn what_is_wrong_with_kafka_exporters_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_the_otlp_receiver_is_told() {
+    check_cases("otlp");
+}
+
+#[test]
 fn what_is_wrong_with_overrides_is_told() {
     check_cases("overrides");
 }

@@ -228,6 +228,8 @@ impl Exporter<'_> {
                 Ok(Encoded::Sent) => {}
                 Ok(Encoded::SampledOut) => self.feed.meter.sampled_out(),
                 Err(error) => {
+                    settled.sent(taken.place(0, false));
+                    settled.lost(taken.place(0, false));
                     self.feed.meter.lose(Reason::Invalid, 1);
                     tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
                 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::queue::{self, Chunk};
 use super::spool::{Ledger, Reader, Store};
 use super::status::{Meter, Reason};
+use super::tickets::Tickets;
 
 /// Bits for the messages of a chunk; those past their number, far more than there are, share a
 /// place.
@@ -63,7 +64,7 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Memory(queue::Receiver, Arc<Meter>),
+    Memory(queue::Receiver, Arc<Meter>, Option<Arc<Tickets>>),
     Spool(Box<Reader>),
 }
 
@@ -89,28 +90,49 @@ pub(super) fn is_last(place: usize) -> bool {
 
 /// Hears what became of messages.
 #[derive(Clone, Debug)]
-pub(super) struct Settled(Option<Arc<Ledger>>);
+pub(super) enum Settled {
+    /// Nobody else cares.
+    Nobody,
+    Spool(Arc<Ledger>),
+    Tickets(Arc<Tickets>),
+}
 
 impl Settled {
     /// A message of this place was sent.
     pub(super) fn sent(&self, place: usize) {
-        if let Some(ledger) = &self.0 {
-            ledger.sent(place as u64 >> PLACES);
+        let chunk = place as u64 >> PLACES;
+        match self {
+            Self::Nobody => {}
+            Self::Spool(ledger) => ledger.sent(chunk),
+            Self::Tickets(tickets) => tickets.sent(chunk),
         }
     }
 
-    /// A message of this place was acknowledged, or will never be.
+    /// A message of this place was acknowledged.
     pub(super) fn settled(&self, place: usize) {
-        if let Some(ledger) = &self.0 {
-            ledger.settled(place as u64 >> PLACES);
+        self.settle(place, false);
+    }
+
+    /// A message of this place will never be acknowledged.
+    pub(super) fn lost(&self, place: usize) {
+        self.settle(place, true);
+    }
+
+    fn settle(&self, place: usize, lost: bool) {
+        let chunk = place as u64 >> PLACES;
+        match self {
+            Self::Nobody => {}
+            Self::Spool(ledger) => ledger.settled(chunk),
+            Self::Tickets(tickets) => tickets.settled(chunk, lost),
         }
     }
 }
 
-/// A bounded queue in memory.
-pub(super) fn memory(limit: usize, meter: &Arc<Meter>) -> (Sender, Source) {
+/// A bounded queue in memory; with `tickets`, whose chunks may have one.
+pub(super) fn memory(limit: usize, meter: &Arc<Meter>, tickets: bool) -> (Sender, Source) {
     let (sender, receiver) = queue::bounded(limit, meter.clone());
-    let kind = Kind::Memory(receiver, meter.clone());
+    let tickets = tickets.then(Arc::default);
+    let kind = Kind::Memory(receiver, meter.clone(), tickets);
     (Sender::Memory(sender), Source::new(kind))
 }
 
@@ -143,15 +165,16 @@ impl Source {
 
     /// To be called before anything is taken, and again after an exporter that broke down.
     pub(super) fn begin(&self) {
-        if let Kind::Spool(reader) = &self.kind {
-            reader.begin();
+        match &self.kind {
+            Kind::Spool(reader) => reader.begin(),
+            Kind::Memory(_, _, tickets) => tickets.iter().for_each(|tickets| tickets.clear()),
         }
     }
 
     /// Waits for a chunk; `Disconnected` once there will be none.
     pub(super) fn recv(&self, timeout: Duration) -> Result<Taken, RecvTimeoutError> {
         match &self.kind {
-            Kind::Memory(queue, _) => queue.recv(timeout).map(|chunk| self.count(chunk)),
+            Kind::Memory(queue, ..) => queue.recv(timeout).map(|chunk| self.count(chunk)),
             Kind::Spool(reader) => reader
                 .recv(timeout)
                 .map(|(chunk, number)| Taken { chunk, number }),
@@ -161,7 +184,7 @@ impl Source {
     /// A chunk, if there is one now.
     pub(super) fn try_recv(&self) -> Option<Taken> {
         match &self.kind {
-            Kind::Memory(queue, _) => queue.try_recv().ok().map(|chunk| self.count(chunk)),
+            Kind::Memory(queue, ..) => queue.try_recv().ok().map(|chunk| self.count(chunk)),
             Kind::Spool(reader) => reader
                 .try_recv()
                 .map(|(chunk, number)| Taken { chunk, number }),
@@ -171,13 +194,19 @@ impl Source {
     fn count(&self, chunk: Arc<Chunk>) -> Taken {
         let number = self.taken.get();
         self.taken.set(number + 1);
+        if let Kind::Memory(_, _, Some(tickets)) = &self.kind
+            && let Some(ticket) = chunk.take_ticket()
+        {
+            tickets.begin(number, ticket);
+        }
         Taken { chunk, number }
     }
 
     pub(super) fn settled(&self) -> Settled {
         match &self.kind {
-            Kind::Memory(..) => Settled(None),
-            Kind::Spool(reader) => Settled(Some(reader.ledger().clone())),
+            Kind::Memory(_, _, None) => Settled::Nobody,
+            Kind::Memory(_, _, Some(tickets)) => Settled::Tickets(tickets.clone()),
+            Kind::Spool(reader) => Settled::Spool(reader.ledger().clone()),
         }
     }
 
@@ -196,14 +225,14 @@ impl Source {
     /// Whether nothing waits in memory.
     pub(super) fn is_empty(&self) -> bool {
         match &self.kind {
-            Kind::Memory(_, meter) => meter.queue.get() == 0,
+            Kind::Memory(_, meter, _) => meter.queue.get() == 0,
             Kind::Spool(_) => true,
         }
     }
 
     /// Counts what still waits as lost, where it is.
     pub(super) fn abandon(&self) {
-        if let Kind::Memory(queue, meter) = &self.kind {
+        if let Kind::Memory(queue, meter, _) = &self.kind {
             while let Ok(chunk) = queue.try_recv() {
                 meter.lose(Reason::Shutdown, chunk.len());
             }

@@ -46,6 +46,7 @@ fn what_is_left_out_has_the_documented_default() {
                 segment_bytes: 32 << 20,
                 fsync: Fsync::Interval(Duration::from_millis(200)),
             },
+            otlp: None,
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
             upstreams: IndexMap::from([(

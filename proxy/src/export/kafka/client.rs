@@ -14,7 +14,7 @@ use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use super::client_config;
-use super::delivery::{Desk, Returned};
+use super::delivery::{Desk, Returned, size};
 use super::encoding::Message;
 use super::errors::{self, Problem};
 use crate::config;
@@ -54,22 +54,29 @@ impl Producer {
     /// As [`Producer::send`], with a message that came back.
     pub(super) fn send_again(&mut self, message: (usize, Returned), stop: &Stop) {
         let (place, message) = message;
-        self.enqueue(place, &message.key, &message.payload, message.headers, stop);
+        self.enqueue(
+            place,
+            message.key.as_deref(),
+            &message.payload,
+            message.headers,
+            stop,
+        );
     }
 
     fn enqueue(
         &self,
         place: usize,
-        key: &[u8],
+        key: Option<&[u8]>,
         payload: &[u8],
         headers: OwnedHeaders,
         stop: &Stop,
     ) {
-        let mut record = BaseRecord::with_opaque_to(&self.topic, place)
-            .key(key)
-            .payload(payload)
-            .headers(headers);
-        self.desk.sent(key.len() + payload.len());
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(&self.topic, place)
+                .payload(payload)
+                .headers(headers);
+        record.key = key;
+        self.desk.sent(size(key, payload));
         let error = loop {
             if self.desk.is_broken() || stop.is_due() {
                 break RDKafkaErrorCode::PurgeQueue;

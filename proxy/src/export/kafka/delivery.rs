@@ -36,7 +36,7 @@ pub(super) struct Desk {
 
 /// A message that a client gave back.
 pub(super) struct Returned {
-    pub(super) key: Vec<u8>,
+    pub(super) key: Option<Vec<u8>>,
     pub(super) payload: Vec<u8>,
     pub(super) headers: OwnedHeaders,
 }
@@ -187,10 +187,10 @@ impl Desk {
                 message,
             ),
         };
-        let key = message.key().unwrap_or_default();
+        let key = message.key();
         let payload = message.payload().unwrap_or_default();
         match error {
-            None => self.acknowledge(place, key.len() + payload.len()),
+            None => self.acknowledge(place, size(key, payload)),
             Some(error) => {
                 let headers = message
                     .headers()
@@ -200,7 +200,7 @@ impl Desk {
                 }));
                 if settled.is_err() {
                     self.meter.lose(Reason::Refused, 1);
-                    self.settled.settled(place);
+                    self.settled.lost(place);
                 }
             }
         }
@@ -225,11 +225,11 @@ impl Desk {
         &self,
         place: usize,
         error: RDKafkaErrorCode,
-        key: &[u8],
+        key: Option<&[u8]>,
         payload: &[u8],
         headers: OwnedHeaders,
     ) {
-        self.meter.in_flight.subtract(key.len() + payload.len());
+        self.meter.in_flight.subtract(size(key, payload));
         let mut state = self.state();
         let lost = match errors::verdict(error) {
             Verdict::Purged | Verdict::Later => None,
@@ -243,7 +243,7 @@ impl Desk {
         };
         if let Some(reason) = lost {
             self.meter.lose(reason, 1);
-            self.settled.settled(place);
+            self.settled.lost(place);
             self.log_failure(&mut state, error, key);
             return;
         }
@@ -253,16 +253,21 @@ impl Desk {
             self.health.set(State::Degraded(message));
         }
         let message = Returned {
-            key: key.to_owned(),
+            key: key.map(<[u8]>::to_owned),
             payload: payload.to_owned(),
             headers,
         };
         state.returned.insert(place, message);
     }
 
-    fn log_failure(&self, state: &mut Desktop, error: RDKafkaErrorCode, key: &[u8]) -> String {
+    fn log_failure(
+        &self,
+        state: &mut Desktop,
+        error: RDKafkaErrorCode,
+        key: Option<&[u8]>,
+    ) -> String {
         let cause = errors::write_cause(error, &self.topic);
-        let trace = String::from_utf8_lossy(key);
+        let trace = key.map_or("without a key".into(), String::from_utf8_lossy);
         let message = format!("kafka plugin: failed to write trace {trace}: {cause}");
         let permit = state.write_failures.permit(&cause, &trace, Instant::now());
         if let Some(count) = permit {
@@ -274,4 +279,9 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, Desktop> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes of a message that count.
+pub(super) fn size(key: Option<&[u8]>, payload: &[u8]) -> usize {
+    key.map_or(0, <[u8]>::len) + payload.len()
 }

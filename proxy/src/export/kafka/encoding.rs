@@ -5,6 +5,7 @@ use http::HeaderValue;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::{self, Format};
+use crate::export::prepared;
 use crate::filter::Filters;
 use crate::trace::split::{self, Encode};
 use crate::trace::{context, json, otlp, record};
@@ -17,7 +18,8 @@ const OVERHEAD: usize = 400;
 
 pub(super) struct Encoder {
     content_type: &'static str,
-    encode: Encode,
+    /// `None` where records are messages already.
+    encode: Option<Encode>,
     filters: Filters,
     /// Most bytes of a payload.
     limit: usize,
@@ -27,10 +29,19 @@ pub(super) struct Encoder {
 
 /// A trace on its way to a topic, or a part of it.
 pub(super) struct Message<'b> {
-    /// The trace id, as lower-case hex.
-    pub(super) key: &'b [u8],
+    /// The trace id, as lower-case hex; what receivers make has none, or one of the same form.
+    pub(super) key: Option<&'b [u8]>,
     pub(super) payload: &'b [u8],
     pub(super) headers: OwnedHeaders,
+}
+
+/// Why a record gives no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Trace(#[from] record::Error),
+    #[error("no record of a receiver's")]
+    Prepared,
 }
 
 /// What became of a trace.
@@ -42,10 +53,11 @@ pub(super) enum Encoded {
 
 impl Encoder {
     pub(super) fn new(config: &config::Kafka) -> Self {
-        let (content_type, encode): (_, Encode) = match config.format {
-            Format::Json => ("application/json", json::encode),
-            Format::OtlpJson => ("application/json", otlp::encode_json),
-            Format::OtlpProtobuf => ("application/x-protobuf", otlp::encode_protobuf),
+        let (content_type, encode): (_, Option<Encode>) = match config.format {
+            Format::Json => ("application/json", Some(json::encode)),
+            Format::OtlpJson => ("application/json", Some(otlp::encode_json)),
+            Format::OtlpProtobuf => ("application/x-protobuf", Some(otlp::encode_protobuf)),
+            Format::Prepared => ("", None),
         };
         Self {
             content_type,
@@ -63,17 +75,28 @@ impl Encoder {
         &mut self,
         record: &[u8],
         mut send: impl FnMut(Message<'_>, bool),
-    ) -> Result<Encoded, record::Error> {
+    ) -> Result<Encoded, Error> {
+        let Some(encode) = self.encode else {
+            let prepared = prepared::read(record).ok_or(Error::Prepared)?;
+            let content_type = prepared.content_type.as_str();
+            let message = Message {
+                key: prepared.key,
+                payload: prepared.payload,
+                headers: headers(content_type, 2),
+            };
+            send(message, false);
+            return Ok(Encoded::Sent);
+        };
         let mut trace = record::read(record)?;
         let Some(selection) = self.filters.select(&trace) else {
             return Ok(Encoded::SampledOut);
         };
         self.payload.clear();
-        (self.encode)(&trace, &selection, &mut self.payload);
+        encode(&trace, &selection, &mut self.payload);
         let head = &trace.head;
         self.traceparent = context::traceparent(head.trace_id, trace.root().id, head.flags);
         let parts = (self.payload.len() > self.limit)
-            .then(|| split::split(&mut trace, &selection, self.encode, self.limit))
+            .then(|| split::split(&mut trace, &selection, encode, self.limit))
             .flatten();
         let Some(parts) = parts else {
             send(self.message(&self.payload, self.headers(3)), false);
@@ -88,20 +111,25 @@ impl Encoder {
     }
 
     fn headers(&self, capacity: usize) -> OwnedHeaders {
-        let version = env!("CARGO_PKG_VERSION").as_bytes();
-        OwnedHeaders::new_with_capacity(capacity)
-            .insert(header("content-type", self.content_type.as_bytes()))
-            .insert(header("weir-version", version))
+        headers(self.content_type, capacity)
             .insert(header("traceparent", self.traceparent.as_bytes()))
     }
 
     fn message<'m>(&'m self, payload: &'m [u8], headers: OwnedHeaders) -> Message<'m> {
         Message {
-            key: &self.traceparent.as_bytes()[TRACE_ID],
+            key: Some(&self.traceparent.as_bytes()[TRACE_ID]),
             payload,
             headers,
         }
     }
+}
+
+/// What every message has.
+fn headers(content_type: &str, capacity: usize) -> OwnedHeaders {
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    OwnedHeaders::new_with_capacity(capacity)
+        .insert(header("content-type", content_type.as_bytes()))
+        .insert(header("weir-version", version))
 }
 
 fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
