@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, Error};
 use crate::config::Secret;
+use crate::export::metrics::Clients;
 use crate::export::spool;
 use crate::export::status::{State, Status};
 use crate::metrics::{Summed, counter, gauge};
@@ -126,7 +127,16 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
                 State::Ok => ("ok", None),
                 State::Degraded(message) => ("degraded", Some(message.as_str())),
             };
-            json!({ "name": status.exporter, "state": state, "message": message })
+            let last_error = status.last_error.as_ref().map(|error| {
+                let at = jiff::Timestamp::try_from(error.at).unwrap_or_default();
+                json!({ "message": error.message, "at": at.to_string() })
+            });
+            json!({
+                "name": status.exporter,
+                "state": state,
+                "message": message,
+                "last_error": last_error,
+            })
         })
         .collect();
     let spool = app.spool().map(|spool| {
@@ -162,6 +172,7 @@ fn metrics(app: &App) -> Response<Full<Bytes>> {
         spool: app.spool(),
         generation: app.generation().number,
     }));
+    registry.register_collector(Box::new(Clients(app.exporters())));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
         return problem(

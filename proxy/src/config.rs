@@ -207,9 +207,22 @@ pub struct Kafka {
     pub flush_interval: Duration,
     pub auto_create_topic: bool,
     pub producer: Producer,
+    /// `None`: what is refused for good is dropped.
+    pub dead_letter: Option<DeadLetter>,
     /// Most bytes of traces kept in memory for this exporter.
     pub buffer_bytes: usize,
     pub filters: Filters,
+}
+
+/// Where messages go that a broker refuses for good.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadLetter {
+    Topic(String),
+    /// A file with the most bytes that it, and those it was before, may have.
+    File {
+        path: PathBuf,
+        max_bytes: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

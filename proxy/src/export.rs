@@ -7,9 +7,11 @@
 
 pub mod handoff;
 pub(crate) mod kafka;
+pub mod metrics;
 mod queue;
 mod source;
 pub mod spool;
+pub mod statistics;
 pub mod status;
 mod stop;
 #[cfg(test)]
@@ -146,7 +148,7 @@ impl Exporters {
         }
         stopped
             .into_iter()
-            .map(|(name, meter, health)| meter.status(&name, health.get()))
+            .map(|(name, meter, health)| meter.status(&name, &health))
             .collect()
     }
 }
@@ -185,7 +187,7 @@ struct Running {
 
 impl Running {
     fn status(&self, name: &str) -> Status {
-        self.meter.status(name, self.health.get())
+        self.meter.status(name, &self.health)
     }
 }
 
@@ -283,6 +285,7 @@ fn run(config: &config::Exporter, feed: &Feed) {
         }
     }
     feed.source.abandon();
+    feed.health.rest();
     if feed.stop.is_own() {
         feed.source.forget();
     }

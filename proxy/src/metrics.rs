@@ -435,7 +435,7 @@ fn family<'a, const N: usize>(
 }
 
 #[derive(Debug)]
-struct Labels<'a>(&'a [(&'a str, &'a str)]);
+pub(crate) struct Labels<'a>(pub(crate) &'a [(&'a str, &'a str)]);
 
 impl EncodeLabelSet for Labels<'_> {
     fn encode(

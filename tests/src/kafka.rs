@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -159,6 +161,22 @@ impl Kafka {
         let created = admin.create_topics([&new], &AdminOptions::new());
         let created = block_on(created).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "{created:?}");
+    }
+
+    /// Gives a topic other settings.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    pub fn configure_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let mut new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in settings {
+            new = new.set(key, value);
+        }
+        let admin = self.admin();
+        let altered = block_on(admin.alter_configs([&new], &AdminOptions::new()));
+        let altered = altered.expect("the broker answers");
+        assert!(altered.iter().all(Result::is_ok), "{altered:?}");
     }
 
     /// Deletes a topic.

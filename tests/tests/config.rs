@@ -250,11 +250,6 @@ fn every_key_to_come_is_refused_by_name() {
         ("", "exporters: { x: { otlp: {} } }", "exporters.x.otlp"),
         (
             "",
-            "exporters: { x: { kafka: { brokers: [\"a:1\"], topic: t, dead_letter: {} } } }",
-            "exporters.x.kafka.dead_letter",
-        ),
-        (
-            "",
             "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
             "plugins.p.isolation",
         ),

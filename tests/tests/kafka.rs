@@ -31,6 +31,7 @@ fn config(brokers: &str, topic: &str) -> Config {
         flush_interval: Duration::from_millis(20),
         auto_create_topic: false,
         producer: Producer::default(),
+        dead_letter: None,
         buffer_bytes: 64 << 20,
         filters: Filters::default(),
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Duration};
 
+pub(super) mod dead_letter;
 pub(super) mod kafka;
 pub(super) mod producer;
 

@@ -19,6 +19,7 @@ use super::tree::{Node, Value};
 use super::units::{ByteSize, Duration};
 use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
 
+mod dead_letter;
 mod kafka;
 mod plugin;
 mod producer;
@@ -55,6 +56,8 @@ pub(super) struct Resolver<'a> {
     judged: HashSet<Path>,
     /// Addresses that are listened on, by the keys that say so.
     taken: HashMap<SocketAddr, Path>,
+    /// Files of dead letters, by the keys that say so.
+    letter_files: HashMap<PathBuf, Path>,
     faults: Vec<Fault>,
 }
 
@@ -73,6 +76,7 @@ impl<'a> Resolver<'a> {
             names,
             judged,
             taken: HashMap::new(),
+            letter_files: HashMap::new(),
             faults: Vec::new(),
         }
     }

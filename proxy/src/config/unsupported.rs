@@ -18,7 +18,6 @@ enum When {
 const KEYS: &[(&str, When)] = &[
     ("access_log", When::Present),
     ("admin.tls", When::Present),
-    ("exporters.*.kafka.dead_letter", When::Present),
     ("exporters.*.otlp", When::Present),
     ("kv", When::Present),
     ("listeners.*.balance", When::Present),

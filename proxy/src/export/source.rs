@@ -11,9 +11,10 @@ use super::queue::{self, Chunk};
 use super::spool::{Ledger, Reader, Store};
 use super::status::{Meter, Reason};
 
-/// Bits for the messages of a chunk; those past their number, far more than there are, share a
-/// place.
-const PLACES: u32 = 24;
+/// Bits for the records of a chunk and for the messages of a record; those past their number, far
+/// more than there are, share a place.
+const RECORDS: u32 = 14;
+const PARTS: u32 = 10;
 
 /// The workers' side of one exporter.
 #[derive(Clone, Debug)]
@@ -74,17 +75,36 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The place of a message among all that an exporter sends; places grow. Its lowest bit tells
-    /// that `more` messages of the same trace follow.
-    pub(super) fn place(&self, index: usize, more: bool) -> usize {
-        let within = index.min((1 << (PLACES - 1)) - 1) << 1 | usize::from(more);
-        usize::try_from(self.number << PLACES).unwrap_or(usize::MAX) | within
+    /// The place of a record's first message.
+    pub(super) fn place(&self, record: usize) -> Place {
+        let record = (record as u64).min((1 << RECORDS) - 1);
+        Place((self.number << RECORDS | record) << PARTS)
     }
 }
 
-/// Whether the message of this place is the last of its trace.
-pub(super) fn is_last(place: usize) -> bool {
-    place & 1 == 0
+/// The place of a message among all that an exporter sends. Places grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
+
+impl Place {
+    /// Of another message of the same record.
+    pub(super) fn part(self, index: usize) -> Self {
+        Self(self.trace().0 | (index as u64).min((1 << PARTS) - 1))
+    }
+
+    /// Of the record's first message: what all messages of one trace have in common.
+    pub(super) fn trace(self) -> Self {
+        Self(self.0 >> PARTS << PARTS)
+    }
+
+    fn chunk(self) -> u64 {
+        self.0 >> (RECORDS + PARTS)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_record(record: u64) -> Self {
+        Self(record << PARTS)
+    }
 }
 
 /// Hears what became of messages.
@@ -93,16 +113,16 @@ pub(super) struct Settled(Option<Arc<Ledger>>);
 
 impl Settled {
     /// A message of this place was sent.
-    pub(super) fn sent(&self, place: usize) {
+    pub(super) fn sent(&self, place: Place) {
         if let Some(ledger) = &self.0 {
-            ledger.sent(place as u64 >> PLACES);
+            ledger.sent(place.chunk());
         }
     }
 
-    /// A message of this place was acknowledged, or will never be.
-    pub(super) fn settled(&self, place: usize) {
+    /// A message of this place was acknowledged, or will never be; or a chunk was exported whole.
+    pub(super) fn settled(&self, place: Place) {
         if let Some(ledger) = &self.0 {
-            ledger.settled(place as u64 >> PLACES);
+            ledger.settled(place.chunk());
         }
     }
 }

@@ -102,6 +102,7 @@ fn what_is_left_out_has_the_documented_default() {
                     flush_interval: seconds(1),
                     auto_create_topic: false,
                     producer: Producer::default(),
+                    dead_letter: None,
                     buffer_bytes: 64 << 20,
                     filters: Filters {
                         plugin_span_filter: None,

@@ -33,11 +33,19 @@ pub(super) struct Message<'b> {
     pub(super) headers: OwnedHeaders,
 }
 
-/// What became of a trace.
+/// Which of a trace's messages one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoded {
+pub(super) struct Part {
+    pub(super) index: usize,
+    pub(super) count: usize,
+}
+
+/// What became of a trace.
+pub(super) enum Encoded<'b> {
     SampledOut,
     Sent,
+    /// It cannot be made small enough: here it is as one message.
+    TooLarge(Message<'b>),
 }
 
 impl Encoder {
@@ -51,19 +59,23 @@ impl Encoder {
             content_type,
             encode,
             filters: Filters::new(&config.filters),
-            limit: config.producer.max_message_bytes - OVERHEAD,
+            limit: payload_bytes(config.producer.max_message_bytes),
             traceparent: HeaderValue::from_static(""),
             payload: Vec::new(),
         }
     }
 
-    /// Gives each message to `send`, and whether more of the same trace follow. What cannot be made
-    /// small enough is given as it is, for librdkafka to refuse.
+    /// Makes no payload of more than so many bytes from now on.
+    pub(super) fn limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+    }
+
+    /// Gives each message to `send`, in order.
     pub(super) fn encode(
         &mut self,
         record: &[u8],
-        mut send: impl FnMut(Message<'_>, bool),
-    ) -> Result<Encoded, record::Error> {
+        mut send: impl FnMut(Message<'_>, Part),
+    ) -> Result<Encoded<'_>, record::Error> {
         let mut trace = record::read(record)?;
         let Some(selection) = self.filters.select(&trace) else {
             return Ok(Encoded::SampledOut);
@@ -72,17 +84,24 @@ impl Encoder {
         (self.encode)(&trace, &selection, &mut self.payload);
         let head = &trace.head;
         self.traceparent = context::traceparent(head.trace_id, trace.root().id, head.flags);
-        let parts = (self.payload.len() > self.limit)
-            .then(|| split::split(&mut trace, &selection, self.encode, self.limit))
-            .flatten();
-        let Some(parts) = parts else {
-            send(self.message(&self.payload, self.headers(3)), false);
+        if self.payload.len() <= self.limit {
+            let whole = Part { index: 0, count: 1 };
+            send(self.message(&self.payload, self.headers(3)), whole);
             return Ok(Encoded::Sent);
+        }
+        let Some(parts) = split::split(&mut trace, &selection, self.encode, self.limit) else {
+            let message = self.message(&self.payload, self.headers(3));
+            return Ok(Encoded::TooLarge(message));
         };
+        let count = parts.len();
         for (index, payload) in parts.iter().enumerate() {
-            let part = format!("{}/{}", index + 1, parts.len());
-            let headers = self.headers(4).insert(header("weir-part", part.as_bytes()));
-            send(self.message(payload, headers), index + 1 < parts.len());
+            let headers = if count > 1 {
+                let part = format!("{}/{count}", index + 1);
+                self.headers(4).insert(header("weir-part", part.as_bytes()))
+            } else {
+                self.headers(3)
+            };
+            send(self.message(payload, headers), Part { index, count });
         }
         Ok(Encoded::Sent)
     }
@@ -104,7 +123,12 @@ impl Encoder {
     }
 }
 
-fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
+/// Most bytes of a payload in a message of so many.
+pub(super) fn payload_bytes(message_bytes: usize) -> usize {
+    message_bytes.saturating_sub(OVERHEAD).max(1)
+}
+
+pub(super) fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
     Header {
         key,
         value: Some(value),
