@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Faults, Loaded, Unreachable};
+use crate::tail::TailArgs;
 
 pub mod check;
 pub mod explain;
@@ -36,6 +37,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Explain the code of a fault and the way out
     Explain(explain::ExplainArgs),
+    /// Look at the traces in a topic
+    #[command(subcommand)]
+    Traces(TracesCommand),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
     /// Show the whole of it with nothing installed
@@ -46,6 +50,12 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print what is in force: file, environment, `--set` and defaults together
     Print(print::PrintArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TracesCommand {
+    /// Print the traces of a topic as they come, one line each
+    Tail(Box<TailArgs>),
 }
 
 /// Which configuration: a file, and what is put onto it.

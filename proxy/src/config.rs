@@ -32,6 +32,7 @@ pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
 pub use schema::schema;
+pub use units::duration;
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weir::cli::{Cli, Command, ConfigCommand, check, explain, print, schema};
+use weir::cli::{Cli, Command, ConfigCommand, TracesCommand, check, explain, print, schema};
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
 // the system's allocator.
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Traces(TracesCommand::Tail(args)) => weir::tail::command(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => weir::demo::command(&args),
     }

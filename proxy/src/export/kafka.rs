@@ -13,6 +13,7 @@
 
 mod client;
 mod client_config;
+pub(crate) mod consumer;
 mod dead_letter;
 mod delivery;
 mod encoding;

@@ -128,6 +128,22 @@ pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Properties of a consumer that reads for people. Of `custom_config`, librdkafka leaves aside what
+/// is for producers.
+pub(super) fn consumer(config: &Kafka) -> ClientConfig {
+    let mut client = common(config);
+    client
+        // Never used: partitions are assigned, nothing is committed.
+        .set("group.id", "weir-traces-tail")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.message.max.bytes", "16777216")
+        .set_log_level(RDKafkaLogLevel::Error);
+    customise(&mut client, &config.producer);
+    client
+}
+
 /// Most bytes of a dead letter: what no other topic takes may be taken there.
 const LETTER_BYTES: usize = 64 << 20;
 
