@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Environment, Faults, Loaded, Unreachable};
+use crate::import::ImportArgs;
 use crate::tail::TailArgs;
 
 pub mod check;
@@ -37,6 +38,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Explain the code of a fault and the way out
     Explain(explain::ExplainArgs),
+    /// Turn the configuration of a system that Weir replaces into Weir's
+    Import(ImportArgs),
     /// Look at the traces in a topic
     #[command(subcommand)]
     Traces(TracesCommand),

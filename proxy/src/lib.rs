@@ -9,6 +9,7 @@ pub mod demo;
 pub mod exchange;
 pub mod export;
 pub mod filter;
+pub mod import;
 pub mod listener;
 pub mod metrics;
 pub mod plugin;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => weir::import::command(&args),
         Command::Traces(TracesCommand::Tail(args)) => weir::tail::command(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Demo(args) => weir::demo::command(&args),
