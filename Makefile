@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The whole workspace at once, so that features are resolved once and nothing is compiled twice.
 BUILD := --workspace --locked
 
-.PHONY: help demo build test check guests services race fmt
+.PHONY: help demo build test check guests services race torture fmt
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ check: guests ## format, lints, docs, licences and versions
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(BUILD) --no-deps
 	@.ci/features
 	@.ci/deny
+
+torture: services build ## 200 kills, a long outage, 10 GiB of backlog, broken bytes; TORTURE=--short for less
+	$(CARGO) build --release $(BUILD) --example torture
+	@$(TARGET)/release/examples/torture $(TORTURE)
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race

@@ -39,6 +39,8 @@ pub struct Kafka {
 
 #[derive(Debug, Deserialize)]
 struct Addresses {
+    /// The broker's own process.
+    pid: u32,
     bootstrap: HashMap<String, String>,
     #[serde(default)]
     ca: PathBuf,
@@ -109,6 +111,36 @@ impl Kafka {
     fn end(&mut self) {
         self.stdin.take();
         let _ = self.child.wait();
+    }
+
+    /// Sends a signal to the broker, such as `"STOP"`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `kill`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args(["-s", signal, &self.addresses.pid.to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+    }
+
+    /// Changes what users may do, by Kafka's own command; the broker needs an authorizer.
+    ///
+    /// # Panics
+    ///
+    /// When the command fails.
+    pub fn acl(&self, arguments: &[&str]) {
+        let output = Command::new("java")
+            .args(["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-cp", &format!("{}/*", jars().display())])
+            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"])
+            .arg(self.address())
+            .args(arguments)
+            .output()
+            .expect("java runs");
+        assert!(output.status.success(), "{output:?}");
     }
 
     /// `host:port` of the listener without TLS or SASL.

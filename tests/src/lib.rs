@@ -4,6 +4,8 @@ pub mod abi;
 pub mod client;
 pub mod config;
 pub mod kafka;
+pub mod link;
+pub mod load;
 pub mod trace;
 pub mod upstream;
 pub mod wait;

@@ -21,14 +21,11 @@ use crate::wait::eventually;
 /// When it was not built: `cargo build --workspace` does.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("target/debug");
-    let binary = folder.join("weir");
-    assert!(
-        binary.is_file(),
-        "{} is not built: run `cargo build --workspace`",
-        binary.display()
-    );
-    binary
+    // Tests are in a folder below that of the binaries.
+    let mut folders = test.ancestors().skip(1).take(2);
+    folders
+        .find_map(|folder| Some(folder.join("weir")).filter(|binary| binary.is_file()))
+        .expect("weir is not built: run `cargo build --workspace`")
 }
 
 /// A guest that `make guests` built, by name.
