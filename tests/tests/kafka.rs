@@ -241,7 +241,8 @@ fn an_untrusted_certificate_is_said() {
     let cause = refusal("SSL", Some(Tls::default()), None);
     assert_eq!(
         cause,
-        "TLS: the broker's certificate is not signed by a trusted authority (see `ca_cert`)"
+        "TLS: the broker's certificate is not trusted: it is not signed by a known authority (see \
+         `ca_cert`), or has expired"
     );
 }
 

@@ -175,7 +175,9 @@ fn tls_cause(reason: &str) -> Option<String> {
     } else if lower.contains("certificate has expired") {
         "the broker's certificate has expired"
     } else if lower.contains("certificate verify failed") {
-        "the broker's certificate is not signed by a trusted authority (see `ca_cert`)"
+        // An expired one too: librdkafka tells them apart no more.
+        "the broker's certificate is not trusted: it is not signed by a known authority (see \
+         `ca_cert`), or has expired"
     } else if lower.contains("certificate required") || lower.contains("bad certificate") {
         "the broker demands a client certificate (see `client_cert`)"
     } else if lower.contains("wrong version number") || lower.contains("connection closed by peer")
@@ -235,8 +237,8 @@ mod tests {
                  routines::certificate verify failed: broker certificate could not be verified \
                  (after 4ms in state SSL_HANDSHAKE)"
             ),
-            "localhost:9093: TLS: the broker's certificate is not signed by a trusted authority \
-             (see `ca_cert`)"
+            "localhost:9093: TLS: the broker's certificate is not trusted: it is not signed by a known \
+             authority (see `ca_cert`), or has expired"
         );
         assert_eq!(broker_cause("something new"), "something new");
     }
