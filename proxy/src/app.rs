@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
 
-use crate::config::Config;
+use crate::config::{Config, Document};
 use crate::export::Exporters;
 use crate::export::spool::{self, Spool};
 use crate::export::status::{Reason, Status};
@@ -21,6 +21,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::store::Store;
 use crate::worker::{Command, Thread};
 use generation::Generation;
 
@@ -53,6 +54,10 @@ pub type Load = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 /// A running Weir.
 pub struct App {
     load: Load,
+    /// The file that `load` reads, where there is one.
+    document: Option<Document>,
+    /// Recent traces, where they are kept.
+    store: std::sync::Mutex<Option<Arc<Store>>>,
     generation: Arc<ArcSwap<Generation>>,
     workers: std::sync::Mutex<Vec<Thread>>,
     exporters: Arc<Exporters>,
@@ -65,7 +70,11 @@ pub struct App {
 
 impl App {
     /// Starts everything: when this returns, all listeners accept.
-    pub async fn start(config: Config, load: Load) -> Result<Arc<Self>, Error> {
+    pub async fn start(
+        config: Config,
+        load: Load,
+        document: Option<Document>,
+    ) -> Result<Arc<Self>, Error> {
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine));
         let metrics = Metrics::new(config.workers.get());
@@ -92,6 +101,8 @@ impl App {
             .map_err(Error::Worker)?;
         let app = Self {
             load,
+            document,
+            store: std::sync::Mutex::default(),
             generation,
             workers: std::sync::Mutex::new(workers),
             exporters,
@@ -100,6 +111,7 @@ impl App {
             listening: Mutex::default(),
             draining: AtomicBool::new(false),
         };
+        app.apply_store(None);
         let mut listening = app.listening.lock().await;
         for (id, sockets) in sockets {
             app.listen(&mut listening, id, sockets);
@@ -118,6 +130,22 @@ impl App {
 
     pub fn spool(&self) -> Option<spool::Status> {
         self.exporters.spool()
+    }
+
+    /// The file that the configuration comes from; `None` where it is not from one.
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// Where listeners are bound; nothing while a reload is under way.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        let listening = self.listening.try_lock();
+        listening.map_or_else(|_| Vec::new(), |all| all.values().copied().collect())
+    }
+
+    /// Recent traces, where they are kept.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.stored().clone()
     }
 
     pub fn generation(&self) -> Arc<Generation> {
@@ -172,6 +200,7 @@ impl App {
         self.exporters.apply(&config.exporters);
         let generation = Generation::new(number, config, plugins, Some(&before), &self.metrics);
         self.generation.store(Arc::new(generation));
+        self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
             self.listen(&mut listening, id, sockets);
         }
@@ -210,8 +239,13 @@ impl App {
         }
         let workers = std::mem::take(&mut *self.workers());
         let exporters = Arc::clone(&self.exporters);
+        let store = self.store();
         let ended = tokio::task::spawn_blocking(move || {
             workers.into_iter().for_each(Thread::join);
+            exporters.keep_local(None);
+            if let Some(store) = store {
+                store.close();
+            }
             exporters.shutdown(deadline.max(Instant::now() + DELIVERY.min(grace)))
         });
         for status in ended.await.unwrap_or_default() {
@@ -225,6 +259,37 @@ impl App {
             }
         }
         tracing::info!("stopped");
+    }
+
+    /// Makes the store that which the configuration asks for.
+    fn apply_store(&self, before: Option<&Config>) {
+        let generation = self.generation.load();
+        let config = &generation.config;
+        if before.is_some_and(|before| before.store == config.store) {
+            return;
+        }
+        let workers = config.workers.get();
+        let mut store = self.stored();
+        let Some(wanted) = &config.store else {
+            self.exporters.keep_local(None);
+            *store = None;
+            return;
+        };
+        let intake = match &*store {
+            Some(store) => store.adjust(wanted, workers),
+            None => {
+                let (new, intake) = Store::start(wanted, config.data_dir.as_deref(), workers);
+                *store = Some(Arc::new(new));
+                intake
+            }
+        };
+        self.exporters.keep_local(Some(intake));
+    }
+
+    fn stored(&self) -> std::sync::MutexGuard<'_, Option<Arc<Store>>> {
+        self.store
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn listen(

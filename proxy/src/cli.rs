@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Faults, Loaded, Unreachable};
+use crate::config::{self, Document, Environment, Faults, Loaded, Unreachable};
 
 pub mod check;
 pub mod explain;
@@ -73,6 +73,15 @@ impl ConfigArgs {
     pub fn with_unreachable(&self, faults: Faults, silent: Vec<Unreachable>) -> Faults {
         let environment = Environment::of_process();
         config::with_unreachable(&self.config, &self.set, &environment, faults, silent)
+    }
+
+    /// Where it comes from.
+    pub fn document(&self) -> Document {
+        Document {
+            file: self.config.clone(),
+            set: self.set.clone(),
+            environment: Environment::of_process(),
+        }
     }
 }
 

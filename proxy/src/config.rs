@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+mod document;
 mod effective;
 mod environment;
 pub mod fault;
@@ -27,6 +28,7 @@ mod tree;
 mod units;
 mod unsupported;
 
+pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
@@ -41,6 +43,8 @@ pub struct Config {
     /// `None`: traces are kept in memory only.
     pub data_dir: Option<PathBuf>,
     pub spool: Spool,
+    /// Recent traces for the console; `None`: none are kept.
+    pub store: Option<Store>,
     /// Worker threads, each with its own runtime, listeners, pools and plugin instances.
     pub workers: NonZeroUsize,
     /// How long a drain may take before what is still open is cut.
@@ -59,6 +63,18 @@ pub struct Spool {
     /// Bytes of one file.
     pub segment_bytes: u64,
     pub fsync: Fsync,
+}
+
+/// Which recent traces are kept for the console.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// Most bytes of traces; the oldest go first.
+    pub max_bytes: u64,
+    pub max_age: Duration,
+    /// Over all workers.
+    pub max_traces_per_second: u32,
+    /// Of headers, content and attributes.
+    pub filters: Filters,
 }
 
 /// When what is in the spool survives a power cut too.
@@ -97,6 +113,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Demanded as `Authorization: Bearer` everywhere but on `/healthz` and `/readyz`.
     pub token: Option<Secret>,
+    /// Names, in lower case, by which browsers may reach it without a token.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@
 
 pub mod handoff;
 pub(crate) mod kafka;
+pub(crate) mod local;
 mod queue;
 mod source;
 pub mod spool;
@@ -51,6 +52,7 @@ const PANIC_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Exporters {
     set: Set,
+    local: local::Link,
     running: Mutex<IndexMap<String, Running>>,
     threads: Threads,
 }
@@ -62,6 +64,7 @@ impl Exporters {
         let (alive, ended) = mpsc::channel();
         let exporters = Self {
             set: Set::default(),
+            local: local::Link::default(),
             running: Mutex::default(),
             threads: Threads {
                 shutdown: Arc::default(),
@@ -77,7 +80,16 @@ impl Exporters {
     /// A worker's way to the exporters there are, now and after each reload.
     pub fn handoff(&self) -> Handoff {
         let writer = self.threads.spool.as_ref().map(Spool::writer);
-        Handoff::new(self.set.clone(), writer)
+        Handoff::new(
+            self.set.clone(),
+            writer,
+            local::Local::new(self.local.clone()),
+        )
+    }
+
+    /// Where workers leave traces for the local store, from now on; `None`: nowhere.
+    pub(crate) fn keep_local(&self, intake: Option<local::Intake>) {
+        self.local.store(intake.map(Arc::new));
     }
 
     /// Makes the running exporters those of `config`. One whose configuration is as before runs on;

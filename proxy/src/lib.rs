@@ -15,6 +15,7 @@ pub mod plugin;
 pub mod router;
 pub mod run;
 pub mod server;
+pub mod store;
 pub mod trace;
 pub mod upstream;
 pub mod worker;

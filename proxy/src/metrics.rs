@@ -3,6 +3,8 @@
 //! Each worker writes cells of its own, found through handles that a generation holds, so counting
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
+pub mod snapshot;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

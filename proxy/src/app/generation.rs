@@ -111,12 +111,13 @@ impl Generation {
                     .collect(),
             })
             .collect();
-        let capture = Capture::new(
+        let capture = Capture::with_local(
             config
                 .exporters
                 .values()
                 .filter(|exporter| exporter.is_enabled())
                 .map(config::Exporter::filters),
+            config.store.as_ref().map(|store| &store.filters),
         );
         let router = Router::new(config.routes.iter().map(|route| &route.matches));
         Self {

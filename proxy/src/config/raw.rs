@@ -16,6 +16,7 @@ use super::units::{ByteSize, Duration};
 
 pub(super) mod kafka;
 pub(super) mod producer;
+pub(super) mod store;
 
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]
@@ -33,6 +34,8 @@ pub(super) struct Config {
     pub(super) data_dir: Option<String>,
     /// How finished traces are kept in `data_dir` until they are delivered.
     pub(super) spool: Spool,
+    /// Recent traces, kept for the console. Without it, none are.
+    pub(super) store: Option<store::Store>,
     /// Worker threads. Default: one for each available core.
     pub(super) workers: Option<NonZeroU16>,
     /// How long a drain may take before what is still open is cut. Default: 30s.
@@ -112,6 +115,10 @@ pub(super) struct Admin {
     /// Demanded as `Authorization: Bearer` everywhere but on `/healthz` and `/readyz`.
     /// Default: none.
     pub(super) token: Option<SecretVar>,
+    /// Names by which browsers reach the console, where it asks for no token: others are refused,
+    /// as the page of a stranger could have made them point here. IP addresses and `localhost` need
+    /// not be named. Default: none.
+    pub(super) hosts: Vec<String>,
 }
 
 /// A group of endpoints that serve the same.
@@ -254,6 +261,7 @@ impl Default for Config {
             admin: Admin::default(),
             data_dir: None,
             spool: Spool::default(),
+            store: None,
             workers: None,
             shutdown_grace: Duration::seconds(30),
             upstreams: IndexMap::new(),
@@ -300,6 +308,7 @@ impl Default for Admin {
         Self {
             address: "127.0.0.1:9901".to_owned(),
             token: None,
+            hosts: Vec::new(),
         }
     }
 }

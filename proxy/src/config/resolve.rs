@@ -24,6 +24,7 @@ mod plugin;
 mod producer;
 mod route;
 mod secret;
+mod store;
 mod upstream;
 
 /// Names that may be referred to, also those whose own definition is at fault.
@@ -94,6 +95,8 @@ impl<'a> Resolver<'a> {
         let spool = self.spool(&at, raw.spool, workers);
         let listeners = self.listeners(raw.listeners);
         let admin = self.admin(raw.admin);
+        let exporters = self.exporters(raw.exporters);
+        let store = self.store(raw.store, &exporters);
         Some(Config {
             listeners,
             data_dir,
@@ -103,7 +106,8 @@ impl<'a> Resolver<'a> {
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
             routes: self.routes(raw.routes),
-            exporters: self.exporters(raw.exporters),
+            exporters,
+            store,
             admin: admin?,
         })
     }
@@ -180,6 +184,7 @@ impl<'a> Resolver<'a> {
         Some(Admin {
             address,
             token: token.flatten(),
+            hosts: raw.hosts.iter().map(|host| host.to_lowercase()).collect(),
         })
     }
 

@@ -147,6 +147,12 @@ impl Life {
             .worker
             .handoff
             .append(|out| generation.capture.write(&state.recorder, out));
+        if generation.capture.keeps_local() {
+            let failed = state.recorder.outcome().failed;
+            self.worker.handoff.keep(failed, now, |out| {
+                generation.capture.write_local(&state.recorder, out)
+            });
+        }
         self.worker.give_state(state);
     }
 

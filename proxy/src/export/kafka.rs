@@ -16,6 +16,7 @@ mod delivery;
 mod encoding;
 mod errors;
 mod log_limit;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -34,6 +35,7 @@ use encoding::{Encoded, Encoder};
 
 pub(crate) use client_config::check_property;
 pub(super) use client_config::queue_bytes;
+pub(crate) use probe::probe;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.
 const BUSY_WAIT: Duration = Duration::from_millis(100);

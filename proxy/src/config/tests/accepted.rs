@@ -39,7 +39,9 @@ fn what_is_left_out_has_the_documented_default() {
             admin: Admin {
                 address: "127.0.0.1:9901".parse().unwrap(),
                 token: None,
+                hosts: vec![],
             },
+            store: None,
             data_dir: None,
             spool: Spool {
                 max_bytes: 16 << 30,

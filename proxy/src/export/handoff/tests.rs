@@ -32,7 +32,7 @@ impl Fixture {
     }
 
     fn handoff(&self) -> Handoff {
-        Handoff::new(self.set.clone(), None)
+        Handoff::new(self.set.clone(), None, Local::default())
     }
 
     fn records(&self, exporter: usize) -> Vec<Vec<u8>> {
