@@ -53,6 +53,9 @@ tests)
     need kcat kcat
     need jq jq
     need curl curl
+    need node nodejs
+    need npm npm
+    need chromium chromium
     install_packages
     python consumers confluent-kafka
     ;;

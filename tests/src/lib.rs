@@ -1,6 +1,7 @@
 //! What tests of the whole are made of: the real binary, upstreams, clients, a real Kafka.
 
 pub mod abi;
+pub mod browser;
 pub mod client;
 pub mod config;
 pub mod kafka;
