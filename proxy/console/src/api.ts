@@ -176,6 +176,8 @@ export interface Tried {
     host: boolean;
     path: boolean;
     method: boolean;
+    header?: boolean;
+    query?: boolean;
     result: string;
   }[];
 }

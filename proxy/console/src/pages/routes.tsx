@@ -30,7 +30,7 @@ export function Routes() {
               <th scope="col">Route</th>
               <th scope="col">Match</th>
               <th scope="col">Plugins, in order</th>
-              <th scope="col">Upstream</th>
+              <th scope="col">Leads to</th>
               <th scope="col" className="number">
                 Requests
               </th>
@@ -157,6 +157,7 @@ function Tester() {
                   <th scope="col">Match</th>
                   <th scope="col">Host</th>
                   <th scope="col">Path</th>
+                  <th scope="col">Headers, query</th>
                   <th scope="col">Method</th>
                   <th scope="col">Result</th>
                 </tr>
@@ -168,7 +169,7 @@ function Tester() {
                     <td>
                       <Match match={route.match} />
                     </td>
-                    {[route.host, route.path, route.method].map((fits, index) => (
+                    {[route.host, route.path, route.header !== false && route.query !== false, route.method].map((fits, index) => (
                       <td key={index}>{route.result === "not tried" ? "" : fits ? "fits" : "differs"}</td>
                     ))}
                     <td>
