@@ -1,6 +1,9 @@
-//! Finds the bundled plugins, which are embedded in the binary.
+//! Finds what is embedded in the binary: the bundled plugins, and the SDK for new ones.
 
 use std::path::Path;
+
+#[path = "build/sdk.rs"]
+mod sdk;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=WEIR_GUESTS");
@@ -20,4 +23,5 @@ fn main() {
         }
     }
     println!("cargo::rustc-env=WEIR_GUESTS={guests}");
+    sdk::embed(&Path::new(&here).join(".."));
 }

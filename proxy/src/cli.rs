@@ -9,6 +9,7 @@ use crate::config::{self, Environment, Faults, Loaded, Unreachable};
 
 pub mod check;
 pub mod explain;
+pub mod plugin;
 pub mod print;
 pub mod schema;
 
@@ -38,6 +39,9 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
+    /// Write, build, test and measure plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Show the whole of it with nothing installed
     Demo(DemoArgs),
 }

@@ -6,7 +6,7 @@
 
 pub mod broker;
 pub mod consumer;
-mod show;
+pub(crate) mod show;
 mod upstream;
 
 use std::io::{Read, Write};
@@ -50,7 +50,7 @@ pub fn command(args: &DemoArgs) -> ExitCode {
 
 fn serve(args: &DemoArgs) -> anyhow::Result<()> {
     let broker = Broker::start(&[TOPIC])?;
-    let upstream = upstream::start().context("example upstream")?;
+    let upstream = example_upstream().context("example upstream")?;
     let config = configure(args, broker.bootstrap_servers(), upstream)?;
     let (proxy, admin) = (config.listeners[0].address, config.admin.address);
 
@@ -74,6 +74,11 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
         app.shutdown().await;
         Ok(())
     })
+}
+
+/// An upstream that answers with what it saw of a request, until the process ends.
+pub(crate) fn example_upstream() -> std::io::Result<SocketAddr> {
+    upstream::start()
 }
 
 /// The example's configuration, with the addresses of this process.

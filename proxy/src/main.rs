@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weir::cli::{Cli, Command, ConfigCommand, check, explain, print, schema};
+use weir::cli::{Cli, Command, ConfigCommand, check, explain, plugin, print, schema};
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
 // the system's allocator.
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Plugin(command) => plugin::run(command),
         Command::Demo(args) => weir::demo::command(&args),
     }
 }

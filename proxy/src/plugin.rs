@@ -191,6 +191,17 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// The JSON Schema of the configuration, of an instance that is not configured; empty where the
+    /// guest has none.
+    pub async fn config_schema(&self, limits: config::Limits) -> Result<String, Failure> {
+        match self {
+            Self::Component(guest) => guest.config_schema(limits).await,
+            Self::Module(guest) => guest.config_schema(limits).await,
+        }
+    }
+}
+
 impl Instance {
     /// Calls a hook. The state is in `slot` before and after, also where the future is dropped; an
     /// instance whose call failed or was dropped must not be used again.

@@ -44,10 +44,12 @@
 //! same in every run, and its clock stands still but for [`Host::advance`].
 
 pub(crate) mod backend;
+pub mod cases;
 mod context;
 mod head;
 mod host;
 
+pub use cases::run_cases;
 pub use context::{Event, Log, Span};
 pub use host::{Exchange, Host};
 

@@ -42,6 +42,16 @@ impl Guest {
             .await?;
         Ok((Instance { sandbox, guest }, interests))
     }
+
+    /// See [`super::Guest::config_schema`].
+    pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
+        Sandbox::new(&self.seed, limits)
+            .setup(&limits, async |store| {
+                let guest = self.pre.instantiate_async(&mut *store).await?;
+                guest.call_config_schema(store).await
+            })
+            .await
+    }
 }
 
 fn asked_for(asked: &contract::Interests) -> Asked {

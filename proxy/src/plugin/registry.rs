@@ -74,6 +74,12 @@ pub fn builtins() -> impl Iterator<Item = &'static str> {
     BUILTINS.iter().map(|(name, _)| *name)
 }
 
+/// The module of a bundled plugin.
+pub fn builtin(name: &str) -> Option<&'static [u8]> {
+    let mut found = BUILTINS.iter().filter(|(builtin, _)| *builtin == name);
+    found.next().map(|(_, bytes)| *bytes)
+}
+
 /// Makes plugins; one a process.
 pub struct Registry {
     engine: Engine,
@@ -115,6 +121,23 @@ impl Registry {
         } else {
             Err(errors)
         }
+    }
+
+    /// Loads plugins for nobody's use but the caller's, each for itself: what one of them lacks is
+    /// no matter of the others. Names may come twice.
+    pub async fn load_each<'p>(
+        &self,
+        configured: impl Iterator<Item = (&'p str, &'p config::Plugin)>,
+        metrics: &Metrics,
+    ) -> Vec<Result<Arc<Plugin>, Error>> {
+        let mut compiled = HashMap::new();
+        let before = Plugins::new();
+        let mut loaded = Vec::new();
+        for (name, plugin) in configured {
+            let one = self.load_one(name, plugin, &before, 1, metrics, &mut compiled);
+            loaded.push(one.await);
+        }
+        loaded
     }
 
     async fn load_one(
@@ -217,10 +240,8 @@ pub fn normal_name(key: &str) -> String {
 
 fn read<'a>(key: &str, module: &Module) -> Result<std::borrow::Cow<'a, [u8]>, Error> {
     match module {
-        Module::Builtin(name) => BUILTINS
-            .iter()
-            .find(|(builtin, _)| builtin == name)
-            .map(|(_, bytes)| (*bytes).into())
+        Module::Builtin(name) => builtin(name)
+            .map(Into::into)
             .ok_or_else(|| Error::NoBuiltin {
                 plugin: key.to_owned(),
                 name: name.clone(),
