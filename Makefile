@@ -6,34 +6,41 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The whole workspace at once, so that features are resolved once and nothing is compiled twice.
 BUILD := --workspace --locked
 
-.PHONY: help demo build test check guests services race fmt
+.PHONY: help demo build test check guests console services race torture fmt
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: guests ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
+demo: guests console ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
 	$(CARGO) build $(BUILD)
 	$(TARGET)/debug/weir demo
 
-build: guests ## target/release/weir, with the bundled plugins inside
+build: guests console ## target/release/weir, with the bundled plugins and the console inside
 	$(CARGO) build --release $(BUILD)
 
 guests: ## the bundled plugins and the tests' guests, as target/guests/*.wasm
 	@wasm-plugins/build.sh
 
-services: ## real Kafka and whatever else tests need
+console: ## the console's pages, as proxy/console/dist; Node is needed, and nothing is done when nothing changed
+	@proxy/console/build.sh
+
+services: console ## real Kafka and whatever else tests need
 	@tests/services/install.sh tests
 
 test: check services ## everything, against real Kafka too
 	$(CARGO) build $(BUILD)
 	$(CARGO) test $(BUILD) --no-fail-fast
 
-check: guests ## format, lints, docs, licences and versions
+check: guests console ## format, lints, docs, licences and versions
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(BUILD) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(BUILD) --no-deps
 	@.ci/features
 	@.ci/deny
+
+torture: services build ## 200 kills, a long outage, 10 GiB of backlog, broken bytes; TORTURE=--short for less
+	$(CARGO) build --release $(BUILD) --example torture
+	@$(TARGET)/release/examples/torture $(TORTURE)
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race

@@ -1,6 +1,9 @@
-//! Finds the bundled plugins, which are embedded in the binary.
+//! Finds what is embedded in the binary: the bundled plugins, the console's pages, and the SDK for new plugins.
 
 use std::path::Path;
+
+#[path = "build/sdk.rs"]
+mod sdk;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=WEIR_GUESTS");
@@ -8,7 +11,18 @@ fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let guests =
         std::env::var("WEIR_GUESTS").unwrap_or_else(|_| format!("{here}/../target/guests"));
-    for name in ["header-rewrite", "key-auth", "request-id"] {
+    for name in [
+        "basic-auth",
+        "cors",
+        "header-rewrite",
+        "ip-restriction",
+        "key-auth",
+        "maintenance",
+        "rate-limit",
+        "redirect",
+        "request-id",
+        "response-transform",
+    ] {
         let file = Path::new(&guests).join(name).with_extension("wasm");
         println!("cargo::rerun-if-changed={}", file.display());
         if !file.is_file() {
@@ -20,4 +34,41 @@ fn main() {
         }
     }
     println!("cargo::rustc-env=WEIR_GUESTS={guests}");
+    sdk::embed(&Path::new(&here).join(".."));
+
+    // Built pages where they are, else one that says how to build them: Node is not needed for Rust.
+    let built = format!("{here}/console/dist");
+    let is_built = Path::new(&built).join("index.html").is_file();
+    let pages = if is_built {
+        built
+    } else {
+        format!("{here}/console/unbuilt")
+    };
+    // What is not there cannot be watched: `make console` touches the other page when it makes this.
+    println!("cargo::rerun-if-changed={pages}");
+    let mut table = String::from("&[\n");
+    list(Path::new(&pages), Path::new(&pages), &mut table);
+    table.push(']');
+    let out = std::env::var("OUT_DIR").expect("cargo sets it");
+    std::fs::write(Path::new(&out).join("pages.rs"), table).expect("write to OUT_DIR");
+}
+
+/// Adds every file of a folder: its name from `root` on, and its bytes.
+fn list(root: &Path, folder: &Path, table: &mut String) {
+    let entries = std::fs::read_dir(folder).expect("the console's pages can be read");
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            list(root, &path, table);
+        } else if let Ok(name) = path.strip_prefix(root)
+            && !name.starts_with(".made-of")
+        {
+            let name = name.display().to_string();
+            *table += &format!(
+                "    ({name:?}, include_bytes!({:?})),\n",
+                path.display().to_string()
+            );
+        }
+    }
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 use weir::config::{self, Environment};
-use weir::exchange::state::State;
+use weir::exchange::state::{Answer, State};
 use weir::metrics::Metrics;
 use weir::plugin::Hook;
-use weir::plugin::chain::{Chain, Outcome, Progress, Runner};
+use weir::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use weir::plugin::engine::Engine;
 use weir::plugin::instances::Instances;
 use weir::plugin::registry::{Plugins, Registry};
@@ -57,6 +57,19 @@ fn headers() -> HeaderMap {
     fields.into_iter().map(field).collect()
 }
 
+/// No hook asks for it.
+struct NoBody;
+
+impl Bodies for NoBody {
+    async fn hold(&mut self, _: usize, _: &mut State) -> Result<Fit, Answer> {
+        unreachable!()
+    }
+
+    fn refusal(&self) -> Answer {
+        unreachable!()
+    }
+}
+
 /// Both hooks of each plugin, on a request that is as if it had just come in.
 async fn exchange(chain: &Chain, runner: Runner<'_>, slot: &mut Option<Box<State>>) {
     let now = Instant::now();
@@ -71,11 +84,10 @@ async fn exchange(chain: &Chain, runner: Runner<'_>, slot: &mut Option<Box<State
         reached: [0; 2],
         now,
     };
-    let outcome = chain.run_request(Hook::Request, runner, slot, &mut progress);
+    let body = &mut NoBody;
+    let outcome = chain.run_request(Hook::Request, runner, slot, &mut progress, body);
     assert_eq!(outcome.await, Outcome::Proceed);
-    chain
-        .run_response(runner, slot, &mut progress, |_, _| unreachable!())
-        .await;
+    chain.run_response(runner, slot, &mut progress, body).await;
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -1,13 +1,21 @@
-//! The admin address: health, readiness, metrics, reload. Runs on the main thread; no worker waits
-//! for it.
+//! The admin address: health, readiness, metrics, reload, the console and its API. Runs on the main
+//! thread; no worker waits for it.
+
+mod api;
+mod body;
+mod guard;
+mod login;
+mod pages;
+mod query;
+
+mod endpoints;
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,26 +24,31 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 use crate::app::{App, Error};
-use crate::config::Secret;
+use crate::export::metrics::Clients;
 use crate::export::spool;
 use crate::export::status::{State, Status};
 use crate::metrics::{Summed, counter, gauge};
+use crate::receive::cells::Collected;
+use crate::receive::lane::Lane;
+use body::Body;
 
 const INDEX: &str = "\
 weir admin
 
 GET  /healthz   200 while the process runs
-GET  /readyz    200 once all listeners accept, until drain begins; exporters in the body
+GET  /readyz    200 once all listeners accept, until drain begins; exporters and upstreams in the body
 GET  /metrics   Prometheus text
 POST /reload    read the configuration anew
+GET  /          for browsers: the console
+GET  /api/      what the console shows, as JSON
 ";
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
+    std::sync::LazyLock::force(&api::STARTED);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -49,7 +62,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(answer(&app, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&app, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -61,21 +74,41 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
     }
 }
 
-async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let open = matches!(path, "/healthz" | "/readyz");
-    let token = app.generation().config.admin.token.clone();
-    if !open && token.is_some_and(|token| !bears(request.headers(), &token)) {
-        let mut response = problem(
-            StatusCode::UNAUTHORIZED,
-            "admin.token is required as a bearer token",
-        );
-        response
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
-        return response;
+async fn answer(app: &Arc<App>, mut request: Request<Incoming>) -> Response<Body> {
+    let admitted = guard::admit(app, &request);
+    match admitted {
+        Err(guard::Refused::Unknown) if pages::is_page(&request) => {
+            return login::answer(app, &mut request).await;
+        }
+        Err(guard::Refused::Unknown) => {
+            let mut response = problem(
+                StatusCode::UNAUTHORIZED,
+                "admin.token is required as a bearer token",
+            );
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+            return response.map(Body::from);
+        }
+        Err(guard::Refused::Forbidden(why)) => {
+            return problem(StatusCode::FORBIDDEN, &why).map(Body::from);
+        }
+        Ok(()) => {}
     }
-    match (request.method(), path) {
+    if pages::is_page(&request) {
+        return pages::answer(&request);
+    }
+    let path = request.uri().path();
+    if let Some(path) = path.strip_prefix("/api/") {
+        let path = path.to_owned();
+        return api::answer(app, &path, request).await;
+    }
+    operate(app, request.method(), path).await.map(Body::from)
+}
+
+/// What is not for browsers alone.
+async fn operate(app: &App, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    match (method, path) {
         (&Method::GET | &Method::HEAD, "/") => text(INDEX.to_owned()),
         (&Method::GET | &Method::HEAD, "/healthz") => text("ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => ready(app),
@@ -92,28 +125,22 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             }
         },
         (_, "/" | "/healthz" | "/readyz" | "/metrics" | "/reload") => {
-            let allowed = if path == "/reload" {
+            not_allowed(if path == "/reload" {
                 "POST"
             } else {
                 "GET, HEAD"
-            };
-            let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}"));
-            response
-                .headers_mut()
-                .insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
-            response
+            })
         }
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here; see /"),
     }
 }
 
-/// Compared by digest, so that the time taken says nothing of the token.
-fn bears(headers: &HeaderMap, token: &Secret) -> bool {
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    given.is_some_and(|given| Sha256::digest(given) == Sha256::digest(token.expose()))
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}"));
+    response
+        .headers_mut()
+        .insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
+    response
 }
 
 fn ready(app: &App) -> Response<Full<Bytes>> {
@@ -126,7 +153,16 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
                 State::Ok => ("ok", None),
                 State::Degraded(message) => ("degraded", Some(message.as_str())),
             };
-            json!({ "name": status.exporter, "state": state, "message": message })
+            let last_error = status.last_error.as_ref().map(|error| {
+                let at = jiff::Timestamp::try_from(error.at).unwrap_or_default();
+                json!({ "message": error.message, "at": at.to_string() })
+            });
+            json!({
+                "name": status.exporter,
+                "state": state,
+                "message": message,
+                "last_error": last_error,
+            })
         })
         .collect();
     let spool = app.spool().map(|spool| {
@@ -137,6 +173,12 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         };
         json!({ "state": state, "message": message, "bytes": spool.bytes })
     });
+    let upstreams = endpoints::ready(&app.generation());
+    let lanes = app
+        .receiver()
+        .into_iter()
+        .flat_map(|receiver| receiver.lanes());
+    let receivers: Vec<_> = lanes.map(received).collect();
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -150,18 +192,42 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "generation": generation,
             "exporters": exporters,
             "spool": spool,
+            "upstreams": upstreams,
+            "receivers": receivers,
         }),
     )
+}
+
+/// How a signal of the OTLP receiver fares.
+fn received(lane: &Lane) -> serde_json::Value {
+    let state = lane.status().map(|status| status.state);
+    let spool = lane.spool();
+    let problem = spool.as_ref().and_then(|spool| spool.problem.as_deref());
+    let (state, message) = match (&state, problem) {
+        (Some(State::Degraded(message)), _) => ("degraded", Some(message.as_str())),
+        (_, Some(problem)) => ("degraded", Some(problem)),
+        _ if spool.as_ref().is_some_and(spool::Status::is_full) => {
+            ("degraded", Some("spool: full: requests are refused"))
+        }
+        (Some(State::Ok), _) => ("ok", None),
+        _ => ("starting", None),
+    };
+    json!({ "name": "otlp", "signal": lane.signal.as_str(), "state": state, "message": message })
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
+    if let Some(receiver) = app.receiver() {
+        registry.register_collector(Box::new(Collected(Arc::clone(receiver))));
+    }
     registry.register_collector(Box::new(Exported {
         exporters: app.exporters(),
         spool: app.spool(),
         generation: app.generation().number,
     }));
+    registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
+    registry.register_collector(Box::new(Clients(app.exporters())));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
         return problem(
@@ -276,10 +342,10 @@ fn text(text: String) -> Response<Full<Bytes>> {
     response
 }
 
-fn body(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut text = json.to_string();
-    // Writing to a string does not fail.
-    let _ = writeln!(text);
+fn body(status: StatusCode, json: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    // Only a map whose keys are no strings fails.
+    let mut text = serde_json::to_string(json).unwrap_or_default();
+    text.push('\n');
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
 
-use crate::config::Config;
+use crate::access_log::AccessLog;
+use crate::config::{Config, Document};
 use crate::export::Exporters;
 use crate::export::spool::{self, Spool};
 use crate::export::status::{Reason, Status};
@@ -21,6 +22,10 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::receive::{Door, Receiver};
+use crate::store::Store;
+use crate::upstream::health::Checks;
+use crate::upstream::resolve::{self, Names};
 use crate::worker::{Command, Thread};
 use generation::Generation;
 
@@ -43,6 +48,8 @@ pub enum Error {
     Worker(#[source] io::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    #[error("cannot open the access log: {0}")]
+    AccessLog(#[source] io::Error),
     #[error("{0}")]
     Config(String),
 }
@@ -53,19 +60,30 @@ pub type Load = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 /// A running Weir.
 pub struct App {
     load: Load,
+    /// The file that `load` reads, where there is one.
+    document: Option<Document>,
+    /// Recent traces, where they are kept.
+    store: std::sync::Mutex<Option<Arc<Store>>>,
     generation: Arc<ArcSwap<Generation>>,
     workers: std::sync::Mutex<Vec<Thread>>,
     exporters: Arc<Exporters>,
+    receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     /// Where each listener is bound; held while a reload is under way.
     listening: Mutex<HashMap<listener::Id, SocketAddr>>,
     draining: AtomicBool,
+    names: Names,
+    checks: Checks,
 }
 
 impl App {
     /// Starts everything: when this returns, all listeners accept.
-    pub async fn start(config: Config, load: Load) -> Result<Arc<Self>, Error> {
+    pub async fn start(
+        config: Config,
+        load: Load,
+        document: Option<Document>,
+    ) -> Result<Arc<Self>, Error> {
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine));
         let metrics = Metrics::new(config.workers.get());
@@ -74,11 +92,20 @@ impl App {
         for id in listener::ids(&config.listeners) {
             sockets.push((id, bind(id, config.workers.get())?));
         }
+        let doors = doors(&config)?;
 
+        let receiver = config
+            .otlp
+            .as_ref()
+            .map(|otlp| Receiver::start(otlp, config.data_dir.as_deref(), config.workers.get()));
+        let receiver = receiver.transpose()?;
         let spool = config.data_dir.as_ref();
         let spool = spool.map(|folder| Spool::open(folder, &config.spool));
         let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
-        let generation = Generation::new(1, config, plugins, None, &metrics);
+        let names = Names::default();
+        resolve(&names, &config).await;
+        let log = open_log(&config, None)?;
+        let generation = Generation::new(1, config, plugins, None, &names, log, &metrics);
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let workers = (0..workers)
@@ -92,20 +119,32 @@ impl App {
             .map_err(Error::Worker)?;
         let app = Self {
             load,
+            document,
+            store: std::sync::Mutex::default(),
             generation,
             workers: std::sync::Mutex::new(workers),
             exporters,
+            receiver,
             metrics,
             registry,
             listening: Mutex::default(),
             draining: AtomicBool::new(false),
+            names,
+            checks: Checks::default(),
         };
+        app.checks.replace(app.generation().upstreams.values());
+        app.apply_store(None);
         let mut listening = app.listening.lock().await;
         for (id, sockets) in sockets {
             app.listen(&mut listening, id, sockets);
         }
+        for (door, sockets) in doors {
+            app.receive(door, sockets);
+        }
         drop(listening);
-        Ok(Arc::new(app))
+        let app = Arc::new(app);
+        tokio::spawn(keep_resolved(Arc::downgrade(&app)));
+        Ok(app)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -118,6 +157,27 @@ impl App {
 
     pub fn spool(&self) -> Option<spool::Status> {
         self.exporters.spool()
+    }
+
+    /// The OTLP receiver, where there is one.
+    pub fn receiver(&self) -> Option<&Arc<Receiver>> {
+        self.receiver.as_ref()
+    }
+
+    /// The file that the configuration comes from; `None` where it is not from one.
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// Where listeners are bound; nothing while a reload is under way.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        let listening = self.listening.try_lock();
+        listening.map_or_else(|_| Vec::new(), |all| all.values().copied().collect())
+    }
+
+    /// Recent traces, where they are kept.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.stored().clone()
     }
 
     pub fn generation(&self) -> Arc<Generation> {
@@ -167,11 +227,13 @@ impl App {
             }
             opened.push((id, bind(id, config.workers.get())?));
         }
+        resolve(&self.names, &config).await;
+        let log = open_log(&config, before.access_log.as_ref())?;
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
-        let generation = Generation::new(number, config, plugins, Some(&before), &self.metrics);
-        self.generation.store(Arc::new(generation));
+        self.put_in_place(number, config, plugins, log, &before);
+        self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
             self.listen(&mut listening, id, sockets);
         }
@@ -182,6 +244,53 @@ impl App {
         self.tell(|| Command::Reloaded);
         tracing::info!(generation = number, "reloaded");
         Ok(number)
+    }
+
+    fn put_in_place(
+        &self,
+        number: u64,
+        config: Config,
+        plugins: Plugins,
+        log: Option<Arc<AccessLog>>,
+        before: &Generation,
+    ) {
+        let generation = Generation::new(
+            number,
+            config,
+            plugins,
+            Some(before),
+            &self.names,
+            log,
+            &self.metrics,
+        );
+        self.checks.replace(generation.upstreams.values());
+        self.generation.store(Arc::new(generation));
+    }
+
+    /// Resolves names that are due; where one resolves to something else, its endpoints are replaced,
+    /// and all else stays.
+    async fn refresh_names(&self) {
+        let config = &self.generation().config;
+        if !self
+            .names
+            .refresh(config.upstreams.values(), Instant::now())
+            .await
+        {
+            return;
+        }
+        let _reloading = self.listening.lock().await;
+        let before = self.generation.load_full();
+        let (config, plugins) = (before.config.clone(), before.plugins.clone());
+        let log = before.access_log.clone();
+        self.put_in_place(before.number, config, plugins, log, &before);
+        self.tell(|| Command::Reloaded);
+    }
+
+    /// Opens log files anew, after a rotation.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.generation().access_log {
+            log.reopen();
+        }
     }
 
     /// Stops accepting, lets what is under way end within the grace, delivers the traces.
@@ -210,9 +319,20 @@ impl App {
         }
         let workers = std::mem::take(&mut *self.workers());
         let exporters = Arc::clone(&self.exporters);
+        let receiver = self.receiver.clone();
+        let store = self.store();
         let ended = tokio::task::spawn_blocking(move || {
             workers.into_iter().for_each(Thread::join);
-            exporters.shutdown(deadline.max(Instant::now() + DELIVERY.min(grace)))
+            exporters.keep_local(None);
+            if let Some(store) = store {
+                store.close();
+            }
+            let deadline = deadline.max(Instant::now() + DELIVERY.min(grace));
+            let ended = exporters.shutdown(deadline);
+            if let Some(receiver) = receiver {
+                receiver.shutdown(deadline);
+            }
+            ended
         });
         for status in ended.await.unwrap_or_default() {
             let lost = status.dropped(Reason::Shutdown);
@@ -224,7 +344,42 @@ impl App {
                 );
             }
         }
+        if let Some(log) = self.generation().access_log.clone() {
+            // Its thread writes; nobody else needs this one any more.
+            log.flush();
+        }
         tracing::info!("stopped");
+    }
+
+    /// Makes the store that which the configuration asks for.
+    fn apply_store(&self, before: Option<&Config>) {
+        let generation = self.generation.load();
+        let config = &generation.config;
+        if before.is_some_and(|before| before.store == config.store) {
+            return;
+        }
+        let workers = config.workers.get();
+        let mut store = self.stored();
+        let Some(wanted) = &config.store else {
+            self.exporters.keep_local(None);
+            *store = None;
+            return;
+        };
+        let intake = match &*store {
+            Some(store) => store.adjust(wanted, workers),
+            None => {
+                let (new, intake) = Store::start(wanted, config.data_dir.as_deref(), workers);
+                *store = Some(Arc::new(new));
+                intake
+            }
+        };
+        self.exporters.keep_local(Some(intake));
+    }
+
+    fn stored(&self) -> std::sync::MutexGuard<'_, Option<Arc<Store>>> {
+        self.store
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn listen(
@@ -242,6 +397,19 @@ impl App {
         }
         listening.insert(id, bound);
         tracing::info!(address = %bound, "listening");
+    }
+
+    fn receive(&self, door: Door, sockets: Vec<std::net::TcpListener>) {
+        let Some(receiver) = &self.receiver else {
+            return;
+        };
+        let bound = sockets.first().map(std::net::TcpListener::local_addr);
+        for (worker, socket) in self.workers().iter().zip(sockets) {
+            worker.tell(Command::Receive(Arc::clone(receiver), door, socket));
+        }
+        if let Some(Ok(bound)) = bound {
+            tracing::info!(address = %bound, protocol = door.as_str(), "receiving OTLP");
+        }
     }
 
     fn tell(&self, mut command: impl FnMut() -> Command) {
@@ -262,6 +430,51 @@ fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, 
         address: id.address,
         source,
     })
+}
+
+fn open_log(
+    config: &Config,
+    before: Option<&Arc<AccessLog>>,
+) -> Result<Option<Arc<AccessLog>>, Error> {
+    AccessLog::open(config.access_log.as_ref(), before).map_err(Error::AccessLog)
+}
+
+/// How often is looked whether a name is due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits for names that were not resolved yet, but not for long: requests can do without.
+async fn resolve(names: &Names, config: &Config) {
+    let refresh = names.refresh(config.upstreams.values(), Instant::now());
+    if tokio::time::timeout(resolve::PATIENCE, refresh)
+        .await
+        .is_err()
+    {
+        tracing::warn!("names of endpoints take long to resolve; going on without");
+    }
+}
+
+/// Resolves names again and again, until the app is gone.
+async fn keep_resolved(app: std::sync::Weak<App>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(app) = app.upgrade() else { return };
+        app.refresh_names().await;
+    }
+}
+
+/// The sockets of the OTLP receiver.
+fn doors(config: &Config) -> Result<Vec<(Door, Vec<std::net::TcpListener>)>, Error> {
+    let otlp = config.otlp.as_ref();
+    let grpc = otlp.and_then(|otlp| Some((Door::Grpc, otlp.grpc.as_ref()?.address)));
+    let http = otlp.and_then(|otlp| Some((Door::Http, otlp.http.as_ref()?.address)));
+    grpc.into_iter()
+        .chain(http)
+        .map(|(door, address)| {
+            let sockets = listener::bind(address, config.workers.get());
+            let sockets = sockets.map_err(|source| Error::Bind { address, source })?;
+            Ok((door, sockets))
+        })
+        .collect()
 }
 
 /// Compiles and tries plugins on a thread of its own: it takes long, and guests may loop.
@@ -307,6 +520,10 @@ fn keep_what_needs_a_restart(config: &mut Config, before: &Config) {
         tracing::warn!("a change of `data_dir` or `spool` takes effect at the next start");
         config.data_dir = before.data_dir.clone();
         config.spool = before.spool.clone();
+    }
+    if config.otlp != before.otlp {
+        tracing::warn!("a change of `receivers` takes effect at the next start");
+        config.otlp = before.otlp.clone();
     }
     if config.admin.address != before.admin.address {
         tracing::warn!(address = %before.admin.address, "a change of `admin.address` takes effect at the next start");

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Faults, Loaded, Unreachable};
+use crate::config::{self, Document, Environment, Faults, Loaded, Unreachable};
+use crate::import::ImportArgs;
+use crate::tail::TailArgs;
 
 pub mod check;
 pub mod explain;
+pub mod plugin;
 pub mod print;
 pub mod schema;
 
@@ -36,8 +39,16 @@ pub enum Command {
     Config(ConfigCommand),
     /// Explain the code of a fault and the way out
     Explain(explain::ExplainArgs),
+    /// Turn the configuration of a system that Weir replaces into Weir's
+    Import(ImportArgs),
+    /// Look at the traces in a topic
+    #[command(subcommand)]
+    Traces(TracesCommand),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
+    /// Write, build, test and measure plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Show the whole of it with nothing installed
     Demo(DemoArgs),
 }
@@ -46,6 +57,12 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print what is in force: file, environment, `--set` and defaults together
     Print(print::PrintArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TracesCommand {
+    /// Print the traces of a topic as they come, one line each
+    Tail(Box<TailArgs>),
 }
 
 /// Which configuration: a file, and what is put onto it.
@@ -73,6 +90,15 @@ impl ConfigArgs {
     pub fn with_unreachable(&self, faults: Faults, silent: Vec<Unreachable>) -> Faults {
         let environment = Environment::of_process();
         config::with_unreachable(&self.config, &self.set, &environment, faults, silent)
+    }
+
+    /// Where it comes from.
+    pub fn document(&self) -> Document {
+        Document {
+            file: self.config.clone(),
+            set: self.set.clone(),
+            environment: Environment::of_process(),
+        }
     }
 }
 

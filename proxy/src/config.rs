@@ -6,19 +6,27 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use crate::tls;
+use crate::trace::context::b3;
+
+mod clients;
+mod document;
 mod effective;
 mod environment;
 pub mod fault;
 mod load;
+pub mod otlp;
 mod overrides;
 mod path;
 mod raw;
 pub mod report;
 mod resolve;
+mod route;
 mod schema;
 mod suggest;
 #[cfg(test)]
@@ -26,12 +34,20 @@ mod tests;
 mod tree;
 mod units;
 mod unsupported;
+mod upstream;
 
+pub use clients::{AccessLog, AccessLogFormat, Clients, Forwarded, Network};
+pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
+pub use route::{
+    Action, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
+};
 pub use schema::schema;
+pub use units::duration;
+pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Retries};
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +57,8 @@ pub struct Config {
     /// `None`: traces are kept in memory only.
     pub data_dir: Option<PathBuf>,
     pub spool: Spool,
+    /// Recent traces for the console; `None`: none are kept.
+    pub store: Option<Store>,
     /// Worker threads, each with its own runtime, listeners, pools and plugin instances.
     pub workers: NonZeroUsize,
     /// How long a drain may take before what is still open is cut.
@@ -48,7 +66,13 @@ pub struct Config {
     pub upstreams: IndexMap<String, Upstream>,
     pub plugins: IndexMap<String, Plugin>,
     pub routes: Vec<Route>,
+    pub clients: Clients,
+    pub access_log: Option<AccessLog>,
+    /// In which form B3 is sent on; `None` leaves its fields as they are.
+    pub b3: Option<b3::Form>,
     pub exporters: IndexMap<String, Exporter>,
+    /// OTLP in; `None` where it is not received.
+    pub otlp: Option<otlp::Otlp>,
 }
 
 /// How finished traces are kept in `data_dir`.
@@ -59,6 +83,18 @@ pub struct Spool {
     /// Bytes of one file.
     pub segment_bytes: u64,
     pub fsync: Fsync,
+}
+
+/// Which recent traces are kept for the console.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// Most bytes of traces; the oldest go first.
+    pub max_bytes: u64,
+    pub max_age: Duration,
+    /// Over all workers.
+    pub max_traces_per_second: u32,
+    /// Of headers, content and attributes.
+    pub filters: Filters,
 }
 
 /// When what is in the spool survives a power cut too.
@@ -78,18 +114,37 @@ pub struct Listener {
     /// Names of plugins that run on every request of this listener; only these may have
     /// pre-request hooks.
     pub plugins: Vec<String>,
+    /// `None`: unencrypted.
+    pub tls: Option<Arc<tls::Server>>,
+    pub http2: Http2,
     pub timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it).
     pub max_head_bytes: usize,
+    pub max_connections: Option<u64>,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// HTTP/2 of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Whether it is served to clients that begin with it.
+    pub enabled: bool,
+    /// Most requests under way on one connection.
+    pub max_streams: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ListenerTimeouts {
+    /// From the accept until the TLS handshake is complete.
+    pub handshake: Duration,
     /// From the first byte of a request (or the accept) until its head is complete; also how long
     /// an idle connection is kept.
     pub head: Duration,
     /// Longest wait for the next piece of a request's body.
     pub body: Duration,
+    /// Longest wait for a client to take the next piece of a response.
+    pub send: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -97,22 +152,67 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Demanded as `Authorization: Bearer` everywhere but on `/healthz` and `/readyz`.
     pub token: Option<Secret>,
+    /// Names, in lower case, by which browsers may reach it without a token.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// At least one; taken in turn.
+    /// At least one.
     pub endpoints: Vec<Endpoint>,
     pub timeouts: UpstreamTimeouts,
+    /// Protocols that a connection may be switched to, in lower case.
+    pub upgrades: Vec<String>,
     /// Most requests that wait for a response's head at once (503 past it).
     pub max_requests: u64,
+    pub balance: Balance,
+    pub health: Option<Health>,
+    pub ejection: Ejection,
+    /// How long the share of an endpoint grows that is used again.
+    pub slow_start: Option<Duration>,
+    pub retries: Retries,
+    /// How often host names are resolved anew.
+    pub resolve_interval: Duration,
 }
 
-/// `http://host:port`. The host is resolved when a connection is made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// `http://host:port` or `https://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
+    /// `None`: unencrypted.
+    pub tls: Option<Arc<tls::client::Client>>,
+    pub protocol: Protocol,
+}
+
+/// The version of HTTP that an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What the upstream chooses in the TLS handshake; HTTP/1.1 without TLS.
+    #[default]
+    Auto,
+    Http1,
+    /// Without TLS by prior knowledge.
+    Http2,
+}
+
+/// By its address alone: equal ones have the same.
+impl std::hash::Hash for Endpoint {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.host.hash(state);
+        self.port.hash(state);
+    }
+}
+
+impl Endpoint {
+    /// Whether a connection to it may come out as one of HTTP/2.
+    pub fn may_speak_http2(&self) -> bool {
+        match self.protocol {
+            Protocol::Auto => self.tls.is_some(),
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,6 +225,8 @@ pub struct UpstreamTimeouts {
     pub body: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
+    /// How long nothing may pass on a connection that was switched to another protocol.
+    pub tunnel: Duration,
 }
 
 #[derive(Clone, PartialEq)]
@@ -135,6 +237,7 @@ pub struct Plugin {
     /// Handed to `configure`, with `env.NAME` strings already resolved. Secret when any was.
     pub config: serde_json::Value,
     pub on_error: OnError,
+    pub on_large_body: OnLargeBody,
     pub limits: Limits,
 }
 
@@ -155,6 +258,15 @@ pub enum OnError {
     Continue,
 }
 
+/// What becomes of a body that is larger than a plugin may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLargeBody {
+    /// 413 to a request, 502 instead of a response.
+    Reject,
+    /// It streams by, and the plugin is told so when it asks for it.
+    Bypass,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Most bytes of linear memory an instance may have.
@@ -163,27 +275,10 @@ pub struct Limits {
     pub cpu_time: Duration,
     /// Longest time one hook may last, waiting included.
     pub wall_time: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// As in traces and metrics: `name` where it is given, else the path pattern.
-    pub name: String,
-    pub matches: RouteMatch,
-    /// Name of an upstream.
-    pub upstream: String,
-    /// Names of plugins: request hooks in this order, response hooks in reverse.
-    pub plugins: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouteMatch {
-    /// Lower case, without port; `None` is any.
-    pub host: Option<String>,
-    /// `/exact`, `/prefix/*` or `/with/{captures}/inside`.
-    pub path: String,
-    /// Empty is any.
-    pub methods: Vec<http::Method>,
+    /// Most bytes of a body that are held for a hook, or set by one.
+    pub body: usize,
+    /// Most bytes of the plugin's key-value store.
+    pub kv: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -207,9 +302,22 @@ pub struct Kafka {
     pub flush_interval: Duration,
     pub auto_create_topic: bool,
     pub producer: Producer,
+    /// `None`: what is refused for good is dropped.
+    pub dead_letter: Option<DeadLetter>,
     /// Most bytes of traces kept in memory for this exporter.
     pub buffer_bytes: usize,
     pub filters: Filters,
+}
+
+/// Where messages go that a broker refuses for good.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadLetter {
+    Topic(String),
+    /// A file with the most bytes that it, and those it was before, may have.
+    File {
+        path: PathBuf,
+        max_bytes: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +325,8 @@ pub enum Format {
     Json,
     OtlpJson,
     OtlpProtobuf,
+    /// Records are messages already, as receivers make them.
+    Prepared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,6 +465,7 @@ impl std::fmt::Debug for Plugin {
             .field("module", &self.module)
             .field("sha256", &self.sha256)
             .field("on_error", &self.on_error)
+            .field("on_large_body", &self.on_large_body)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -378,6 +489,17 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl Endpoint {
+    /// Host and port, as a URL has them.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 

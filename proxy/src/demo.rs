@@ -6,12 +6,12 @@
 
 pub mod broker;
 pub mod consumer;
-mod show;
+pub(crate) mod show;
 mod upstream;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -21,7 +21,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::cli::DemoArgs;
-use crate::config::{self, Config, Environment};
+use crate::config::report::Format;
+use crate::config::{Document, Environment};
 use crate::run;
 use broker::Broker;
 use consumer::Consumer;
@@ -50,8 +51,12 @@ pub fn command(args: &DemoArgs) -> ExitCode {
 
 fn serve(args: &DemoArgs) -> anyhow::Result<()> {
     let broker = Broker::start(&[TOPIC])?;
-    let upstream = upstream::start().context("example upstream")?;
-    let config = configure(args, broker.bootstrap_servers(), upstream)?;
+    let upstream = example_upstream().context("example upstream")?;
+    let file = File::write(broker.bootstrap_servers(), upstream)?;
+    let document = configure(args, &file)?;
+    let loaded = document.load();
+    let loaded = loaded.map_err(|faults| anyhow!("{}", faults.report(Format::Text)))?;
+    let config = loaded.config;
     let (proxy, admin) = (config.listeners[0].address, config.admin.address);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,8 +64,14 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let signals = run::Signals::new()?;
-        let load = || Err("the demo has no file to read anew".to_owned());
-        let app = run::start(config, Box::new(load)).await?;
+        let load = {
+            let document = document.clone();
+            move || match document.load() {
+                Ok(loaded) => Ok(loaded.config),
+                Err(faults) => Err(faults.report(Format::Text)),
+            }
+        };
+        let app = run::start(config, Box::new(load), Some(document)).await?;
         introduce(proxy, admin, broker.bootstrap_servers());
         let traces = follow(broker.bootstrap_servers())?;
         tokio::task::spawn_blocking(move || send_all(proxy)).await??;
@@ -76,23 +87,49 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
     })
 }
 
-/// The example's configuration, with the addresses of this process.
-fn configure(args: &DemoArgs, brokers: &str, upstream: SocketAddr) -> anyhow::Result<Config> {
+/// An upstream that answers with what it saw of a request, until the process ends.
+pub(crate) fn example_upstream() -> std::io::Result<SocketAddr> {
+    upstream::start()
+}
+
+/// The demo's configuration as a file, so that the console can change it; gone at the end.
+struct File(PathBuf);
+
+impl File {
+    /// The example, with the broker and the upstream of this process.
+    fn write(brokers: &str, upstream: SocketAddr) -> anyhow::Result<Self> {
+        let text = CONFIG
+            .replace("http://127.0.0.1:9000", &format!("http://{upstream}"))
+            .replace("localhost:9092", brokers);
+        let folder = std::env::temp_dir().join(format!("weir-demo-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&folder).with_context(|| format!("{}", folder.display()))?;
+        let file = Self(folder.join("weir.yaml"));
+        std::fs::write(&file.0, text).context("write the demo's configuration")?;
+        Ok(file)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Some(folder) = self.0.parent() {
+            // It is in the folder for temporary files.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// That file, with the addresses that are free now.
+fn configure(args: &DemoArgs, file: &File) -> anyhow::Result<Document> {
     let mut set = vec![
         format!("listeners.0.address={}", free(args.address)?),
         format!("admin.address={}", free(args.admin)?),
-        format!("upstreams.example.endpoints.0=http://{upstream}"),
-        format!("exporters.traces.kafka.brokers.0={brokers}"),
     ];
     set.extend(args.set.iter().cloned());
-    let loaded = config::parse(
-        CONFIG,
-        Path::new("examples/demo.yaml"),
-        &set,
-        &Environment::of_process(),
-    )
-    .map_err(|faults| anyhow!("{}", faults.report(config::report::Format::Text)))?;
-    Ok(loaded.config)
+    Ok(Document {
+        file: file.0.clone(),
+        set,
+        environment: Environment::of_process(),
+    })
 }
 
 /// The address, or another port where that one is taken.
@@ -106,7 +143,7 @@ fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
 fn introduce(proxy: SocketAddr, admin: SocketAddr, brokers: &str) {
     println!("weir demo: three plugins, an upstream and a Kafka broker in one process\n");
     println!("  proxy    http://{proxy}/v1/…   (key: demo)");
-    println!("  admin    http://{admin}        (/healthz /readyz /metrics)");
+    println!("  console  http://{admin}/       (traces as they come, routes, plugins, Kafka)");
     println!(
         "  broker   {brokers}   topic {TOPIC}, for example: kcat -C -b {brokers} -t {TOPIC}\n"
     );

@@ -5,45 +5,88 @@
 //! out. Its body carries the [`life::Life`] on, which hands the trace off when the end is ready.
 
 pub mod body;
+pub mod buffer;
+mod call;
+mod direct;
+mod forwarded;
 pub mod head;
+mod http2;
 pub mod life;
 pub mod state;
 mod target;
+pub mod trailers;
+pub mod tunnel;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use crate::app::generation::{Generation, Listener, Route};
+use crate::app::generation::{Action, Generation, Listener, Route};
 use crate::listener;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
+use crate::router;
 use crate::server::respond::{self, Refusal};
+use crate::tls;
+use crate::trace::SpanIndex;
 use crate::trace::context;
-use crate::trace::{Kind, SpanIndex, Status};
-use crate::upstream::body::{RequestBody, Upload};
-use crate::upstream::{Error, Reply, Upstream};
+use crate::upstream::Reply;
+use crate::upstream::body::Upload;
 use crate::worker::Worker;
 use body::Body;
+use buffer::{RequestSource, ResponseSource, Whole};
+use call::Call;
 use life::Life;
 use state::{Answer, ResponseHead, State};
+use tunnel::Tunnel;
 
 /// Where a request came in.
 #[derive(Clone)]
 pub struct Client {
     pub worker: Rc<Worker>,
     pub listener: listener::Id,
+    /// Who is connected, or whom a trusted load balancer names in its place.
     pub peer: SocketAddr,
+    /// The peer's address as fields have it.
+    address: HeaderValue,
+    /// What the TLS handshake told; `None` on an unencrypted connection.
+    pub tls: Option<Rc<tls::Peer>>,
+}
+
+impl Client {
+    pub fn new(worker: Rc<Worker>, listener: listener::Id, peer: SocketAddr) -> Self {
+        Self {
+            worker,
+            listener,
+            peer,
+            address: forwarded::field(peer),
+            tls: None,
+        }
+    }
+
+    /// The peer speaks for this client.
+    pub fn name(&mut self, client: SocketAddr) {
+        self.peer = client;
+        self.address = forwarded::field(client);
+    }
+
+    /// Of the connection.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// What the response's body is going to be, beside its head.
 enum Content {
     Answer(Answer),
-    Upstream(Reply),
+    /// Of an upstream, read for a hook.
+    Whole(Whole),
+    /// Behind what of it was read already.
+    Upstream(Reply, Bytes),
 }
 
 /// Serves one request; every failure is a response.
@@ -58,7 +101,11 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let worker = &client.worker;
     let generation = worker.generation();
     let (head, body) = request.into_parts();
-    let mut life = Life::begin(worker, context::parse(&head.headers).as_ref(), now);
+    let mut context = context::parse(&head.headers);
+    if context.is_none() && generation.config.b3.is_some() {
+        context = context::b3::parse(&head.headers);
+    }
+    let mut life = Life::begin(worker, context.as_ref(), now);
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
         reached: [0; 2],
@@ -68,42 +115,53 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let Some(listener) = generation.listener(client.listener) else {
         return answer(&mut life, respond::refusal(&Refusal::Draining), None);
     };
-    if let Err(refusal) = head::read(life.state(), head, &client, &generation.capture) {
+    if let Err(refusal) = head::read(life.state(), head, &client, &generation) {
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
     progress.now = Instant::now();
-    let (chain, outcome) =
-        run_request_hooks(worker, &generation, listener, &mut life, &mut progress).await;
-    let content = match outcome {
-        Ok(route) => {
-            let upload = Upload::new(now);
-            let body = RequestBody::new(body, upload.clone(), listener.config.timeouts.body);
-            call_upstream(
-                worker,
-                &route.upstream,
-                &mut life,
-                &mut progress,
-                body,
-                &upload,
-                chain,
-            )
-            .await
-        }
+    let mut body = RequestSource::new(body, listener.config.timeouts.body);
+    let (chain, outcome) = run_request_hooks(
+        worker,
+        &generation,
+        listener,
+        &mut life,
+        &mut progress,
+        &mut body,
+    )
+    .await;
+    let mut content = match outcome {
+        Ok(route) => match &route.action {
+            Action::Upstream(targets) => {
+                let upload = Upload::new(now);
+                let body = body.send(life.state(), upload.clone());
+                let call = Call {
+                    worker,
+                    route,
+                    b3: generation.config.b3,
+                    // The access log has the user agent.
+                    keep_head: chain.wants_request_head() || generation.access_log.is_some(),
+                };
+                call.run(targets, &mut life, &mut progress, body, &upload)
+                    .await
+            }
+            Action::Redirect(redirect) => Content::Answer(direct::redirect(
+                redirect,
+                &life.state().request,
+                client.scheme(),
+            )),
+            Action::Respond(respond) => Content::Answer(direct::respond(respond)),
+        },
         Err(answer) => Content::Answer(answer),
     };
 
-    let mut content = head::receive(life.state(), content);
+    head::receive(life.state(), &mut content);
+    let mut source = ResponseSource::new(worker, content);
     chain
-        .run_response(
-            runner(worker),
-            life.slot(),
-            &mut progress,
-            |outcome, state| {
-                replace(outcome, state, &mut content);
-            },
-        )
+        .run_response(runner(worker), life.slot(), &mut progress, &mut source)
         .await;
+    life.waited(source.waited);
+    let content = source.send(life.state());
     respond(&mut life, content)
 }
 
@@ -115,10 +173,17 @@ async fn run_request_hooks<'g>(
     listener: &'g Listener,
     life: &mut Life,
     progress: &mut Progress,
+    body: &mut RequestSource,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
     let chain = &listener.chain;
     let outcome = chain
-        .run_request(Hook::PreRequest, runner(worker), life.slot(), progress)
+        .run_request(
+            Hook::PreRequest,
+            runner(worker),
+            life.slot(),
+            progress,
+            body,
+        )
         .await;
     if outcome != Outcome::Proceed {
         return (chain, Err(stopped(outcome, life.state())));
@@ -131,7 +196,7 @@ async fn run_request_hooks<'g>(
     life.routed(route);
     let chain = &listener.chains[index];
     let outcome = chain
-        .run_request(Hook::Request, runner(worker), life.slot(), progress)
+        .run_request(Hook::Request, runner(worker), life.slot(), progress, body)
         .await;
     match outcome {
         Outcome::Proceed => (chain, Ok(route)),
@@ -146,12 +211,18 @@ fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal
         return generation
             .routes
             .iter()
-            .position(|route| route.upstream.name == *name)
+            .position(|route| route.leads_to(name))
             .ok_or_else(|| Refusal::NoUpstream(name.clone()));
     }
     generation
         .router
-        .route(&request.authority, request.uri.path(), &request.method)
+        .route(&router::Head {
+            authority: &request.authority,
+            path: request.uri.path(),
+            query: request.uri.query(),
+            method: &request.method,
+            headers: &request.headers,
+        })
         .map_err(Refusal::NoRoute)
 }
 
@@ -170,87 +241,6 @@ fn stopped(outcome: Outcome, state: &mut State) -> Answer {
     }
 }
 
-/// Step 6: the call, with its span.
-async fn call_upstream(
-    worker: &Worker,
-    upstream: &Arc<Upstream>,
-    life: &mut Life,
-    progress: &mut Progress,
-    body: RequestBody,
-    upload: &Upload,
-    chain: &Chain,
-) -> Content {
-    let endpoint = worker.turn(upstream).next(upstream);
-    let state = life.state();
-    let span = state.recorder.span(
-        state.request.method.as_str(),
-        Kind::HttpClient,
-        progress.parent,
-        progress.now,
-    );
-    state.call = Some(span);
-    state.recorder.attributes(span, |attributes| {
-        attributes.add("http.request.method", state.request.method.as_str());
-        attributes.add("server.address", endpoint.config.host.as_str());
-        attributes.add("server.port", endpoint.config.port);
-        attributes.add("weir.upstream.name", upstream.name.as_str());
-    });
-    for note in std::mem::take(&mut state.for_upstream) {
-        note.record(&mut state.recorder, span);
-    }
-    let traceparent = context::traceparent(
-        state.recorder.trace_id(),
-        state.recorder.span_id(span),
-        state.recorder.flags(),
-    );
-    let keep = chain.wants_request_head();
-    let request = head::send(&mut state.request, traceparent, body, keep);
-
-    let called = upstream
-        .call(endpoint, request, upload, &worker.pools, worker.index)
-        .await;
-    let now = Instant::now();
-    let state = life.called(progress.now, now);
-    progress.now = now;
-    match called {
-        Ok(reply) => {
-            let status = reply.response.status();
-            state
-                .recorder
-                .attribute(span, "http.response.status_code", status.as_u16());
-            if status.is_client_error() || status.is_server_error() {
-                state
-                    .recorder
-                    .attribute(span, "error.type", status.as_str());
-                state.recorder.mark_error(span, "");
-            }
-            Content::Upstream(reply)
-        }
-        Err(error) => {
-            state.recorder.attribute(span, "error.type", error.reason());
-            state
-                .recorder
-                .end(span, Status::Error, &error.to_string(), now);
-            Content::Answer(respond::refusal(&match error {
-                Error::Connect(_) | Error::Protocol(_) => Refusal::BadGateway,
-                Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
-                Error::Overload => Refusal::Overload,
-                Error::Upload(fault) => Refusal::Upload(fault),
-            }))
-        }
-    }
-}
-
-/// Puts a response hook's answer, or that it failed, in the place of the response.
-fn replace(outcome: Outcome, state: &mut State, content: &mut Content) {
-    let answer = stopped(outcome, state);
-    state.response = ResponseHead {
-        status: answer.status,
-        headers: answer.headers.clone(),
-    };
-    *content = Content::Answer(answer);
-}
-
 /// Step 7: the response goes out.
 fn respond(life: &mut Life, content: Content) -> Response<Body> {
     match content {
@@ -258,16 +248,32 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             let head = std::mem::take(&mut life.state().response);
             self::answer(life, answer, Some(head))
         }
-        Content::Upstream(reply) => {
-            let mut response = Response::new(());
-            let head = std::mem::take(&mut life.state().response);
-            *response.status_mut() = head.status;
-            *response.headers_mut() = head.headers;
-            life.answered(response.status());
-            let body = Body::upstream(reply, life.take());
+        Content::Whole(Whole { bytes, trailers }) => {
+            let response = upstreams_head(life);
+            let body = Body::whole(bytes, trailers, life.take());
+            response.map(|()| body)
+        }
+        Content::Upstream(mut reply, begun) => {
+            let head = &mut life.state().response;
+            let switched = Tunnel::open(&mut reply, head.status, &mut head.headers);
+            let response = upstreams_head(life);
+            let body = match switched {
+                Some(upstream) => Body::tunnel(reply, upstream, life.take()),
+                None => Body::upstream(reply, begun, life.take()),
+            };
             response.map(|()| body)
         }
     }
+}
+
+/// The head of an upstream's response, as hooks left it.
+fn upstreams_head(life: &mut Life) -> Response<()> {
+    let mut response = Response::new(());
+    let head = std::mem::take(&mut life.state().response);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    life.answered(response.status());
+    response
 }
 
 /// A response that did not come from an upstream; `head` where hooks may have changed it.
@@ -283,11 +289,8 @@ fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Respon
     let bodiless = life.state().request.method == Method::HEAD;
     head::set_length(&mut response, answer.body.len());
     let body = Body::whole(
-        if bodiless {
-            bytes::Bytes::new()
-        } else {
-            answer.body
-        },
+        if bodiless { Bytes::new() } else { answer.body },
+        None,
         life.take(),
     );
     response.map(|()| body)

@@ -7,15 +7,21 @@
 
 pub mod handoff;
 pub(crate) mod kafka;
+pub(crate) mod local;
+pub mod metrics;
+pub mod outlet;
+pub mod prepared;
 mod queue;
 mod source;
 pub mod spool;
+pub mod statistics;
 pub mod status;
 mod stop;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::convert::Infallible;
 use std::panic::{self, AssertUnwindSafe};
@@ -51,6 +57,7 @@ const PANIC_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Exporters {
     set: Set,
+    local: local::Link,
     running: Mutex<IndexMap<String, Running>>,
     threads: Threads,
 }
@@ -62,6 +69,7 @@ impl Exporters {
         let (alive, ended) = mpsc::channel();
         let exporters = Self {
             set: Set::default(),
+            local: local::Link::default(),
             running: Mutex::default(),
             threads: Threads {
                 shutdown: Arc::default(),
@@ -77,7 +85,16 @@ impl Exporters {
     /// A worker's way to the exporters there are, now and after each reload.
     pub fn handoff(&self) -> Handoff {
         let writer = self.threads.spool.as_ref().map(Spool::writer);
-        Handoff::new(self.set.clone(), writer)
+        Handoff::new(
+            self.set.clone(),
+            writer,
+            local::Local::new(self.local.clone()),
+        )
+    }
+
+    /// Where workers leave traces for the local store, from now on; `None`: nowhere.
+    pub(crate) fn keep_local(&self, intake: Option<local::Intake>) {
+        self.local.store(intake.map(Arc::new));
     }
 
     /// Makes the running exporters those of `config`. One whose configuration is as before runs on;
@@ -146,7 +163,7 @@ impl Exporters {
         }
         stopped
             .into_iter()
-            .map(|(name, meter, health)| meter.status(&name, health.get()))
+            .map(|(name, meter, health)| meter.status(&name, &health))
             .collect()
     }
 }
@@ -185,7 +202,7 @@ struct Running {
 
 impl Running {
     fn status(&self, name: &str) -> Status {
-        self.meter.status(name, self.health.get())
+        self.meter.status(name, &self.health)
     }
 }
 
@@ -208,7 +225,7 @@ impl Threads {
         let leave = Arc::default();
         let (sender, source) = match &self.spool {
             Some(spool) => source::spool(spool.store(), name, &meter, &leave),
-            None => source::memory(config.queue_bytes(), &meter),
+            None => source::memory(config.queue_bytes(), &meter, config.has_tickets()),
         };
         let predecessor = before.and_then(|before| {
             if !source.is_durable() {
@@ -283,6 +300,7 @@ fn run(config: &config::Exporter, feed: &Feed) {
         }
     }
     feed.source.abandon();
+    feed.health.rest();
     if feed.stop.is_own() {
         feed.source.forget();
     }
@@ -300,6 +318,13 @@ impl config::Exporter {
     pub(crate) fn is_enabled(&self) -> bool {
         match self {
             Self::Kafka(config) => config.enabled,
+        }
+    }
+
+    /// Whether somebody waits for what it delivers.
+    fn has_tickets(&self) -> bool {
+        match self {
+            Self::Kafka(config) => config.format == config::Format::Prepared,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
 //!
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod cli;
@@ -9,12 +10,19 @@ pub mod demo;
 pub mod exchange;
 pub mod export;
 pub mod filter;
+pub mod import;
 pub mod listener;
 pub mod metrics;
+pub mod otlp;
 pub mod plugin;
+pub mod receive;
 pub mod router;
 pub mod run;
 pub mod server;
+pub mod store;
+pub mod tail;
+pub mod tls;
 pub mod trace;
+pub mod transport;
 pub mod upstream;
 pub mod worker;

@@ -2,6 +2,7 @@
 //! connections and workers share nothing.
 
 pub mod drain;
+pub mod proxy_protocol;
 
 use std::io;
 use std::net::SocketAddr;
@@ -150,11 +151,7 @@ impl Acceptor {
         if let Some(listener) = self.worker.generation().listener(self.id) {
             self.settings = listener.server();
         }
-        let client = Client {
-            worker: Rc::clone(&self.worker),
-            listener: self.id,
-            peer,
-        };
+        let client = Client::new(Rc::clone(&self.worker), self.id, peer);
         self.worker
             .spawn_connection(stream, client, Arc::clone(&self.settings));
     }

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use weir::cli::{Cli, Command, ConfigCommand, check, explain, print, schema};
+use weir::cli::{
+    Cli, Command, ConfigCommand, TracesCommand, check, explain, plugin, print, schema,
+};
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
 // the system's allocator.
@@ -16,7 +18,10 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Import(args) => weir::import::command(&args),
+        Command::Traces(TracesCommand::Tail(args)) => weir::tail::command(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Plugin(command) => plugin::run(command),
         Command::Demo(args) => weir::demo::command(&args),
     }
 }

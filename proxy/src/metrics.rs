@@ -3,6 +3,8 @@
 //! Each worker writes cells of its own, found through handles that a generation holds, so counting
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
+pub mod snapshot;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 
 use crate::plugin::{Failure, Hook};
-use crate::server::BadHead;
+use crate::server::admission::Refused;
+use crate::server::{BadHead, Cut};
+use crate::tls;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -104,6 +108,9 @@ pub struct UpstreamCells {
     /// Until the response's head.
     pub duration: Histogram,
     pub connects: Counter,
+    /// Further tries, and those that the budget refused.
+    pub retries: Counter,
+    pub retries_refused: Counter,
     /// By [`crate::upstream::Error::reason`].
     pub failures: [Counter; crate::upstream::Error::REASONS.len()],
     pub active: Counter,
@@ -123,6 +130,16 @@ pub struct ConnectionCells {
 pub struct ListenerCells {
     /// By [`BadHead`].
     pub bad_heads: [Counter; BadHead::REASONS.len()],
+    /// By [`Cut`].
+    pub cuts: [Counter; Cut::REASONS.len()],
+    /// TLS handshakes that were completed.
+    pub handshakes: Counter,
+    /// By [`tls::Failure::REASONS`].
+    pub handshake_failures: [Counter; tls::Failure::REASONS.len()],
+    /// Connections that were accepted.
+    pub open: Counter,
+    /// By [`Refused`].
+    pub refused: [Counter; Refused::REASONS.len()],
 }
 
 type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
@@ -206,13 +223,24 @@ impl Collector for Summed {
         )?;
 
         let listeners = lock(&metrics.listeners);
-        let mut bad = Vec::new();
+        let (mut bad, mut cuts) = (Vec::new(), Vec::new());
+        let (mut handshakes, mut failures) = (Vec::new(), Vec::new());
         for (listener, cells) in &*listeners {
+            let listener = ("listener", listener.as_str());
             for (index, reason) in BadHead::REASONS.into_iter().enumerate() {
-                bad.push((
-                    [("listener", listener.as_str()), ("reason", reason)],
-                    sum(cells, |cells| &cells.bad_heads[index]),
-                ));
+                let count = sum(cells, |cells| &cells.bad_heads[index]);
+                bad.push(([listener, ("reason", reason)], count));
+            }
+            for (index, reason) in Cut::REASONS.into_iter().enumerate() {
+                let count = sum(cells, |cells| &cells.cuts[index]);
+                cuts.push(([listener, ("reason", reason)], count));
+            }
+            handshakes.push(([listener], sum(cells, |cells| &cells.handshakes)));
+            for (index, reason) in tls::Failure::REASONS.into_iter().enumerate() {
+                let count = sum(cells, |cells| &cells.handshake_failures[index]);
+                if count > 0 {
+                    failures.push(([listener, ("reason", reason)], count));
+                }
             }
         }
         counter(
@@ -220,6 +248,40 @@ impl Collector for Summed {
             "weir_http_bad_requests",
             "Requests whose head could not be read, by reason.",
             bad,
+        )?;
+        counter(
+            encoder,
+            "weir_http_cuts",
+            "Connections and streams that were cut, by reason.",
+            cuts,
+        )?;
+        counter(
+            encoder,
+            "weir_tls_handshakes",
+            "TLS handshakes with clients.",
+            handshakes,
+        )?;
+        counter(
+            encoder,
+            "weir_tls_handshake_failures",
+            "TLS handshakes with clients that failed, by reason.",
+            failures,
+        )?;
+
+        let mut refused = Vec::new();
+        for (listener, cells) in &*listeners {
+            for (index, reason) in Refused::REASONS.into_iter().enumerate() {
+                refused.push((
+                    [("listener", listener.as_str()), ("reason", reason)],
+                    sum(cells, |cells| &cells.refused[index]),
+                ));
+            }
+        }
+        counter(
+            encoder,
+            "weir_connections_refused",
+            "Connections closed before a request, by reason.",
+            refused,
         )?;
 
         let routes = lock(&metrics.routes);
@@ -302,11 +364,15 @@ impl Collector for Summed {
         let mut durations = Vec::new();
         let mut failures = Vec::new();
         let mut connects = Vec::new();
+        let mut retries = Vec::new();
+        let mut refused = Vec::new();
         let mut active = Vec::new();
         for (upstream, cells) in &*upstreams {
             let labels = [("upstream", upstream.as_str())];
             durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
             connects.push((labels, sum(cells, |cells| &cells.connects)));
+            retries.push((labels, sum(cells, |cells| &cells.retries)));
+            refused.push((labels, sum(cells, |cells| &cells.retries_refused)));
             active.push((labels, sum(cells, |cells| &cells.active)));
             for (index, reason) in crate::upstream::Error::REASONS.into_iter().enumerate() {
                 failures.push((
@@ -326,6 +392,18 @@ impl Collector for Summed {
             "weir_upstream_connects",
             "Connections made to upstreams.",
             connects,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_retries",
+            "Requests tried again with another endpoint.",
+            retries,
+        )?;
+        counter(
+            encoder,
+            "weir_upstream_retries_refused",
+            "Requests not tried again because the budget was spent.",
+            refused,
         )?;
         gauge(
             encoder,
@@ -435,7 +513,7 @@ fn family<'a, const N: usize>(
 }
 
 #[derive(Debug)]
-struct Labels<'a>(&'a [(&'a str, &'a str)]);
+pub(crate) struct Labels<'a>(pub(crate) &'a [(&'a str, &'a str)]);
 
 impl EncodeLabelSet for Labels<'_> {
     fn encode(

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod failure;
 mod host;
 pub mod instances;
+pub mod kv;
 pub mod module;
 pub mod registry;
 mod sandbox;
@@ -41,8 +42,33 @@ pub enum Hook {
     Response = 2,
 }
 
+/// Of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Side {
+    Request = 0,
+    Response = 1,
+}
+
+/// How much of a body a plugin wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyMode {
+    #[default]
+    None,
+    /// The whole, up to so many bytes.
+    Buffer(usize),
+    Stream,
+}
+
 impl Hook {
     pub const ALL: [Self; 3] = [Self::PreRequest, Self::Request, Self::Response];
+
+    pub fn side(self) -> Side {
+        match self {
+            Self::PreRequest | Self::Request => Side::Request,
+            Self::Response => Side::Response,
+        }
+    }
 
     /// As in span names.
     pub fn label(self) -> &'static str {
@@ -59,6 +85,8 @@ impl Hook {
 pub struct Interests {
     /// By [`Hook`].
     pub hooks: [bool; 3],
+    /// By [`Side`].
+    pub bodies: [BodyMode; 2],
     /// The request's fields are kept for the response hook.
     pub request_head: bool,
 }
@@ -191,6 +219,17 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// The JSON Schema of the configuration, of an instance that is not configured; empty where the
+    /// guest has none.
+    pub async fn config_schema(&self, limits: config::Limits) -> Result<String, Failure> {
+        match self {
+            Self::Component(guest) => guest.config_schema(limits).await,
+            Self::Module(guest) => guest.config_schema(limits).await,
+        }
+    }
+}
+
 impl Instance {
     /// Calls a hook. The state is in `slot` before and after, also where the future is dropped; an
     /// instance whose call failed or was dropped must not be used again.
@@ -250,6 +289,14 @@ impl Plugin {
 
     pub fn wants(&self, hook: Hook) -> bool {
         self.interests.hooks[hook as usize]
+    }
+
+    /// Most bytes of a side's body that its hooks want to have whole.
+    fn holds(&self, side: Side) -> Option<usize> {
+        match self.interests.bodies[side as usize] {
+            BodyMode::Buffer(most) => Some(most),
+            BodyMode::None | BodyMode::Stream => None,
+        }
     }
 
     /// At most one log line a second.

@@ -1,23 +1,52 @@
 //! 4 — Which route a request takes. Pure: the request's head in, a route out.
 //!
-//! Routes are tried in the order of the configuration; the first whose host, path and method all
-//! match is taken.
+//! Routes are tried in the order of the configuration; the first whose host, path, headers, query and
+//! method all match is taken. Where there are many, an index by the path's first segment leaves out
+//! those that cannot match, which changes nothing of the order.
 
-use http::Method;
+pub mod template;
 
-use crate::config::RouteMatch;
+use std::collections::HashMap;
+
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::config::{RouteMatch, ValueMatch};
 
 /// Routes in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
     routes: Vec<Pattern>,
+    /// `None` where routes are so few that looking at each is as quick.
+    index: Option<Index>,
+}
+
+/// What of a request is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'h> {
+    /// May have a port.
+    pub authority: &'h str,
+    /// Without query.
+    pub path: &'h str,
+    pub query: Option<&'h str>,
+    pub method: &'h Method,
+    pub headers: &'h HeaderMap,
 }
 
 #[derive(Clone, Debug)]
 struct Pattern {
-    host: Option<String>,
+    host: Host,
     path: Path,
     methods: Vec<Method>,
+    headers: Vec<(HeaderName, ValueMatch)>,
+    query: Vec<(String, ValueMatch)>,
+}
+
+#[derive(Clone, Debug)]
+enum Host {
+    Any,
+    Exact(String),
+    /// The dot and what follows it.
+    Below(String),
 }
 
 #[derive(Clone, Debug)]
@@ -29,48 +58,131 @@ enum Path {
     Segments(Vec<Option<String>>),
 }
 
+/// Routes by the first segment of the paths that they match, each list in order.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    by_segment: HashMap<String, Vec<usize>>,
+    /// Those that match whatever the first segment is.
+    others: Vec<usize>,
+}
+
 /// No route was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     NoRoute,
-    /// Host and path are served, but with these methods only.
+    /// All but the method is served, but with these methods only.
     Method(Vec<Method>),
 }
 
+/// What of a request a route does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference<'r> {
+    Host,
+    Path,
+    Header(&'r HeaderName),
+    Query(&'r str),
+    Method,
+}
+
+/// From so many routes on the index is used.
+const MANY: usize = 12;
+
 impl Router {
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Self {
-        let routes = routes
-            .into_iter()
-            .map(|route| Pattern {
-                host: route.host.clone(),
-                path: Path::new(&route.path),
-                methods: route.methods.clone(),
-            })
-            .collect();
-        Self { routes }
+        let routes: Vec<Pattern> = routes.into_iter().map(Pattern::new).collect();
+        let index = (routes.len() >= MANY).then(|| Index::new(&routes));
+        Self { routes, index }
     }
 
-    /// Index of the route. `authority` may have a port; `path` has no query.
-    pub fn route(&self, authority: &str, path: &str, method: &Method) -> Result<usize, Miss> {
-        let host = host_of(authority);
+    /// Index of the route.
+    pub fn route(&self, head: &Head<'_>) -> Result<usize, Miss> {
+        match &self.index {
+            None => self.first_of(0..self.routes.len(), head),
+            Some(index) => self.first_of(index.candidates(head.path).iter().copied(), head),
+        }
+    }
+
+    /// For each route, what of the request it does not take; `None` where it would take it.
+    pub fn differences(&self, head: &Head<'_>) -> Vec<Option<Difference<'_>>> {
+        let host = host_of(head.authority);
+        let routes = self.routes.iter();
+        routes.map(|route| route.difference(host, head)).collect()
+    }
+
+    fn first_of(
+        &self,
+        candidates: impl Iterator<Item = usize>,
+        head: &Head<'_>,
+    ) -> Result<usize, Miss> {
+        let host = host_of(head.authority);
         let mut allowed: Vec<Method> = Vec::new();
-        for (index, route) in self.routes.iter().enumerate() {
-            let hosts = route
-                .host
-                .as_ref()
-                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(host));
-            if !hosts || !route.path.matches(path) {
-                continue;
+        for index in candidates {
+            let route = &self.routes[index];
+            match route.difference(host, head) {
+                None => return Ok(index),
+                Some(Difference::Method) => allowed.extend(route.methods.iter().cloned()),
+                Some(_) => {}
             }
-            if route.methods.is_empty() || route.methods.contains(method) {
-                return Ok(index);
-            }
-            allowed.extend(route.methods.iter().cloned());
         }
         if allowed.is_empty() {
             Err(Miss::NoRoute)
         } else {
             Err(Miss::Method(allowed))
+        }
+    }
+}
+
+impl Pattern {
+    fn new(route: &RouteMatch) -> Self {
+        Self {
+            host: match &route.host {
+                None => Host::Any,
+                Some(host) => match host.strip_prefix('*') {
+                    Some(below) => Host::Below(below.to_owned()),
+                    None => Host::Exact(host.clone()),
+                },
+            },
+            path: Path::new(&route.path),
+            methods: route.methods.clone(),
+            headers: route.headers.clone(),
+            query: route.query.clone(),
+        }
+    }
+
+    /// The first thing that does not match; the method is looked at last, so that it alone makes 405.
+    fn difference(&self, host: &str, head: &Head<'_>) -> Option<Difference<'_>> {
+        if !self.path.matches(head.path) {
+            return Some(Difference::Path);
+        }
+        if !self.host.matches(host) {
+            return Some(Difference::Host);
+        }
+        for (name, value) in &self.headers {
+            let mut given = head.headers.get_all(name).iter();
+            if !given.any(|given| value.matches(given.as_bytes())) {
+                return Some(Difference::Header(name));
+            }
+        }
+        for (name, value) in &self.query {
+            if !query_has(head.query.unwrap_or_default(), name, value) {
+                return Some(Difference::Query(name));
+            }
+        }
+        let methods = self.methods.is_empty() || self.methods.contains(head.method);
+        (!methods).then_some(Difference::Method)
+    }
+}
+
+impl Host {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(host),
+            Self::Below(below) => {
+                let (host, below) = (host.as_bytes(), below.as_bytes());
+                host.len() > below.len()
+                    && host[host.len() - below.len()..].eq_ignore_ascii_case(below)
+            }
         }
     }
 }
@@ -82,6 +194,51 @@ fn host_of(authority: &str) -> &str {
         _ => authority,
     };
     host.strip_suffix('.').unwrap_or(host)
+}
+
+/// Whether a parameter is there with a value that matches.
+fn query_has(query: &str, name: &str, wanted: &ValueMatch) -> bool {
+    query.split('&').any(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // An empty piece is no parameter.
+        if pair.is_empty() || !decoded(key).eq(name.bytes()) {
+            return false;
+        }
+        match wanted {
+            ValueMatch::Any => true,
+            ValueMatch::Exact(exact) => decoded(value).eq(exact.bytes()),
+            ValueMatch::Prefix(prefix) => {
+                let mut value = decoded(value);
+                prefix.bytes().all(|byte| value.next() == Some(byte))
+            }
+        }
+    })
+}
+
+/// The bytes of a name or value in a query; a broken escape stands for itself.
+fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        if *first == b'+' {
+            return Some(b' ');
+        }
+        if *first == b'%'
+            && let [high, low, after @ ..] = after
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            rest = after;
+            return Some(16 * high + low);
+        }
+        Some(*first)
+    })
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 impl Path {
@@ -118,93 +275,52 @@ impl Path {
             }
         }
     }
+
+    /// The first segment of every path that matches; `None` where there are several.
+    fn first_segment(&self) -> Option<&str> {
+        match self {
+            Self::Exact(path) => Some(first_segment(path)),
+            // A prefix ends with a slash, so its first segment is whole.
+            Self::Prefix(prefix) if prefix.len() > 1 => Some(first_segment(prefix)),
+            Self::Prefix(_) => None,
+            Self::Segments(segments) => segments.first()?.as_deref(),
+        }
+    }
+}
+
+fn first_segment(path: &str) -> &str {
+    path.split('/').nth(1).unwrap_or(path)
+}
+
+impl Index {
+    fn new(routes: &[Pattern]) -> Self {
+        let mut this = Self::default();
+        for (index, route) in routes.iter().enumerate() {
+            match route.path.first_segment() {
+                Some(segment) => {
+                    let others = &this.others;
+                    this.by_segment
+                        .entry(segment.to_owned())
+                        .or_insert_with(|| others.clone())
+                        .push(index);
+                }
+                None => {
+                    this.others.push(index);
+                    this.by_segment
+                        .values_mut()
+                        .for_each(|list| list.push(index));
+                }
+            }
+        }
+        this
+    }
+
+    fn candidates(&self, path: &str) -> &[usize] {
+        self.by_segment
+            .get(first_segment(path))
+            .unwrap_or(&self.others)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn router(routes: &[(Option<&str>, &str, &[Method])]) -> Router {
-        let routes: Vec<_> = routes
-            .iter()
-            .map(|(host, path, methods)| RouteMatch {
-                host: host.map(str::to_owned),
-                path: (*path).to_owned(),
-                methods: methods.to_vec(),
-            })
-            .collect();
-        Router::new(&routes)
-    }
-
-    #[test]
-    fn the_first_match_in_file_order_wins() {
-        let router = router(&[
-            (None, "/v1/a", &[]),
-            (None, "/v1/*", &[]),
-            (None, "/*", &[]),
-        ]);
-        assert_eq!(router.route("h", "/v1/a", &Method::GET), Ok(0));
-        assert_eq!(router.route("h", "/v1/b", &Method::GET), Ok(1));
-        assert_eq!(router.route("h", "/v2", &Method::GET), Ok(2));
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_slash() {
-        let router = router(&[(None, "/v1/*", &[])]);
-        assert_eq!(router.route("h", "/v1/", &Method::GET), Ok(0));
-        assert_eq!(router.route("h", "/v1", &Method::GET), Err(Miss::NoRoute));
-        assert_eq!(router.route("h", "/v10", &Method::GET), Err(Miss::NoRoute));
-    }
-
-    #[test]
-    fn a_capture_stands_for_one_segment_that_is_not_empty() {
-        let router = router(&[
-            (None, "/users/{id}/posts", &[]),
-            (None, "/files/{owner}/*", &[]),
-        ]);
-        assert_eq!(router.route("h", "/users/7/posts", &Method::GET), Ok(0));
-        assert_eq!(
-            router.route("h", "/users//posts", &Method::GET),
-            Err(Miss::NoRoute)
-        );
-        assert_eq!(
-            router.route("h", "/users/7/8/posts", &Method::GET),
-            Err(Miss::NoRoute)
-        );
-        assert_eq!(router.route("h", "/files/me/a/b", &Method::GET), Ok(1));
-        assert_eq!(
-            router.route("h", "/files/me", &Method::GET),
-            Err(Miss::NoRoute)
-        );
-    }
-
-    #[test]
-    fn hosts_are_compared_without_port_case_and_closing_dot() {
-        let router = router(&[(Some("api.test"), "/*", &[]), (Some("[::1]"), "/*", &[])]);
-        for authority in ["api.test", "API.test:8080", "api.test.", "api.test.:80"] {
-            assert_eq!(
-                router.route(authority, "/", &Method::GET),
-                Ok(0),
-                "{authority}"
-            );
-        }
-        assert_eq!(router.route("[::1]:80", "/", &Method::GET), Ok(1));
-        assert_eq!(router.route("[::1]", "/", &Method::GET), Ok(1));
-        assert_eq!(
-            router.route("other.test", "/", &Method::GET),
-            Err(Miss::NoRoute)
-        );
-    }
-
-    #[test]
-    fn a_method_that_is_not_served_says_which_are() {
-        let router = router(&[(None, "/a", &[Method::GET]), (None, "/a", &[Method::PUT])]);
-        assert_eq!(router.route("h", "/a", &Method::PUT), Ok(1));
-        assert_eq!(
-            router.route("h", "/a", &Method::POST),
-            Err(Miss::Method(vec![Method::GET, Method::PUT]))
-        );
-        let lower = Method::from_bytes(b"get").expect("a valid token");
-        assert!(router.route("h", "/a", &lower).is_err());
-    }
-}
+mod tests;

@@ -14,8 +14,8 @@ use tracing_appender::non_blocking::WorkerGuard;
 use crate::admin;
 use crate::app::{App, Load};
 use crate::cli::RunArgs;
-use crate::config::Config;
 use crate::config::report::Format;
+use crate::config::{Config, Document};
 use watch::{Contents, Watch};
 
 /// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
@@ -60,13 +60,14 @@ pub fn command(args: RunArgs) -> ExitCode {
         }
     };
     let watched = (!no_watch).then(|| Arc::clone(&contents));
+    let document = args.document();
     let load = move || {
         contents.look();
         args.load()
             .map(|loaded| loaded.config)
             .map_err(|faults| faults.report(Format::Text))
     };
-    match run(config, Box::new(load), watched) {
+    match run(config, Box::new(load), document, watched) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -76,13 +77,18 @@ pub fn command(args: RunArgs) -> ExitCode {
 }
 
 /// Serves until a signal ends it.
-fn run(config: Config, load: Load, watched: Option<Arc<Contents>>) -> anyhow::Result<()> {
+fn run(
+    config: Config,
+    load: Load,
+    document: Document,
+    watched: Option<Arc<Contents>>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let app = start(config, load).await?;
+        let app = start(config, load, Some(document)).await?;
         let watch = watched.and_then(|contents| match Watch::new(contents) {
             Ok(watch) => Some(watch),
             Err(error) => {
@@ -96,14 +102,18 @@ fn run(config: Config, load: Load, watched: Option<Arc<Contents>>) -> anyhow::Re
     })
 }
 
-/// Starts an app with its admin address.
-pub async fn start(config: Config, load: Load) -> anyhow::Result<Arc<App>> {
+/// Starts an app with its admin address; `document` is what `load` reads, where that is a file.
+pub async fn start(
+    config: Config,
+    load: Load,
+    document: Option<Document>,
+) -> anyhow::Result<Arc<App>> {
     let address = config.admin.address;
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on admin.address {address}"))?;
     let bound = listener.local_addr()?;
-    let app = App::start(config, load).await?;
+    let app = App::start(config, load, document).await?;
     tracing::info!(address = %bound, "admin listening");
     tokio::spawn(admin::serve(listener, Arc::clone(&app)));
     Ok(app)
@@ -114,6 +124,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    reopen: Signal,
 }
 
 impl Signals {
@@ -122,15 +133,21 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Reloads on SIGHUP, and on a change of the file that is watched, until SIGTERM or SIGINT.
+    /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of the file that is
+    /// watched, until SIGTERM or SIGINT.
     async fn obey(mut self, app: &App, watch: Option<&Watch>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.reopen.recv() => {
+                    app.reopen_logs();
+                    continue;
+                }
                 _ = self.hang_up.recv() => {}
                 () = changed(watch) => tracing::info!("the configuration file has changed"),
             }

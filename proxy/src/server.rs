@@ -1,35 +1,59 @@
-//! 3 — An accepted connection: HTTP/1.1, one exchange after the other, until it ends or drains.
+//! 3 — An accepted connection, until it ends or drains: the TLS handshake, then HTTP/1.1
+//! ([`http1`]) or HTTP/2 ([`http2`]).
 
+pub mod admission;
+mod flood;
+mod http1;
+mod http2;
+mod io;
 pub mod respond;
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use crate::config;
-use crate::exchange::{self, Client};
+use crate::exchange::Client;
 use crate::listener::drain::Watch;
 use crate::metrics::ListenerCells;
+use crate::tls;
+use crate::transport::Stream;
+use io::{Io, Sending};
 
 /// Longest wait for the head of the one request on a connection that was accepted in a drain.
 const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// What a listener's connections are served by.
 pub struct Settings {
-    head_timeout: Duration,
+    tls: Option<Arc<tls::Server>>,
+    http2: config::Http2,
+    timeouts: config::ListenerTimeouts,
     max_head_bytes: usize,
+    /// Most connections of one worker.
+    share: Option<u64>,
+    proxy_protocol: bool,
     cells: Arc<[ListenerCells]>,
 }
 
 impl Settings {
-    pub fn new(config: &config::Listener, cells: Arc<[ListenerCells]>) -> Self {
+    /// Keeps the TLS of `before` where it is the same, and so what clients resume sessions with.
+    pub fn new(
+        config: &config::Listener,
+        before: Option<&Self>,
+        workers: usize,
+        cells: Arc<[ListenerCells]>,
+    ) -> Self {
+        let before = before.and_then(|before| before.tls.as_ref());
+        let same = before.filter(|before| config.tls.as_ref() == Some(before));
+        let share = config.max_connections;
         Self {
-            head_timeout: config.timeouts.head,
+            tls: same.or(config.tls.as_ref()).cloned(),
+            http2: config.http2,
+            timeouts: config.timeouts,
+            share: share.map(|most| most.div_ceil(workers as u64)),
+            proxy_protocol: config.proxy_protocol,
             max_head_bytes: config.max_head_bytes,
             cells,
         }
@@ -50,63 +74,80 @@ pub enum BadHead {
 
 impl BadHead {
     pub const REASONS: [&'static str; 4] = ["malformed", "too_large", "incomplete", "timeout"];
+}
 
-    /// What ended a connection, if it was a head; `begun` where bytes of one were there.
-    fn of(error: &hyper::Error, begun: bool) -> Option<Self> {
-        if error.is_parse_too_large() {
-            Some(Self::TooLarge)
-        } else if error.is_parse() {
-            Some(Self::Malformed)
-        } else if begun && error.is_incomplete_message() {
-            Some(Self::Incomplete)
-        } else if begun && error.is_timeout() {
-            Some(Self::Timeout)
-        } else {
-            None
-        }
-    }
+/// Why Weir ended a connection that a client misused or left hanging.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    /// It took nothing of a response for too long.
+    Stalled,
+    /// HTTP/2 frames that carry nothing.
+    Flood,
+}
+
+impl Cut {
+    pub const REASONS: [&'static str; 2] = ["stalled", "flood"];
 }
 
 /// Serves a connection to its end.
-pub async fn serve(stream: TcpStream, client: Client, settings: &Settings, mut drain: Watch) {
-    let mut told = client.worker.drain.is_draining();
-    let head_timeout = if told {
-        settings.head_timeout.min(LAST_HEAD)
-    } else {
-        settings.head_timeout
-    };
-    let (worker, peer) = (client.worker.index, client.peer);
-    let service = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(exchange::serve(client, request).await) }
-    });
-    let mut connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .keep_alive(!told)
-        .max_header_size(settings.max_head_bytes)
-        // Alone, this lets a head be longer by what was read with its last piece.
-        .max_buf_size(settings.max_head_bytes.max(8192))
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = std::future::poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx);
-        // What has come was read before: hyper closes a connection at once that seems idle.
-        if told || ended.is_ready() || !drain.poll(cx) {
-            return ended;
-        }
-        told = true;
-        Pin::new(&mut connection).graceful_shutdown();
-        Pin::new(&mut connection).poll(cx)
-    })
-    .await;
-    let Err(error) = ended else {
+pub async fn serve(stream: TcpStream, client: Client, settings: &Settings, drain: Watch) {
+    if settings.tls.is_some() {
+        // The rest is large, and who comes without TLS shall not hold memory for it.
+        return Box::pin(serve_tls(stream, client, settings, drain)).await;
+    }
+    let sending = Rc::new(Sending::default());
+    let io = Io::new(
+        Stream::Plain(stream),
+        settings.http2.enabled,
+        Rc::clone(&sending),
+    );
+    either_version(io, &sending, client, settings, drain).await;
+}
+
+/// HTTP/1.1, unless the client begins with HTTP/2's preface.
+async fn either_version(
+    io: Io,
+    sending: &Rc<Sending>,
+    client: Client,
+    settings: &Settings,
+    mut drain: Watch,
+) {
+    let again = client.clone();
+    if let Some(io) = http1::serve(io, sending, client, settings, &mut drain).await {
+        Box::pin(http2::serve(io, sending, again, settings, drain)).await;
+    }
+}
+
+async fn serve_tls(stream: TcpStream, mut client: Client, settings: &Settings, drain: Watch) {
+    let Some(tls) = &settings.tls else {
         return;
     };
-    let begun = !connection.into_parts().read_buf.is_empty();
-    if let Some(bad) = BadHead::of(&error, begun) {
-        settings.cells[worker].bad_heads[bad as usize].inc();
-        tracing::debug!(%peer, %error, "request could not be read");
+    let cells = &settings.cells[client.worker.index];
+    let limit = if client.worker.drain.is_draining() {
+        settings.timeouts.handshake.min(LAST_HEAD)
     } else {
-        tracing::debug!(%peer, %error, "client connection ended");
+        settings.timeouts.handshake
+    };
+    let stream = match tls.accept(stream, limit).await {
+        Ok(stream) => stream,
+        Err(failure) => {
+            cells.handshake_failures[failure.index()].inc();
+            tracing::debug!(peer = %client.peer, error = %failure, "no TLS handshake");
+            return;
+        }
+    };
+    cells.handshakes.inc();
+    let session = stream.get_ref().1;
+    client.tls = Some(Rc::new(tls::Peer::of(session)));
+    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+    let stream = Stream::Tls(Box::new(stream.into()));
+    let sending = Rc::new(Sending::default());
+    if protocol.as_deref() == Some(tls::Alpn::Http2.id()) {
+        let io = Io::http2(stream, Rc::clone(&sending));
+        http2::serve(io, &sending, client, settings, drain).await;
+    } else {
+        let watching = protocol.is_none() && settings.http2.enabled;
+        let io = Io::new(stream, watching, Rc::clone(&sending));
+        either_version(io, &sending, client, settings, drain).await;
     }
 }

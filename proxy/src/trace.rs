@@ -6,7 +6,7 @@
 //! below, filter it and encode it. Nothing here does I/O.
 
 pub mod context;
-mod hex;
+pub(crate) mod hex;
 pub mod json;
 pub mod otlp;
 pub mod record;

@@ -1,28 +1,34 @@
 //! 6 — A call to a chosen endpoint of an upstream.
 //!
-//! Endpoints are taken in turn. Connections belong to the worker ([`pool`]); one that the upstream
-//! closed while it was idle is replaced without the request noticing, nothing else is tried twice.
+//! [`balance`] chooses the endpoint, [`retry`] says what may be tried with another. Connections belong
+//! to the worker ([`pool`]); one that the upstream closed while it was idle is replaced without the
+//! request noticing.
 
+pub mod balance;
 pub mod body;
+pub mod connect;
+pub mod eject;
+pub mod health;
 pub mod pool;
+pub mod resolve;
+pub mod retry;
 
-use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
-use pool::{Connection, Lease, Pools};
+use connect::Unanswered;
+use pool::{Lease, Pools};
 
 /// One entry of `upstreams`.
 pub struct Upstream {
@@ -32,13 +38,21 @@ pub struct Upstream {
     /// Most requests under way from one worker.
     pub share: u64,
     pub cells: Arc<[UpstreamCells]>,
+    turnstile: eject::Turnstile,
 }
 
 /// Where connections go.
 pub struct Endpoint {
     pub config: config::Endpoint,
-    /// Spares a resolution where the host is an address.
-    address: Option<std::net::SocketAddr>,
+    /// What is connected to, the first that accepts; where none is known, the host is resolved.
+    addresses: Vec<SocketAddr>,
+    /// In metrics and logs: as in the configuration, with the address where the host has several.
+    pub label: String,
+    /// Of the label, by which a consistent hash chooses.
+    pub hash: u64,
+    pub state: eject::State,
+    /// What the last active check found wrong; `None` before the first.
+    last_check: Mutex<Option<Result<(), String>>>,
 }
 
 /// Why a call gave no response.
@@ -50,8 +64,12 @@ pub enum Error {
     ConnectTimeout(Duration),
     #[error("no response head within {0:?}")]
     ResponseTimeout(Duration),
+    #[error("no TLS with the upstream: {0}")]
+    Tls(#[source] std::io::Error),
     #[error("connection failed before a response: {0}")]
     Protocol(#[source] hyper::Error),
+    #[error("upstream switched to a protocol that nobody asked for")]
+    Switched,
     #[error("too many requests under way")]
     Overload,
     #[error("client's body: {0}")]
@@ -59,13 +77,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub const REASONS: [&'static str; 6] = [
+    pub const REASONS: [&'static str; 7] = [
         "connect",
         "connect_timeout",
         "response_timeout",
         "protocol",
         "overload",
         "upload",
+        "tls",
     ];
 
     fn index(&self) -> usize {
@@ -73,9 +92,10 @@ impl Error {
             Self::Connect(_) => 0,
             Self::ConnectTimeout(_) => 1,
             Self::ResponseTimeout(_) => 2,
-            Self::Protocol(_) => 3,
+            Self::Protocol(_) | Self::Switched => 3,
             Self::Overload => 4,
             Self::Upload(_) => 5,
+            Self::Tls(_) => 6,
         }
     }
 
@@ -85,36 +105,87 @@ impl Error {
     }
 }
 
+/// A call that gave no response.
+pub struct Failure {
+    pub error: Error,
+    /// The request, where not a byte of it was written.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
 /// A response's head, with its body still to come over the leased connection.
 pub struct Reply {
     pub response: Response<Incoming>,
     pub lease: Lease,
     /// Longest wait for the next piece of the body.
     pub body_timeout: Duration,
+    /// The protocol that the upstream switched to, where it did.
+    pub switched: Option<HeaderValue>,
+    /// How long nothing may pass once both sides have switched.
+    pub tunnel_timeout: Duration,
+    /// Held until the body has ended, where there are several endpoints.
+    pub busy: Option<balance::Busy>,
 }
 
 impl Upstream {
-    /// Keeps endpoints of `before`, and so their idle connections, where they are the same.
+    /// Keeps endpoints of `before`, and so their idle connections and state, where they are the same.
     pub fn new(
         name: &str,
         config: &config::Upstream,
         before: Option<&Self>,
+        names: &resolve::Names,
         workers: usize,
         cells: Arc<[UpstreamCells]>,
     ) -> Self {
         let old = before.map_or(&[][..], |before| &before.endpoints);
-        let endpoint = |config: &config::Endpoint| {
-            old.iter()
-                .find(|old| old.config == *config)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Endpoint::new(config)))
-        };
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
+        for config in &config.endpoints {
+            let mut places = names.addresses(config);
+            let several = places.len() > 1;
+            if places.is_empty() {
+                places.push(Vec::new());
+            }
+            for addresses in places {
+                let same =
+                    |old: &&Arc<Endpoint>| old.config == *config && old.addresses == addresses;
+                endpoints.push(
+                    old.iter()
+                        .find(same)
+                        .cloned()
+                        .unwrap_or_else(|| Arc::new(Endpoint::new(config, addresses, several))),
+                );
+            }
+        }
         Self {
             name: name.to_owned(),
-            endpoints: config.endpoints.iter().map(endpoint).collect(),
+            endpoints,
             share: config.max_requests.div_ceil(workers as u64),
             config: config.clone(),
             cells,
+            turnstile: eject::Turnstile::default(),
+        }
+    }
+
+    /// An endpoint gave a response with this status, or none. Where there is one alone, nothing is to
+    /// be learned from it.
+    pub fn learn(&self, index: usize, status: Option<StatusCode>, now: Instant) {
+        if self.endpoints.len() < 2 {
+            return;
+        }
+        let ejection = &self.config.ejection;
+        if status.is_some_and(|status| !ejection.statuses.contains(&status)) {
+            self.endpoints[index].state.succeeded(now);
+            return;
+        }
+        let ejected = self.turnstile.failed(&self.endpoints, index, ejection, now);
+        if let Some(time) = ejected {
+            let (upstream, endpoint) = (&self.name, &self.endpoints[index].label);
+            let seconds = time.as_secs_f64();
+            tracing::warn!(
+                upstream,
+                endpoint,
+                seconds,
+                "endpoint keeps failing: left out"
+            );
         }
     }
 
@@ -124,58 +195,74 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         request: Request<RequestBody>,
         upload: &Upload,
+        timeouts: &UpstreamTimeouts,
         pools: &Pools,
         worker: usize,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Reply, Failure> {
         let cells = &self.cells[worker];
         let start = Instant::now();
         let result = if cells.active.get() >= self.share {
-            Err(Error::Overload)
+            Err(Failure {
+                error: Error::Overload,
+                unsent: None,
+            })
         } else {
             let _active = Active::new(&self.cells, worker);
-            self.send(endpoint, request, upload, pools, cells).await
+            send(endpoint, request, upload, timeouts, pools, cells).await
         };
         match &result {
             Ok(_) => cells.duration.record(start.elapsed()),
-            Err(error) => cells.failures[error.index()].inc(),
+            Err(failure) => cells.failures[failure.error.index()].inc(),
         }
         result
     }
+}
 
-    async fn send(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        mut request: Request<RequestBody>,
-        upload: &Upload,
-        pools: &Pools,
-        cells: &UpstreamCells,
-    ) -> Result<Reply, Error> {
-        let timeouts = &self.config.timeouts;
-        let reply = |response, lease| Reply {
-            response,
-            lease,
-            body_timeout: timeouts.body,
-        };
-        while let Some(mut lease) = pools.take(endpoint, timeouts.idle) {
-            match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
-                Ok(response) => return Ok(reply(response, lease)),
-                Err(Failed::Unsent(unsent)) => request = *unsent,
-                Err(Failed::Final(error)) => return Err(error),
-            }
+async fn send(
+    endpoint: &Arc<Endpoint>,
+    mut request: Request<RequestBody>,
+    upload: &Upload,
+    timeouts: &UpstreamTimeouts,
+    pools: &Pools,
+    cells: &UpstreamCells,
+) -> Result<Reply, Failure> {
+    let reply = |response, lease| Reply {
+        response,
+        lease,
+        body_timeout: timeouts.body,
+        switched: None,
+        tunnel_timeout: timeouts.tunnel,
+        busy: None,
+    };
+    let sent = |error| Failure {
+        error,
+        unsent: None,
+    };
+    let alone = request.headers().contains_key(UPGRADE);
+    while let Some(mut lease) = pools.take(endpoint, timeouts.idle, alone) {
+        match round_trip(&mut lease, request, upload, timeouts).await {
+            Ok(response) => return Ok(reply(response, lease)),
+            Err(Failed::Unsent(unsent)) => request = *unsent,
+            Err(Failed::Final(error)) => return Err(sent(error)),
         }
-        let connection = connect(endpoint, timeouts.connect).await?;
-        cells.connects.inc();
-        let mut lease = Lease {
-            connection,
-            endpoint: Arc::clone(endpoint),
-        };
-        match round_trip(&mut lease.connection.sender, request, upload, timeouts).await {
-            Ok(response) => Ok(reply(response, lease)),
-            Err(Failed::Final(error)) => Err(error),
-            Err(Failed::Unsent(_)) => Err(Error::Connect(std::io::Error::other(
-                "closed as soon as it was made",
-            ))),
+    }
+    let (mut lease, made) = match pools.connect(endpoint, timeouts.connect, alone).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            return Err(Failure {
+                error,
+                unsent: Some(Box::new(request)),
+            });
         }
+    };
+    cells.connects.add(made.into());
+    match round_trip(&mut lease, request, upload, timeouts).await {
+        Ok(response) => Ok(reply(response, lease)),
+        Err(Failed::Final(error)) => Err(sent(error)),
+        Err(Failed::Unsent(unsent)) => Err(Failure {
+            error: Error::Connect(std::io::Error::other("closed as soon as it was made")),
+            unsent: Some(unsent),
+        }),
     }
 }
 
@@ -203,21 +290,28 @@ enum Failed {
 
 /// One request over one connection, until the response's head.
 async fn round_trip(
-    sender: &mut SendRequest<RequestBody>,
+    lease: &mut Lease,
     request: Request<RequestBody>,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    let mut sending = pin!(sender.try_send_request(request));
+    let asked = request.headers().contains_key(UPGRADE);
+    let mut sending = pin!(lease.send(request));
     let mut timer = pin!(None::<tokio::time::Sleep>);
     upload.progressed();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request)),
-                None => Failed::Final(match upload.fault() {
+            if let Ok(response) = &result
+                && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && !(asked && response.headers().contains_key(UPGRADE))
+            {
+                return Poll::Ready(Err(Failed::Final(Error::Switched)));
+            }
+            return Poll::Ready(result.map_err(|error| match error {
+                Unanswered::Unsent(request) => Failed::Unsent(request),
+                Unanswered::Failed(error) => Failed::Final(match upload.fault() {
                     Some(fault) => Error::Upload(fault),
-                    None => Error::Protocol(error.into_error()),
+                    None => Error::Protocol(error),
                 }),
             }));
         }
@@ -245,54 +339,55 @@ async fn round_trip(
 }
 
 impl Endpoint {
-    fn new(config: &config::Endpoint) -> Self {
-        let host = config.host.trim_start_matches('[').trim_end_matches(']');
-        let address = host
-            .parse()
-            .ok()
-            .map(|ip| std::net::SocketAddr::new(ip, config.port));
+    fn new(config: &config::Endpoint, addresses: Vec<SocketAddr>, several: bool) -> Self {
+        let authority = config.authority();
+        let label = match addresses.first() {
+            Some(address) if several => format!("{authority} ({})", address.ip()),
+            _ => authority,
+        };
         Self {
             config: config.clone(),
-            address,
+            addresses,
+            hash: balance::hash(label.as_bytes()),
+            label,
+            state: eject::State::default(),
+            last_check: Mutex::default(),
         }
     }
-}
 
-async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Connection, Error> {
-    let connecting = async {
-        let stream = match endpoint.address {
-            Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((endpoint.config.host.as_str(), endpoint.config.port)).await,
+    #[cfg(test)]
+    fn for_test(port: u16) -> Self {
+        let config = config::Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+            tls: None,
+            protocol: config::Protocol::Auto,
+        };
+        Self::new(&config, Vec::new(), false)
+    }
+
+    /// A connection, for as long as it takes.
+    async fn open(&self) -> std::io::Result<TcpStream> {
+        if self.addresses.is_empty() {
+            TcpStream::connect((self.config.host.as_str(), self.config.port)).await
+        } else {
+            TcpStream::connect(self.addresses.as_slice()).await
         }
-        .map_err(Error::Connect)?;
-        stream.set_nodelay(true).map_err(Error::Connect)?;
-        hyper::client::conn::http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(Error::Protocol)
-    };
-    let (sender, connection) = tokio::time::timeout(limit, connecting)
-        .await
-        .map_err(|_| Error::ConnectTimeout(limit))??;
-    let task = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Connection {
-        sender,
-        task: task.abort_handle(),
-    })
-}
+    }
 
-/// Takes endpoints in turn; one a worker and upstream.
-#[derive(Clone, Default)]
-pub struct Turn(Rc<Cell<usize>>);
+    /// Whether an active check was made.
+    fn checked(&self) -> bool {
+        self.last_check().is_some()
+    }
 
-impl Turn {
-    pub fn next<'u>(&self, upstream: &'u Upstream) -> &'u Arc<Endpoint> {
-        let turn = self.0.get();
-        self.0.set(turn.wrapping_add(1));
-        &upstream.endpoints[turn % upstream.endpoints.len()]
+    /// What the last active check found wrong, if there was one.
+    pub fn last_check(&self) -> Option<Result<(), String>> {
+        let last = self.last_check.lock();
+        last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_check(&self, problem: Option<String>) {
+        let last = self.last_check.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = Some(problem.map_or(Ok(()), Err));
     }
 }

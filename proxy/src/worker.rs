@@ -2,7 +2,7 @@
 //! plugin instances. Workers share nothing that a request writes; what they read of the
 //! configuration comes through one `arc-swap`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,11 @@ use crate::export::handoff::Handoff;
 use crate::listener::{self, drain::Drain};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
+use crate::receive::{self, Door, Receiver};
 use crate::server::{self, Settings};
+use crate::upstream::Upstream;
+use crate::upstream::balance::Local;
 use crate::upstream::pool::Pools;
-use crate::upstream::{Turn, Upstream};
 
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
@@ -33,12 +35,23 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub enum Command {
     /// Accept on a socket.
     Listen(listener::Id, std::net::TcpListener),
+    /// Accept OTLP on a socket.
+    Receive(Arc<Receiver>, Door, std::net::TcpListener),
     /// Stop accepting.
     Close(listener::Id),
     /// A new generation is in place.
     Reloaded,
     /// Stop accepting, let what is under way end, then say so.
     Drain(oneshot::Sender<()>),
+}
+
+/// What a response's body gave when it was last asked; only HTTP/2 looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    NotAsked,
+    /// It had nothing yet.
+    Nothing,
+    Piece,
 }
 
 /// What all of a worker's tasks share.
@@ -48,6 +61,7 @@ pub struct Worker {
     pub pools: Pools,
     pub handoff: Handoff,
     pub drain: Drain,
+    pub offered: Cell<Offered>,
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
     connections: Arc<[ConnectionCells]>,
@@ -62,8 +76,8 @@ pub struct Worker {
 /// A generation in use by a worker.
 pub struct Current {
     shared: Arc<Generation>,
-    /// By the upstreams of the generation.
-    turns: Vec<(*const Upstream, Turn)>,
+    /// What is counted for each upstream of the generation.
+    locals: Vec<(*const Upstream, Rc<Local>)>,
 }
 
 impl std::ops::Deref for Current {
@@ -75,13 +89,32 @@ impl std::ops::Deref for Current {
 }
 
 impl Current {
-    fn new(shared: Arc<Generation>) -> Rc<Self> {
-        let turns = shared
-            .upstreams
-            .values()
-            .map(|upstream| (Arc::as_ptr(upstream), Turn::default()))
-            .collect();
-        Rc::new(Self { shared, turns })
+    /// Counts on from `before` where an upstream's endpoints are the same.
+    fn new(shared: Arc<Generation>, before: Option<&Self>) -> Rc<Self> {
+        let local = |upstream: &Arc<Upstream>| {
+            let known = before.and_then(|before| {
+                let old = before.upstreams.get(&upstream.name)?;
+                let same = old.config.retries == upstream.config.retries
+                    && old.endpoints.len() == upstream.endpoints.len()
+                    && (old.endpoints.iter())
+                        .zip(&upstream.endpoints)
+                        .all(|(old, new)| Arc::ptr_eq(old, new));
+                same.then(|| before.local(old))
+            });
+            let local = known.unwrap_or_else(|| Rc::new(Local::new(upstream)));
+            (Arc::as_ptr(upstream), local)
+        };
+        let locals = shared.upstreams.values().map(local).collect();
+        Rc::new(Self { shared, locals })
+    }
+
+    fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
+        let mut locals = self.locals.iter();
+        let found = locals.find(|(known, _)| *known == Arc::as_ptr(upstream));
+        found.map_or_else(
+            || Rc::new(Local::new(upstream)),
+            |(_, local)| Rc::clone(local),
+        )
     }
 }
 
@@ -92,19 +125,14 @@ impl Worker {
         let latest = cache.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&current.shared, latest) {
-            *current = Current::new(Arc::clone(latest));
+            *current = Current::new(Arc::clone(latest), Some(&current));
         }
         Rc::clone(&current)
     }
 
-    /// Whose turn it is among an upstream's endpoints.
-    pub fn turn(&self, upstream: &Arc<Upstream>) -> Turn {
-        let current = self.current.borrow();
-        let found = current
-            .turns
-            .iter()
-            .find(|(known, _)| *known == Arc::as_ptr(upstream));
-        found.map(|(_, turn)| turn.clone()).unwrap_or_default()
+    /// What this worker counts for an upstream.
+    pub fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
+        self.current.borrow().local(upstream)
     }
 
     /// A state to begin an exchange with.
@@ -122,7 +150,12 @@ impl Worker {
     }
 
     /// Serves a connection in a task of its own.
-    pub fn spawn_connection(&self, stream: TcpStream, client: Client, settings: Arc<Settings>) {
+    pub fn spawn_connection(
+        &self,
+        mut stream: TcpStream,
+        mut client: Client,
+        settings: Arc<Settings>,
+    ) {
         // From now on, so that a drain does not end before the task has begun.
         let watch = self.drain.watch();
         tokio::task::spawn_local(async move {
@@ -130,7 +163,11 @@ impl Worker {
             let cells = &worker.connections[worker.index];
             cells.accepted.inc();
             cells.open.inc();
-            server::serve(stream, client, &settings, watch).await;
+            if let Some(_place) = settings.admit(worker.index)
+                && settings.identify(&mut stream, &mut client).await
+            {
+                server::serve(stream, client, &settings, watch).await;
+            }
             cells.open.dec();
         });
     }
@@ -158,13 +195,14 @@ impl Thread {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let current = Current::new(generation.load_full());
+                let current = Current::new(generation.load_full(), None);
                 let worker = Rc::new(Worker {
                     index,
                     instances: Instances::default(),
                     pools: Pools::default(),
                     handoff: handoff(),
                     drain: Drain::default(),
+                    offered: Cell::new(Offered::NotAsked),
                     no_route,
                     connections,
                     cache: RefCell::new(Cache::new(generation)),
@@ -195,7 +233,8 @@ impl Thread {
 
 /// A listener whose socket is open.
 struct Accepting {
-    id: listener::Id,
+    /// `None` of one for OTLP.
+    id: Option<listener::Id>,
     /// Dropped, it ends the task.
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -204,6 +243,7 @@ struct Accepting {
 /// Obeys commands until the sender is gone.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut accepting: Vec<Accepting> = Vec::new();
+    let mut receiver = None;
     let flushing = Rc::clone(&worker);
     tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
     let sweeping = Rc::clone(&worker);
@@ -214,9 +254,20 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 let (stop, stopped) = oneshot::channel();
                 let accept = listener::accept(Rc::clone(&worker), id, socket, stopped);
                 let task = tokio::task::spawn_local(accept);
+                let id = Some(id);
                 accepting.push(Accepting { id, stop, task });
             }
-            Command::Close(id) => accepting.retain(|open| open.id != id),
+            Command::Receive(shared, door, socket) => {
+                let local = receiver.get_or_insert_with(|| {
+                    receive::Local::new(shared, worker.index, worker.drain.clone())
+                });
+                let (stop, stopped) = oneshot::channel();
+                let accept = receive::accept(Rc::clone(local), door, socket, stopped);
+                let task = tokio::task::spawn_local(accept);
+                let id = None;
+                accepting.push(Accepting { id, stop, task });
+            }
+            Command::Close(id) => accepting.retain(|open| open.id != Some(id)),
             Command::Reloaded => {
                 let generation = worker.generation();
                 worker

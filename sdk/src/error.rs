@@ -23,6 +23,21 @@ pub enum HeaderError {
     Immutable,
 }
 
+/// Why a body is not at hand, or was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// `interests` did not ask for it.
+    #[error("a body that `interests` did not ask for")]
+    NotBuffered,
+    /// It has more bytes than the plugin may hold. To read, it can only be one that the operator lets
+    /// pass by (`on_large_body: bypass`); others are refused before the hook.
+    #[error("a body larger than the plugin may hold")]
+    TooLarge,
+    /// It can no longer be changed: an answer has been given.
+    #[error("an answer has been given already")]
+    Immutable,
+}
+
 /// Why an answer or a status was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RespondError {

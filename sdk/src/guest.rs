@@ -12,7 +12,7 @@ use bindings::weir::plugin as wit;
 
 use crate::log::Level;
 use crate::span::{Target, Value};
-use crate::{Action, HeaderError, Hook, Plugin, RerouteError, RespondError, plugin};
+use crate::{Action, BodyError, HeaderError, Hook, Plugin, RerouteError, RespondError, kv, plugin};
 
 #[allow(
     clippy::all,
@@ -42,6 +42,8 @@ pub fn configure<P: Plugin>(
     let interests = plugin.interests();
     instance.with(|cell| cell.set(plugin).map_err(|_| "configured twice"))?;
 
+    let body =
+        |most: Option<u64>| most.map_or(bindings::BodyMode::None, bindings::BodyMode::Buffer);
     let hook = |hook, flag| {
         if interests.contains(hook) {
             flag
@@ -53,8 +55,8 @@ pub fn configure<P: Plugin>(
         hooks: hook(Hook::PreRequest, bindings::Hooks::PRE_REQUEST)
             | hook(Hook::Request, bindings::Hooks::REQUEST)
             | hook(Hook::Response, bindings::Hooks::RESPONSE),
-        request_body: bindings::BodyMode::None,
-        response_body: bindings::BodyMode::None,
+        request_body: body(interests.buffers_request_body()),
+        response_body: body(interests.buffers_response_body()),
         request_head: interests.wants_request_head(),
     })
 }
@@ -197,6 +199,25 @@ pub(crate) use wit::exchange::{get, request_id, set, set_request_id};
 pub(crate) use wit::random::{bytes as random_bytes, next as random};
 pub(crate) use wit::span::set_error;
 
+pub(crate) use wit::kv::{delete as kv_delete, get as kv_get};
+
+pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Error> {
+    Ok(wit::kv::set(key, value, ttl_ms)?)
+}
+
+pub(crate) fn kv_add(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, kv::Error> {
+    Ok(wit::kv::add(key, delta, ttl_ms)?)
+}
+
+pub(crate) fn kv_compare_and_set(
+    key: &str,
+    expected: Option<&[u8]>,
+    value: &[u8],
+    ttl_ms: u64,
+) -> Result<bool, kv::Error> {
+    Ok(wit::kv::compare_and_set(key, expected, value, ttl_ms)?)
+}
+
 pub(crate) fn log(level: Level, message: &str) {
     let level = match level {
         Level::Trace => wit::log::Level::Trace,
@@ -236,6 +257,25 @@ impl From<wit::http::HeaderError> for HeaderError {
             wit::http::HeaderError::Forbidden => Self::Forbidden,
             wit::http::HeaderError::TooLarge => Self::TooLarge,
             wit::http::HeaderError::Immutable => Self::Immutable,
+        }
+    }
+}
+
+impl From<wit::http::BodyError> for BodyError {
+    fn from(error: wit::http::BodyError) -> Self {
+        match error {
+            wit::http::BodyError::NotBuffered => Self::NotBuffered,
+            wit::http::BodyError::TooLarge => Self::TooLarge,
+            wit::http::BodyError::Immutable => Self::Immutable,
+        }
+    }
+}
+
+impl From<wit::kv::Error> for kv::Error {
+    fn from(error: wit::kv::Error) -> Self {
+        match error {
+            wit::kv::Error::TooLarge => Self::TooLarge,
+            wit::kv::Error::NotANumber => Self::NotANumber,
         }
     }
 }

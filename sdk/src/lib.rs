@@ -74,8 +74,10 @@
 //!
 //! - the heads of [`Request`] and [`Response`], which are read lazily: each call crosses to the host
 //!   and copies what it asks for, so a plugin pays for what it uses;
+//! - their bodies, read and replaced whole, where [`Interests`] ask for them;
 //! - [`span`]: attributes, events and error of its hook's span, and of the call to the upstream;
 //! - [`log`], [`clock`], [`random`];
+//! - [`kv`]: values that all its instances share, with a time to live;
 //! - [`exchange`]: the request's id, and values that one hook leaves for a later one.
 //!
 //! It has no files, no sockets, no environment, no threads, and no clock or random numbers but these.
@@ -91,6 +93,7 @@ mod error;
 pub mod exchange;
 mod export;
 mod head;
+pub mod kv;
 pub mod log;
 mod plugin;
 pub mod random;
@@ -109,7 +112,7 @@ use guest as backend;
 #[cfg(not(target_arch = "wasm32"))]
 use testing::backend;
 
-pub use error::{HeaderError, RerouteError, RespondError};
+pub use error::{BodyError, HeaderError, RerouteError, RespondError};
 #[doc(hidden)]
 #[cfg(not(target_arch = "wasm32"))]
 pub use export::assert_plugin;

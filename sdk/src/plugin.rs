@@ -219,6 +219,8 @@ pub enum Hook {
 pub struct Interests {
     hooks: [bool; 3],
     request_head: bool,
+    /// Of request and response: most bytes that the plugin wants to hold.
+    bodies: [Option<u64>; 2],
 }
 
 impl Interests {
@@ -227,6 +229,7 @@ impl Interests {
         Self {
             hooks: [false; 3],
             request_head: false,
+            bodies: [None; 2],
         }
     }
 
@@ -250,6 +253,54 @@ impl Interests {
     pub const fn request_head(mut self) -> Self {
         self.request_head = true;
         self
+    }
+
+    /// Hold the request back until its whole body is there, if that has at most so many bytes, for
+    /// [`Request::body`](crate::Request::body) and
+    /// [`Request::set_body`](crate::Request::set_body) in the request hooks.
+    ///
+    /// A larger body is refused with 413, or passes by unseen, as the operator chose by
+    /// `on_large_body`; so it is one larger than `limits.body`.
+    ///
+    /// ```
+    /// # use weir_sdk::{Action, Error, Interests, Plugin, Request};
+    /// # struct Shout;
+    /// # impl Plugin for Shout {
+    /// # type Config = ();
+    /// # fn new((): ()) -> Result<Self, Error> { Ok(Self) }
+    /// fn interests(&self) -> Interests {
+    ///     Interests::none().on_request().buffer_request_body(1 << 20)
+    /// }
+    ///
+    /// fn on_request(&self, request: &mut Request) -> Action {
+    ///     if let Ok(mut body) = request.body() {
+    ///         body.make_ascii_uppercase();
+    ///         request.set_body(body).expect("as long as before");
+    ///     }
+    ///     Action::Continue
+    /// }
+    /// # }
+    /// ```
+    pub const fn buffer_request_body(mut self, most: u64) -> Self {
+        self.bodies[0] = Some(most);
+        self
+    }
+
+    /// As [`Interests::buffer_request_body`], of the response; one that is too large is replaced by a
+    /// 502, or passes by.
+    pub const fn buffer_response_body(mut self, most: u64) -> Self {
+        self.bodies[1] = Some(most);
+        self
+    }
+
+    /// Most bytes of the request's body that the plugin wants to hold.
+    pub const fn buffers_request_body(self) -> Option<u64> {
+        self.bodies[0]
+    }
+
+    /// Most bytes of the response's body that the plugin wants to hold.
+    pub const fn buffers_response_body(self) -> Option<u64> {
+        self.bodies[1]
     }
 
     /// Whether the hook is to be called.

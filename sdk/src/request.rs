@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Method};
 
-use crate::{HeaderError, RerouteError, backend, head};
+use crate::{BodyError, HeaderError, RerouteError, backend, head};
 
 /// The head of the request, as the hooks before this one left it.
 ///
@@ -87,6 +87,20 @@ impl Request {
     /// Removes all values of a header; that there were none is no error.
     pub fn remove_header(&mut self, name: impl AsRef<str>) -> Result<(), HeaderError> {
         Ok(self.0.remove_header(name.as_ref())?)
+    }
+
+    /// The whole body, as the hooks before this one left it and in the encoding that
+    /// `content-encoding` says; empty where there is none.
+    ///
+    /// Needs [`Interests::buffer_request_body`](crate::Interests::buffer_request_body).
+    pub fn body(&self) -> Result<Vec<u8>, BodyError> {
+        Ok(self.0.body()?)
+    }
+
+    /// Replaces the body. Weir puts `content-length` right; headers that describe the body, such as
+    /// `content-type` and `content-encoding`, are the plugin's affair.
+    pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> Result<(), BodyError> {
+        Ok(self.0.set_body(body.as_ref())?)
     }
 
     /// Changes what the router is going to see. Only in `on_pre_request`.

@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::{HeaderError, RespondError, backend, head};
+use crate::{BodyError, HeaderError, RespondError, backend, head};
 
 /// The head of the response, as the hooks before this one left it.
 ///
@@ -62,6 +62,20 @@ impl Response {
     /// Removes all values of a header; that there were none is no error.
     pub fn remove_header(&mut self, name: impl AsRef<str>) -> Result<(), HeaderError> {
         Ok(self.0.remove_header(name.as_ref())?)
+    }
+
+    /// The whole body, as the hooks before this one left it and in the encoding that
+    /// `content-encoding` says; empty where there is none.
+    ///
+    /// Needs [`Interests::buffer_response_body`](crate::Interests::buffer_response_body).
+    pub fn body(&self) -> Result<Vec<u8>, BodyError> {
+        Ok(self.0.body()?)
+    }
+
+    /// Replaces the body. Weir puts `content-length` right; headers that describe the body, such as
+    /// `content-type` and `content-encoding`, are the plugin's affair.
+    pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> Result<(), BodyError> {
+        Ok(self.0.set_body(body.as_ref())?)
     }
 
     /// The first value of a header of the request as it went to the upstream.

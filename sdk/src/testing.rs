@@ -44,12 +44,14 @@
 //! same in every run, and its clock stands still but for [`Host::advance`].
 
 pub(crate) mod backend;
+pub mod cases;
 mod context;
 mod head;
 mod host;
 
+pub use cases::run_cases;
 pub use context::{Event, Log, Span};
-pub use host::{Exchange, Host};
+pub use host::{Body, Exchange, Host};
 
 #[cfg(test)]
 mod tests;

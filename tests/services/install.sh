@@ -42,6 +42,18 @@ python() {
     fi
 }
 
+# go NAME PACKAGE VERSION: a command that Go builds from its module proxy.
+go_install() {
+    folder=$services/go
+    [ "$(cat "$folder/$1.version" 2>/dev/null)" = "$3" ] && [ -x "$folder/bin/$1" ] && return
+    echo "installing $1 $3 from the Go module proxy" >&2
+    if mkdir -p "$folder" && GOBIN="$folder/bin" go install "$2@$3"; then
+        echo "$3" >"$folder/$1.version"
+    else
+        missing="$missing $1"
+    fi
+}
+
 packages=
 need java default-jdk-headless
 need mvn maven
@@ -53,8 +65,15 @@ tests)
     need kcat kcat
     need jq jq
     need curl curl
+    need go golang-go
+    need node nodejs
+    need npm npm
+    need chromium chromium
     install_packages
     python consumers confluent-kafka
+    python clients websockets grpcio
+    go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
+    python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     ;;
 race)
     need nginx nginx-light

@@ -34,6 +34,7 @@ MECHANISMS = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
 # A listener's name -> its security protocol. PLAINTEXT is always there: the broker talks to itself on it.
 LISTENERS = {
     "PLAINTEXT": "PLAINTEXT",
+    "LINKED": "PLAINTEXT",  # for clients that come by another address: see --advertise
     "SSL": "SSL",
     "MTLS": "SSL",
     "SASL_PLAINTEXT": "SASL_PLAINTEXT",
@@ -57,7 +58,9 @@ def arguments():
     serve.add_argument("--dir", required=True, type=Path, help="folder of its data, keys and log; made if missing")
     serve.add_argument("--port", type=int, default=0, help="of PLAINTEXT; 0, the default, takes a free one")
     serve.add_argument("--listener", action="append", default=[], metavar="NAME[:PORT]",
-                       help="a further listener: SSL, MTLS (client certificate required), SASL_PLAINTEXT, SASL_SSL")
+                       help="a further listener: LINKED, SSL, MTLS (client certificate required), SASL_PLAINTEXT, SASL_SSL")
+    serve.add_argument("--advertise", action="append", default=[], metavar="NAME=HOST:PORT",
+                       help="where clients find a listener, where that is not its own address")
     serve.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD",
                        help="a user of the SASL listeners, by PLAIN and by SCRAM (default weir:weir-secret)")
     serve.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any property of the broker")
@@ -104,7 +107,8 @@ def run(args):
     listeners = dict(zip(listeners, ports))
     users = dict(user.split(":", 1) for user in args.user or ["weir:weir-secret"])
     properties = args.dir / "server.properties"
-    settings = server_properties(args.dir, listeners, controller, users)
+    advertised = dict(pair.split("=", 1) for pair in args.advertise)
+    settings = server_properties(args.dir, listeners, advertised, controller, users)
     settings.update(pair.split("=", 1) for pair in args.set)
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
@@ -151,7 +155,7 @@ def host(name):
     return "localhost" if "SSL" in LISTENERS[name] else "127.0.0.1"
 
 
-def server_properties(folder, listeners, controller, users):
+def server_properties(folder, listeners, advertised, controller, users):
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -162,7 +166,9 @@ def server_properties(folder, listeners, controller, users):
             [f"{name}://127.0.0.1:{port}" for name, port in listeners.items()]
             + [f"CONTROLLER://127.0.0.1:{controller}"]
         ),
-        "advertised.listeners": ",".join(f"{name}://{host(name)}:{port}" for name, port in listeners.items()),
+        "advertised.listeners": ",".join(
+            f"{name}://{advertised.get(name) or f'{host(name)}:{port}'}" for name, port in listeners.items()
+        ),
         "listener.security.protocol.map": ",".join(
             [f"{name}:{protocol}" for name, protocol in LISTENERS.items()] + ["CONTROLLER:PLAINTEXT"]
         ),

@@ -174,6 +174,25 @@ impl Connection {
         Some(chunk)
     }
 
+    /// As [`Connection::read_chunk`]; at the end of the body, `None`, with the lines of its trailers.
+    pub fn read_chunk_and_trailers(&mut self, trailers: &mut Vec<u8>) -> Option<Vec<u8>> {
+        let line = read_line(&mut self.reader)?;
+        let len = usize::from_str_radix(line.trim(), 16).ok()?;
+        if len == 0 {
+            loop {
+                let line = read_line(&mut self.reader)?;
+                if line.trim().is_empty() {
+                    return None;
+                }
+                trailers.extend(line.as_bytes());
+            }
+        }
+        let mut chunk = vec![0; len + 2];
+        self.reader.read_exact(&mut chunk).ok()?;
+        chunk.truncate(len);
+        Some(chunk)
+    }
+
     fn read_chunks(&mut self, body: &mut Vec<u8>) -> Option<()> {
         loop {
             let chunk = self.read_chunk()?;

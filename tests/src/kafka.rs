@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -37,6 +39,8 @@ pub struct Kafka {
 
 #[derive(Debug, Deserialize)]
 struct Addresses {
+    /// The broker's own process.
+    pid: u32,
     bootstrap: HashMap<String, String>,
     #[serde(default)]
     ca: PathBuf,
@@ -109,6 +113,36 @@ impl Kafka {
         let _ = self.child.wait();
     }
 
+    /// Sends a signal to the broker, such as `"STOP"`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no `kill`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args(["-s", signal, &self.addresses.pid.to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+    }
+
+    /// Changes what users may do, by Kafka's own command; the broker needs an authorizer.
+    ///
+    /// # Panics
+    ///
+    /// When the command fails.
+    pub fn acl(&self, arguments: &[&str]) {
+        let output = Command::new("java")
+            .args(["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-cp", &format!("{}/*", jars().display())])
+            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server"])
+            .arg(self.address())
+            .args(arguments)
+            .output()
+            .expect("java runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// `host:port` of the listener without TLS or SASL.
     pub fn address(&self) -> &str {
         self.listener("PLAINTEXT")
@@ -159,6 +193,22 @@ impl Kafka {
         let created = admin.create_topics([&new], &AdminOptions::new());
         let created = block_on(created).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "{created:?}");
+    }
+
+    /// Gives a topic other settings.
+    ///
+    /// # Panics
+    ///
+    /// When the broker does not.
+    pub fn configure_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let mut new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (key, value) in settings {
+            new = new.set(key, value);
+        }
+        let admin = self.admin();
+        let altered = block_on(admin.alter_configs([&new], &AdminOptions::new()));
+        let altered = altered.expect("the broker answers");
+        assert!(altered.iter().all(Result::is_ok), "{altered:?}");
     }
 
     /// Deletes a topic.

@@ -1,9 +1,15 @@
 //! What tests of the whole are made of: the real binary, upstreams, clients, a real Kafka.
 
 pub mod abi;
+pub mod browser;
 pub mod client;
 pub mod config;
+pub mod grpc;
+pub mod http2;
 pub mod kafka;
+pub mod link;
+pub mod load;
+pub mod tls;
 pub mod trace;
 pub mod upstream;
 pub mod wait;

@@ -21,14 +21,11 @@ use crate::wait::eventually;
 /// When it was not built: `cargo build --workspace` does.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("target/debug");
-    let binary = folder.join("weir");
-    assert!(
-        binary.is_file(),
-        "{} is not built: run `cargo build --workspace`",
-        binary.display()
-    );
-    binary
+    // Tests are in a folder below that of the binaries.
+    let mut folders = test.ancestors().skip(1).take(2);
+    folders
+        .find_map(|folder| Some(folder.join("weir")).filter(|binary| binary.is_file()))
+        .expect("weir is not built: run `cargo build --workspace`")
 }
 
 /// A guest that `make guests` built, by name.
@@ -157,6 +154,22 @@ impl Weir {
     /// All addresses that a listener was opened on so far, those of later reloads at the end.
     pub fn listened(&self) -> Vec<SocketAddr> {
         self.addresses("listening")
+    }
+
+    /// Where it receives OTLP: `grpc` or `http`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn otlp(&self, protocol: &str) -> SocketAddr {
+        let log = self.log();
+        let mut lines = log
+            .iter()
+            .filter(|line| line["message"] == "receiving OTLP" && line["protocol"] == protocol);
+        let address = lines.next().and_then(|line| line["address"].as_str());
+        address
+            .and_then(|address| address.parse().ok())
+            .expect("it receives OTLP")
     }
 
     pub fn admin(&self) -> SocketAddr {

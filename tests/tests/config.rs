@@ -172,8 +172,8 @@ fn run_refuses_what_check_refuses_in_the_same_words() {
     let (run, check) = (file.weir("run", &[], &[]), file.check(&[]));
     assert_eq!(run.status.code(), Some(1));
     let report = text(&check.stdout);
-    let (report, _summary) = report.trim_end().rsplit_once('\n').expect("a summary");
-    assert_says(&run, report);
+    let (report, _) = report.split_once("more about it: ").expect("a hint");
+    assert_says(&run, report.trim_end());
 }
 
 #[test]
@@ -202,57 +202,12 @@ fn schema_prints_the_schema_that_the_repository_has() {
 #[test]
 fn every_key_to_come_is_refused_by_name() {
     for (mark, line, key) in [
-        ("", "access_log: {}", "access_log"),
         ("", "kv: {}", "kv"),
-        ("", "receivers: { otlp: {} }", "receivers"),
-        ("", "trusted_proxies: []", "trusted_proxies"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
-        (
-            "listeners: [{",
-            "proxy_protocol: true,",
-            "listeners[0].proxy_protocol",
-        ),
-        ("listeners: [{", "tls: {},", "listeners[0].tls"),
-        (
-            "{ api: {",
-            "circuit_breaker: {},",
-            "upstreams.api.circuit_breaker",
-        ),
-        (
-            "{ api: {",
-            "health_checks: {},",
-            "upstreams.api.health_checks",
-        ),
         ("{ api: {", "limits: {},", "upstreams.api.limits"),
-        (
-            "{ api: {",
-            "load_balancing: random,",
-            "upstreams.api.load_balancing",
-        ),
-        ("{ api: {", "retries: {},", "upstreams.api.retries"),
-        ("{ api: {", "tls: {},", "upstreams.api.tls"),
-        (
-            "routes: [{",
-            "match: { headers: {} },",
-            "routes[0].match.headers",
-        ),
-        (
-            "routes: [{",
-            "match: { query: {} },",
-            "routes[0].match.query",
-        ),
         ("routes: [{", "mirror: {},", "routes[0].mirror"),
-        ("routes: [{", "redirect: {},", "routes[0].redirect"),
-        ("routes: [{", "respond: {},", "routes[0].respond"),
-        ("routes: [{", "rewrite: {},", "routes[0].rewrite"),
-        ("routes: [{", "split: {},", "routes[0].split"),
         ("", "exporters: { x: { otlp: {} } }", "exporters.x.otlp"),
-        (
-            "",
-            "exporters: { x: { kafka: { brokers: [\"a:1\"], topic: t, dead_letter: {} } } }",
-            "exporters.x.kafka.dead_letter",
-        ),
         (
             "",
             "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
@@ -276,10 +231,6 @@ fn forms_to_come_of_values_are_refused_by_name() {
     let plugin = format!("{GOOD}plugins: {{ id: {{ module: \"builtin:request-id\" }} }}\n");
     let mapped = "endpoints: [{ url: \"http://127.0.0.1:9\", weight: 2 }]";
     for (config, message) in [
-        (
-            GOOD.replace("http://", "https://"),
-            "an `https` endpoint is not supported yet",
-        ),
         (
             GOOD.replace("endpoints: [\"http://127.0.0.1:9\"]", mapped),
             "upstreams.api.endpoints[0]: ",

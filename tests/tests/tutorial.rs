@@ -1,9 +1,8 @@
-//! `docs/writing-a-plugin.md`, followed to the letter: each file it shows is written, each command
-//! it shows is run.
+//! `docs/writing-a-plugin.md`, followed to the letter: each command it shows is run, and what it shows of
+//! files is what is made.
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,17 +15,6 @@ use weir_tests::weir::binary;
 struct Block {
     language: String,
     text: String,
-}
-
-impl Block {
-    /// The file that it is, which its first line names in a comment.
-    fn file(&self) -> Option<(&str, &str)> {
-        let (first, rest) = self.text.split_once('\n')?;
-        let name = first
-            .strip_prefix("# ")
-            .or_else(|| first.strip_prefix("// "))?;
-        (!name.contains(' ')).then_some((name, rest))
-    }
 }
 
 fn repository() -> PathBuf {
@@ -49,17 +37,11 @@ fn blocks() -> Vec<Block> {
         .collect()
 }
 
-/// One script of all files and commands, in order.
+/// One script of all commands, in order.
 fn script(blocks: &[Block]) -> String {
-    let mut script = "set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n".to_owned();
-    for block in blocks {
-        if let Some((name, text)) = block.file() {
-            script += &format!("cat >{name} <<'END OF FILE'\n{text}END OF FILE\n");
-        } else if block.language == "sh" {
-            script += &block.text;
-        }
-    }
-    script
+    let commands = blocks.iter().filter(|block| block.language == "sh");
+    let commands: String = commands.map(|block| block.text.as_str()).collect();
+    format!("set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}")
 }
 
 /// A port that was free a moment ago.
@@ -70,6 +52,18 @@ fn port() -> String {
         .expect("an address")
         .port()
         .to_string()
+}
+
+fn folder_of(file: &Path) -> String {
+    let folder = file.parent().expect("a file is in a folder");
+    folder.display().to_string()
+}
+
+/// What scaffolds are made of is compiled once, for all tests of this kind.
+fn target() -> PathBuf {
+    let binary = binary();
+    let target = binary.parent().and_then(Path::parent);
+    target.expect("a target directory").join("scaffold")
 }
 
 /// Whether all that `part` has is in `whole` too.
@@ -84,22 +78,24 @@ fn has(whole: &Value, part: &Value) -> bool {
 fn following_the_tutorial_ends_with_its_span_in_the_topic() {
     let blocks = blocks();
     let folder = tempfile::tempdir().expect("a folder");
-    symlink(repository(), folder.path().join("weir")).expect("a link to the clone");
     // The tutorial makes it too; kcat, which is run at once here, would not wait for it.
     shared().create_topic("weir-traces", &[]);
+    let (upstream, proxy) = (port(), port());
     let script = script(&blocks)
+        .replace("$PWD/weir/target/release", &folder_of(&binary()))
+        .replace("9000", &upstream)
+        .replace("8080", &proxy)
+        // The ports stand in the file that is made, too.
         .replace(
-            "../weir/target/release/weir",
-            &binary().display().to_string(),
+            "weir plugin test\n",
+            &format!("weir plugin test\nsed -i 's/9000/{upstream}/; s/8080/{proxy}/' weir.yaml\n"),
         )
-        .replace("9000", &port())
-        .replace("8080", &port())
         .replace("localhost:9092", shared().address());
 
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder.path())
-        .env_remove("CARGO_TARGET_DIR")
+        .env("CARGO_TARGET_DIR", target())
         .env("WEIR__ADMIN__ADDRESS", "127.0.0.1:0")
         .stdin(Stdio::null())
         .output()
@@ -109,13 +105,13 @@ fn following_the_tutorial_ends_with_its_span_in_the_topic() {
     assert!(output.status.success(), "{said}\n{errors}");
     assert!(said.contains("test result: ok. 2 passed"), "{said}");
     assert!(
-        said.lines()
-            .any(|line| line.trim_end() == "x-hello: hello, Ada"),
+        said.lines().any(|line| line.trim_end() == "vary: x-tenant"),
         "{said}"
     );
 
-    let (_, json) = said.split_once("\n{\n").expect("a trace is printed");
-    let trace = Trace::new(format!("{{{json}").as_bytes());
+    let trace = fs::read(folder.path().join("hello/trace.json")).expect("the trace is kept");
+    let trace = Trace::new(&trace);
+    assert!(said.contains("hello prehook: respond"), "{said}");
     let shown = blocks
         .iter()
         .find(|block| block.language == "json")
@@ -125,20 +121,47 @@ fn following_the_tutorial_ends_with_its_span_in_the_topic() {
     assert!(has(span, &shown), "{span:#}");
 }
 
+/// The lines of a text, without what indents them.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).collect()
+}
+
 #[test]
-fn the_example_to_copy_is_the_tutorials_plugin() {
-    let blocks = blocks();
-    let source = blocks
-        .iter()
-        .filter_map(Block::file)
-        .find(|(name, _)| *name == "src/lib.rs");
-    let (_, source) = source.expect("the tutorial shows the source");
-    let example = repository().join("examples/plugins/hello/src/lib.rs");
-    let example = fs::read_to_string(example).expect("the example");
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(words(&example), words(source));
+fn the_example_to_copy_is_what_is_made_and_what_the_tutorial_shows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = Command::new(binary())
+        .args(["plugin", "new", "hello"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .status();
+    assert!(made.expect("weir runs").success());
+    let example = repository().join("examples/plugins/hello");
+    for file in [
+        "src/lib.rs",
+        "cases.yaml",
+        "weir.yaml",
+        "README.md",
+        ".gitignore",
+    ] {
+        let made = fs::read_to_string(folder.path().join("hello").join(file));
+        let made = made.expect("it is made");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(example.join(file), &made).expect("written");
+        }
+        let copy = fs::read_to_string(example.join(file)).expect("the example");
+        assert_eq!(copy, made, "{file}: BLESS=1 brings the example up to date");
+        for block in blocks() {
+            let shown = (file == "src/lib.rs" && block.language == "rust")
+                || (file == "cases.yaml" && block.language == "yaml");
+            let (made, shown_lines) = (lines(&made), lines(block.text.trim()));
+            assert!(
+                !shown
+                    || made
+                        .windows(shown_lines.len())
+                        .any(|piece| piece == shown_lines),
+                "{file} has no such lines:\n{}",
+                block.text
+            );
+        }
+    }
 }

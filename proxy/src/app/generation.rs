@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::config::{self, Config};
+use crate::access_log::AccessLog;
+use crate::config::{self, Config, UpstreamTimeouts};
 use crate::filter::Capture;
 use crate::listener;
 use crate::metrics::{Metrics, RouteCells};
@@ -13,6 +14,7 @@ use crate::plugin::registry::Plugins;
 use crate::router::Router;
 use crate::server::Settings;
 use crate::upstream::Upstream;
+use crate::upstream::resolve::Names;
 
 /// Immutable; requests under way keep the one they began with.
 pub struct Generation {
@@ -24,6 +26,7 @@ pub struct Generation {
     pub upstreams: IndexMap<String, Arc<Upstream>>,
     pub plugins: Plugins,
     pub capture: Capture,
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 /// A listener with the chains of what comes in by it.
@@ -42,8 +45,85 @@ pub struct Route {
     pub name: Arc<str>,
     /// The path pattern (`http.route`).
     pub pattern: String,
-    pub upstream: Arc<Upstream>,
+    pub action: Action,
+    pub rewrite: config::Rewrite,
     pub cells: Arc<[RouteCells]>,
+}
+
+/// What becomes of a route's requests.
+pub enum Action {
+    /// At least one.
+    Upstream(Vec<Target>),
+    Redirect(config::Redirect),
+    Respond(config::Respond),
+}
+
+/// An upstream as a route uses it.
+pub struct Target {
+    pub upstream: Arc<Upstream>,
+    pub timeouts: UpstreamTimeouts,
+    /// Sum of the weights up to and with this one.
+    until: u32,
+}
+
+impl Route {
+    fn new(
+        route: &config::Route,
+        upstreams: &IndexMap<String, Arc<Upstream>>,
+        cells: Arc<[RouteCells]>,
+    ) -> Self {
+        let action = match &route.action {
+            config::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            config::Action::Respond(respond) => Action::Respond(respond.clone()),
+            config::Action::Upstream(shares) => {
+                let mut until = 0;
+                let target = |share: &config::Share| {
+                    until += share.weight;
+                    let upstream = upstreams.get(&share.upstream)?;
+                    let mut timeouts = upstream.config.timeouts;
+                    timeouts.response = route.timeouts.response.unwrap_or(timeouts.response);
+                    timeouts.body = route.timeouts.body.unwrap_or(timeouts.body);
+                    Some(Target {
+                        upstream: Arc::clone(upstream),
+                        timeouts,
+                        until,
+                    })
+                };
+                Action::Upstream(shares.iter().filter_map(target).collect())
+            }
+        };
+        Self {
+            name: route.name.as_str().into(),
+            pattern: route.matches.path.clone(),
+            action,
+            rewrite: route.rewrite.clone(),
+            cells,
+        }
+    }
+
+    /// Whether requests of it may go to this upstream.
+    pub fn leads_to(&self, upstream: &str) -> bool {
+        match &self.action {
+            Action::Upstream(targets) => targets
+                .iter()
+                .any(|target| target.upstream.name == upstream),
+            Action::Redirect(_) | Action::Respond(_) => false,
+        }
+    }
+}
+
+impl Target {
+    /// The one that a plugin named, the only one, or one by chance and weight.
+    pub fn choose<'t>(targets: &'t [Self], named: Option<&str>) -> Option<&'t Self> {
+        if let [only] = targets {
+            return Some(only);
+        }
+        let named = named.and_then(|name| targets.iter().find(|one| one.upstream.name == name));
+        named.or_else(|| {
+            let drawn = fastrand::u32(..targets.last()?.until.max(1));
+            targets.iter().find(|target| drawn < target.until)
+        })
+    }
 }
 
 impl Listener {
@@ -60,6 +140,8 @@ impl Generation {
         config: Config,
         plugins: Plugins,
         before: Option<&Self>,
+        names: &Names,
+        access_log: Option<Arc<AccessLog>>,
         metrics: &Metrics,
     ) -> Self {
         let workers = config.workers.get();
@@ -72,6 +154,7 @@ impl Generation {
                     name,
                     config,
                     old.map(|old| &**old),
+                    names,
                     workers,
                     metrics.upstream(name),
                 );
@@ -81,14 +164,7 @@ impl Generation {
         let routes: Vec<Route> = config
             .routes
             .iter()
-            .filter_map(|route| {
-                Some(Route {
-                    name: route.name.as_str().into(),
-                    pattern: route.matches.path.clone(),
-                    upstream: Arc::clone(upstreams.get(&route.upstream)?),
-                    cells: metrics.route(&route.name),
-                })
-            })
+            .map(|route| Route::new(route, &upstreams, metrics.route(&route.name)))
             .collect();
         let chain = |names: &mut dyn Iterator<Item = &String>| {
             Chain::new(
@@ -102,7 +178,12 @@ impl Generation {
             .map(|(id, listener)| Listener {
                 id,
                 config: listener.clone(),
-                server: Arc::new(Settings::new(listener, metrics.listener(listener.address))),
+                server: {
+                    let before = before.and_then(|before| before.listener(id));
+                    let before = before.map(|before| &*before.server);
+                    let cells = metrics.listener(listener.address);
+                    Arc::new(Settings::new(listener, before, workers, cells))
+                },
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config
                     .routes
@@ -111,12 +192,13 @@ impl Generation {
                     .collect(),
             })
             .collect();
-        let capture = Capture::new(
+        let capture = Capture::with_local(
             config
                 .exporters
                 .values()
                 .filter(|exporter| exporter.is_enabled())
                 .map(config::Exporter::filters),
+            config.store.as_ref().map(|store| &store.filters),
         );
         let router = Router::new(config.routes.iter().map(|route| &route.matches));
         Self {
@@ -127,6 +209,7 @@ impl Generation {
             upstreams,
             plugins,
             capture,
+            access_log,
             config,
         }
     }

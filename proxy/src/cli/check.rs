@@ -1,6 +1,7 @@
 //! `weir check`: the faults of a configuration, in the form that is asked for.
 
 mod connect;
+mod route;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,7 +21,9 @@ Examples:
   weir check --config weir.yaml
   weir check --config weir.yaml --set exporters.traces.kafka.topic=weir-traces
   weir check --config weir.yaml --connect
-  weir check --config weir.yaml --format sarif > weir.sarif")]
+  weir check --config weir.yaml --format sarif > weir.sarif
+  weir check --config weir.yaml --route 'GET http://api.example.com/v1/users?id=7'
+  weir check --config weir.yaml --route 'POST /v1/users' --header 'x-version: 2'")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -30,11 +33,31 @@ pub struct CheckArgs {
     /// How to show what is found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Say which route this request takes, and why others do not; exits with 1 if none does
+    ///
+    /// A method and a URL, such as `GET http://api.example.com/v1/users`; or a path, for a request
+    /// without host.
+    #[arg(long, value_name = "METHOD URL")]
+    pub route: Option<String>,
+    /// A field of the request that `--route` is about; may be given several times
+    #[arg(long, value_name = "NAME: VALUE", requires = "route")]
+    pub header: Vec<String>,
 }
 
 /// Writes the report to standard output.
 pub fn run(args: &CheckArgs) -> ExitCode {
     let faults = match args.config.load() {
+        Ok(Loaded { config, .. }) if args.route.is_some() => {
+            let asked = args.route.as_deref().unwrap_or_default();
+            return match route::explain(&config, asked, &args.header) {
+                Ok((text, true)) => say(&text, ExitCode::SUCCESS),
+                Ok((text, false)) => say(&text, ExitCode::FAILURE),
+                Err(message) => {
+                    eprintln!("error: {message}");
+                    ExitCode::from(2)
+                }
+            };
+        }
         Ok(Loaded { config, warnings }) if args.connect => {
             let silent = connect::try_all(&config);
             args.config.with_unreachable(warnings, silent)
@@ -51,7 +74,11 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         report += &hint(&faults);
         report += &summary(&faults);
     }
-    match io::stdout().lock().write_all(report.as_bytes()) {
+    say(&report, code)
+}
+
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => code,
         Err(_) => ExitCode::FAILURE,
     }

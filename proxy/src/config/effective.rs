@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::environment::Environment;
 use super::fault::{Faults, Place, Source};
+use super::schema::{is_secret, resolve};
 use super::tree::{Node, Value};
 use super::{load, schema};
 
@@ -108,7 +109,9 @@ impl Printer {
     fn default(&mut self, schema: &Json, line: &Line<'_>) {
         let kind = resolve(schema);
         let default = schema.get("default").or_else(|| kind.get("default"));
-        if kind.get("properties").is_some() && kind.get("required").is_none() {
+        // A section without which there is nothing has no defaults either.
+        let optional = kind.get("required").is_some() || kind.get("x-optional").is_some();
+        if kind.get("properties").is_some() && !optional {
             let before = self.out.len();
             self.line(line, "", None, schema);
             let empty = self.out.len();
@@ -148,22 +151,6 @@ impl Printer {
             self.out += &format!("  # default{}\n", properties(schema));
         }
     }
-}
-
-/// What a schema refers to.
-fn resolve(mut of: &Json) -> &Json {
-    while let Some(pointer) = of.get("$ref").and_then(Json::as_str) {
-        match schema().pointer(pointer.trim_start_matches('#')) {
-            Some(target) => of = target,
-            None => break,
-        }
-    }
-    of
-}
-
-/// Whether a value may be a secret. What is in a plugin's `config` is not ours to know.
-fn is_secret(schema: &Json) -> bool {
-    schema["writeOnly"] == true || !schema.is_object()
 }
 
 fn scalar(value: &Value, is_secret: bool) -> String {

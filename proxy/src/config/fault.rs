@@ -118,6 +118,8 @@ codes! {
     OpenAdmin = "WEIR-C103",
     /// A filter names a plugin that is not configured.
     IdleFilter = "WEIR-C104",
+    /// A certificate that clients do not accept, or cannot ask for.
+    Certificate = "WEIR-C105",
 }
 
 impl Code {

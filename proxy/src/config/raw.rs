@@ -14,8 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Duration};
 
+pub(super) mod clients;
+pub(super) mod dead_letter;
 pub(super) mod kafka;
+pub(super) mod otlp;
 pub(super) mod producer;
+pub(super) mod route;
+pub(super) mod store;
+pub(super) mod tls;
+pub(super) mod upstream;
+pub(super) mod upstream_tls;
 
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]
@@ -33,6 +41,8 @@ pub(super) struct Config {
     pub(super) data_dir: Option<String>,
     /// How finished traces are kept in `data_dir` until they are delivered.
     pub(super) spool: Spool,
+    /// Recent traces, kept for the console. Without it, none are.
+    pub(super) store: Option<store::Store>,
     /// Worker threads. Default: one for each available core.
     pub(super) workers: Option<NonZeroU16>,
     /// How long a drain may take before what is still open is cut. Default: 30s.
@@ -43,9 +53,23 @@ pub(super) struct Config {
     pub(super) plugins: IndexMap<String, Plugin>,
     /// Which request goes where, through which plugins. At least one.
     #[schemars(length(min = 1))]
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<route::Route>,
+    /// Peers that are believed about clients behind them, as addresses or networks such as
+    /// `10.0.0.0/8`: in `X-Forwarded-For`, `Forwarded` and the PROXY protocol. Default: none.
+    pub(super) trusted_proxies: Vec<String>,
+    /// Which fields tell upstreams of the client: `x_forwarded` is `X-Forwarded-For`, `-Proto` and
+    /// `-Host`, `forwarded` the one of RFC 7239; or `both`, or `off`. Default: `x_forwarded`.
+    pub(super) forwarded: clients::Forwarded,
+    /// A line for each response. Default: none.
+    pub(super) access_log: Option<clients::AccessLog>,
+    /// B3 beside W3C Trace Context: `single` or `multi` reads it in either form where a request has no
+    /// valid `traceparent`, and sends it on in this one; `off` leaves its fields as they are. Default:
+    /// off.
+    pub(super) b3: clients::B3,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
+    /// Where telemetry of others comes in.
+    pub(super) receivers: otlp::Receivers,
 }
 
 /// How finished traces are kept in `data_dir` until they are delivered.
@@ -86,21 +110,36 @@ pub(super) struct Listener {
     /// pre-request hooks. Default: none.
     #[schemars(extend("uniqueItems" = true))]
     pub(super) plugins: Vec<String>,
+    /// TLS with these certificates. Default: none, so unencrypted.
+    pub(super) tls: Option<tls::Tls>,
+    /// HTTP/2 by the side of HTTP/1.1.
+    pub(super) http2: tls::Http2,
     /// How long clients are waited for.
     pub(super) timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it); at least 8KiB. Default: 64KiB.
     pub(super) max_head_bytes: ByteSize,
+    /// Most connections at once, over all workers, each of which takes its share; what is more is
+    /// closed. Default: no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) max_connections: Option<u64>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, which is
+    /// believed of `trusted_proxies` only; without one, connections are closed. Default: false.
+    pub(super) proxy_protocol: bool,
 }
 
 /// How long clients are waited for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ListenerTimeouts {
+    /// From the accept until the TLS handshake is complete. Default: 10s.
+    pub(super) handshake: Duration,
     /// From a request's first byte until its head is complete; also how long an idle connection is
     /// kept. Default: 30s.
     pub(super) head: Duration,
     /// Longest wait for the next piece of a request's body. Default: 30s.
     pub(super) body: Duration,
+    /// Longest wait for a client to take the next piece of a response. Default: 30s.
+    pub(super) send: Duration,
 }
 
 /// The admin address: health, metrics and reload.
@@ -112,6 +151,10 @@ pub(super) struct Admin {
     /// Demanded as `Authorization: Bearer` everywhere but on `/healthz` and `/readyz`.
     /// Default: none.
     pub(super) token: Option<SecretVar>,
+    /// Names by which browsers reach the console, where it asks for no token: others are refused,
+    /// as the page of a stranger could have made them point here. IP addresses and `localhost` need
+    /// not be named. Default: none.
+    pub(super) hosts: Vec<String>,
 }
 
 /// A group of endpoints that serve the same.
@@ -119,15 +162,43 @@ pub(super) struct Admin {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
-    /// URLs of the form `http://host:port`, taken in turn. At least one.
+    /// URLs of the form `http://host:port` or `https://host:port`. At least one.
     #[schemars(length(min = 1))]
     pub(super) endpoints: Vec<String>,
+    /// TLS to `https` endpoints. Default: the system's authorities, and no certificate of its own.
+    pub(super) tls: upstream_tls::Tls,
+    /// The version of HTTP: `auto` lets the upstream choose in the TLS handshake, and is HTTP/1.1
+    /// without TLS; `h1` and `h2` are that version alone, without TLS by prior knowledge.
+    /// Default: auto.
+    pub(super) protocol: upstream_tls::Protocol,
+    /// Protocols to which a client's connection may be switched by the upstream (`Upgrade`).
+    /// Default: [websocket].
+    #[schemars(extend("uniqueItems" = true))]
+    pub(super) upgrades: Vec<String>,
     /// How long this upstream is waited for.
     pub(super) timeouts: UpstreamTimeouts,
     /// Most requests that wait for a response's head at once, over all workers, each of which takes
     /// its share; what is more is answered with 503. Default: 10000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_requests: u64,
+    /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
+    /// one of two drawn by chance that has fewer requests under way, `random` one by chance,
+    /// `consistent_hash` the same one for the same key. Default: `round_robin`.
+    pub(super) balance: upstream::Balance,
+    /// What `balance: consistent_hash` goes by. Default: the client's address.
+    pub(super) hash_by: Option<upstream::HashBy>,
+    /// How endpoints are asked whether they are well. Default: they are not asked.
+    pub(super) health: Option<upstream::Health>,
+    /// When an endpoint that keeps failing is left out for a time.
+    pub(super) ejection: upstream::Ejection,
+    /// How long the share of an endpoint grows to its full size, once it is used again. Default: it
+    /// does not grow.
+    pub(super) slow_start: Option<Duration>,
+    /// Further tries of requests that failed, with other endpoints, where nothing can be done twice.
+    pub(super) retries: upstream::Retries,
+    /// How often host names are resolved anew; several addresses are as many endpoints. Default:
+    /// 30s.
+    pub(super) resolve_interval: Duration,
 }
 
 /// How long an upstream is waited for.
@@ -142,6 +213,9 @@ pub(super) struct UpstreamTimeouts {
     pub(super) body: Duration,
     /// How long an unused connection is kept. Default: 60s.
     pub(super) idle: Duration,
+    /// How long nothing may pass on a connection that was switched to another protocol.
+    /// Default: 10m.
+    pub(super) tunnel: Duration,
 }
 
 /// A sandboxed WebAssembly module, with its configuration and limits.
@@ -149,7 +223,7 @@ pub(super) struct UpstreamTimeouts {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["module"]))]
 pub(super) struct Plugin {
-    /// `builtin:key-auth`, `builtin:request-id`, `builtin:header-rewrite`, or the path of a `.wasm`
+    /// `builtin:` and the name of a bundled plugin, such as `builtin:key-auth`, or the path of a `.wasm`
     /// file, relative to this file.
     #[schemars(length(min = 1))]
     pub(super) module: String,
@@ -165,6 +239,10 @@ pub(super) struct Plugin {
     /// What a request meets when the plugin fails: `reject` answers 500, `continue` goes on as if
     /// the plugin were not there. Default: reject.
     pub(super) on_error: OnError,
+    /// What a request meets whose body, or whose response's body, is larger than a plugin that wants
+    /// it whole may hold: `reject` answers 413, or 502 instead of the response; `bypass` lets the
+    /// body pass by, unseen by the plugin. Default: reject.
+    pub(super) on_large_body: OnLargeBody,
     /// What one instance and one hook may use.
     pub(super) limits: Limits,
     /// Whether requests share warm instances. Default: shared.
@@ -178,6 +256,15 @@ pub(super) enum OnError {
     #[default]
     Reject,
     Continue,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum OnLargeBody {
+    #[default]
+    Reject,
+    Bypass,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
@@ -198,38 +285,12 @@ pub(super) struct Limits {
     pub(super) cpu_time: Duration,
     /// Longest time one hook may last, waiting included. Default: 5s.
     pub(super) wall_time: Duration,
-}
-
-/// Which requests go to an upstream, and through which plugins.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["upstream"]))]
-pub(super) struct Route {
-    /// As in traces and metrics. Default: the path pattern.
-    #[schemars(length(min = 1))]
-    pub(super) name: Option<String>,
-    /// Which requests. Default: all.
-    #[serde(rename = "match")]
-    pub(super) matches: RouteMatch,
-    /// Name of an upstream.
-    #[schemars(length(min = 1))]
-    pub(super) upstream: String,
-    /// Names of plugins: request hooks in this order, response hooks in reverse. Default: none.
-    #[schemars(extend("uniqueItems" = true))]
-    pub(super) plugins: Vec<String>,
-}
-
-/// What a request must be for a route; all that is given must hold.
-#[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RouteMatch {
-    /// Host name, without port; upper and lower case are the same. Default: any.
-    #[schemars(length(min = 1))]
-    pub(super) host: Option<String>,
-    /// `/exact`, `/prefix/*` or `/with/{captures}/inside`. Default: /*.
-    pub(super) path: String,
-    /// Methods, such as `GET`. Default: any.
-    pub(super) methods: Vec<String>,
+    /// Most bytes of a body that are held for a hook, or set by one, from 1KiB to 1GiB; what a plugin
+    /// asks for may be less. Default: 4MiB.
+    pub(super) body: ByteSize,
+    /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB.
+    /// Default: 8MiB.
+    pub(super) kv: ByteSize,
 }
 
 /// A destination of traces.
@@ -254,12 +315,18 @@ impl Default for Config {
             admin: Admin::default(),
             data_dir: None,
             spool: Spool::default(),
+            store: None,
             workers: None,
             shutdown_grace: Duration::seconds(30),
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
             routes: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded: clients::Forwarded::default(),
+            access_log: None,
+            b3: clients::B3::default(),
             exporters: IndexMap::new(),
+            receivers: otlp::Receivers::default(),
         }
     }
 }
@@ -280,8 +347,12 @@ impl Default for Listener {
         Self {
             address: String::new(),
             plugins: Vec::new(),
+            tls: None,
+            http2: tls::Http2::default(),
             timeouts: ListenerTimeouts::default(),
             max_head_bytes: ByteSize::kib(64),
+            max_connections: None,
+            proxy_protocol: false,
         }
     }
 }
@@ -289,8 +360,10 @@ impl Default for Listener {
 impl Default for ListenerTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::seconds(10),
             head: Duration::seconds(30),
             body: Duration::seconds(30),
+            send: Duration::seconds(30),
         }
     }
 }
@@ -300,6 +373,7 @@ impl Default for Admin {
         Self {
             address: "127.0.0.1:9901".to_owned(),
             token: None,
+            hosts: Vec::new(),
         }
     }
 }
@@ -308,8 +382,18 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
+            tls: upstream_tls::Tls::default(),
+            protocol: upstream_tls::Protocol::default(),
+            upgrades: vec!["websocket".to_owned()],
             timeouts: UpstreamTimeouts::default(),
             max_requests: 10_000,
+            balance: upstream::Balance::default(),
+            hash_by: None,
+            health: None,
+            ejection: upstream::Ejection::default(),
+            slow_start: None,
+            retries: upstream::Retries::default(),
+            resolve_interval: Duration::seconds(30),
         }
     }
 }
@@ -321,6 +405,7 @@ impl Default for UpstreamTimeouts {
             response: Duration::seconds(60),
             body: Duration::seconds(60),
             idle: Duration::seconds(60),
+            tunnel: Duration::seconds(600),
         }
     }
 }
@@ -332,6 +417,7 @@ impl Default for Plugin {
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             on_error: OnError::default(),
+            on_large_body: OnLargeBody::default(),
             limits: Limits::default(),
             isolation: Isolation::default(),
         }
@@ -344,16 +430,8 @@ impl Default for Limits {
             memory: ByteSize::mib(16),
             cpu_time: Duration::millis(50),
             wall_time: Duration::seconds(5),
-        }
-    }
-}
-
-impl Default for RouteMatch {
-    fn default() -> Self {
-        Self {
-            host: None,
-            path: "/*".to_owned(),
-            methods: Vec::new(),
+            body: ByteSize::mib(4),
+            kv: ByteSize::mib(8),
         }
     }
 }

@@ -17,14 +17,22 @@ use super::fault::{Code, Fault};
 use super::path::Path;
 use super::tree::{Node, Value};
 use super::units::{ByteSize, Duration};
-use super::{Admin, Config, Exporter, Fsync, Listener, ListenerTimeouts, Spool, raw, suggest};
+use super::{
+    Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
+};
 
+mod clients;
+mod dead_letter;
 mod kafka;
+mod otlp;
 mod plugin;
 mod producer;
 mod route;
 mod secret;
+mod store;
+mod tls;
 mod upstream;
+mod upstream_tls;
 
 /// Names that may be referred to, also those whose own definition is at fault.
 pub(super) struct Names {
@@ -55,6 +63,8 @@ pub(super) struct Resolver<'a> {
     judged: HashSet<Path>,
     /// Addresses that are listened on, by the keys that say so.
     taken: HashMap<SocketAddr, Path>,
+    /// Files of dead letters, by the keys that say so.
+    letter_files: HashMap<PathBuf, Path>,
     faults: Vec<Fault>,
 }
 
@@ -73,6 +83,7 @@ impl<'a> Resolver<'a> {
             names,
             judged,
             taken: HashMap::new(),
+            letter_files: HashMap::new(),
             faults: Vec::new(),
         }
     }
@@ -92,8 +103,19 @@ impl<'a> Resolver<'a> {
             self.fault(Code::MemoryOnly, &at, message);
         }
         let spool = self.spool(&at, raw.spool, workers);
+        let clients = self.clients(&raw.trusted_proxies, raw.forwarded);
+        let access_log = self.access_log(raw.access_log);
+        let b3 = clients::b3(raw.b3);
         let listeners = self.listeners(raw.listeners);
         let admin = self.admin(raw.admin);
+        let disk = otlp::Disk {
+            has_data_dir: data_dir.is_some(),
+            spool: &spool,
+            workers,
+        };
+        let otlp = self.otlp(raw.receivers, &disk);
+        let exporters = self.exporters(raw.exporters);
+        let store = self.store(raw.store, &exporters);
         Some(Config {
             listeners,
             data_dir,
@@ -103,7 +125,12 @@ impl<'a> Resolver<'a> {
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
             routes: self.routes(raw.routes),
-            exporters: self.exporters(raw.exporters),
+            clients,
+            access_log,
+            b3,
+            exporters,
+            otlp,
+            store,
             admin: admin?,
         })
     }
@@ -148,9 +175,18 @@ impl<'a> Resolver<'a> {
             self.at_least(max_head_bytes, raw.max_head_bytes, ByteSize::kib(8));
             let timeouts = at.key("timeouts");
             let timeouts = ListenerTimeouts {
+                handshake: self.positive(&timeouts.key("handshake"), raw.timeouts.handshake),
                 head: self.positive(&timeouts.key("head"), raw.timeouts.head),
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
+                send: self.positive(&timeouts.key("send"), raw.timeouts.send),
             };
+            let tls = raw.tls.map(|tls| self.listener_tls(&at.key("tls"), &tls));
+            let trusted = Path::root().key("trusted_proxies");
+            if raw.proxy_protocol && !self.is_present(&trusted) && !self.is_judged(&trusted) {
+                let message = "no peer is trusted, so every connection would be closed";
+                self.fault(Code::Conflict, &at.key("proxy_protocol"), message);
+                self.hint("name the load balancers in front under `trusted_proxies`");
+            }
             let Some(address) = self.address(&at.key("address"), &raw.address) else {
                 continue;
             };
@@ -158,8 +194,16 @@ impl<'a> Resolver<'a> {
             listeners.push(Listener {
                 address,
                 plugins: raw.plugins,
+                // A listener whose certificates are at fault is not served at all.
+                tls: tls.flatten(),
+                http2: Http2 {
+                    enabled: raw.http2.enabled,
+                    max_streams: raw.http2.max_streams,
+                },
                 timeouts,
                 max_head_bytes: raw.max_head_bytes.bytes(),
+                max_connections: raw.max_connections,
+                proxy_protocol: raw.proxy_protocol,
             });
         }
         listeners
@@ -180,6 +224,7 @@ impl<'a> Resolver<'a> {
         Some(Admin {
             address,
             token: token.flatten(),
+            hosts: raw.hosts.iter().map(|host| host.to_lowercase()).collect(),
         })
     }
 

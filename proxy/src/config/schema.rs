@@ -26,6 +26,22 @@ pub fn schema() -> &'static Json {
     &SCHEMA
 }
 
+/// What a schema refers to.
+pub(super) fn resolve(mut of: &Json) -> &Json {
+    while let Some(pointer) = of.get("$ref").and_then(Json::as_str) {
+        match schema().pointer(pointer.trim_start_matches('#')) {
+            Some(target) => of = target,
+            None => break,
+        }
+    }
+    of
+}
+
+/// Whether a value may be a secret. What is in a plugin's `config` is not ours to know.
+pub(super) fn is_secret(schema: &Json) -> bool {
+    schema["writeOnly"] == true || !schema.is_object()
+}
+
 static SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     SchemaSettings::draft2020_12()
         .with_transform(Strict)

@@ -91,6 +91,21 @@ fn wrong_values_are_told() {
 }
 
 #[test]
+fn what_is_wrong_with_routes_is_told() {
+    check_cases("routes");
+}
+
+#[test]
+fn what_is_wrong_with_upstreams_is_told() {
+    check_cases("upstreams");
+}
+
+#[test]
+fn what_is_wrong_about_clients_is_told() {
+    check_cases("clients");
+}
+
+#[test]
 fn what_is_wrong_with_plugins_is_told() {
     check_cases("plugins");
 }
@@ -98,6 +113,11 @@ fn what_is_wrong_with_plugins_is_told() {
 #[test]
 fn what_is_wrong_with_kafka_exporters_is_told() {
     check_cases("kafka");
+}
+
+#[test]
+fn what_is_wrong_with_the_otlp_receiver_is_told() {
+    check_cases("otlp");
 }
 
 #[test]

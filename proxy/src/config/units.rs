@@ -60,6 +60,12 @@ impl ByteSize {
     }
 }
 
+/// A duration as it is written in the configuration, for the command line.
+pub fn duration(text: &str) -> Result<time::Duration, String> {
+    let millis = parse(text, &TIME_UNITS).ok_or("a number with `ms`, `s`, `m` or `h`")?;
+    Ok(time::Duration::from_millis(millis))
+}
+
 /// The number times its unit; `None` where either is missing or unknown.
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;

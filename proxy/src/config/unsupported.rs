@@ -16,33 +16,19 @@ enum When {
 
 /// Key paths; `*` is every key or item.
 const KEYS: &[(&str, When)] = &[
-    ("access_log", When::Present),
     ("admin.tls", When::Present),
-    ("exporters.*.kafka.dead_letter", When::Present),
     ("exporters.*.otlp", When::Present),
     ("kv", When::Present),
     ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),
-    ("listeners.*.proxy_protocol", When::Present),
-    ("listeners.*.tls", When::Present),
     ("plugins.*.isolation", When::Is("request")),
-    ("receivers", When::Present),
-    ("routes.*.match.headers", When::Present),
-    ("routes.*.match.query", When::Present),
+    ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
+    ("receivers.otlp.grpc.tls", When::Present),
+    ("receivers.otlp.http.tls", When::Present),
     ("routes.*.mirror", When::Present),
     ("routes.*.plugins.*", When::Mapping),
-    ("routes.*.redirect", When::Present),
-    ("routes.*.respond", When::Present),
-    ("routes.*.rewrite", When::Present),
-    ("routes.*.split", When::Present),
-    ("trusted_proxies", When::Present),
-    ("upstreams.*.circuit_breaker", When::Present),
     ("upstreams.*.endpoints.*", When::Mapping),
-    ("upstreams.*.health_checks", When::Present),
     ("upstreams.*.limits", When::Present),
-    ("upstreams.*.load_balancing", When::Present),
-    ("upstreams.*.retries", When::Present),
-    ("upstreams.*.tls", When::Present),
 ];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.

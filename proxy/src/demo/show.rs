@@ -8,7 +8,7 @@ use serde_json::Value;
 const WIDTH: f64 = 30.0;
 
 /// Prints a message of `format: json`.
-pub(super) fn trace(payload: &[u8]) {
+pub(crate) fn trace(payload: &[u8]) {
     match serde_json::from_slice(payload) {
         Ok(trace) => println!(
             "{}\n{}\n",
@@ -19,7 +19,8 @@ pub(super) fn trace(payload: &[u8]) {
     }
 }
 
-fn waterfall(trace: &Value) -> String {
+/// A line a span.
+pub(crate) fn waterfall(trace: &Value) -> String {
     let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
     let mut out = format!(
         "\ntrace {}  request {}\n",

@@ -9,12 +9,18 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::life::{End, Life};
+use super::trailers;
+use super::tunnel::Tunnel;
 use crate::upstream::Reply;
+use crate::upstream::balance::Busy;
 use crate::upstream::pool::Lease;
+use crate::worker::Offered;
 
 /// See the module's documentation.
 pub struct Body {
@@ -24,18 +30,23 @@ pub struct Body {
 
 enum Content {
     Empty,
-    Whole(Bytes),
+    /// There is none: the connection is switched.
+    Tunnel(Option<Box<Tunnel>>),
+    Whole(Bytes, Option<HeaderMap>),
     Upstream(Streaming),
     /// The end, until the trace is on the disk.
     Held(Option<Frame<Bytes>>, Pin<Box<dyn Future<Output = ()>>>),
 }
 
 struct Streaming {
+    /// What of it was read already.
+    begun: Bytes,
     incoming: Incoming,
     lease: Option<Lease>,
     longest_wait: Duration,
     /// Set while the upstream keeps the client waiting.
     waiting: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+    _busy: Option<Busy>,
 }
 
 /// The upstream's body broke off: the client's connection is cut, never ended as if it were whole.
@@ -45,8 +56,8 @@ pub struct Broken(&'static str);
 
 impl Body {
     /// A body that is at hand. The exchange ends at once where there is none.
-    pub(super) fn whole(bytes: Bytes, mut life: Life) -> Self {
-        if bytes.is_empty() {
+    pub(super) fn whole(bytes: Bytes, trailers: Option<HeaderMap>, mut life: Life) -> Self {
+        if bytes.is_empty() && trailers.is_none() {
             life.finish(End::Complete);
             return Self {
                 content: Content::Empty,
@@ -54,7 +65,7 @@ impl Body {
             };
         }
         Self {
-            content: Content::Whole(bytes),
+            content: Content::Whole(bytes, trailers),
             life,
         }
     }
@@ -78,20 +89,94 @@ impl Body {
             None => Poll::Ready(piece.map(Ok)),
             Some(hold) => {
                 self.content = Content::Held(piece, Box::pin(hold.wait()));
-                Pin::new(self).poll_frame(cx)
+                self.poll_piece(cx)
             }
         }
     }
 
-    /// A body that streams from the upstream.
-    pub(super) fn upstream(reply: Reply, mut life: Life) -> Self {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self;
+        match &mut this.content {
+            Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
+            Content::Whole(bytes, trailers) => {
+                let bytes = std::mem::take(bytes);
+                this.life.sends(bytes.len());
+                match trailers.take() {
+                    None => this.end(Some(Frame::data(bytes)), cx),
+                    Some(trailers) if bytes.is_empty() => {
+                        this.end(Some(Frame::trailers(trailers)), cx)
+                    }
+                    last => {
+                        *trailers = last;
+                        Poll::Ready(Some(Ok(Frame::data(bytes))))
+                    }
+                }
+            }
+            Content::Held(piece, hold) => {
+                ready!(hold.as_mut().poll(cx));
+                let piece = piece.take();
+                this.content = Content::Empty;
+                Poll::Ready(piece.map(Ok))
+            }
+            Content::Upstream(streaming) => {
+                let mut piece = ready!(streaming.poll_piece(cx, &mut this.life));
+                if let Some(Ok(frame)) = &mut piece
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    trailers::strip(trailers);
+                    trailers::note_status(this.life.state(), trailers);
+                }
+                if let Some(Ok(frame)) = &piece
+                    && let Some(data) = frame.data_ref()
+                {
+                    this.life.sends(data.len());
+                }
+                match piece {
+                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
+                    Some(Err(Broken(reason))) => {
+                        this.life.finish(End::UpstreamBody(reason));
+                        this.content = Content::Empty;
+                        Poll::Ready(piece)
+                    }
+                    Some(Ok(_)) | None => {
+                        if let Some(lease) = streaming.lease.take() {
+                            this.life.worker().pools.give(lease);
+                        }
+                        this.end(piece.and_then(Result::ok), cx)
+                    }
+                }
+            }
+        }
+    }
+
+    /// None; the exchange goes on in a tunnel.
+    pub(super) fn tunnel(reply: Reply, upstream: OnUpgrade, mut life: Life) -> Self {
+        let tunnel = Tunnel::new(life.take(), upstream, reply.lease, reply.tunnel_timeout);
+        Self {
+            content: Content::Tunnel(Some(Box::new(tunnel))),
+            life,
+        }
+    }
+
+    /// The tunnel that the connection is to become once this response has gone out.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.content {
+            Content::Tunnel(tunnel) => tunnel.take(),
+            _ => None,
+        }
+    }
+
+    /// A body that streams from the upstream, behind what of it was read already.
+    pub(super) fn upstream(reply: Reply, begun: Bytes, mut life: Life) -> Self {
         let Reply {
             response,
             lease,
             body_timeout,
+            busy,
+            ..
         } = reply;
         let incoming = response.into_body();
-        if incoming.is_end_stream() {
+        if begun.is_empty() && incoming.is_end_stream() {
             life.worker().pools.give(lease);
             life.finish(End::Complete);
             return Self {
@@ -100,10 +185,12 @@ impl Body {
             };
         }
         let streaming = Streaming {
+            begun,
             incoming,
             lease: Some(lease),
             longest_wait: body_timeout,
             waiting: None,
+            _busy: busy,
         };
         Self {
             content: Content::Upstream(streaming),
@@ -119,6 +206,10 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.begun.is_empty() {
+            let begun = std::mem::take(&mut self.begun);
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(piece) => {
                 if let Some((since, _)) = self.waiting.take() {
@@ -147,52 +238,42 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        match &mut this.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.end(Some(Frame::data(bytes)), cx)
-            }
-            Content::Held(piece, hold) => {
-                ready!(hold.as_mut().poll(cx));
-                let piece = piece.take();
-                this.content = Content::Empty;
-                Poll::Ready(piece.map(Ok))
-            }
-            Content::Upstream(streaming) => {
-                let piece = ready!(streaming.poll_piece(cx, &mut this.life));
-                match piece {
-                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
-                    Some(Err(Broken(reason))) => {
-                        this.life.finish(End::UpstreamBody(reason));
-                        this.content = Content::Empty;
-                        Poll::Ready(piece)
-                    }
-                    Some(Ok(_)) | None => {
-                        if let Some(lease) = streaming.lease.take() {
-                            this.life.worker().pools.give(lease);
-                        }
-                        this.end(piece.and_then(Result::ok), cx)
-                    }
-                }
-            }
-        }
+        let polled = this.poll_piece(cx);
+        this.life.worker().offered.set(match polled {
+            Poll::Ready(Some(_)) => Offered::Piece,
+            Poll::Ready(None) | Poll::Pending => Offered::Nothing,
+        });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Empty => true,
-            Content::Whole(_) | Content::Held(..) => false,
-            Content::Upstream(streaming) => streaming.incoming.is_end_stream(),
+            Content::Empty | Content::Tunnel(_) => true,
+            Content::Whole(..) | Content::Held(..) => false,
+            Content::Upstream(streaming) => {
+                streaming.begun.is_empty() && streaming.incoming.is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Empty => SizeHint::with_exact(0),
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(streaming) => streaming.incoming.size_hint(),
-            Content::Held(..) => SizeHint::default(),
+            Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
+            Content::Whole(bytes, None) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(streaming) => {
+                behind(streaming.begun.len(), &streaming.incoming.size_hint())
+            }
+            Content::Whole(..) | Content::Held(..) => SizeHint::default(),
         }
     }
+}
+
+/// The size of what is behind so many bytes, with them.
+fn behind(begun: usize, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + begun as u64);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + begun as u64);
+    }
+    hint
 }

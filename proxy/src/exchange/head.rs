@@ -1,21 +1,25 @@
 //! Heads on their way through: what is read off a request, what is stripped, what is sent on.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
+use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, target};
-use crate::filter::Capture;
+use super::{Client, Content, forwarded, http2, target, trailers, tunnel};
+use crate::app::generation::Generation;
+use crate::config::Rewrite;
+use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
+use crate::trace::context::TRACEPARENT;
 use crate::upstream::body::RequestBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `x-request-id` that is believed.
@@ -24,28 +28,28 @@ const LONGEST_REQUEST_ID: usize = 200;
 /// Takes a request's head in: one host, one target in origin form, no hop-by-hop fields.
 pub(super) fn read(
     state: &mut State,
-    head: request::Parts,
+    mut head: request::Parts,
     client: &Client,
-    capture: &Capture,
+    generation: &Generation,
 ) -> Result<(), Refusal> {
-    let mut headers = head.headers;
-    name_request(state, &headers);
-    note_root(
-        state,
-        &head.method,
-        &head.uri,
-        head.version,
-        &headers,
-        client,
-    );
-    capture.capture_headers(&headers, &mut state.recorder);
+    let clients = &generation.config.clients;
+    state.version = head.version;
+    state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
+    name_request(state, &head.headers);
+    note_root(state, &head, client);
+    generation
+        .capture
+        .capture_headers(&head.headers, &mut state.recorder);
 
     let request = &mut state.request;
-    request.client = Some(client.peer);
-    request.method = head.method;
+    request.method = head.method.clone();
     if request.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
+    if head.version == Version::HTTP_2 {
+        http2::normalise(&mut head)?;
+    }
+    let mut headers = head.headers;
     let host = single_host(&headers)?;
     request.uri = match head.uri.authority() {
         // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
@@ -66,21 +70,35 @@ pub(super) fn read(
         None => {
             match host {
                 Some(host) => host.clone_into(&mut request.authority),
-                None if head.version == Version::HTTP_11 => {
-                    return Err(Refusal::BadRequest("no Host"));
-                }
-                None => request.authority.clear(),
+                None if head.version == Version::HTTP_10 => request.authority.clear(),
+                None => return Err(Refusal::BadRequest("no Host")),
             }
             head.uri
         }
     };
     target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
+    if head.version == Version::HTTP_11 {
+        request.upgrade = tunnel::asked(&headers);
+    }
     strip_hop_by_hop(&mut headers);
+    if let Some(expected) = headers.remove(EXPECT) {
+        // The client is told to go on when the upstream takes the body's first piece.
+        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Expectation);
+        }
+    }
+    // After `Connection` had its say, so that it cannot take these away.
+    let scheme = client.scheme();
+    forwarded::tell(&mut headers, client.peer, &client.address, scheme, clients);
     if state.recorder.parent().is_none() {
         // Without a valid traceparent it says nothing (W3C Trace Context, section 3.3).
         headers.remove(TRACESTATE);
     }
+    request.grpc = trailers::is_grpc(&headers);
     request.headers = headers;
+    if request.grpc {
+        trailers::note_call(state);
+    }
     Ok(())
 }
 
@@ -118,39 +136,42 @@ fn name_request(state: &mut State, headers: &HeaderMap) {
 }
 
 /// What the root span says of the request.
-fn note_root(
-    state: &mut State,
-    method: &Method,
-    uri: &Uri,
-    version: Version,
-    headers: &HeaderMap,
-    client: &Client,
-) {
+fn note_root(state: &mut State, head: &request::Parts, client: &Client) {
     let recorder = &mut state.recorder;
     let text = |name| {
-        headers
+        head.headers
             .get(name)
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
-    recorder.address(SpanIndex::ROOT, "client.address", client.peer.ip());
+    if let Some(client) = state.request.client {
+        recorder.address(SpanIndex::ROOT, "client.address", client.ip());
+    }
     recorder.attributes(SpanIndex::ROOT, |attributes| {
-        attributes.add("http.request.method", method.as_str());
-        attributes.add("url.scheme", "http");
-        attributes.add("url.path", bounded(uri.path()));
+        attributes.add("http.request.method", head.method.as_str());
+        attributes.add("url.scheme", client.scheme());
+        attributes.add("url.path", bounded(head.uri.path()));
         attributes.add(
             "network.protocol.version",
-            match version {
+            match head.version {
                 Version::HTTP_10 => "1.0",
+                Version::HTTP_2 => "2",
                 _ => "1.1",
             },
         );
-        if let Some(host) = text(HOST) {
+        let authority = match head.version {
+            Version::HTTP_2 => head.uri.authority().map(Authority::as_str),
+            _ => None,
+        };
+        if let Some(host) = authority.or_else(|| text(HOST)) {
             attributes.add("server.address", bounded(host));
         }
         if let Some(agent) = text(http::header::USER_AGENT) {
             attributes.add("user_agent.original", bounded(agent));
         }
     });
+    if let Some(tls) = &client.tls {
+        recorder.template(SpanIndex::ROOT, tls.attributes(), [], |_| ());
+    }
 }
 
 /// A text of a client's, no longer than an attribute should be.
@@ -164,7 +185,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         TRANSFER_ENCODING,
         TE,
         UPGRADE,
-        TRAILER,
         KEEP_ALIVE,
         PROXY_CONNECTION,
     ]
@@ -193,7 +213,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         TRANSFER_ENCODING,
         TE,
         UPGRADE,
-        TRAILER,
         KEEP_ALIVE,
         PROXY_CONNECTION,
     ] {
@@ -207,38 +226,69 @@ pub(super) fn send(
     head: &mut RequestHead,
     traceparent: HeaderValue,
     body: RequestBody,
+    rewrite: &Rewrite,
     keep: bool,
 ) -> Request<RequestBody> {
+    // With some methods, hyper sends a body of unknown length only where it is told so.
+    let chunked = !body.is_end_stream()
+        && body.size_hint().exact().is_none()
+        && !head.headers.contains_key(CONTENT_LENGTH);
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
+    *request.uri_mut() = match &rewrite.path {
+        None => head.uri.clone(),
+        Some(template) => rewritten(&head.uri, template),
+    };
     *request.headers_mut() = if keep {
         head.headers.clone()
     } else {
         std::mem::take(&mut head.headers)
     };
+    if let Some(host) = &rewrite.host {
+        request.headers_mut().insert(HOST, host.clone());
+    }
     request.headers_mut().insert(TRACEPARENT, traceparent);
+    if chunked {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
     request
 }
 
+/// The target with another path; as it is where the route's pattern does not match it, because a
+/// plugin chose the route.
+fn rewritten(uri: &Uri, template: &Template) -> Uri {
+    let Some(mut target) = template.expand(uri.path()) else {
+        return uri.clone();
+    };
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target).map_or_else(|_| uri.clone(), Uri::from)
+}
+
 /// Takes a response's head in, for response hooks to see.
-pub(super) fn receive(state: &mut State, content: Content) -> Content {
+pub(super) fn receive(state: &mut State, content: &mut Content) {
     state.response = match content {
-        Content::Answer(ref answer) => ResponseHead {
+        Content::Answer(answer) => ResponseHead {
             status: answer.status,
             headers: answer.headers.clone(),
         },
-        Content::Upstream(mut reply) => {
+        Content::Upstream(reply, _) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
+            if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                reply.switched = headers.get(UPGRADE).cloned();
+            }
             strip_hop_by_hop(&mut headers);
-            state.response = ResponseHead {
+            trailers::note_status(state, &headers);
+            ResponseHead {
                 status: reply.response.status(),
                 headers,
-            };
-            return Content::Upstream(reply);
+            }
         }
+        Content::Whole(_) => return,
     };
-    content
 }
 
 /// States the length of a body that is known.

@@ -8,9 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::header::USER_AGENT;
+use http::{StatusCode, Version};
 
 use super::state::State;
+use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
 use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
@@ -31,6 +33,8 @@ pub struct Life {
     ended: bool,
     /// What the end of the response waits for.
     hold: Option<Hold>,
+    /// Bytes of the response's body so far.
+    sent: u64,
 }
 
 /// Why a life ended, beside its status.
@@ -58,6 +62,7 @@ impl Life {
             upstream: Duration::ZERO,
             ended: false,
             hold: None,
+            sent: 0,
         }
     }
 
@@ -92,6 +97,11 @@ impl Life {
         self.upstream += time;
     }
 
+    /// A piece of the response's body is to go out.
+    pub(super) fn sends(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
     }
@@ -107,6 +117,7 @@ impl Life {
             upstream: self.upstream,
             ended: false,
             hold: None,
+            sent: self.sent,
         };
         self.ended = true;
         taken
@@ -115,6 +126,10 @@ impl Life {
     /// What the end of the response is to wait for, once the exchange has ended.
     pub(super) fn take_hold(&mut self) -> Option<Hold> {
         self.hold.take()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     pub(super) fn worker(&self) -> &Rc<Worker> {
@@ -147,14 +162,65 @@ impl Life {
             .worker
             .handoff
             .append(|out| generation.capture.write(&state.recorder, out));
+        if generation.capture.keeps_local() {
+            let failed = state.recorder.outcome().failed;
+            self.worker.handoff.keep(failed, now, |out| {
+                generation.capture.write_local(&state.recorder, out)
+            });
+        }
+        if let Some(log) = &generation.access_log {
+            self.log(log, &state, end, now);
+        }
         self.worker.give_state(state);
+    }
+
+    fn log(&self, log: &AccessLog, state: &State, end: End, now: Instant) {
+        let (recorder, request) = (&state.recorder, &state.request);
+        let called = state.called.as_ref();
+        let agent = request.headers.get(USER_AGENT);
+        let line = access_log::write(
+            &Entry {
+                time: recorder.anchor(),
+                client: request.client.map(|client| client.ip()),
+                method: request.method.as_str(),
+                host: &request.authority,
+                path: request.uri.path(),
+                version: match state.version {
+                    Version::HTTP_10 => "1.0",
+                    Version::HTTP_2 => "2",
+                    _ => "1.1",
+                },
+                status: (end != End::ClientGone).then_some(self.status.as_u16()),
+                bytes: self.sent,
+                duration: now.saturating_duration_since(recorder.start()),
+                upstream_duration: self.upstream,
+                route: self.route.as_deref().unwrap_or_default(),
+                upstream: called.map_or("", |(upstream, ..)| &upstream.name),
+                endpoint: called
+                    .map_or("", |(upstream, index, _)| &upstream.endpoints[*index].label),
+                tries: called.map_or(0, |(.., tries)| *tries),
+                end: match end {
+                    End::Complete => "complete",
+                    End::ClientGone => "client_disconnected",
+                    End::UpstreamBody(reason) => reason,
+                },
+                trace_id: &recorder.trace_id().to_string(),
+                request_id: recorder.request_id(),
+                user_agent: agent
+                    .and_then(|agent| agent.to_str().ok())
+                    .unwrap_or_default(),
+            },
+            log.config.format,
+        );
+        log.add(line);
     }
 
     fn end_spans(&self, state: &mut State, end: End, now: Instant) {
         let recorder = &mut state.recorder;
-        if let Some(call) = state.call
-            && !recorder.has_ended(call)
-        {
+        for call in [state.retry, state.call].into_iter().flatten() {
+            if recorder.has_ended(call) {
+                continue;
+            }
             match end {
                 End::UpstreamBody(reason) => {
                     recorder.attribute(call, "error.type", reason);

@@ -5,20 +5,27 @@
 //! and takes it back. No I/O, no clock.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use smallvec::SmallVec;
 
+use super::buffer::Room;
+use crate::plugin::Side;
 use crate::trace::recorder::Recorder;
 use crate::trace::{SpanIndex, Value};
+use crate::upstream::Upstream;
 
 /// See the module's documentation.
 #[derive(Default)]
 pub struct State {
     pub recorder: Recorder,
     pub request: RequestHead,
+    pub version: Version,
+    /// For the access log: the upstream that was called, its last endpoint's place, and the tries.
+    pub called: Option<(Arc<Upstream>, usize, u32)>,
     pub response: ResponseHead,
     /// What a hook answers instead of the upstream (or instead of its response).
     pub answer: Option<Answer>,
@@ -30,10 +37,30 @@ pub struct State {
     pub for_upstream: Vec<UpstreamNote>,
     /// The upstream call's span, once it began.
     pub call: Option<SpanIndex>,
+    /// The span of the call's last further try, if there was one.
+    pub retry: Option<SpanIndex>,
     /// Names of the fields that the last hook changed, in order, each once.
     pub changed: Vec<HeaderName>,
+    /// The bodies, as far as hooks asked for them.
+    pub request_body: Held,
+    pub response_body: Held,
+    /// The last hook put another body in the place of its side's.
+    pub body_replaced: bool,
+    /// What the bodies take of the room there is for all.
+    pub room: Option<Room>,
     /// Lines and bytes of plugin logs so far.
     pub logged: (u32, u32),
+}
+
+/// A body that hooks may see.
+#[derive(Clone, Debug, Default)]
+pub enum Held {
+    /// No hook asked for it.
+    #[default]
+    Unread,
+    /// It is larger than any hook so far may hold.
+    Part,
+    Whole(Bytes),
 }
 
 #[derive(Default)]
@@ -44,6 +71,10 @@ pub struct RequestHead {
     pub authority: String,
     pub headers: HeaderMap,
     pub client: Option<SocketAddr>,
+    /// It is a call of gRPC, whose status comes in trailers.
+    pub grpc: bool,
+    /// The protocol that the client asks to switch to.
+    pub upgrade: Option<HeaderValue>,
 }
 
 #[derive(Default)]
@@ -116,6 +147,13 @@ impl OwnedValue {
 }
 
 impl State {
+    pub fn body(&mut self, side: Side) -> &mut Held {
+        match side {
+            Side::Request => &mut self.request_body,
+            Side::Response => &mut self.response_body,
+        }
+    }
+
     /// Forgets the last exchange but keeps what was allocated.
     pub fn clear(&mut self) {
         self.request = RequestHead::default();
@@ -125,7 +163,13 @@ impl State {
         self.held.clear();
         self.for_upstream.clear();
         self.call = None;
+        self.called = None;
+        self.retry = None;
         self.changed.clear();
+        self.request_body = Held::Unread;
+        self.response_body = Held::Unread;
+        self.room = None;
+        self.body_replaced = false;
         self.logged = (0, 0);
     }
 }

@@ -8,11 +8,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::local::Local;
 use super::queue::Chunk;
 use super::source::Sender;
 use super::spool::{Hold, Writer};
@@ -34,6 +35,7 @@ pub struct Handoff {
     exporters: Set,
     open: RefCell<Open>,
     spool: Option<RefCell<Writer>>,
+    local: Local,
     first: Notify,
 }
 
@@ -46,7 +48,7 @@ struct Open {
 }
 
 impl Handoff {
-    pub(super) fn new(exporters: Set, spool: Option<Writer>) -> Self {
+    pub(super) fn new(exporters: Set, spool: Option<Writer>, local: Local) -> Self {
         let capacity = if spool.is_some() { 0 } else { CAPACITY };
         Self {
             exporters,
@@ -56,6 +58,7 @@ impl Handoff {
                 spooled: false,
             }),
             spool: spool.map(RefCell::new),
+            local,
             first: Notify::new(),
         }
     }
@@ -107,8 +110,17 @@ impl Handoff {
         }
     }
 
+    /// Hands a trace that ended now to the local store, where there is one that has room for it;
+    /// `write` appends its record, and says whether it did. `failed` ones come first.
+    pub fn keep(&self, failed: bool, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        if self.local.keep(failed, now, write) {
+            self.first.notify_one();
+        }
+    }
+
     /// Publishes what has been appended.
     pub fn flush(&self) {
+        self.local.publish();
         self.publish(&mut self.open.borrow_mut());
     }
 

@@ -7,15 +7,21 @@
 //! Meanwhile chunks wait in their source. Nothing times out. Memory is bounded: a quarter of
 //! `buffer_bytes` for librdkafka, and where there is no spool the rest for chunks.
 //!
-//! A trace that is too large for one message becomes several ([`encoding`]). Dead letters are not
-//! here yet; their place is [`delivery`].
+//! A trace that is too large for one message becomes several ([`encoding`]), of the topic's own
+//! limit where a broker turned out to take less than is configured. What is refused for good
+//! becomes a [`dead_letter`], if those are wanted.
 
 mod client;
 mod client_config;
+pub(crate) mod consumer;
+mod dead_letter;
 mod delivery;
 mod encoding;
 mod errors;
 mod log_limit;
+mod parts;
+mod probe;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -25,15 +31,17 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::Feed;
-use super::source::Taken;
+use super::source::{Place, Taken};
 use super::status::{Reason, State};
 use crate::config;
 use client::Producer;
-use delivery::Desk;
+use dead_letter::DeadLetters;
+use delivery::{Back, Desk, Returned, Sent};
 use encoding::{Encoded, Encoder};
 
 pub(crate) use client_config::check_property;
 pub(super) use client_config::queue_bytes;
+pub(crate) use probe::probe;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.
 const BUSY_WAIT: Duration = Duration::from_millis(100);
@@ -55,6 +63,7 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
         config,
         feed,
         desk: Desk::new(config, feed),
+        letters: DeadLetters::new(config),
         encoder: Encoder::new(config),
         backoff: BACKOFF,
     };
@@ -63,16 +72,15 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
             break;
         }
     }
-    if !feed.source.is_durable() {
-        let lost = exporter.desk.take_returned().len() as u64;
-        feed.meter.lose(Reason::Shutdown, lost);
-    }
+    exporter.letters.close(&exporter.desk);
+    exporter.desk.abandon(feed.source.is_durable());
 }
 
 struct Exporter<'a> {
     config: &'a config::Kafka,
     feed: &'a Feed,
     desk: Arc<Desk>,
+    letters: DeadLetters<'a>,
     encoder: Encoder,
     backoff: Duration,
 }
@@ -89,6 +97,10 @@ impl Exporter<'_> {
     /// A client whose topic is there; `None` when the exporter is to end.
     fn connect(&mut self) -> Option<Producer> {
         let mut built = None;
+        if self.desk.is_too_large() {
+            self.desk.shrink(topic::max_message_bytes(self.config));
+            self.encoder.limit(self.desk.payload_bytes());
+        }
         loop {
             let producer = match built {
                 Some(producer) => Ok(producer),
@@ -122,6 +134,7 @@ impl Exporter<'_> {
 
     /// Waits before another try; says whether the exporter is to end instead.
     fn back_off(&mut self, producer: Option<&Producer>) -> bool {
+        self.feed.health.beat();
         let until = Instant::now() + self.backoff;
         self.backoff = (2 * self.backoff).min(BACKOFF_MAX);
         while Instant::now() < until {
@@ -130,19 +143,28 @@ impl Exporter<'_> {
             if self.feed.stop.is_due() || (idle && closing) || self.feed.may_leave() {
                 return true;
             }
+            self.letters.deliver(&self.desk);
             self.feed.source.save(false);
             match producer {
                 Some(producer) => producer.poll(BACKOFF.min(BUSY_WAIT)),
                 None => std::thread::sleep(BACKOFF.min(BUSY_WAIT)),
             }
+            self.feed.health.beat();
         }
         false
     }
 
     fn session(&mut self, mut producer: Producer) -> Ended {
         let acknowledged = self.desk.acknowledged();
-        for message in self.desk.take_returned() {
-            producer.send_again(message, &self.feed.stop);
+        for (place, back) in self.desk.take_returned() {
+            self.feed.meter.retried();
+            match back {
+                Back::Send(sent, message) => producer.send_again(sent, message, &self.feed.stop),
+                Back::Split {
+                    record,
+                    payload_bytes,
+                } => self.split(place, &record, payload_bytes, &producer),
+            }
         }
         let ended = self.serve(&mut producer);
         // What is still queued or in flight comes back to the desk.
@@ -166,8 +188,16 @@ impl Exporter<'_> {
             if self.feed.stop.is_due() || self.feed.may_leave() {
                 return Ended::Closed;
             }
+            let letters = self.letters.deliver(&self.desk);
+            if letters && (self.letters.is_stuck() || self.desk.has_letters()) {
+                // Nothing more is taken while there is no room for what is refused.
+                producer.poll(BUSY_WAIT);
+                self.feed.source.save(false);
+                continue;
+            }
             let in_flight = producer.in_flight();
-            let wait = if in_flight > 0 { BUSY_WAIT } else { IDLE_WAIT };
+            let busy = in_flight > 0 || letters;
+            let wait = if busy { BUSY_WAIT } else { IDLE_WAIT };
             match self.feed.source.recv(wait) {
                 Ok(taken) => self.export_run(taken, producer),
                 Err(RecvTimeoutError::Timeout) => {
@@ -180,12 +210,16 @@ impl Exporter<'_> {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    while producer.in_flight() > 0
+                    while (producer.in_flight() > 0 || self.letters.deliver(&self.desk))
                         && !self.desk.is_broken()
                         && !self.feed.stop.is_due()
                         && !self.feed.may_leave()
                     {
-                        producer.flush(BUSY_WAIT);
+                        if producer.in_flight() > 0 {
+                            producer.flush(BUSY_WAIT);
+                        } else {
+                            producer.poll(BUSY_WAIT);
+                        }
                     }
                     return if self.desk.is_broken() {
                         Ended::Broken
@@ -215,26 +249,83 @@ impl Exporter<'_> {
     }
 
     fn export(&mut self, taken: &Taken, producer: &mut Producer) {
-        let settled = self.feed.source.settled();
-        let mut sent = 0;
-        for record in taken.chunk.records() {
-            let encoded = self.encoder.encode(record, |message, more| {
-                let place = taken.place(sent, more);
-                sent += 1;
-                settled.sent(place);
-                producer.send(place, message, &self.feed.stop);
-            });
-            match encoded {
-                Ok(Encoded::Sent) => {}
-                Ok(Encoded::SampledOut) => self.feed.meter.sampled_out(),
+        for (index, record) in taken.chunk.records().enumerate() {
+            match self.send(taken.place(index), record, producer, false) {
+                Ok(Made::Messages | Made::Refused) => {}
+                Ok(Made::Nothing) => self.feed.meter.sampled_out(),
                 Err(error) => {
+                    let settled = self.feed.source.settled();
+                    settled.sent(taken.place(index));
+                    settled.lost(taken.place(index));
                     self.feed.meter.lose(Reason::Invalid, 1);
                     tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
                 }
             }
         }
-        settled.settled(taken.place(0, false));
+        self.feed.source.settled().settled(taken.place(0));
         self.feed.meter.taken(taken.chunk.len());
         producer.poll_all();
     }
+
+    /// Encodes a record and sends its messages; `again` where it was sent before.
+    fn send(
+        &mut self,
+        place: Place,
+        record: &[u8],
+        producer: &Producer,
+        again: bool,
+    ) -> Result<Made, encoding::Error> {
+        let settled = self.feed.source.settled();
+        let can_split = self.encoder.can_split();
+        let mut kept: Option<Arc<[u8]>> = None;
+        let encoded = self.encoder.encode(record, |message, part| {
+            if part.index == 0 && (part.count > 1 || again) {
+                self.desk.begin_parts(place, part.count);
+            }
+            let sent = Sent {
+                place: place.part(part.index),
+                record: can_split.then(|| kept.get_or_insert_with(|| Arc::from(record)).clone()),
+            };
+            settled.sent(sent.place);
+            producer.send(sent, message, &self.feed.stop);
+        });
+        Ok(match encoded? {
+            Encoded::Sent => Made::Messages,
+            Encoded::SampledOut => Made::Nothing,
+            Encoded::TooLarge(message) => {
+                if !again {
+                    settled.sent(place);
+                }
+                let message = Returned {
+                    key: message.key.map(<[u8]>::to_owned),
+                    payload: message.payload.to_owned(),
+                    headers: message.headers,
+                };
+                // No broker is asked.
+                let cause = errors::TOO_LARGE.to_owned();
+                self.desk.refuse(place, message, Reason::TooLarge, cause);
+                Made::Refused
+            }
+        })
+    }
+
+    /// Sends a trace in smaller messages than the one of so many bytes that its topic did not take.
+    fn split(&mut self, place: Place, record: &[u8], payload_bytes: usize, producer: &Producer) {
+        let limit = self.desk.payload_bytes();
+        self.encoder.limit(limit.min(payload_bytes / 2).max(1));
+        match self.send(place, record, producer, true) {
+            Ok(Made::Refused) => {}
+            // It was encoded before: there is no other case but messages.
+            Ok(Made::Messages | Made::Nothing) | Err(_) => self.desk.split_settled(place),
+        }
+        self.encoder.limit(limit);
+    }
+}
+
+/// What a record became.
+enum Made {
+    Messages,
+    /// Sampling left it out.
+    Nothing,
+    Refused,
 }

@@ -4,23 +4,42 @@
 //! records are counted.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::lock;
 use super::status::{Meter, Reason};
+use super::tickets::Ticket;
 
 /// Records of one worker, in order.
 #[derive(Debug)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
     records: Vec<Range<usize>>,
+    /// Of who waits for it, until it is taken.
+    ticket: Mutex<Option<Ticket>>,
 }
 
 impl Chunk {
     /// `records` lie within `bytes`.
     pub(super) fn new(bytes: Vec<u8>, records: Vec<Range<usize>>) -> Self {
-        Self { bytes, records }
+        Self {
+            bytes,
+            records,
+            ticket: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn with_ticket(self, ticket: Ticket) -> Self {
+        Self {
+            ticket: Mutex::new(Some(ticket)),
+            ..self
+        }
+    }
+
+    pub(super) fn take_ticket(&self) -> Option<Ticket> {
+        lock(&self.ticket).take()
     }
 
     /// Memory that the chunk holds.
@@ -63,14 +82,20 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn send(&self, chunk: &Arc<Chunk>) {
+        if let Err(reason) = self.offer(chunk) {
+            self.meter.lose(reason, chunk.len());
+        }
+    }
+
+    /// As [`Sender::send`]; the error is why it was not taken.
+    pub(super) fn offer(&self, chunk: &Arc<Chunk>) -> Result<(), Reason> {
         if !self.meter.queue.try_add(chunk.size(), self.limit) {
-            self.meter.lose(Reason::BufferFull, chunk.len());
-            return;
+            return Err(Reason::BufferFull);
         }
-        if self.chunks.send(chunk.clone()).is_err() {
+        self.chunks.send(chunk.clone()).map_err(|_| {
             self.meter.queue.subtract(chunk.size());
-            self.meter.lose(Reason::Shutdown, chunk.len());
-        }
+            Reason::Shutdown
+        })
     }
 }
 

@@ -10,10 +10,7 @@ use std::time::Duration;
 use super::queue::{self, Chunk};
 use super::spool::{Ledger, Reader, Store};
 use super::status::{Meter, Reason};
-
-/// Bits for the messages of a chunk; those past their number, far more than there are, share a
-/// place.
-const PLACES: u32 = 24;
+use super::tickets::Tickets;
 
 /// The workers' side of one exporter.
 #[derive(Clone, Debug)]
@@ -63,7 +60,7 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Memory(queue::Receiver, Arc<Meter>),
+    Memory(queue::Receiver, Arc<Meter>, Option<Arc<Tickets>>),
     Spool(Box<Reader>),
 }
 
@@ -74,43 +71,92 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The place of a message among all that an exporter sends; places grow. Its lowest bit tells
-    /// that `more` messages of the same trace follow.
-    pub(super) fn place(&self, index: usize, more: bool) -> usize {
-        let within = index.min((1 << (PLACES - 1)) - 1) << 1 | usize::from(more);
-        usize::try_from(self.number << PLACES).unwrap_or(usize::MAX) | within
+    /// The place of a record's first message.
+    pub(super) fn place(&self, record: usize) -> Place {
+        Place {
+            chunk: self.number,
+            record: record.try_into().unwrap_or(u32::MAX),
+            part: 0,
+        }
     }
 }
 
-/// Whether the message of this place is the last of its trace.
-pub(super) fn is_last(place: usize) -> bool {
-    place & 1 == 0
+/// The place of a message among all that an exporter sends. Places grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    chunk: u64,
+    record: u32,
+    part: u32,
+}
+
+impl Place {
+    /// Of another message of the same record.
+    pub(super) fn part(self, index: usize) -> Self {
+        Self {
+            part: index.try_into().unwrap_or(u32::MAX),
+            ..self
+        }
+    }
+
+    /// Of the record's first message: what all messages of one trace have in common.
+    pub(super) fn trace(self) -> Self {
+        self.part(0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_record(record: u32) -> Self {
+        Self {
+            chunk: 0,
+            record,
+            part: 0,
+        }
+    }
 }
 
 /// Hears what became of messages.
 #[derive(Clone, Debug)]
-pub(super) struct Settled(Option<Arc<Ledger>>);
+pub(super) enum Settled {
+    /// Nobody else cares.
+    Nobody,
+    Spool(Arc<Ledger>),
+    Tickets(Arc<Tickets>),
+}
 
 impl Settled {
     /// A message of this place was sent.
-    pub(super) fn sent(&self, place: usize) {
-        if let Some(ledger) = &self.0 {
-            ledger.sent(place as u64 >> PLACES);
+    pub(super) fn sent(&self, place: Place) {
+        match self {
+            Self::Nobody => {}
+            Self::Spool(ledger) => ledger.sent(place.chunk),
+            Self::Tickets(tickets) => tickets.sent(place.chunk),
         }
     }
 
-    /// A message of this place was acknowledged, or will never be.
-    pub(super) fn settled(&self, place: usize) {
-        if let Some(ledger) = &self.0 {
-            ledger.settled(place as u64 >> PLACES);
+    /// A message of this place is safe where it was to go, or kept elsewhere; or a chunk was
+    /// exported whole.
+    pub(super) fn settled(&self, place: Place) {
+        self.settle(place, false);
+    }
+
+    /// A message of this place is lost.
+    pub(super) fn lost(&self, place: Place) {
+        self.settle(place, true);
+    }
+
+    fn settle(&self, place: Place, lost: bool) {
+        match self {
+            Self::Nobody => {}
+            Self::Spool(ledger) => ledger.settled(place.chunk),
+            Self::Tickets(tickets) => tickets.settled(place.chunk, lost),
         }
     }
 }
 
-/// A bounded queue in memory.
-pub(super) fn memory(limit: usize, meter: &Arc<Meter>) -> (Sender, Source) {
+/// A bounded queue in memory; with `tickets`, whose chunks may have one.
+pub(super) fn memory(limit: usize, meter: &Arc<Meter>, tickets: bool) -> (Sender, Source) {
     let (sender, receiver) = queue::bounded(limit, meter.clone());
-    let kind = Kind::Memory(receiver, meter.clone());
+    let tickets = tickets.then(Arc::default);
+    let kind = Kind::Memory(receiver, meter.clone(), tickets);
     (Sender::Memory(sender), Source::new(kind))
 }
 
@@ -143,15 +189,16 @@ impl Source {
 
     /// To be called before anything is taken, and again after an exporter that broke down.
     pub(super) fn begin(&self) {
-        if let Kind::Spool(reader) = &self.kind {
-            reader.begin();
+        match &self.kind {
+            Kind::Spool(reader) => reader.begin(),
+            Kind::Memory(_, _, tickets) => tickets.iter().for_each(|tickets| tickets.clear()),
         }
     }
 
     /// Waits for a chunk; `Disconnected` once there will be none.
     pub(super) fn recv(&self, timeout: Duration) -> Result<Taken, RecvTimeoutError> {
         match &self.kind {
-            Kind::Memory(queue, _) => queue.recv(timeout).map(|chunk| self.count(chunk)),
+            Kind::Memory(queue, ..) => queue.recv(timeout).map(|chunk| self.count(chunk)),
             Kind::Spool(reader) => reader
                 .recv(timeout)
                 .map(|(chunk, number)| Taken { chunk, number }),
@@ -161,7 +208,7 @@ impl Source {
     /// A chunk, if there is one now.
     pub(super) fn try_recv(&self) -> Option<Taken> {
         match &self.kind {
-            Kind::Memory(queue, _) => queue.try_recv().ok().map(|chunk| self.count(chunk)),
+            Kind::Memory(queue, ..) => queue.try_recv().ok().map(|chunk| self.count(chunk)),
             Kind::Spool(reader) => reader
                 .try_recv()
                 .map(|(chunk, number)| Taken { chunk, number }),
@@ -171,13 +218,19 @@ impl Source {
     fn count(&self, chunk: Arc<Chunk>) -> Taken {
         let number = self.taken.get();
         self.taken.set(number + 1);
+        if let Kind::Memory(_, _, Some(tickets)) = &self.kind
+            && let Some(ticket) = chunk.take_ticket()
+        {
+            tickets.begin(number, ticket);
+        }
         Taken { chunk, number }
     }
 
     pub(super) fn settled(&self) -> Settled {
         match &self.kind {
-            Kind::Memory(..) => Settled(None),
-            Kind::Spool(reader) => Settled(Some(reader.ledger().clone())),
+            Kind::Memory(_, _, None) => Settled::Nobody,
+            Kind::Memory(_, _, Some(tickets)) => Settled::Tickets(tickets.clone()),
+            Kind::Spool(reader) => Settled::Spool(reader.ledger().clone()),
         }
     }
 
@@ -196,14 +249,14 @@ impl Source {
     /// Whether nothing waits in memory.
     pub(super) fn is_empty(&self) -> bool {
         match &self.kind {
-            Kind::Memory(_, meter) => meter.queue.get() == 0,
+            Kind::Memory(_, meter, _) => meter.queue.get() == 0,
             Kind::Spool(_) => true,
         }
     }
 
     /// Counts what still waits as lost, where it is.
     pub(super) fn abandon(&self) {
-        if let Kind::Memory(queue, meter) = &self.kind {
+        if let Kind::Memory(queue, meter, _) = &self.kind {
             while let Ok(chunk) = queue.try_recv() {
                 meter.lose(Reason::Shutdown, chunk.len());
             }

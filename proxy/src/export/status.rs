@@ -1,14 +1,23 @@
 //! What an exporter has done and how it fares: counters for metrics, a state for `/readyz`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::statistics::{Client, Statistics};
+
+/// How long an exporter's thread may be busy with one thing.
+const STALL: Duration = Duration::from_secs(30);
 
 /// One exporter at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     pub exporter: String,
     pub state: State,
+    /// What was wrong last, also when all is well again.
+    pub last_error: Option<LastError>,
+    /// What the client of the destination says of itself, once it has.
+    pub client: Option<Arc<Statistics>>,
     /// Bytes of traces kept in memory: waiting, or sent and not acknowledged.
     pub queue_bytes: u64,
     /// About how long the oldest trace in the spool has waited; zero without a spool.
@@ -19,6 +28,10 @@ pub struct Status {
     pub sampled_out: u64,
     /// Traces that the destination acknowledged.
     pub delivered: u64,
+    /// Messages that were given to another client, as the one before could not deliver them.
+    pub retried: u64,
+    /// Traces refused for good of which all was kept elsewhere, by reason.
+    pub dead_letters: [(Reason, u64); Reason::OF_REFUSAL.len()],
     /// Traces lost, by reason, each reason once.
     pub dropped: [(Reason, u64); Reason::ALL.len()],
 }
@@ -27,6 +40,16 @@ impl Status {
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.dropped[reason as usize].1
     }
+
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.iter().map(|(_, count)| count).sum()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    pub message: String,
+    pub at: SystemTime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +62,7 @@ pub enum State {
 }
 
 /// Why a trace never reached its destination (`reason` of `weir_export_dropped_total`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The buffer had no room when the trace was finished.
     BufferFull,
@@ -71,6 +94,9 @@ impl Reason {
         Self::Shutdown,
     ];
 
+    /// Why a destination refuses a trace for good.
+    pub const OF_REFUSAL: [Self; 2] = [Self::TooLarge, Self::Refused];
+
     /// As in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,7 +122,10 @@ pub(super) struct Meter {
     taken: AtomicU64,
     sampled_out: AtomicU64,
     delivered: AtomicU64,
+    retried: AtomicU64,
+    dead_letters: [AtomicU64; Reason::ALL.len()],
     dropped: [AtomicU64; Reason::ALL.len()],
+    client: Mutex<Client>,
 }
 
 impl Meter {
@@ -120,15 +149,32 @@ impl Meter {
         self.delivered.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn status(&self, exporter: &str, state: State) -> Status {
+    pub(super) fn retried(&self) {
+        self.retried.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn dead_letter(&self, reason: Reason) {
+        self.dead_letters[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self, exporter: &str, health: &Health) -> Status {
         Status {
             exporter: exporter.to_owned(),
-            state,
+            state: health.get(),
+            last_error: health.last_error(),
+            client: self.client().statistics(),
             queue_bytes: self.queue.get() + self.in_flight.get(),
             oldest: Duration::ZERO,
             taken: self.taken.load(Relaxed),
             sampled_out: self.sampled_out.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
+            retried: self.retried.load(Relaxed),
+            dead_letters: Reason::OF_REFUSAL
+                .map(|reason| (reason, self.dead_letters[reason as usize].load(Relaxed))),
             dropped: Reason::ALL.map(|reason| (reason, self.dropped(reason))),
         }
     }
@@ -163,27 +209,113 @@ impl Bytes {
 
 /// The state of one running exporter.
 #[derive(Debug)]
-pub(super) struct Health(Mutex<State>);
+pub(super) struct Health {
+    held: Mutex<Held>,
+    /// When its thread was last seen to move, in milliseconds since [`START`], from 1; 0 where it
+    /// need not.
+    beat: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Held {
+    state: State,
+    last_error: Option<LastError>,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Mutex::new(State::Starting))
+        Self {
+            held: Mutex::new(Held {
+                state: State::Starting,
+                last_error: None,
+            }),
+            beat: AtomicU64::new(0),
+        }
     }
 }
 
 impl Health {
     pub(super) fn get(&self) -> State {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let still = self.still(millis());
+        if still > STALL {
+            let message = format!("its thread has not moved for {} s", still.as_secs());
+            return State::Degraded(message);
+        }
+        self.held().state.clone()
+    }
+
+    pub(super) fn last_error(&self) -> Option<LastError> {
+        self.held().last_error.clone()
     }
 
     /// Says whether the state is another one than before.
     pub(super) fn set(&self, state: State) -> bool {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *held != state;
-        *held = state;
+        let mut held = self.held();
+        let changed = held.state != state;
+        if let State::Degraded(message) = &state
+            && changed
+        {
+            held.last_error = Some(LastError {
+                message: message.clone(),
+                at: SystemTime::now(),
+            });
+        }
+        held.state = state;
         changed
+    }
+
+    /// The exporter's thread moves.
+    pub(super) fn beat(&self) {
+        self.beat.store(millis(), Relaxed);
+    }
+
+    /// The exporter's thread need not move any more.
+    pub(super) fn rest(&self) {
+        self.beat.store(0, Relaxed);
+    }
+
+    /// For how long the thread has not moved.
+    fn still(&self, now: u64) -> Duration {
+        match self.beat.load(Relaxed) {
+            0 => Duration::ZERO,
+            beat => Duration::from_millis(now.saturating_sub(beat)),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Since a moment near the start of the process.
+fn millis() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).map_or(u64::MAX, |millis| millis + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_move_is_seen() {
+        let health = Health::default();
+        health.set(State::Ok);
+        assert_eq!(health.get(), State::Ok);
+        health.beat.store(1, Relaxed);
+        assert_eq!(health.still(30_001), Duration::from_secs(30));
+        health.beat();
+        assert_eq!(health.get(), State::Ok);
+        health.rest();
+        assert_eq!(health.still(u64::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_last_error_stays_when_all_is_well_again() {
+        let health = Health::default();
+        assert_eq!(health.last_error(), None);
+        health.set(State::Degraded("away".to_owned()));
+        health.set(State::Ok);
+        assert_eq!(health.last_error().unwrap().message, "away");
     }
 }

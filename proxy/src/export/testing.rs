@@ -36,6 +36,7 @@ pub(crate) fn kafka(brokers: &str, topic: &str) -> Kafka {
         flush_interval: Duration::from_millis(5),
         auto_create_topic: false,
         producer: Producer::default(),
+        dead_letter: None,
         buffer_bytes: 64 << 20,
         filters: Filters::default(),
     }

@@ -19,26 +19,57 @@ use crate::trace::{SpanIndex, record};
 /// [`keeps_attribute`](Self::keeps_attribute) says whether it is worth while.
 pub struct Capture {
     exporters: Vec<Filters>,
+    local: Option<Local>,
     captures_headers: bool,
 }
 
+/// What the local store keeps.
+struct Local {
+    filters: Filters,
+    /// Whether all that is recorded is to be kept as it is.
+    takes_all: bool,
+    /// Whether it makes headers be recorded that no exporter captures.
+    adds_headers: bool,
+}
+
 impl Capture {
+    /// From the filters of the enabled exporters.
     pub fn new<'c>(exporters: impl IntoIterator<Item = &'c config::Filters>) -> Self {
-        let mut captures_headers = false;
-        let exporters = exporters
-            .into_iter()
-            .inspect(|config| captures_headers |= !config.request_headers.is_empty())
-            .map(Filters::new)
-            .collect();
+        Self::with_local(exporters, None)
+    }
+
+    /// As [`new`](Self::new), with the filters of the local store.
+    pub fn with_local<'c>(
+        exporters: impl IntoIterator<Item = &'c config::Filters>,
+        local: Option<&config::Filters>,
+    ) -> Self {
+        let exporters: Vec<&config::Filters> = exporters.into_iter().collect();
+        let all = exporters.iter().copied().chain(local);
         Self {
-            exporters,
-            captures_headers,
+            captures_headers: all.into_iter().any(|of| !of.request_headers.is_empty()),
+            local: local.map(|local| Local::new(local, &exporters)),
+            exporters: exporters.into_iter().map(Filters::new).collect(),
         }
     }
 
-    /// Is there no exporter, so that nothing need be recorded?
+    /// Is there no exporter and no store, so that nothing need be recorded?
     pub fn is_empty(&self) -> bool {
-        self.exporters.is_empty()
+        self.exporters.is_empty() && self.local.is_none()
+    }
+
+    /// Does the local store keep traces?
+    pub fn keeps_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Appends the finished trace to `out` as the local store is to have it.
+    pub fn write_local(&self, recorder: &Recorder, out: &mut Vec<u8>) -> bool {
+        match &self.local {
+            Some(local) if local.takes_all => record::write(recorder, out),
+            Some(local) => write_part(&[&local.filters.0], recorder, out),
+            None => return false,
+        }
+        true
     }
 
     /// Does some exporter keep attributes with this key?
@@ -77,13 +108,16 @@ impl Capture {
     /// and nothing when all of them sample it out.
     pub fn write(&self, recorder: &Recorder, out: &mut Vec<u8>) -> bool {
         let outcome = recorder.outcome();
-        let takers = self.rules().filter(|rules| rules.keeps_trace(&outcome));
+        let rules = self.exporters.iter().map(|filters| &filters.0);
+        let takers = rules.filter(|rules| rules.keeps_trace(&outcome));
         let takers: SmallVec<[&Rules; 4]> = takers.collect();
         if takers.is_empty() {
             return false;
         }
         let takes_all = |rules: &&Rules| rules.plugins.is_empty() && rules.keys.is_empty();
-        let same_headers = takers.len() == self.exporters.len() || !self.captures_headers;
+        let adds_headers = self.local.as_ref().is_some_and(|local| local.adds_headers);
+        let all_take = takers.len() == self.exporters.len() && !adds_headers;
+        let same_headers = all_take || !self.captures_headers;
         if same_headers && takers.iter().any(takes_all) {
             record::write(recorder, out);
         } else {
@@ -93,7 +127,29 @@ impl Capture {
     }
 
     fn rules(&self) -> impl Iterator<Item = &Rules> {
-        self.exporters.iter().map(|filters| &filters.0)
+        let local = self.local.iter().map(|local| &local.filters);
+        self.exporters.iter().chain(local).map(|filters| &filters.0)
+    }
+}
+
+impl Local {
+    fn new(local: &config::Filters, exporters: &[&config::Filters]) -> Self {
+        let captured = |pattern| {
+            exporters
+                .iter()
+                .any(|of| of.request_headers.contains(pattern))
+        };
+        let adds_headers = !local.request_headers.iter().all(captured);
+        let keeps = |pattern| local.request_headers.contains(pattern);
+        let same_headers = exporters
+            .iter()
+            .all(|of| of.redact_headers && of.request_headers.iter().all(keeps));
+        let filters = Filters::new(local);
+        Self {
+            takes_all: same_headers && filters.0.keys.is_empty() && filters.0.traces.is_empty(),
+            adds_headers,
+            filters,
+        }
     }
 }
 

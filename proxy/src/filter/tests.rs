@@ -217,6 +217,75 @@ fn a_record_shows_no_header_for_the_sake_of_an_exporter_that_samples_it_out() {
     assert_eq!(trace.request_headers, [("authorization", REDACTED)]);
 }
 
+/// Headers of what a capture writes for exporters, and for the local store.
+fn both_headers(
+    exporter: &config::Filters,
+    local: &config::Filters,
+    headers: &HeaderMap,
+) -> [Vec<(String, String)>; 2] {
+    let capture = Capture::with_local([exporter], Some(local));
+    let mut fixture = Fixture::new(None);
+    capture.capture_headers(headers, &mut fixture.recorder);
+    let (mut exported, mut kept) = (Vec::new(), Vec::new());
+    assert!(capture.write(&fixture.recorder, &mut exported));
+    assert!(capture.write_local(&fixture.recorder, &mut kept));
+    [exported, kept].map(|record| {
+        let trace = record::read(&record).expect("a record");
+        let headers = trace.request_headers.iter();
+        headers.map(|(name, value)| pair(name, value)).collect()
+    })
+}
+
+#[test]
+fn what_the_store_alone_captures_stays_out_of_what_is_exported() {
+    let headers = headers(&[("x-one", b"1"), ("x-two", b"2"), ("cookie", b"canary")]);
+    let [exported, kept] = both_headers(
+        &capturing(&["x-one"], true),
+        &capturing(&["*"], true),
+        &headers,
+    );
+    assert_eq!(exported, [pair("x-one", "1")]);
+    let all = [
+        pair("x-one", "1"),
+        pair("x-two", "2"),
+        pair("cookie", REDACTED),
+    ];
+    assert_eq!(kept, all);
+}
+
+#[test]
+fn the_store_redacts_what_an_exporter_shows() {
+    let headers = headers(&[("cookie", b"canary")]);
+    let [exported, kept] = both_headers(
+        &capturing(&["cookie"], false),
+        &capturing(&["cookie"], true),
+        &headers,
+    );
+    assert_eq!(exported, [pair("cookie", "canary")]);
+    assert_eq!(kept, [pair("cookie", REDACTED)]);
+}
+
+#[test]
+fn the_store_keeps_no_content_where_it_is_not_to() {
+    let record = |local: &config::Filters| {
+        let mut fixture = Fixture::new(None);
+        let root = crate::trace::SpanIndex::ROOT;
+        fixture
+            .recorder
+            .attribute(root, "gen_ai.input.messages", "canary");
+        let capture = Capture::with_local([], Some(local));
+        let mut out = Vec::new();
+        assert!(capture.write_local(&fixture.recorder, &mut out));
+        String::from_utf8_lossy(&out).contains("canary")
+    };
+    assert!(record(&config::Filters::default()));
+    let quiet = config::Filters {
+        disable_content_logging: true,
+        ..config::Filters::default()
+    };
+    assert!(!record(&quiet));
+}
+
 #[test]
 fn a_trace_that_every_exporter_samples_out_has_no_record() {
     let mut config = config::Filters::default();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::instances::Instances;
-use super::{Action, Call, Called, Failure, Hook, Plugin};
-use crate::config::OnError;
-use crate::exchange::state::State;
+use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
+use crate::config::{OnError, OnLargeBody};
+use crate::exchange::state::{Answer, Held, State};
 use crate::trace::{Kind, SpanIndex, Status};
 
 /// Plugins in the order of their request hooks.
@@ -48,6 +48,35 @@ pub struct Runner<'w> {
     pub worker: usize,
 }
 
+/// Whether a body is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is held in the [`State`].
+    Whole,
+    TooLarge,
+}
+
+/// The body of the side that hooks run on, as they ask for it.
+#[allow(async_fn_in_trait, reason = "nothing of a worker's is Send")]
+pub trait Bodies {
+    /// Reads the body into the state, if it has at most so many bytes. An error is what is answered
+    /// instead.
+    async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer>;
+
+    /// What is answered where the body is too large.
+    fn refusal(&self) -> Answer;
+
+    /// Answers instead of what there was.
+    fn replace(&mut self, answer: Answer, state: &mut State) {
+        state.answer = Some(answer);
+    }
+
+    /// A response hook answered, or failed.
+    fn stopped(&mut self, outcome: Outcome, state: &mut State) {
+        let _ = (outcome, state);
+    }
+}
+
 impl Chain {
     pub fn new(plugins: Vec<Arc<Plugin>>) -> Self {
         let wants = Hook::ALL.map(|hook| plugins.iter().any(|plugin| plugin.wants(hook)));
@@ -77,6 +106,7 @@ impl Chain {
         runner: Runner<'_>,
         slot: &mut Option<Box<State>>,
         progress: &mut Progress,
+        body: &mut impl Bodies,
     ) -> Outcome {
         if !self.wants(hook) {
             progress.reached[hook as usize] = self.plugins.len();
@@ -87,6 +117,24 @@ impl Chain {
             if !plugin.wants(hook) {
                 continue;
             }
+            if let Some(most) = plugin.holds(Side::Request)
+                && let Some(state) = slot
+            {
+                let held = body.hold(most, state).await;
+                progress.now = Instant::now();
+                let refused = match held {
+                    Ok(Fit::TooLarge) if plugin.config.on_large_body == OnLargeBody::Reject => {
+                        refuse(plugin, hook, most, state, progress);
+                        Some(body.refusal())
+                    }
+                    Ok(_) => None,
+                    Err(answer) => Some(answer),
+                };
+                if let Some(answer) = refused {
+                    state.answer = Some(answer);
+                    return Outcome::Answered;
+                }
+            }
             let outcome = run(plugin, hook, runner, slot, progress).await;
             if outcome != Outcome::Proceed {
                 return outcome;
@@ -96,13 +144,13 @@ impl Chain {
     }
 
     /// Runs the response hooks, in reverse, of the plugins that were reached. After each answer or
-    /// failure `replace` puts the new head in place, and the rest run on it.
+    /// failure `body` puts the new head in place, and the rest run on it.
     pub async fn run_response(
         &self,
         runner: Runner<'_>,
         slot: &mut Option<Box<State>>,
         progress: &mut Progress,
-        mut replace: impl FnMut(Outcome, &mut State),
+        body: &mut impl Bodies,
     ) {
         if !self.wants(Hook::Response) {
             return;
@@ -113,11 +161,25 @@ impl Chain {
             if !reached || !plugin.wants(Hook::Response) {
                 continue;
             }
+            if let Some(most) = plugin.holds(Side::Response)
+                && let Some(state) = slot
+            {
+                let held = body.hold(most, state).await;
+                progress.now = Instant::now();
+                match held {
+                    Ok(Fit::TooLarge) if plugin.config.on_large_body == OnLargeBody::Reject => {
+                        let refusal = body.refusal();
+                        body.replace(refusal, state);
+                    }
+                    Ok(_) => {}
+                    Err(answer) => body.replace(answer, state),
+                }
+            }
             let outcome = run(plugin, Hook::Response, runner, slot, progress).await;
             if outcome != Outcome::Proceed
                 && let Some(state) = slot
             {
-                replace(outcome, state);
+                body.stopped(outcome, state);
             }
         }
     }
@@ -183,6 +245,18 @@ async fn run(
     }
 }
 
+/// A span for a hook that was not called, because the request's body is larger than it takes.
+fn refuse(plugin: &Plugin, hook: Hook, most: usize, state: &mut State, progress: &mut Progress) {
+    let recorder = &mut state.recorder;
+    let name = &plugin.face(hook).span_name;
+    let span = recorder.span(name, Kind::Plugin, progress.parent, progress.now);
+    recorder.attribute(span, "weir.hook.decision", "refuse");
+    recorder.attribute(span, "error.type", "body_too_large");
+    let message = format!("the request's body has more than {most} bytes");
+    recorder.end(span, Status::Error, &message, progress.now);
+    progress.parent = span;
+}
+
 /// Ends the hook's span with what it did and cost.
 fn note(
     plugin: &Plugin,
@@ -208,6 +282,19 @@ fn note(
     recorder.template(span, &plugin.face(hook).template, costs, |attributes| {
         attributes.add("weir.hook.decision", decision);
     });
+    if let Some(most) = plugin.holds(hook.side()) {
+        let replaced = state.body_replaced;
+        let body = match hook.side() {
+            Side::Request => &state.request_body,
+            Side::Response => &state.response_body,
+        };
+        let held = match body {
+            _ if replaced => "replaced",
+            Held::Whole(bytes) if bytes.len() <= most => "held",
+            _ => "bypassed",
+        };
+        recorder.attribute(span, "weir.hook.body", held);
+    }
     if !state.changed.is_empty() {
         recorder.list(span, "weir.hook.headers_changed", &state.changed);
     }

@@ -6,10 +6,10 @@ mod imports;
 
 use wasmtime::component::{Component, HasSelf, Linker, Resource};
 
-use super::contract::{self, BodyMode, Hooks, PluginPre};
+use super::contract::{self, Hooks, PluginPre};
 use super::host::Host;
-use super::sandbox::{Asked, Sandbox, Seed};
-use super::{Action, Call, Called, Failure, Hook, Interests};
+use super::sandbox::{Sandbox, Seed};
+use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
@@ -42,17 +42,31 @@ impl Guest {
             .await?;
         Ok((Instance { sandbox, guest }, interests))
     }
+
+    /// See [`super::Guest::config_schema`].
+    pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
+        Sandbox::new(&self.seed, limits)
+            .setup(&limits, async |store| {
+                let guest = self.pre.instantiate_async(&mut *store).await?;
+                guest.call_config_schema(store).await
+            })
+            .await
+    }
 }
 
-fn asked_for(asked: &contract::Interests) -> Asked {
+fn asked_for(asked: &contract::Interests) -> Interests {
     let hooks = [Hooks::PRE_REQUEST, Hooks::REQUEST, Hooks::RESPONSE];
-    let no_body = |mode| matches!(mode, &BodyMode::None);
-    Asked {
-        interests: Interests {
-            hooks: hooks.map(|hook| asked.hooks.contains(hook)),
-            request_head: asked.request_head,
-        },
-        bodies: !no_body(&asked.request_body) || !no_body(&asked.response_body),
+    let mode = |mode: &contract::BodyMode| match mode {
+        contract::BodyMode::None => BodyMode::None,
+        contract::BodyMode::Buffer(bytes) => {
+            BodyMode::Buffer(usize::try_from(*bytes).unwrap_or(usize::MAX))
+        }
+        contract::BodyMode::Stream => BodyMode::Stream,
+    };
+    Interests {
+        hooks: hooks.map(|hook| asked.hooks.contains(hook)),
+        bodies: [mode(&asked.request_body), mode(&asked.response_body)],
+        request_head: asked.request_head,
     }
 }
 

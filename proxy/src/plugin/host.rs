@@ -3,17 +3,22 @@
 //! has a bound.
 
 mod ambient;
+mod bodies;
 mod heads;
 mod held;
 mod notes;
+mod store;
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
+use super::kv::Kv;
 use super::module::Exports;
-use super::{Call, Hook};
-use crate::exchange::state::{Answer, ResponseHead, State};
+use super::sandbox::Seed;
+use super::{BodyMode, Call, Hook};
+use crate::config::Limits;
+use crate::exchange::state::{Answer, Held, ResponseHead, State};
 use crate::trace::SpanIndex;
 
 pub(super) use heads::{Reroute, Which, text};
@@ -41,6 +46,11 @@ pub(super) struct Host {
     panic: Option<String>,
     /// Response hooks may read fields of the request.
     pub(super) request_head: bool,
+    /// As in [`super::Interests`].
+    pub(super) bodies: [BodyMode; 2],
+    /// Most bytes of a body that the plugin may set.
+    body_limit: usize,
+    kv: Arc<Kv>,
     /// What a core module exports, once it is there.
     pub(super) exports: Option<Exports>,
     memory: usize,
@@ -55,16 +65,17 @@ enum Heads {
         authority: String,
         headers: HeaderMap,
         upstream: Option<String>,
+        body: Held,
     },
-    Response(ResponseHead),
+    Response(ResponseHead, Held),
 }
 
 impl Host {
-    pub(super) fn new(plugin: u32, name: Arc<str>, memory_limit: usize) -> Self {
+    pub(super) fn new(seed: &Seed, limits: &Limits) -> Self {
         Self {
             state: None,
-            plugin,
-            name,
+            plugin: seed.id,
+            name: Arc::clone(&seed.name),
             hook: Hook::Request,
             span: SpanIndex::ROOT,
             notes: 0,
@@ -74,9 +85,12 @@ impl Host {
             restores: false,
             panic: None,
             request_head: false,
+            bodies: [BodyMode::None; 2],
+            body_limit: limits.body,
+            kv: Arc::clone(&seed.kv),
             exports: None,
             memory: 0,
-            memory_limit,
+            memory_limit: limits.memory,
             denied: false,
         }
     }
@@ -84,6 +98,7 @@ impl Host {
     pub(super) fn lend(&mut self, mut state: Option<Box<State>>, call: &Call) {
         if let Some(state) = &mut state {
             state.changed.clear();
+            state.body_replaced = false;
         }
         self.state = state;
         self.hook = call.hook;
@@ -133,15 +148,21 @@ impl Host {
                 authority,
                 headers,
                 upstream,
+                body,
             } => {
                 state.request.uri = uri;
                 state.request.authority = authority;
                 state.request.headers = headers;
                 state.upstream = upstream;
+                state.request_body = body;
             }
-            Heads::Response(head) => state.response = head,
+            Heads::Response(head, body) => {
+                state.response = head;
+                state.response_body = body;
+            }
         }
         state.changed.clear();
+        state.body_replaced = false;
     }
 
     /// Before each change of a head.
@@ -155,11 +176,15 @@ impl Host {
                 authority: state.request.authority.clone(),
                 headers: state.request.headers.clone(),
                 upstream: state.upstream.clone(),
+                body: state.request_body.clone(),
             },
-            Hook::Response => Heads::Response(ResponseHead {
-                status: state.response.status,
-                headers: state.response.headers.clone(),
-            }),
+            Hook::Response => Heads::Response(
+                ResponseHead {
+                    status: state.response.status,
+                    headers: state.response.headers.clone(),
+                },
+                state.response_body.clone(),
+            ),
         });
     }
 

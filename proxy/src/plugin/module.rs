@@ -14,7 +14,7 @@ mod passed;
 use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValType};
 
 use super::host::Host;
-use super::sandbox::{Asked, Sandbox, Seed};
+use super::sandbox::{Sandbox, Seed};
 use super::{Action, Call, Called, Failure, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
@@ -94,16 +94,31 @@ impl Guest {
         ))
     }
 
-    async fn begin(
-        &self,
-        store: &mut Store<Host>,
-    ) -> wasmtime::Result<(Begun, Result<Asked, String>)> {
+    /// See [`super::Guest::config_schema`].
+    pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
+        Sandbox::new(&self.seed, limits)
+            .setup(&limits, async |store| {
+                let instance = self.start(store).await?;
+                abi::config_schema(&instance, store).await
+            })
+            .await
+    }
+
+    async fn start(&self, store: &mut Store<Host>) -> wasmtime::Result<wasmtime::Instance> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let exports = Exports::of(&instance, &mut *store)?;
         store.data_mut().exports = Some(exports);
         if let Ok(start) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
             start.call_async(&mut *store, ()).await?;
         }
+        Ok(instance)
+    }
+
+    async fn begin(
+        &self,
+        store: &mut Store<Host>,
+    ) -> wasmtime::Result<(Begun, Result<Interests, String>)> {
+        let instance = self.start(store).await?;
         let hook = |store: &mut Store<Host>, (name, post): (&str, &str)| {
             Ok::<_, wasmtime::Error>(Hook {
                 call: instance.get_typed_func(&mut *store, name)?,

@@ -5,13 +5,14 @@
 //! kept, with its warm instances; what fails is named, and nothing of the new set is used then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::engine::Engine;
+use super::kv::Kv;
 use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
@@ -19,20 +20,25 @@ use crate::metrics::Metrics;
 /// Plugins by the key of their configuration.
 pub type Plugins = IndexMap<String, Arc<Plugin>>;
 
+/// The bytes of a module that `make guests` makes.
+macro_rules! guest {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("WEIR_GUESTS"), "/", $name, ".wasm"))
+    };
+}
+
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 3] = [
-    (
-        "header-rewrite",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/header-rewrite.wasm")),
-    ),
-    (
-        "key-auth",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/key-auth.wasm")),
-    ),
-    (
-        "request-id",
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/request-id.wasm")),
-    ),
+const BUILTINS: [(&str, &[u8]); 10] = [
+    ("basic-auth", guest!("basic-auth")),
+    ("cors", guest!("cors")),
+    ("header-rewrite", guest!("header-rewrite")),
+    ("ip-restriction", guest!("ip-restriction")),
+    ("key-auth", guest!("key-auth")),
+    ("maintenance", guest!("maintenance")),
+    ("rate-limit", guest!("rate-limit")),
+    ("redirect", guest!("redirect")),
+    ("request-id", guest!("request-id")),
+    ("response-transform", guest!("response-transform")),
 ];
 
 /// Why a plugin was not loaded.
@@ -74,10 +80,18 @@ pub fn builtins() -> impl Iterator<Item = &'static str> {
     BUILTINS.iter().map(|(name, _)| *name)
 }
 
+/// The module of a bundled plugin.
+pub fn builtin(name: &str) -> Option<&'static [u8]> {
+    let mut found = BUILTINS.iter().filter(|(builtin, _)| *builtin == name);
+    found.next().map(|(_, bytes)| *bytes)
+}
+
 /// Makes plugins; one a process.
 pub struct Registry {
     engine: Engine,
     next: AtomicU32,
+    /// By the plugin's normal name.
+    stores: Mutex<HashMap<String, Arc<Kv>>>,
 }
 
 impl Registry {
@@ -85,6 +99,7 @@ impl Registry {
         Self {
             engine,
             next: AtomicU32::new(1),
+            stores: Mutex::default(),
         }
     }
 
@@ -115,6 +130,23 @@ impl Registry {
         } else {
             Err(errors)
         }
+    }
+
+    /// Loads plugins for nobody's use but the caller's, each for itself: what one of them lacks is
+    /// no matter of the others. Names may come twice.
+    pub async fn load_each<'p>(
+        &self,
+        configured: impl Iterator<Item = (&'p str, &'p config::Plugin)>,
+        metrics: &Metrics,
+    ) -> Vec<Result<Arc<Plugin>, Error>> {
+        let mut compiled = HashMap::new();
+        let before = Plugins::new();
+        let mut loaded = Vec::new();
+        for (name, plugin) in configured {
+            let one = self.load_one(name, plugin, &before, 1, metrics, &mut compiled);
+            loaded.push(one.await);
+        }
+        loaded
     }
 
     async fn load_one(
@@ -164,6 +196,7 @@ impl Registry {
             id,
             name: name.as_str().into(),
             config: config.config.to_string(),
+            kv: self.store(&name, config.limits.kv),
         };
         let guest = Guest::new(seed, &code)
             .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
@@ -192,6 +225,23 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// The store of a plugin, which is kept for as long as its size is.
+    fn store(&self, name: &str, bytes: usize) -> Arc<Kv> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        // What only the map has belongs to no plugin any more.
+        stores.retain(|other, store| other == name || Arc::strong_count(store) > 1);
+        match stores.get(name) {
+            Some(store) if store.bytes() == bytes => Arc::clone(store),
+            _ => {
+                let store = Arc::new(Kv::new(bytes));
+                stores.insert(name.to_owned(), Arc::clone(&store));
+                store
+            }
+        }
+    }
+}
+
 /// Before routing there is no route, and so no hook of a route's plugins.
 pub fn check_routes(routes: &[config::Route], plugins: &Plugins) -> Vec<Error> {
     let standing = routes
@@ -217,10 +267,8 @@ pub fn normal_name(key: &str) -> String {
 
 fn read<'a>(key: &str, module: &Module) -> Result<std::borrow::Cow<'a, [u8]>, Error> {
     match module {
-        Module::Builtin(name) => BUILTINS
-            .iter()
-            .find(|(builtin, _)| builtin == name)
-            .map(|(_, bytes)| (*bytes).into())
+        Module::Builtin(name) => builtin(name)
+            .map(Into::into)
             .ok_or_else(|| Error::NoBuiltin {
                 plugin: key.to_owned(),
                 name: name.clone(),

@@ -16,7 +16,8 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::engine::Engine;
 use super::host::Host;
-use super::{Action, Call, Called, Failure, Interests};
+use super::kv::Kv;
+use super::{Action, BodyMode, Call, Called, Failure, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
 use meter::{Meter, Stop};
@@ -25,6 +26,9 @@ pub(super) use meter::nanos;
 
 /// Most bytes a guest may pass to the host in one call.
 pub(super) const HOSTCALL_BYTES: usize = 16 << 20;
+
+/// What may be passed in one call beside a body.
+const BESIDE_BODY: usize = 64 << 10;
 
 /// Most handles a guest may hold.
 const HANDLES: usize = 1_000;
@@ -44,6 +48,8 @@ pub struct Seed {
     pub name: Arc<str>,
     /// As JSON.
     pub config: String,
+    /// What all instances share.
+    pub kv: Arc<Kv>,
 }
 
 /// A store for one instance of a guest.
@@ -53,24 +59,14 @@ pub(super) struct Sandbox {
     engine: Engine,
 }
 
-/// What a guest asked for in `configure`.
-pub(super) struct Asked {
-    pub(super) interests: Interests,
-    /// To see a body, of either side.
-    pub(super) bodies: bool,
-}
-
 impl Sandbox {
     /// A store in which nothing is yet.
     pub(super) fn new(seed: &Seed, limits: Limits) -> Self {
         let engine = &seed.engine;
         let meter = Arc::new(Meter::default());
-        let mut store = Store::new(
-            &engine.wasm,
-            Host::new(seed.id, Arc::clone(&seed.name), limits.memory),
-        );
+        let mut store = Store::new(&engine.wasm, Host::new(seed, &limits));
         store.limiter(|host| host);
-        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_hostcall_fuel(HOSTCALL_BYTES.max(limits.body.saturating_add(BESIDE_BODY)));
         store.set_max_component_handles(HANDLES);
         let clock = Arc::clone(&engine.clock);
         let in_callback = Arc::clone(&meter);
@@ -90,7 +86,7 @@ impl Sandbox {
     pub(super) async fn configure<G>(
         &mut self,
         limits: Limits,
-        begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Asked, String>)>,
+        begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Interests, String>)>,
     ) -> Result<(G, Interests), Failure> {
         let limits = Limits {
             cpu_time: CONFIGURE,
@@ -98,17 +94,27 @@ impl Sandbox {
             ..limits
         };
         let (guest, asked) = self.setup(&limits, begin).await?;
-        let asked = asked.map_err(|mut reason| {
+        let mut interests = asked.map_err(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
             Failure::Configure(reason)
         })?;
-        if asked.bodies {
+        if interests.bodies.contains(&BodyMode::Stream) {
             return Err(Failure::Configure(
-                "asks for bodies, which are not supported yet".to_owned(),
+                "asks for a body in mode `stream`, which is not supported yet".to_owned(),
             ));
         }
-        let interests = asked.interests;
-        self.store.data_mut().request_head = interests.request_head;
+        let [pre_request, request, response] = interests.hooks;
+        for (mode, has_hook) in
+            (interests.bodies.iter_mut()).zip([pre_request || request, response])
+        {
+            *mode = match *mode {
+                BodyMode::Buffer(most) if has_hook => BodyMode::Buffer(most.min(limits.body)),
+                _ => BodyMode::None,
+            };
+        }
+        let host = self.store.data_mut();
+        host.request_head = interests.request_head;
+        host.bodies = interests.bodies;
         Ok((guest, interests))
     }
 

@@ -19,9 +19,15 @@ pub enum Refusal {
     NoUpstream(String),
     /// A plugin failed that may not be passed over; the trace says which.
     PluginFailed,
+    /// The request's body is larger than a plugin takes.
+    RequestTooLarge,
+    /// The response's body is.
+    ResponseTooLarge,
     BadGateway,
     GatewayTimeout,
     Overload,
+    /// Something other than `100-continue` was expected.
+    Expectation,
     /// The client's body did not come to its end.
     Upload(Fault),
     /// The listener is going away.
@@ -42,6 +48,14 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be processed",
         ),
+        Refusal::RequestTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request's body is too large",
+        ),
+        Refusal::ResponseTooLarge => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream's response is too large to be processed",
+        ),
         Refusal::BadGateway => (
             StatusCode::BAD_GATEWAY,
             "the upstream could not be reached or broke off",
@@ -53,6 +67,10 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::Overload => (
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests wait for the upstream",
+        ),
+        Refusal::Expectation => (
+            StatusCode::EXPECTATION_FAILED,
+            "only 100-continue can be expected",
         ),
         Refusal::Upload(Fault::Timeout) => (
             StatusCode::REQUEST_TIMEOUT,
@@ -78,7 +96,12 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         Refusal::Overload => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        Refusal::BadRequest(_) | Refusal::Connect | Refusal::Upload(_) | Refusal::Draining => {
+        Refusal::BadRequest(_)
+        | Refusal::Connect
+        | Refusal::Expectation
+        | Refusal::RequestTooLarge
+        | Refusal::Upload(_)
+        | Refusal::Draining => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -3,10 +3,14 @@
 //! Reading is strict, as the recommendation wants it: a `traceparent` that is not valid, or comes
 //! twice, starts a new trace, and a `tracestate` that is not valid is dropped alone.
 
-use http::{HeaderMap, HeaderValue};
+pub mod b3;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::{SpanId, TraceId, hex};
+
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The `sampled` flag.
 pub const SAMPLED: u8 = 0x01;

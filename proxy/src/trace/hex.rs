@@ -12,17 +12,17 @@ const PAIRS: [[u8; 2]; 256] = {
 };
 
 /// Writes two digits a byte; `out` is twice as long as `bytes`.
-pub(super) fn write(bytes: &[u8], out: &mut [u8]) {
+pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
     for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
         pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
 
 /// The digits of half as many bytes.
-pub(super) struct Digits<const N: usize>(pub(super) [u8; N]);
+pub(crate) struct Digits<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> Digits<N> {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut digits = [b'0'; N];
         write(bytes, &mut digits);
         Self(digits)

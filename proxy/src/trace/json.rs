@@ -3,7 +3,7 @@
 //! Keys are in Pascal case and none is ever left out. All is written straight to the output, in one
 //! pass; the root, which stands there twice, is copied.
 
-pub(super) mod text;
+pub(crate) mod text;
 
 use self::text::{Clock, close, float, integer, string};
 use super::{Attribute, Event, Head, Kind, Span, SpanId, Status, Trace, Value, hex};

@@ -135,6 +135,11 @@ impl Recorder {
         self.flags
     }
 
+    /// When it began, in nanoseconds since 1970.
+    pub fn anchor(&self) -> u64 {
+        self.anchor
+    }
+
     pub fn start(&self) -> Instant {
         self.start
     }

@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::exchange::trailers;
 
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +64,11 @@ impl Upload {
 pub struct RequestBody(Option<Sending>);
 
 struct Sending {
-    body: Incoming,
+    /// What of it was read already.
+    begun: Bytes,
+    /// What comes of the client still; `None` where all was read.
+    body: Option<Incoming>,
+    trailers: Option<HeaderMap>,
     upload: Upload,
     longest_wait: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -72,13 +79,49 @@ impl RequestBody {
         Self(None)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
         Self((!body.is_end_stream()).then_some(Sending {
-            body,
+            begun: Bytes::new(),
+            body: Some(body),
+            trailers: None,
             upload,
             longest_wait,
             timer: None,
         }))
+    }
+
+    /// A body behind what of it was read already.
+    pub fn begun(begun: Bytes, body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
+        if begun.is_empty() {
+            return Self::new(body, upload, longest_wait);
+        }
+        Self(Some(Sending {
+            begun,
+            body: Some(body),
+            trailers: None,
+            upload,
+            longest_wait,
+            timer: None,
+        }))
+    }
+
+    /// A body that was read to its end.
+    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>, upload: Upload) -> Self {
+        Self(
+            (!bytes.is_empty() || trailers.is_some()).then_some(Sending {
+                begun: bytes,
+                body: None,
+                trailers,
+                upload,
+                longest_wait: Duration::MAX,
+                timer: None,
+            }),
+        )
     }
 }
 
@@ -93,10 +136,23 @@ impl Body for RequestBody {
         let Some(sending) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut sending.body).poll_frame(cx);
+        if !sending.begun.is_empty() {
+            sending.upload.progressed();
+            let begun = std::mem::take(&mut sending.begun);
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        }
+        let Some(body) = &mut sending.body else {
+            sending.upload.progressed();
+            let trailers = sending.trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        };
+        let polled = Pin::new(body).poll_frame(cx);
         sending.upload.0.awaits_client.set(polled.is_pending());
         let fault = match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers::strip(trailers);
+                }
                 sending.timer = None;
                 sending.upload.progressed();
                 return Poll::Ready(Some(Ok(frame)));
@@ -122,15 +178,30 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|sending| sending.body.is_end_stream())
+        self.0.as_ref().is_none_or(|sending| {
+            sending.begun.is_empty()
+                && sending.trailers.is_none()
+                && sending.body.as_ref().is_none_or(Body::is_end_stream)
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(
-            || SizeHint::with_exact(0),
-            |sending| sending.body.size_hint(),
-        )
+        let Some(sending) = &self.0 else {
+            return SizeHint::with_exact(0);
+        };
+        let begun = sending.begun.len() as u64;
+        match &sending.body {
+            None if sending.trailers.is_none() => SizeHint::with_exact(begun),
+            None => SizeHint::new(),
+            Some(body) => {
+                let rest = body.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + begun);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + begun);
+                }
+                hint
+            }
+        }
     }
 }

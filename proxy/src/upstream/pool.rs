@@ -1,17 +1,20 @@
-//! A worker's idle connections to endpoints.
+//! A worker's connections to endpoints.
 //!
-//! Belongs to one worker: no lock. A connection is leased for one exchange and given back once the
-//! response's body has ended; it is used again while it is open and young enough.
+//! Belongs to one worker: no lock. Of HTTP/1.1, a connection is leased for one exchange and given
+//! back once the response's body has ended; it is used again while it is open and young enough. Of
+//! HTTP/2, exchanges share it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
-use tokio::task::AbortHandle;
+use http::{Request, Response};
+use hyper::body::Incoming;
 
-use super::Endpoint;
 use super::body::RequestBody;
+use super::connect::{self, Connection, Http1, Http2, Unanswered};
+use super::{Endpoint, Error};
 
 /// Most idle connections a worker keeps to one endpoint.
 const IDLE: usize = 256;
@@ -24,40 +27,75 @@ struct Pool {
     endpoint: Weak<Endpoint>,
     /// The last given back is taken first.
     idle: Vec<Idle>,
+    shared: Vec<Rc<Http2>>,
+    dialling: Rc<Dialling>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Http1,
     since: Instant,
 }
 
-/// An open connection, cut when dropped: by itself it would first send what an upstream does not
-/// take, and hold the request's body, and with it the client's connection, for as long.
-pub struct Connection {
-    pub sender: SendRequest<RequestBody>,
-    /// Of the task that reads and writes.
-    pub task: AbortHandle,
+/// So that requests which come while a connection is made that they can share do not each make one.
+#[derive(Default)]
+struct Dialling {
+    one: tokio::sync::Mutex<()>,
+    /// The last connection was of HTTP/1.1, which is not shared.
+    alone: Cell<bool>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
+/// A connection for one exchange. Dropped instead of given back, one of HTTP/1.1 is cut, and one of
+/// HTTP/2 resets the exchange's stream.
+pub struct Lease {
+    /// Taken where it is given back.
+    connection: Option<Connection>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Lease {
+    fn new(connection: Connection, endpoint: &Arc<Endpoint>) -> Self {
+        if let Connection::Http2(connection) = &connection {
+            connection.begin();
+        }
+        Self {
+            connection: Some(connection),
+            endpoint: Arc::clone(endpoint),
+        }
+    }
+
+    /// Sends a request over it, and waits for the response's head.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        match &mut self.connection {
+            Some(connection) => connection.send(request).await,
+            None => Err(Unanswered::Unsent(Box::new(request))),
+        }
     }
 }
 
-/// A connection for one exchange. Dropped instead of given back, it is cut.
-pub struct Lease {
-    pub connection: Connection,
-    pub endpoint: Arc<Endpoint>,
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(Connection::Http2(connection)) = &self.connection {
+            connection.end();
+        }
+    }
 }
 
 impl Pools {
-    /// An idle connection that can be written to now.
-    pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration) -> Option<Lease> {
+    /// A connection that can be written to now; `alone` where it must be of HTTP/1.1.
+    pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
         let mut pools = self.0.borrow_mut();
         let pool = pools
             .iter_mut()
             .find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
+        if !alone && !pool.shared.is_empty() {
+            pool.shared.retain(|shared| !shared.is_closed());
+            if let Some(shared) = pool.shared.iter().find(|shared| shared.has_room()) {
+                return Some(Lease::new(Connection::Http2(Rc::clone(shared)), endpoint));
+            }
+        }
         let mut at = pool.idle.len();
         while at > 0 {
             at -= 1;
@@ -65,10 +103,7 @@ impl Pools {
             let sender = &idle.connection.sender;
             if sender.is_ready() && idle.since.elapsed() < longest {
                 let connection = pool.idle.remove(at).connection;
-                return Some(Lease {
-                    connection,
-                    endpoint: Arc::clone(endpoint),
-                });
+                return Some(Lease::new(Connection::Http1(connection), endpoint));
             }
             if sender.is_closed() || idle.since.elapsed() >= longest {
                 pool.idle.remove(at);
@@ -78,30 +113,79 @@ impl Pools {
         None
     }
 
+    /// Makes a connection within `limit`, or shares one that is made meanwhile; says whether it was
+    /// made. `alone` as in [`Pools::take`].
+    pub async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        limit: Duration,
+        alone: bool,
+    ) -> Result<(Lease, bool), Error> {
+        let dialling = Rc::clone(&self.pool(endpoint).dialling);
+        let connecting = async {
+            let may_share = !alone && endpoint.config.may_speak_http2() && !dialling.alone.get();
+            let one = if may_share {
+                Some(dialling.one.lock().await)
+            } else {
+                None
+            };
+            if one.is_some()
+                && let Some(lease) = self.take(endpoint, Duration::MAX, alone)
+            {
+                return Ok((lease, false));
+            }
+            let connection = connect::connect(endpoint, alone).await?;
+            if !alone {
+                let http1 = matches!(connection, Connection::Http1(_));
+                dialling.alone.set(http1);
+            }
+            if let Connection::Http2(shared) = &connection {
+                self.pool(endpoint).shared.push(Rc::clone(shared));
+            }
+            Ok((Lease::new(connection, endpoint), true))
+        };
+        tokio::time::timeout(limit, connecting)
+            .await
+            .map_err(|_| Error::ConnectTimeout(limit))?
+    }
+
     /// Gives a connection back whose response has ended.
-    pub fn give(&self, lease: Lease) {
-        if lease.connection.sender.is_closed() {
+    pub fn give(&self, mut lease: Lease) {
+        // One of HTTP/2 is in the pool already.
+        if !matches!(&lease.connection, Some(Connection::Http1(_))) {
             return;
         }
-        let mut pools = self.0.borrow_mut();
-        let endpoint = Arc::as_ptr(&lease.endpoint);
-        let index = pools
-            .iter()
-            .position(|pool| pool.endpoint.as_ptr() == endpoint)
-            .unwrap_or_else(|| {
-                pools.push(Pool {
-                    endpoint: Arc::downgrade(&lease.endpoint),
-                    idle: Vec::new(),
-                });
-                pools.len() - 1
-            });
-        let idle = &mut pools[index].idle;
-        if idle.len() < IDLE {
-            idle.push(Idle {
-                connection: lease.connection,
+        let Some(Connection::Http1(connection)) = lease.connection.take() else {
+            return;
+        };
+        if connection.sender.is_closed() {
+            return;
+        }
+        let mut pool = self.pool(&lease.endpoint);
+        if pool.idle.len() < IDLE {
+            pool.idle.push(Idle {
+                connection,
                 since: Instant::now(),
             });
         }
+    }
+
+    fn pool(&self, endpoint: &Arc<Endpoint>) -> std::cell::RefMut<'_, Pool> {
+        std::cell::RefMut::map(self.0.borrow_mut(), |pools| {
+            let index = pools
+                .iter()
+                .position(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))
+                .unwrap_or_else(|| {
+                    pools.push(Pool {
+                        endpoint: Arc::downgrade(endpoint),
+                        idle: Vec::new(),
+                        shared: Vec::new(),
+                        dialling: Rc::default(),
+                    });
+                    pools.len() - 1
+                });
+            &mut pools[index]
+        })
     }
 
     /// Drops what is closed, too old for `longest`, or goes to an endpoint that a reload removed.
@@ -111,6 +195,8 @@ impl Pools {
             pool.idle.retain(|idle| {
                 !idle.connection.sender.is_closed() && idle.since.elapsed() < longest
             });
+            pool.shared
+                .retain(|shared| !shared.is_closed() && shared.idle() < longest);
             pool.endpoint.strong_count() > 0
         });
     }

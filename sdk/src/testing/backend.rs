@@ -6,12 +6,14 @@ use super::context::{Context, Event, Log, Span};
 use super::head::{Fields, check_status};
 use crate::log::Level;
 use crate::span::{Target, Value};
-use crate::{HeaderError, RerouteError, RespondError};
+use crate::{BodyError, HeaderError, RerouteError, RespondError, kv};
 
 const MAX_REQUEST_ID_BYTES: usize = 200;
 const MAX_KEPT: usize = 64;
 const MAX_KEPT_BYTES: usize = 16 << 10;
 const MAX_RANDOM_BYTES: u32 = 4096;
+/// The default of `limits.body`.
+const MAX_BODY_BYTES: u64 = 4 << 20;
 
 #[derive(Clone, Default)]
 pub(crate) struct Request {
@@ -24,6 +26,38 @@ pub(crate) struct Request {
     pub(crate) fields: Fields,
     pub(crate) upstream: Option<String>,
     pub(crate) routed: bool,
+    pub(crate) body: Body,
+}
+
+/// A body, and how much of it the plugin wants to hold.
+#[derive(Clone, Default)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) most: Option<u64>,
+}
+
+impl Body {
+    fn check(&self, bytes: &[u8]) -> Result<(), BodyError> {
+        match self.most {
+            None => Err(BodyError::NotBuffered),
+            Some(most) if bytes.len() as u64 > most.min(MAX_BODY_BYTES) => Err(BodyError::TooLarge),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Result<Vec<u8>, BodyError> {
+        self.check(&self.bytes)?;
+        Ok(self.bytes.clone())
+    }
+
+    pub(crate) fn set(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
+        self.get()?;
+        if bytes.len() as u64 > MAX_BODY_BYTES {
+            return Err(BodyError::TooLarge);
+        }
+        self.bytes = bytes.into();
+        Ok(())
+    }
 }
 
 impl Request {
@@ -75,6 +109,14 @@ impl Request {
         self.fields.remove_header(name)
     }
 
+    pub(crate) fn body(&self) -> Result<Vec<u8>, BodyError> {
+        self.body.get()
+    }
+
+    pub(crate) fn set_body(&mut self, body: &[u8]) -> Result<(), BodyError> {
+        self.body.set(body)
+    }
+
     pub(crate) fn reroute(
         &mut self,
         authority: Option<&str>,
@@ -122,6 +164,7 @@ pub(crate) struct Response {
     pub(crate) fields: Fields,
     pub(crate) request: Request,
     pub(crate) has_request_head: bool,
+    pub(crate) body: Body,
 }
 
 impl Response {
@@ -157,6 +200,14 @@ impl Response {
 
     pub(crate) fn remove_header(&mut self, name: &str) -> Result<(), HeaderError> {
         self.fields.remove_header(name)
+    }
+
+    pub(crate) fn body(&self) -> Result<Vec<u8>, BodyError> {
+        self.body.get()
+    }
+
+    pub(crate) fn set_body(&mut self, body: &[u8]) -> Result<(), BodyError> {
+        self.body.set(body)
     }
 
     pub(crate) fn request_header(&self, name: &str) -> Option<String> {
@@ -241,6 +292,54 @@ pub(crate) fn set(key: &str, value: &str) {
             "more than {MAX_KEPT} values to keep"
         );
     });
+}
+
+pub(crate) fn kv_get(key: &str) -> Option<Vec<u8>> {
+    Context::with(|context| context.kv_get(key))
+}
+
+pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Error> {
+    Context::with(|context| context.kv_put(key, value, context.kv_expiry(ttl_ms)))
+}
+
+pub(crate) fn kv_delete(key: &str) -> bool {
+    Context::with(|context| {
+        let was = context.kv_get(key).is_some();
+        context.kv.borrow_mut().remove(key);
+        was
+    })
+}
+
+pub(crate) fn kv_add(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, kv::Error> {
+    Context::with(|context| {
+        let (present, expires) = match context.kv_get(key) {
+            None => (0, context.kv_expiry(ttl_ms)),
+            Some(value) => {
+                let text = String::from_utf8(value).ok();
+                let number: Option<i64> = text.and_then(|text| text.parse().ok());
+                let expires = context.kv.borrow()[key].1;
+                (number.ok_or(kv::Error::NotANumber)?, expires)
+            }
+        };
+        let sum = present.checked_add(delta).ok_or(kv::Error::NotANumber)?;
+        context.kv_put(key, sum.to_string().as_bytes(), expires)?;
+        Ok(sum)
+    })
+}
+
+pub(crate) fn kv_compare_and_set(
+    key: &str,
+    expected: Option<&[u8]>,
+    value: &[u8],
+    ttl_ms: u64,
+) -> Result<bool, kv::Error> {
+    Context::with(|context| {
+        if context.kv_get(key).as_deref() != expected {
+            return Ok(false);
+        }
+        context.kv_put(key, value, context.kv_expiry(ttl_ms))?;
+        Ok(true)
+    })
 }
 
 pub(crate) fn now() -> u64 {

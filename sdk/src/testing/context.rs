@@ -3,14 +3,23 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
+use crate::kv;
 use crate::log::Level;
 use crate::span::Value;
+
+/// As Weir's.
+const MAX_ENTRY_BYTES: usize = 64 << 10;
+const DAY: Duration = Duration::from_hours(24);
 
 thread_local! {
     static CONTEXT: RefCell<Context> = RefCell::default();
 }
+
+/// Values, and when each expires.
+pub(crate) type Values = BTreeMap<String, (Vec<u8>, Duration)>;
 
 /// A span as a plugin left it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) logs: Vec<Log>,
     pub(crate) request_id: String,
     pub(crate) values: BTreeMap<String, String>,
+    /// The values, and when each expires; of the host, over its exchanges.
+    pub(crate) kv: Rc<RefCell<Values>>,
     pub(crate) now: Duration,
     pub(crate) random: u64,
     /// While `Plugin::new` runs, which has no exchange to work on.
@@ -80,6 +91,31 @@ impl Context {
             );
             work(context)
         })
+    }
+
+    pub(crate) fn kv_get(&self, key: &str) -> Option<Vec<u8>> {
+        let kv = self.kv.borrow();
+        let (value, expires) = kv.get(key)?;
+        (*expires > self.now).then(|| value.clone())
+    }
+
+    pub(crate) fn kv_put(
+        &self,
+        key: &str,
+        value: &[u8],
+        expires: Duration,
+    ) -> Result<(), kv::Error> {
+        if key.len() + value.len() > MAX_ENTRY_BYTES {
+            return Err(kv::Error::TooLarge);
+        }
+        let entry = (value.to_vec(), expires);
+        self.kv.borrow_mut().insert(key.into(), entry);
+        Ok(())
+    }
+
+    pub(crate) fn kv_expiry(&self, ttl_ms: u64) -> Duration {
+        let ttl = Duration::from_millis(ttl_ms);
+        self.now + if ttl.is_zero() { DAY } else { ttl.min(DAY) }
     }
 
     /// Makes this the thread's context for the length of `hook`.

@@ -1,13 +1,14 @@
 //! The fake host's way of an exchange: the plugin's hooks, in order, with what lies between.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 
 use super::backend;
-use super::context::{Context, Log, Span};
+use super::context::{Context, Log, Span, Values};
 use super::head::{Fields, check_answer};
 use crate::{Action, Hook, Interests, Plugin, Request, Response, plugin};
 
@@ -20,6 +21,7 @@ pub struct Host<P> {
     interests: Interests,
     now: Duration,
     exchanges: Cell<u64>,
+    kv: Rc<RefCell<Values>>,
 }
 
 impl<P: Plugin> Host<P> {
@@ -48,6 +50,7 @@ impl<P: Plugin> Host<P> {
             interests,
             now: START,
             exchanges: Cell::new(0),
+            kv: Rc::default(),
         }
     }
 
@@ -64,9 +67,26 @@ impl<P: Plugin> Host<P> {
     /// Begins an exchange and runs `on_pre_request` and `on_request`, until one answers.
     ///
     /// Scheme and authority are those of the URI, or else `http` and the `host` header's; the
-    /// client's address is 192.0.2.1. The body plays no part.
-    pub fn request<B>(&self, request: http::Request<B>) -> Exchange<'_, P> {
-        let (head, _) = request.into_parts();
+    /// client's address is 192.0.2.1.
+    ///
+    /// # Panics
+    ///
+    /// If the body is larger than the plugin asked for: Weir would answer 413, or let it pass by.
+    pub fn request<B: Body>(&self, request: http::Request<B>) -> Exchange<'_, P> {
+        self.request_from("192.0.2.1", request)
+    }
+
+    /// As [`Host::request`], of a client with another address.
+    ///
+    /// # Panics
+    ///
+    /// As [`Host::request`].
+    pub fn request_from<B: Body>(
+        &self,
+        client: &str,
+        request: http::Request<B>,
+    ) -> Exchange<'_, P> {
+        let (head, body) = request.into_parts();
         let fields = Fields(head.headers);
         let authority = match head.uri.authority() {
             Some(authority) => authority.to_string(),
@@ -77,6 +97,7 @@ impl<P: Plugin> Host<P> {
                 .header("x-request-id")
                 .unwrap_or_else(|| "made-by-weir".into()),
             now: self.now,
+            kv: Rc::clone(&self.kv),
             random: self.exchanges.replace(self.exchanges.get() + 1) << 32,
             ..Context::default()
         };
@@ -86,10 +107,11 @@ impl<P: Plugin> Host<P> {
             authority,
             path: head.uri.path().into(),
             query: head.uri.query().map(Into::into),
-            client_address: "192.0.2.1".into(),
+            client_address: client.into(),
             fields,
             upstream: None,
             routed: false,
+            body: held(body.into_bytes(), self.interests.buffers_request_body()),
         };
         let mut exchange = Exchange {
             host: self,
@@ -111,6 +133,38 @@ impl<P> fmt::Debug for Host<P> {
             .field("interests", &self.interests)
             .finish_non_exhaustive()
     }
+}
+
+/// What a request of a test may have as its body.
+pub trait Body {
+    /// Its bytes.
+    fn into_bytes(self) -> Vec<u8>;
+}
+
+impl Body for () {
+    fn into_bytes(self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+macro_rules! bodies {
+    ($($body:ty),*) => {$(
+        impl Body for $body {
+            fn into_bytes(self) -> Vec<u8> {
+                self.into()
+            }
+        }
+    )*};
+}
+
+bodies!(Vec<u8>, String, &str, &[u8]);
+
+fn held(bytes: Vec<u8>, most: Option<u64>) -> backend::Body {
+    assert!(
+        most.is_none_or(|most| bytes.len() as u64 <= most),
+        "the body is larger than the plugin asked for: no hook would see it"
+    );
+    backend::Body { bytes, most }
 }
 
 /// A request on its way, and what the plugin did with it so far.
@@ -138,11 +192,13 @@ impl<P: Plugin> Exchange<'_, P> {
         if !self.host.interests.contains(Hook::Response) {
             return http::Response::from_parts(head, body);
         }
+        self.request.body.most = None;
         let mut response = Response(backend::Response {
             status: head.status.as_u16(),
             fields: Fields(head.headers),
             request: self.request.clone(),
             has_request_head: self.host.interests.wants_request_head(),
+            body: held(body, self.host.interests.buffers_response_body()),
         });
         let plugin = &self.host.plugin;
         if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
@@ -150,7 +206,7 @@ impl<P: Plugin> Exchange<'_, P> {
         }
         head.status = response.status();
         head.headers = response.0.fields.0;
-        http::Response::from_parts(head, body)
+        http::Response::from_parts(head, response.0.body.bytes)
     }
 
     fn run_request_hook(&mut self, hook: Hook, call: fn(&P, &mut Request) -> Action) {
@@ -188,6 +244,11 @@ impl<P> Exchange<'_, P> {
     /// The request's headers, as the next plugin or the upstream would see them.
     pub fn request_headers(&self) -> &HeaderMap {
         &self.request.fields.0
+    }
+
+    /// The request's body, as the next plugin or the upstream would see it.
+    pub fn request_body(&self) -> &[u8] {
+        &self.request.body.bytes
     }
 
     /// What the request asks for, after any reroute.

@@ -179,6 +179,6 @@ fn plugin(guest: &Path, mode: &str, hook: &str, on_error: &str) -> Value {
         "config": { "mode": mode, "in": hook, "header": "x-harm" },
         "on_error": on_error,
         // Enough for what is not endless, however busy the machine is.
-        "limits": { "cpu_time": "1s" },
+        "limits": { "cpu_time": "1s", "wall_time": "1m" },
     })
 }

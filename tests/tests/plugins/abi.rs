@@ -6,10 +6,12 @@ mod said;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weir::config::Limits;
 use weir::plugin::engine::Engine;
+use weir::plugin::kv::Kv;
 use weir::plugin::{Code, Guest, Seed};
 use weir_tests::abi::{Abi, world};
 use weir_tests::client::{Connection, Response};
@@ -104,7 +106,18 @@ fn requests() -> Vec<Vec<u8>> {
         request("GET /", "trap"),
         b"GET / HTTP/1.1\r\nhost: census.test\r\nx-request-id: given\r\nconnection: close\r\n\r\n"
             .to_vec(),
+        with_body("content-length: 300", &"b".repeat(300)),
+        with_body("transfer-encoding: chunked", "3\r\n\0\u{ff}\r\r\n0\r\n\r\n"),
+        with_body("content-length: 1048577", ""),
     ]
+}
+
+fn with_body(framing: &str, body: &str) -> Vec<u8> {
+    let head =
+        "POST /body HTTP/1.1\r\nhost: census.test\r\nx-request-id: given\r\nconnection: close";
+    let mut request = format!("{head}\r\n{framing}\r\n\r\n").into_bytes();
+    request.extend(body.chars().map(|byte| u8::try_from(byte).expect("a byte")));
+    request
 }
 
 const HOOKS: [&str; 3] = [
@@ -264,6 +277,8 @@ fn both_abis_carry_the_schema_of_the_configuration() {
         memory: 16 << 20,
         cpu_time: std::time::Duration::from_secs(1),
         wall_time: std::time::Duration::from_secs(5),
+        body: 1 << 20,
+        kv: 1 << 20,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -278,6 +293,7 @@ fn both_abis_carry_the_schema_of_the_configuration() {
                 id: 1,
                 name: name.into(),
                 config: "{}".to_owned(),
+                kv: Arc::new(Kv::new(1 << 20)),
             };
             let guest = Guest::new(seed, &code).expect("a guest");
             runtime.block_on(async {

@@ -189,3 +189,139 @@ fn header_rewrite_changes_responses() {
         ["GET all", "GET", "plugin.headers.posthook"]
     );
 }
+
+fn bundled(name: &str, config: serde_json::Value) -> Stand {
+    let plugin = json!({ "module": format!("builtin:{name}"), "config": config });
+    Stand::new(&[("it", plugin)])
+}
+
+#[test]
+fn rate_limit_counts_over_all_workers() {
+    let upstream = Upstream::hello();
+    let mut config = weir_tests::config::config(&upstream);
+    config["workers"] = 4.into();
+    config["plugins"]["it"] = json!({
+        "module": "builtin:rate-limit", "config": { "requests": 20, "seconds": 86_400 },
+    });
+    config["routes"][0]["plugins"] = json!(["it"]);
+    let stand = Stand::with(upstream, config);
+    // Each over a connection of its own, which any worker may accept.
+    let statuses: Vec<u16> = (0..30).map(|_| stand.get(&[]).status).collect();
+    assert_eq!(statuses[..20], [200; 20]);
+    assert_eq!(statuses[20..], [429; 10]);
+    let limited = stand.get(&[]);
+    let wait: u64 = limited
+        .header("retry-after")
+        .expect("a wait")
+        .parse()
+        .expect("seconds");
+    assert!((1..=4320).contains(&wait), "{wait}");
+    assert_eq!(
+        limited.header("ratelimit-policy"),
+        Some("\"default\";q=20;w=86400")
+    );
+    assert_eq!(stand.upstream.seen().len(), 20);
+}
+
+#[test]
+fn a_reload_keeps_what_was_counted() {
+    let upstream = Upstream::hello();
+    let mut config = weir_tests::config::config(&upstream);
+    let limit = json!({ "requests": 2, "seconds": 86_400 });
+    config["plugins"]["it"] = json!({ "module": "builtin:rate-limit", "config": limit });
+    config["routes"][0]["plugins"] = json!(["it"]);
+    let stand = Stand::with(upstream, config.clone());
+    assert_eq!(stand.get(&[]).status, 200);
+    assert_eq!(stand.get(&[]).status, 200);
+    config["plugins"]["it"]["config"]["headers"] = false.into();
+    assert_eq!(stand.weir.reload(&config.to_string()).status, 200);
+    let limited = stand.get(&[]);
+    assert_eq!(limited.status, 429);
+    assert_eq!(limited.header("ratelimit"), None);
+}
+
+#[test]
+fn basic_auth_lets_a_user_in_and_hides_the_password() {
+    let stand = bundled(
+        "basic-auth",
+        json!({ "users": { "bob": "secret" }, "user_header": "x-user" }),
+    );
+    assert_eq!(stand.get(&[]).status, 401);
+    assert_eq!(
+        stand.get(&["authorization: Basic Ym9iOnNlY3JldA=="]).text(),
+        "hello"
+    );
+    assert_eq!(stand.seen().header("authorization"), None);
+    assert_eq!(stand.seen().header("x-user"), Some("bob"));
+}
+
+#[test]
+fn ip_restriction_looks_at_the_peer() {
+    assert_eq!(
+        bundled("ip-restriction", json!({ "allow": ["127.0.0.0/8"] }))
+            .get(&[])
+            .status,
+        200
+    );
+    let stand = bundled("ip-restriction", json!({ "deny": ["127.0.0.1"] }));
+    assert_eq!(stand.get(&[]).status, 403);
+    let trace = stand.trace();
+    let result = trace.attribute("plugin.it.prehook", "ip_restriction.result");
+    assert_eq!(result, "denied");
+}
+
+#[test]
+fn cors_answers_a_preflight_and_marks_a_response() {
+    let stand = bundled("cors", json!({ "origins": ["https://app.example"] }));
+    let preflight = weir_tests::client::send(
+        stand.weir.proxy(),
+        "OPTIONS / HTTP/1.1\r\nhost: test\r\norigin: https://app.example\r\n\
+         access-control-request-method: POST\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!(preflight.status, 204);
+    assert_eq!(
+        preflight.header("access-control-allow-methods"),
+        Some("GET, HEAD, POST")
+    );
+    assert!(stand.upstream.seen().is_empty());
+    let response = stand.get(&["origin: https://app.example"]);
+    assert_eq!(
+        response.header("access-control-allow-origin"),
+        Some("https://app.example")
+    );
+    let response = stand.get(&["origin: https://evil.example"]);
+    assert_eq!(response.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn redirect_sends_elsewhere() {
+    let stand = bundled("redirect", json!({ "to": "https://{host}{path}{query}" }));
+    let response = stand.weir.get("/a?b=c", &[]);
+    assert_eq!(response.status, 308);
+    assert_eq!(response.header("location"), Some("https://test/a?b=c"));
+    assert!(stand.upstream.seen().is_empty());
+}
+
+#[test]
+fn maintenance_answers_for_the_upstream() {
+    let stand = bundled("maintenance", json!({ "retry_after": 60 }));
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 503);
+    assert_eq!(response.header("retry-after"), Some("60"));
+    assert!(stand.upstream.seen().is_empty());
+}
+
+#[test]
+fn response_transform_changes_json() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\netag: \"1\"\r\ncontent-length: 36\r\n\r\n\
+         {\"user\":\"ada\",\"password\":\"secret!!\"}",
+    );
+    let config = json!({ "remove": ["/password"], "set": { "/by": "weir" } });
+    let plugin = json!({ "module": "builtin:response-transform", "config": config });
+    let stand = Stand::before(upstream, &[("it", plugin)]);
+    let response = stand.get(&[]);
+    assert_eq!(response.text(), r#"{"user":"ada","by":"weir"}"#);
+    assert_eq!(response.header("content-length"), Some("26"));
+    assert_eq!(response.header("etag"), None);
+}

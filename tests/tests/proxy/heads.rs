@@ -42,12 +42,12 @@ fn hop_by_hop_fields_of_a_request_are_stripped_and_host_is_kept() {
     assert_eq!(seen.target, "/a?b=c");
     assert_eq!(seen.header("host"), Some("shop.example:8080"));
     assert_eq!(seen.header("x-end-to-end"), Some("stays"));
+    assert_eq!(seen.header("trailer"), Some("x-sum"));
     let stripped = [
         "connection",
         "keep-alive",
         "proxy-connection",
         "te",
-        "trailer",
         "x-mine",
         "x-other",
     ];
@@ -57,10 +57,10 @@ fn hop_by_hop_fields_of_a_request_are_stripped_and_host_is_kept() {
 }
 
 #[test]
-fn an_upgrade_is_not_passed_on() {
+fn an_upgrade_to_another_version_is_not_passed_on() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url()).start();
-    let response = weir.get("/", &["connection: upgrade", "upgrade: websocket"]);
+    let response = weir.get("/", &["connection: upgrade", "upgrade: h2c"]);
     assert_eq!(response.status, 200);
     assert_eq!(only(&upstream).header("upgrade"), None);
     assert_eq!(only(&upstream).header("connection"), None);
@@ -130,6 +130,37 @@ fn connect_is_not_implemented() {
     let request = "CONNECT db.example:443 HTTP/1.1\r\nhost: db.example:443\r\n\r\n";
     assert_refused(&weir, &upstream, 501, request);
     assert_problem(&weir_tests::client::send(weir.proxy(), request), 501);
+}
+
+#[test]
+fn what_cannot_be_expected_is_answered_with_417() {
+    let upstream = Upstream::hello();
+    let weir = Setup::to(upstream.url()).start();
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nexpect: miracles\r\n\r\n";
+    assert_refused(&weir, &upstream, 417, request);
+}
+
+#[test]
+fn a_client_that_waits_is_told_to_continue_once_its_body_is_wanted() {
+    let upstream = Upstream::hello();
+    let plugins = "plugins: { auth: { module: 'builtin:key-auth', config: { keys: [k] } } }";
+    let weir = Setup::to(upstream.url())
+        .listener("plugins: [auth]")
+        .rest(plugins)
+        .start();
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n";
+    // Who is answered without it keeps the body.
+    let mut stranger = Connection::open(weir.proxy());
+    let answer = stranger.send(format!("{head}\r\n")).receive();
+    assert_eq!(answer.expect("a response").status, 401);
+    let mut client = Connection::open(weir.proxy());
+    client.send(format!("{head}x-api-key: k\r\n\r\n"));
+    let answer = client.receive().expect("an interim response");
+    assert_eq!(answer.status, 100);
+    let answer = client.send("abc").receive().expect("a response");
+    assert_eq!(answer.text(), "hello");
+    let seen = only(&upstream);
+    assert_eq!((seen.header("expect"), &seen.body[..]), (None, &b"abc"[..]));
 }
 
 #[test]

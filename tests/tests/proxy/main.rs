@@ -1,5 +1,6 @@
 //! The proxy as clients and upstreams see it, byte by byte: the real binary over real sockets.
 
+mod actions;
 mod bodies;
 mod connections;
 mod failures;

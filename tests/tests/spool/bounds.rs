@@ -7,8 +7,8 @@ use weir_tests::client::Connection;
 use weir_tests::kafka::shared;
 use weir_tests::wait::eventually;
 
-use crate::load::{ask, ask_all, upstream};
 use crate::{Arrivals, Spooled, kill};
+use weir_tests::load::{ask, ask_all, upstream};
 
 /// A header that makes its trace large.
 const LARGE: usize = 50_000;

@@ -7,8 +7,8 @@ use weir_tests::client::Connection;
 use weir_tests::kafka::{Kafka, shared};
 use weir_tests::wait::eventually;
 
-use crate::load::{Load, ask, upstream};
 use crate::{Arrivals, Spooled, kill, wait_until_delivered};
+use weir_tests::load::{Load, ask, upstream};
 
 const CLIENTS: usize = 8;
 
@@ -45,7 +45,7 @@ fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
     let topic = shared().topic();
     let spooled = Spooled::new(&upstream()).to(shared(), &topic);
     let weir = spooled.start();
-    let first = crate::load::ask_all(weir.proxy(), 50, "first");
+    let first = weir_tests::load::ask_all(weir.proxy(), 50, "first");
     wait_until_delivered(&weir, 50);
     // The cursor is saved a moment after.
     eventually("the cursor is saved", || {
@@ -55,7 +55,7 @@ fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
     });
     kill(weir);
     let weir = spooled.start();
-    let second = crate::load::ask_all(weir.proxy(), 1, "second");
+    let second = weir_tests::load::ask_all(weir.proxy(), 1, "second");
     let mut arrivals = Arrivals::of(shared(), &topic);
     arrivals.wait_for(&second);
     assert_eq!(arrivals.ids, [first, second].concat());

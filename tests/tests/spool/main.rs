@@ -3,7 +3,6 @@
 
 mod bounds;
 mod kills;
-mod load;
 mod outages;
 mod runs;
 

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use weir_tests::kafka::{Kafka, shared};
 use weir_tests::wait::eventually;
 
-use crate::load::{Load, ask_all, slow_upstream, upstream};
 use crate::{Arrivals, Spooled, kill};
+use weir_tests::load::{Load, ask_all, slow_upstream, upstream};
 
 /// A broker that a test stops and starts.
 struct Broker {

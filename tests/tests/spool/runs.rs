@@ -7,8 +7,8 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::load::{Load, ask_all, upstream};
 use crate::{Arrivals, Spooled, kill};
+use weir_tests::load::{Load, ask_all, upstream};
 
 #[test]
 fn an_exporter_added_begins_at_the_tail_and_one_removed_holds_nothing_back() {

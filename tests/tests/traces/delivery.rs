@@ -81,7 +81,7 @@ fn a_broker_that_comes_up_late_gets_what_was_answered_meanwhile() {
         (weir.ready()["exporters"][0]["message"] == words).then_some(())
     });
     assert_eq!(weir.ready()["exporters"][0]["state"], "degraded");
-    assert!(weir.logged(&words));
+    eventually("it is logged", || weir.logged(&words).then_some(()));
 
     let port = address.rsplit_once(':').expect("a port").1;
     let kafka = Kafka::start(&folder, &[format!("--port={port}")]);

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
+use crate::bindings::weir::plugin::http::{BodyError, HeaderError, RespondError};
 use crate::bindings::{Action, Request, Response};
-use crate::{say, say_text};
+use crate::{named, say, say_text};
 
 type Field = (String, Vec<u8>);
 
@@ -16,6 +16,8 @@ pub(crate) trait Head {
     fn set_header(&self, name: &str, value: &str) -> Result<(), HeaderError>;
     fn add_header(&self, name: &str, value: &str) -> Result<(), HeaderError>;
     fn remove_header(&self, name: &str) -> Result<(), HeaderError>;
+    fn body(&self) -> Result<Vec<u8>, BodyError>;
+    fn set_body(&self, body: &[u8]) -> Result<(), BodyError>;
     fn respond(
         &self,
         status: u16,
@@ -44,6 +46,12 @@ macro_rules! head {
             }
             fn remove_header(&self, name: &str) -> Result<(), HeaderError> {
                 self.remove_header(name)
+            }
+            fn body(&self) -> Result<Vec<u8>, BodyError> {
+                self.body()
+            }
+            fn set_body(&self, body: &[u8]) -> Result<(), BodyError> {
+                self.set_body(body)
             }
             fn respond(
                 &self,
@@ -106,11 +114,32 @@ fn read(head: &impl Head) {
     say_text("fields.text", &text);
 }
 
+/// Replaces the body by itself, with something before and behind.
+fn change_body(head: &impl Head) {
+    let body = match head.body() {
+        Ok(body) => body,
+        Err(error) => return say("body", error.name()),
+    };
+    say("body", (body.len(), escaped(&body[..body.len().min(32)])));
+    say("body.none", named!(head.set_body(b"")));
+    say("body.now", named!(head.body()));
+    say(
+        "body.too-large",
+        named!(head.set_body(&vec![b'x'; 5 << 20])),
+    );
+    say(
+        "body.set",
+        named!(head.set_body(&[b"<", &body[..], b">"].concat())),
+    );
+    say("body.length", head.header("content-length"));
+}
+
 fn escaped(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
 pub(crate) fn change(head: &impl Head) {
+    change_body(head);
     say("set", head.set_header("X-Set", "one"));
     say("set.again", head.set_header("x-set", "two"));
     say("set.all", head.set_header("x-multi", "only"));
@@ -212,5 +241,6 @@ pub(crate) fn answer(head: &impl Head) -> Action {
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(100 << 10).collect();
     say("answer.again", head.respond(418, &fields, &body));
     say("immutable", head.add_header("x-late", "late"));
+    say("immutable.body", named!(head.set_body(b"late")));
     Action::Respond
 }

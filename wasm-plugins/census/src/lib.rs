@@ -56,8 +56,8 @@ impl Guest for Census {
         CONFIG.with(|cell| cell.set(config).map_err(|_| "configured twice"))?;
         Ok(Interests {
             hooks: Hooks::PRE_REQUEST | Hooks::REQUEST | Hooks::RESPONSE,
-            request_body: BodyMode::None,
-            response_body: BodyMode::None,
+            request_body: BodyMode::Buffer(1 << 20),
+            response_body: BodyMode::Buffer(1 << 20),
             request_head: true,
         })
     }
@@ -69,6 +69,7 @@ impl Guest for Census {
     fn on_pre_request(request: &Request) -> Action {
         CONFIG.with(|config| say("config", config.get()));
         notes::exchange_at_first();
+        notes::values();
         notes::ambient();
         heads::read_request(request);
         heads::reroute(request);
@@ -127,6 +128,14 @@ fn answer(request: &Request, hook: &str) -> Action {
     say("immutable", request.set_header("x-late", "late"));
     Action::Proceed
 }
+
+/// Of an error its name, without what the contract says of it.
+macro_rules! named {
+    ($result:expr) => {
+        $result.map_err(|error| error.name())
+    };
+}
+pub(crate) use named;
 
 /// Leaves on the hook's span what the host gave.
 fn say(name: &str, got: impl Debug) {

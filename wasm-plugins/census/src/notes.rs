@@ -1,9 +1,9 @@
-//! The other interfaces: `exchange`, `span`, `log`, `clock` and `random`.
+//! The other interfaces: `exchange`, `kv`, `span`, `log`, `clock` and `random`.
 
 use crate::bindings::weir::plugin::log::{self, Level};
 use crate::bindings::weir::plugin::span::{self, Target, Value};
-use crate::bindings::weir::plugin::{clock, exchange, random};
-use crate::say;
+use crate::bindings::weir::plugin::{clock, exchange, kv, random};
+use crate::{named, say};
 
 /// Longer than what is kept of anything.
 const LONG: usize = 100 << 10;
@@ -34,6 +34,45 @@ pub(crate) fn exchange_later() {
     say("get.absent", exchange::get("absent"));
     let long = exchange::get("Schlüssel");
     say("get.long", long.map(|value| value == "ü".repeat(4 << 10)));
+}
+
+/// Whatever was there before: a census may have been taken.
+pub(crate) fn values() {
+    const TTL: u64 = 60_000;
+    kv::delete("key");
+    kv::delete("number");
+    say("kv.get", kv::get("key"));
+    say("kv.delete.none", kv::delete("key"));
+    say("kv.set", named!(kv::set("key", b"\xff\0value", TTL)));
+    say("kv.get.set", kv::get("key"));
+    say("kv.set.empty", named!(kv::set("", b"", 0)));
+    say("kv.get.empty", kv::get(""));
+    say(
+        "kv.set.long",
+        named!(kv::set("long", &[b'x'; LONG], u64::MAX)),
+    );
+    say("kv.add", named!(kv::add("number", 40, TTL)));
+    say("kv.add.again", named!(kv::add("number", -50, TTL)));
+    say("kv.add.bytes", named!(kv::add("key", 1, TTL)));
+    say("kv.add.over", named!(kv::add("number", i64::MIN, TTL)));
+    say(
+        "kv.cas",
+        named!(kv::compare_and_set("key", None, b"new", TTL)),
+    );
+    let expected = Some(&b"\xff\0value"[..]);
+    say(
+        "kv.cas.set",
+        named!(kv::compare_and_set("key", expected, b"new", TTL)),
+    );
+    say(
+        "kv.cas.none",
+        named!(kv::compare_and_set("none", None, b"", TTL)),
+    );
+    say(
+        "kv.cas.long",
+        named!(kv::compare_and_set("key", Some(b"new"), &[0; LONG], TTL)),
+    );
+    say("kv.delete", (kv::delete("key"), kv::delete("none")));
 }
 
 pub(crate) fn ambient() {

@@ -12,6 +12,9 @@
     (func $respond (param i32 i32 i32 i32 i32 i32 i32)))
   (import "weir:plugin/http@0.1.0" "[method]request.reroute"
     (func $reroute (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "weir:plugin/http@0.1.0" "[method]request.body" (func $body (param i32 i32)))
+  (import "weir:plugin/http@0.1.0" "[method]request.set-body"
+    (func $set-body (param i32 i32 i32 i32)))
   (import "weir:plugin/http@0.1.0" "[resource-drop]request" (func $drop-request (param i32)))
   (import "weir:plugin/http@0.1.0" "[method]response.status"
     (func $status (param i32) (result i32)))
@@ -22,6 +25,11 @@
   (import "weir:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
   (import "weir:plugin/clock@0.1.0" "now" (func $now (result i64)))
   (import "weir:plugin/random@0.1.0" "bytes" (func $bytes (param i32 i32)))
+  (import "weir:plugin/kv@0.1.0" "get" (func $kv-get (param i32 i32 i32)))
+  (import "weir:plugin/kv@0.1.0" "set" (func $kv-set (param i32 i32 i32 i32 i64 i32)))
+  (import "weir:plugin/kv@0.1.0" "add" (func $kv-add (param i32 i32 i64 i64 i32)))
+  (import "weir:plugin/kv@0.1.0" "compare-and-set"
+    (func $kv-cas (param i32 i32 i32 i32 i32 i32 i32 i64 i32)))
 
   ;; From 16: places for results. From 64: a text. From 1024: what `configure` returns. From 4096:
   ;; what the host is given room for. From 64 KiB: lists. From 512 KiB: a long text.
@@ -69,8 +77,10 @@
       (local.set $at (i32.add (local.get $at) (local.get $size)))
       (br_if $next (local.tee $items (i32.sub (local.get $items) (i32.const 1))))))
 
-  ;; `ok`, with the request hook alone.
+  ;; `ok`, with the request hook alone, and the request's body whole up to 1000 bytes.
   (func (export "configure") (param i32 i32) (result i32)
+    (i32.store8 offset=1040 (i32.const 0) (i32.const 1))
+    (i64.store offset=1048 (i32.const 0) (i64.const 1000))
     (i32.store8 offset=1032 (i32.const 0) (i32.const 2))
     (i32.const 1024)) ;; returned
   (func (export "config-schema") (result i32) (i32.const 1024))

@@ -1,72 +1,112 @@
-//! Says hello in a header of each response.
+//! Knows tenants by a header: who shows none, or an unknown one, is answered; the others go on, and
+//! their tenant is on the span of the hook.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_sdk::{Action, Error, Interests, Plugin, Response, span};
+use weir_sdk::http::{self, HeaderName, StatusCode};
+use weir_sdk::{Action, Error, Interests, Plugin, Request, Response, header_name, span, warn};
 
-/// The plugin's `config`.
+/// What an operator writes under `config`. The types are checked, and make the schema.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Whom to greet. Default: `world`.
-    #[serde(default = "world")]
-    name: String,
+    /// Who is let in, in lower case; at least one.
+    tenants: Vec<String>,
+    /// The header that names the tenant. Default: `x-tenant`.
+    #[serde(default = "default_header")]
+    header: String,
 }
 
-fn world() -> String {
-    "world".into()
+fn default_header() -> String {
+    "x-tenant".into()
 }
 
-pub struct Hello {
-    greeting: String,
+pub struct Tenants {
+    known: Vec<String>,
+    header: HeaderName,
 }
 
-impl Plugin for Hello {
+impl Plugin for Tenants {
     type Config = Config;
 
+    /// Once an instance, before any request. An error is what the operator reads.
     fn new(config: Config) -> Result<Self, Error> {
-        if config.name.is_empty() {
-            return Err("name: there is nobody to greet".into());
+        if config.tenants.is_empty() {
+            return Err("tenants: name at least one, else nobody gets in".into());
         }
-        Ok(Self { greeting: format!("hello, {}", config.name) })
+        Ok(Self {
+            known: config.tenants,
+            header: header_name(&config.header)?,
+        })
     }
 
+    /// A hook that is not named here is never called.
     fn interests(&self) -> Interests {
-        Interests::none().on_response()
+        Interests::none().on_request().on_response()
+    }
+
+    fn on_request(&self, request: &mut Request) -> Action {
+        let Some(tenant) = request.header(&self.header) else {
+            let detail = format!("name your tenant in the header {}", self.header);
+            return refuse(StatusCode::BAD_REQUEST, &detail);
+        };
+        let tenant = tenant.to_ascii_lowercase();
+        if !self.known.contains(&tenant) {
+            warn!("unknown tenant {tenant}");
+            return refuse(StatusCode::FORBIDDEN, "this tenant is not known here");
+        }
+        span::set_attribute("tenant", &tenant);
+        match request.set_header(&self.header, &tenant) {
+            Ok(()) => Action::Continue,
+            // Fails the hook: the operator's `on_error` decides what becomes of the request.
+            Err(error) => panic!("{}: {error}", self.header),
+        }
     }
 
     fn on_response(&self, response: &mut Response) -> Action {
-        match response.set_header("x-hello", &self.greeting) {
-            Ok(()) => span::set_attribute("hello.greeting", &self.greeting),
-            Err(error) => span::set_error(&error.to_string()),
+        // A cache may not give one tenant's page to another.
+        if let Err(error) = response.add_header("vary", &self.header) {
+            span::set_error(&error.to_string());
         }
         Action::Continue
     }
 }
 
-weir_sdk::export!(Hello);
+weir_sdk::export!(Tenants);
+
+/// An answer as RFC 9457 has it.
+fn refuse(status: StatusCode, detail: &str) -> Action {
+    let title = status.canonical_reason().unwrap_or_default();
+    let problem = format!(
+        r#"{{"title":"{title}","status":{},"detail":"{detail}"}}"#,
+        status.as_u16()
+    );
+    let mut answer = http::Response::new(problem.into_bytes());
+    *answer.status_mut() = status;
+    let json = http::HeaderValue::from_static("application/problem+json");
+    answer
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, json);
+    Action::Respond(answer)
+}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use weir_sdk::testing::Host;
-    use weir_sdk::{Hook, http};
+    use weir_sdk::testing::{Host, run_cases};
 
-    use super::*;
+    use super::Tenants;
 
+    /// The same cases that `weir plugin test` runs in Weir.
     #[test]
-    fn each_response_is_greeted() {
-        let host = Host::<Hello>::new(json!({ "name": "Ada" })).unwrap();
-        let mut exchange = host.request(http::Request::new(()));
-        let response = exchange.response(http::Response::new("page"));
-        assert_eq!(response.headers()["x-hello"], "hello, Ada");
-        let span = exchange.span(Hook::Response);
-        assert_eq!(span.attribute("hello.greeting"), Some(&"hello, Ada".into()));
+    fn the_cases_come_out_as_they_say() {
+        run_cases::<Tenants>(include_str!("../cases.yaml"));
     }
 
+    /// What a case cannot say is a test in Rust.
     #[test]
-    fn nobody_is_not_greeted() {
-        let refused = Host::<Hello>::new(json!({ "name": "" })).unwrap_err();
-        assert_eq!(refused, "name: there is nobody to greet");
+    fn the_schema_tells_what_may_be_configured() {
+        let schema = Host::<Tenants>::config_schema();
+        assert_eq!(schema["properties"]["header"]["default"], "x-tenant");
+        assert_eq!(schema["required"][0], "tenants");
     }
 }

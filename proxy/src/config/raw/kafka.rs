@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretVar;
+use super::dead_letter::DeadLetter;
 use super::producer::Producer;
 use crate::config::units::{ByteSize, Duration};
 
@@ -61,6 +62,8 @@ pub(in crate::config) struct Kafka {
     pub(in crate::config) auto_create_topic: bool,
     /// How messages are produced.
     pub(in crate::config) producer: Producer,
+    /// Where messages go that a broker refuses for good. Default: they are dropped, and counted.
+    pub(in crate::config) dead_letter: Option<DeadLetter>,
     /// Most bytes of traces kept in memory for this exporter. Default: 64MiB.
     pub(in crate::config) buffer_bytes: ByteSize,
     /// Which plugins' spans are exported. Default: all.
@@ -185,6 +188,7 @@ impl Default for Kafka {
             flush_interval_ms: 1000,
             auto_create_topic: false,
             producer: Producer::default(),
+            dead_letter: None,
             buffer_bytes: ByteSize::mib(64),
             plugin_span_filter: None,
             request_headers: Vec::new(),

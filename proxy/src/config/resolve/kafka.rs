@@ -27,6 +27,7 @@ impl Resolver<'_> {
                 "must be more than nothing",
             );
         }
+        let dead_letter = self.dead_letter(at, &raw.topic, raw.dead_letter);
         Kafka {
             enabled: raw.enabled,
             brokers: raw.brokers,
@@ -54,6 +55,7 @@ impl Resolver<'_> {
             ),
             auto_create_topic: raw.auto_create_topic,
             producer,
+            dead_letter,
             buffer_bytes: raw.buffer_bytes.bytes(),
             filters: Filters {
                 plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),
@@ -137,7 +139,7 @@ impl Resolver<'_> {
     }
 
     /// A key that another one cannot do without.
-    fn needs(&mut self, key: &Path, needed: &Path) {
+    pub(super) fn needs(&mut self, key: &Path, needed: &Path) {
         if !self.is_judged(needed) {
             let message = format!("is missing, and `{key}` needs it");
             self.fault(Code::MissingKey, needed, message);

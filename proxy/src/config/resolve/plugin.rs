@@ -6,7 +6,7 @@ use super::{Resolver, suggest};
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::units::ByteSize;
-use crate::config::{Limits, Module, OnError, Plugin, raw};
+use crate::config::{Limits, Module, OnError, OnLargeBody, Plugin, raw};
 use crate::plugin::registry::builtins;
 
 impl Resolver<'_> {
@@ -56,6 +56,10 @@ impl Resolver<'_> {
                 raw::OnError::Reject => OnError::Reject,
                 raw::OnError::Continue => OnError::Continue,
             },
+            on_large_body: match raw.on_large_body {
+                raw::OnLargeBody::Reject => OnLargeBody::Reject,
+                raw::OnLargeBody::Bypass => OnLargeBody::Bypass,
+            },
             limits,
         })
     }
@@ -101,20 +105,28 @@ impl Resolver<'_> {
     }
 
     fn limits(&mut self, at: &Path, raw: &raw::Limits) -> Limits {
-        let memory = &at.key("memory");
-        self.at_least(memory, raw.memory, ByteSize::kib(64));
-        let most = ByteSize::mib(4096);
-        if raw.memory.0 > most.0 {
-            self.fault(
-                Code::InvalidValue,
-                memory,
-                format!("must be at most {most}"),
-            );
+        for (key, size, least, most) in [
+            (
+                "memory",
+                raw.memory,
+                ByteSize::kib(64),
+                ByteSize::mib(4 << 10),
+            ),
+            ("body", raw.body, ByteSize::kib(1), ByteSize::mib(1 << 10)),
+            ("kv", raw.kv, ByteSize::kib(64), ByteSize::mib(16 << 10)),
+        ] {
+            let at = &at.key(key);
+            self.at_least(at, size, least);
+            if size.0 > most.0 {
+                self.fault(Code::InvalidValue, at, format!("must be at most {most}"));
+            }
         }
         Limits {
             memory: raw.memory.bytes(),
             cpu_time: self.positive(&at.key("cpu_time"), raw.cpu_time),
             wall_time: self.positive(&at.key("wall_time"), raw.wall_time),
+            body: raw.body.bytes(),
+            kv: raw.kv.bytes(),
         }
     }
 }

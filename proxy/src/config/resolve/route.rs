@@ -1,57 +1,84 @@
-//! Routes: what they match, and what they name.
+//! Routes: what they match, what they name, and what becomes of their requests.
 
-use http::Method;
+mod action;
+
+use http::{HeaderName, Method};
+use indexmap::IndexMap;
 
 use super::{Resolver, did_you_mean};
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Route, RouteMatch, raw};
+use crate::config::{Route, RouteMatch, RouteTimeouts, ValueMatch, raw};
 
 impl Resolver<'_> {
-    pub(super) fn routes(&mut self, raw: Vec<raw::Route>) -> Vec<Route> {
+    pub(super) fn routes(&mut self, raw: Vec<raw::route::Route>) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
+        let mut places = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let at = Path::root().key("routes").index(index);
-            let route = self.route(&at, raw);
+            let Some(route) = self.route(&at, raw) else {
+                continue;
+            };
             if let Some(earlier) = routes.iter().position(|one| one.matches == route.matches) {
+                let earlier: usize = places[earlier];
                 let message = format!("matches the same requests as `routes[{earlier}]`");
                 self.fault(Code::Conflict, &at.key("match"), message);
             }
             routes.push(route);
+            places.push(index);
         }
         routes
     }
 
-    fn route(&mut self, at: &Path, raw: raw::Route) -> Route {
-        let known = self.names.upstreams.contains(&raw.upstream);
-        if !known && self.is_present(&at.key("upstream")) {
-            let names = self.names.upstreams.iter().map(String::as_str);
-            let hint = did_you_mean(&raw.upstream, names, "upstreams");
-            let message = format!("unknown upstream `{}`", raw.upstream);
-            self.fault(Code::UnknownName, &at.key("upstream"), message);
-            self.hint(hint);
-        }
+    /// `None` where nothing says what becomes of the requests.
+    fn route(&mut self, at: &Path, raw: raw::route::Route) -> Option<Route> {
         self.chain(&at.key("plugins"), &raw.plugins);
-        Route {
-            name: raw.name.unwrap_or_else(|| raw.matches.path.clone()),
-            matches: self.route_match(&at.key("match"), raw.matches),
-            upstream: raw.upstream,
+        let name = raw.name.clone();
+        let pattern = raw.matches.path.clone();
+        let timeouts = at.key("timeouts");
+        let timeouts = RouteTimeouts {
+            response: (raw.timeouts.response)
+                .map(|time| self.positive(&timeouts.key("response"), time)),
+            body: (raw.timeouts.body).map(|time| self.positive(&timeouts.key("body"), time)),
+        };
+        let rewrite = self.rewrite(at, &pattern, raw.rewrite.as_ref());
+        let action = self.action(at, &pattern, &raw);
+        let matches = self.route_match(&at.key("match"), raw.matches);
+        Some(Route {
+            name: name.unwrap_or(pattern),
+            matches,
+            action: action?,
+            rewrite,
+            timeouts,
             plugins: raw.plugins,
-        }
+        })
     }
 
-    fn route_match(&mut self, at: &Path, raw: raw::RouteMatch) -> RouteMatch {
+    /// A reference to an upstream.
+    fn upstream_name(&mut self, at: &Path, name: &str) {
+        if self.names.upstreams.iter().any(|known| known == name) || !self.is_present(at) {
+            return;
+        }
+        let names = self.names.upstreams.iter().map(String::as_str);
+        let hint = did_you_mean(name, names, "upstreams");
+        self.fault(Code::UnknownName, at, format!("unknown upstream `{name}`"));
+        self.hint(hint);
+    }
+
+    fn route_match(&mut self, at: &Path, raw: raw::route::RouteMatch) -> RouteMatch {
         if let Err(message) = check_pattern(&raw.path) {
             self.fault(Code::InvalidValue, &at.key("path"), message);
             self.hint("such as `/exact`, `/prefix/*` or `/with/{captures}/inside`");
         }
         let host = raw.host.map(|host| host.to_ascii_lowercase());
-        if host.as_deref().is_some_and(|host| !is_host(host)) {
+        let plain = |host: &str| is_host(host.strip_prefix("*.").unwrap_or(host));
+        if host.as_deref().is_some_and(|host| !plain(host)) {
             self.fault(
                 Code::InvalidValue,
                 &at.key("host"),
                 "must be a host name, without port",
             );
+            self.hint("such as `api.example.com`, or `*.example.com` for every host below it");
         }
         let mut methods = Vec::new();
         for (index, name) in raw.methods.iter().enumerate() {
@@ -67,16 +94,47 @@ impl Resolver<'_> {
                 }
             }
         }
+        let mut headers: Vec<(HeaderName, ValueMatch)> = Vec::new();
+        for (name, value) in self.values(&at.key("headers"), &raw.headers) {
+            let at = at.key("headers").key(&name);
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Ok(name) if headers.iter().any(|(other, _)| *other == name) => {
+                    self.fault(Code::Conflict, &at, "names a field twice");
+                }
+                Ok(name) => headers.push((name, value)),
+                Err(_) => self.fault(Code::InvalidValue, &at, "must be the name of a field"),
+            }
+        }
         RouteMatch {
             host,
             path: raw.path,
             methods,
+            headers,
+            query: self.values(&at.key("query"), &raw.query),
         }
+    }
+
+    /// Names with what their values must be.
+    fn values(&mut self, at: &Path, raw: &IndexMap<String, String>) -> Vec<(String, ValueMatch)> {
+        let mut values = Vec::new();
+        for (name, text) in raw {
+            let (text, value): (_, fn(String) -> ValueMatch) = match text.strip_suffix('*') {
+                Some("") => ("", |_| ValueMatch::Any),
+                Some(prefix) => (prefix, ValueMatch::Prefix),
+                None => (text.as_str(), ValueMatch::Exact),
+            };
+            if text.contains('*') {
+                let at = at.key(name);
+                self.fault(Code::InvalidValue, &at, "may have `*` only at its end");
+            }
+            values.push((name.clone(), value(text.to_owned())));
+        }
+        values
     }
 }
 
 /// The three forms of a path pattern; `*` and `{…}` stand for whole segments only.
-fn check_pattern(pattern: &str) -> Result<(), &'static str> {
+pub(super) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     let Some(path) = pattern.strip_prefix('/') else {
         return Err("must begin with `/`");
     };
@@ -114,7 +172,7 @@ fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let address = host
         .strip_prefix('[')

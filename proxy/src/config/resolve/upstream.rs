@@ -1,12 +1,14 @@
 //! Upstreams and their endpoints.
 
+mod endpoints;
+
 use http::Uri;
 use indexmap::IndexMap;
 
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Endpoint, Upstream, UpstreamTimeouts, raw};
+use crate::config::{Endpoint, Protocol, Upstream, UpstreamTimeouts, raw};
 
 impl Resolver<'_> {
     pub(super) fn upstreams(
@@ -24,50 +26,62 @@ impl Resolver<'_> {
 
     fn upstream(&mut self, at: &Path, raw: &raw::Upstream) -> Upstream {
         let timeouts = at.key("timeouts");
-        let at = at.key("endpoints");
+        let balance = self.balance(at, raw);
+        let ejection = self.ejection(&at.key("ejection"), &raw.ejection);
+        let health = self.health(&at.key("health"), raw.health.as_ref());
+        let retries = self.retries(&at.key("retries"), &raw.retries);
+        let slow_start = raw.slow_start;
+        let slow_start = slow_start.map(|time| self.positive(&at.key("slow_start"), time));
+        let interval = self.positive(&at.key("resolve_interval"), raw.resolve_interval);
+        let endpoints_at = at.key("endpoints");
         let endpoints = raw.endpoints.iter().enumerate();
+        let endpoints = endpoints
+            .filter_map(|(index, url)| self.endpoint(&endpoints_at.index(index), url))
+            .collect();
         Upstream {
-            endpoints: endpoints
-                .filter_map(|(index, url)| self.endpoint(&at.index(index), url))
-                .collect(),
+            endpoints: self.upstream_tls(at, raw, endpoints),
             timeouts: UpstreamTimeouts {
                 connect: self.positive(&timeouts.key("connect"), raw.timeouts.connect),
                 response: self.positive(&timeouts.key("response"), raw.timeouts.response),
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
                 idle: self.positive(&timeouts.key("idle"), raw.timeouts.idle),
+                tunnel: self.positive(&timeouts.key("tunnel"), raw.timeouts.tunnel),
             },
+            upgrades: self.upgrades(&at.key("upgrades"), &raw.upgrades),
             max_requests: raw.max_requests,
+            balance,
+            health,
+            ejection,
+            slow_start,
+            retries,
+            resolve_interval: interval,
         }
     }
 
-    /// Messages do not quote the URL: it may have a password.
-    fn endpoint(&mut self, at: &Path, url: &str) -> Option<Endpoint> {
+    /// Messages do not quote the URL: it may have a password. Says whether it is `https`.
+    fn endpoint(&mut self, at: &Path, url: &str) -> Option<(Endpoint, bool)> {
         let uri = url.parse::<Uri>().ok();
-        let scheme = uri.as_ref().and_then(Uri::scheme_str);
-        if scheme == Some("https") {
-            self.fault(
-                Code::NotSupported,
-                at,
-                "an `https` endpoint is not supported yet",
-            );
-            return None;
-        }
+        let encrypted = match uri.as_ref().and_then(Uri::scheme_str) {
+            Some("http") => Some(false),
+            Some("https") => Some(true),
+            _ => None,
+        };
         let endpoint = uri
             .as_ref()
-            .filter(|_| scheme == Some("http"))
-            .and_then(endpoint);
+            .zip(encrypted)
+            .and_then(|(uri, encrypted)| Some((endpoint(uri, encrypted)?, encrypted)));
         if endpoint.is_none() {
             self.fault(
                 Code::InvalidValue,
                 at,
-                "must have the form `http://host:port`",
+                "must have the form `http://host:port` or `https://host:port`",
             );
         }
         endpoint
     }
 }
 
-fn endpoint(uri: &Uri) -> Option<Endpoint> {
+fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
     let authority = uri.authority()?;
     let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     let host = authority
@@ -76,11 +90,14 @@ fn endpoint(uri: &Uri) -> Option<Endpoint> {
         .trim_end_matches(']');
     // Nothing may stand before the host, such as a password, and nothing but a port behind it.
     let port = match authority.as_str().strip_prefix(authority.host())? {
+        "" if encrypted => 443,
         "" => 80,
         port => port.strip_prefix(':')?.parse().ok()?,
     };
     (bare && !host.is_empty() && port != 0).then(|| Endpoint {
         host: host.to_ascii_lowercase(),
         port,
+        tls: None,
+        protocol: Protocol::default(),
     })
 }

@@ -20,6 +20,13 @@ fn kafka_of(config: &Config) -> &Kafka {
     kafka
 }
 
+fn statuses(codes: &[u16]) -> Vec<http::StatusCode> {
+    codes
+        .iter()
+        .map(|code| http::StatusCode::from_u16(*code).unwrap())
+        .collect()
+}
+
 #[test]
 fn what_is_left_out_has_the_documented_default() {
     let config = accepted(&kafka("plugins: { id: { module: 'builtin:request-id' } }"));
@@ -30,22 +37,34 @@ fn what_is_left_out_has_the_documented_default() {
             listeners: vec![Listener {
                 address: "127.0.0.1:0".parse().unwrap(),
                 plugins: vec![],
+                tls: None,
+                http2: Http2 {
+                    enabled: true,
+                    max_streams: 100,
+                },
                 timeouts: ListenerTimeouts {
+                    handshake: seconds(10),
                     head: seconds(30),
                     body: seconds(30),
+                    send: seconds(30),
                 },
                 max_head_bytes: 64 * 1024,
+                max_connections: None,
+                proxy_protocol: false,
             }],
             admin: Admin {
                 address: "127.0.0.1:9901".parse().unwrap(),
                 token: None,
+                hosts: vec![],
             },
+            store: None,
             data_dir: None,
             spool: Spool {
                 max_bytes: 16 << 30,
                 segment_bytes: 32 << 20,
                 fsync: Fsync::Interval(Duration::from_millis(200)),
             },
+            otlp: None,
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
             upstreams: IndexMap::from([(
@@ -54,14 +73,35 @@ fn what_is_left_out_has_the_documented_default() {
                     endpoints: vec![Endpoint {
                         host: "127.0.0.1".to_owned(),
                         port: 9000,
+                        tls: None,
+                        protocol: Protocol::Auto,
                     }],
                     timeouts: UpstreamTimeouts {
                         connect: seconds(5),
                         response: seconds(60),
                         body: seconds(60),
                         idle: seconds(60),
+                        tunnel: seconds(600),
                     },
+                    upgrades: vec!["websocket".to_owned()],
                     max_requests: 10_000,
+                    balance: Balance::RoundRobin,
+                    health: None,
+                    ejection: Ejection {
+                        enabled: true,
+                        failures: 5,
+                        statuses: statuses(&[500, 502, 503, 504]),
+                        time: seconds(10),
+                        max_time: seconds(300),
+                        max_percent: 50,
+                    },
+                    slow_start: None,
+                    retries: Retries {
+                        attempts: 1,
+                        budget_percent: 20,
+                        statuses: statuses(&[502, 503, 504]),
+                    },
+                    resolve_interval: seconds(30),
                 },
             )]),
             plugins: IndexMap::from([(
@@ -71,10 +111,13 @@ fn what_is_left_out_has_the_documented_default() {
                     sha256: None,
                     config: serde_json::json!({}),
                     on_error: OnError::Reject,
+                    on_large_body: OnLargeBody::Reject,
                     limits: Limits {
                         memory: 16 << 20,
                         cpu_time: Duration::from_millis(50),
                         wall_time: seconds(5),
+                        body: 4 << 20,
+                        kv: 8 << 20,
                     },
                 },
             )]),
@@ -84,10 +127,20 @@ fn what_is_left_out_has_the_documented_default() {
                     host: None,
                     path: "/*".to_owned(),
                     methods: vec![],
+                    headers: vec![],
+                    query: vec![],
                 },
-                upstream: "api".to_owned(),
+                action: Action::Upstream(vec![Share {
+                    upstream: "api".to_owned(),
+                    weight: 1,
+                }]),
+                rewrite: Rewrite::default(),
+                timeouts: RouteTimeouts::default(),
                 plugins: vec![],
             }],
+            clients: Clients::default(),
+            access_log: None,
+            b3: None,
             exporters: IndexMap::from([(
                 "traces".to_owned(),
                 Exporter::Kafka(Box::new(Kafka {
@@ -102,6 +155,7 @@ fn what_is_left_out_has_the_documented_default() {
                     flush_interval: seconds(1),
                     auto_create_topic: false,
                     producer: Producer::default(),
+                    dead_letter: None,
                     buffer_bytes: 64 << 20,
                     filters: Filters {
                         plugin_span_filter: None,

@@ -4,7 +4,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::export::queue::{self, Receiver};
-use crate::export::status::{Meter, Reason, State};
+use crate::export::status::{Health, Meter, Reason};
 
 struct Fixture {
     set: Set,
@@ -32,7 +32,7 @@ impl Fixture {
     }
 
     fn handoff(&self) -> Handoff {
-        Handoff::new(self.set.clone(), None)
+        Handoff::new(self.set.clone(), None, Local::default())
     }
 
     fn records(&self, exporter: usize) -> Vec<Vec<u8>> {
@@ -42,7 +42,7 @@ impl Fixture {
     }
 
     fn dropped(&self, exporter: usize) -> u64 {
-        let status = self.meters[exporter].status("", State::Ok);
+        let status = self.meters[exporter].status("", &Health::default());
         status.dropped(Reason::BufferFull)
     }
 }

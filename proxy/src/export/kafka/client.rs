@@ -10,13 +10,15 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::statistics::Statistics;
 
 use super::client_config;
-use super::delivery::{Desk, Returned};
+use super::delivery::{Desk, Returned, Sent, size};
 use super::encoding::Message;
 use super::errors::{self, Problem};
+use super::topic;
 use crate::config;
 use crate::export::stop::Stop;
 
@@ -31,11 +33,12 @@ pub(super) struct Producer {
 
 impl Producer {
     pub(super) fn new(config: &config::Kafka, desk: Arc<Desk>) -> Result<Self, Problem> {
+        desk.client_begins();
         let context = Context {
             desk: desk.clone(),
             events: AtomicU64::new(0),
         };
-        let inner = client_config::producer(config, desk.next_batch_bytes())
+        let inner = client_config::producer(config, desk.batch_bytes())
             .create_with_context(context)
             .map_err(|error| Problem::Broker(errors::client_cause(&error)))?;
         Ok(Self {
@@ -47,29 +50,13 @@ impl Producer {
 
     /// Queues a message. Waits where librdkafka has no room; what cannot be sent now goes to the
     /// desk, as all that follows does.
-    pub(super) fn send(&mut self, place: usize, message: Message<'_>, stop: &Stop) {
-        self.enqueue(place, message.key, message.payload, message.headers, stop);
-    }
-
-    /// As [`Producer::send`], with a message that came back.
-    pub(super) fn send_again(&mut self, message: (usize, Returned), stop: &Stop) {
-        let (place, message) = message;
-        self.enqueue(place, &message.key, &message.payload, message.headers, stop);
-    }
-
-    fn enqueue(
-        &self,
-        place: usize,
-        key: &[u8],
-        payload: &[u8],
-        headers: OwnedHeaders,
-        stop: &Stop,
-    ) {
-        let mut record = BaseRecord::with_opaque_to(&self.topic, place)
-            .key(key)
-            .payload(payload)
-            .headers(headers);
-        self.desk.sent(key.len() + payload.len());
+    pub(super) fn send(&self, sent: Sent, message: Message<'_>, stop: &Stop) {
+        let mut record: BaseRecord<'_, [u8], [u8], Box<Sent>> =
+            BaseRecord::with_opaque_to(&self.topic, Box::new(sent))
+                .payload(message.payload)
+                .headers(message.headers);
+        record.key = message.key;
+        self.desk.sent(size(message.key, message.payload));
         let error = loop {
             if self.desk.is_broken() || stop.is_due() {
                 break RDKafkaErrorCode::PurgeQueue;
@@ -85,8 +72,22 @@ impl Producer {
                 }
             }
         };
-        let headers = record.headers.take().unwrap_or_default();
-        self.desk.not_sent(place, error, key, payload, headers);
+        let message = Returned {
+            key: message.key.map(<[u8]>::to_owned),
+            payload: message.payload.to_owned(),
+            headers: record.headers.take().unwrap_or_default(),
+        };
+        self.desk.not_sent(*record.delivery_opaque, error, message);
+    }
+
+    /// As [`Producer::send`], with a message that came back.
+    pub(super) fn send_again(&self, sent: Sent, message: Returned, stop: &Stop) {
+        let message = Message {
+            key: message.key.as_deref(),
+            payload: &message.payload,
+            headers: message.headers,
+        };
+        self.send(sent, message, stop);
     }
 
     /// Messages sent and not acknowledged.
@@ -96,11 +97,13 @@ impl Producer {
 
     /// Serves callbacks for all of `time`.
     pub(super) fn poll(&self, time: Duration) {
+        self.desk.beat();
         self.inner.poll(time);
     }
 
     /// Serves all callbacks that are due, without waiting.
     pub(super) fn poll_all(&self) {
+        self.desk.beat();
         let events = || self.inner.client().context().events.load(Relaxed);
         loop {
             let before = events();
@@ -113,23 +116,14 @@ impl Producer {
 
     /// Sends what is queued without lingering, and waits for acknowledgements.
     pub(super) fn flush(&self, time: Duration) {
+        self.desk.beat();
         // Time running out is no error here: the caller looks at what is in flight.
         let _ = self.inner.flush(time);
     }
 
     /// What the brokers say of the topic: its error, where it has one.
     pub(super) fn topic_error(&self, timeout: Duration) -> KafkaResult<Option<RDKafkaErrorCode>> {
-        let metadata = self
-            .inner
-            .client()
-            .fetch_metadata(Some(&self.topic), timeout)?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .find(|topic| topic.name() == self.topic)
-            .map_or(Some(RDKafkaErrorCode::UnknownTopicOrPartition), |topic| {
-                topic.error().map(RDKafkaErrorCode::from)
-            }))
+        topic::look(self.inner.client(), &self.topic, timeout)
     }
 
     pub(super) fn desk(&self) -> &Desk {
@@ -156,7 +150,13 @@ impl ClientContext for Context {
         }
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, json: &[u8]) {
+        self.events.fetch_add(1, Relaxed);
+        match serde_json::from_slice::<Statistics>(json) {
+            Ok(statistics) => self.desk.statistics(&statistics),
+            Err(error) => tracing::debug!(%error, "statistics of librdkafka do not read"),
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.events.fetch_add(1, Relaxed);
@@ -169,11 +169,10 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    /// The place of the message's record among all that this exporter takes.
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         self.events.fetch_add(1, Relaxed);
-        self.desk.delivery(result, place);
+        self.desk.delivery(result, *sent);
     }
 }

@@ -1,5 +1,7 @@
 //! From the exporter's configuration to librdkafka's properties.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
@@ -15,10 +17,14 @@ pub(in crate::export) fn queue_bytes(config: &Kafka) -> usize {
     config.buffer_bytes - config.buffer_bytes / 4
 }
 
-/// What of `buffer_bytes` is for messages that librdkafka holds; never less than one message.
+/// What of `buffer_bytes` is for messages that librdkafka holds; never less than one message. As
+/// much is for what they are made of, should they have to be made anew.
 fn window_bytes(config: &Kafka) -> usize {
-    (config.buffer_bytes / 4).max(config.producer.max_message_bytes + 1024)
+    (config.buffer_bytes / 8).max(config.producer.max_message_bytes + 1024)
 }
+
+/// How often librdkafka says how it fares.
+const STATISTICS: Duration = Duration::from_secs(5);
 
 /// Properties of a producer whose batches have at most `batch_bytes`.
 pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
@@ -50,6 +56,7 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
     );
     set("request.timeout.ms", &producer.request_timeout.as_millis());
     set("compression.type", &compression(config.compression));
+    set("statistics.interval.ms", &STATISTICS.as_millis());
     set("partitioner", &partitioner(producer.partitioner));
     customise(&mut client, producer);
     client
@@ -121,7 +128,44 @@ pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Properties of a client that makes topics.
+/// Properties of a consumer that reads for people. Of `custom_config`, librdkafka leaves aside what
+/// is for producers.
+pub(super) fn consumer(config: &Kafka) -> ClientConfig {
+    let mut client = common(config);
+    client
+        // Never used: partitions are assigned, nothing is committed.
+        .set("group.id", "weir-traces-tail")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.message.max.bytes", "16777216")
+        .set_log_level(RDKafkaLogLevel::Error);
+    customise(&mut client, &config.producer);
+    client
+}
+
+/// Most bytes of a dead letter: what no other topic takes may be taken there.
+const LETTER_BYTES: usize = 64 << 20;
+
+/// How long librdkafka tries to deliver a dead letter before a new client does.
+const LETTER_TIMEOUT: &str = "10000";
+
+/// Properties of the producer of dead letters. They do not wait for company.
+pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
+    let mut client = producer(config, config.producer.batch_bytes);
+    client
+        .set("message.max.bytes", LETTER_BYTES.to_string())
+        .set(
+            "queue.buffering.max.kbytes",
+            (2 * LETTER_BYTES / 1024).to_string(),
+        )
+        .set("queue.buffering.max.ms", "5")
+        .set("message.timeout.ms", LETTER_TIMEOUT)
+        .set("statistics.interval.ms", "0");
+    client
+}
+
+/// Properties of a client that asks about topics, or makes them.
 pub(super) fn admin(config: &Kafka) -> ClientConfig {
     let mut client = common(config);
     customise(&mut client, &config.producer);

@@ -1,8 +1,12 @@
 //! The desk that callbacks report to: what was acknowledged, what came back, what is lost.
 //!
-//! It outlives clients: messages that one gave back are sent by the next.
+//! It outlives clients: messages that one gave back are sent by the next, and those that are too
+//! large for the topic are split anew by the exporter. What is refused for good waits here as
+//! [`Letter`]s until it has been written elsewhere ([`super::dead_letter`]), or is lost.
 
-use std::collections::BTreeMap;
+mod letters;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,12 +14,15 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _, OwnedHeaders};
 
+use super::encoding::payload_bytes;
 use super::errors::{self, Problem, Verdict};
 use super::log_limit::LogLimit;
+use super::parts::{Outcome, Parts};
 use crate::config;
 use crate::export::Feed;
-use crate::export::source::{self, Settled};
+use crate::export::source::{Place, Settled};
 use crate::export::status::{Health, Meter, Reason, State};
+pub(super) use letters::Letter;
 
 /// How often the same trouble is logged again.
 const WRITE_FAILURES: Duration = Duration::from_secs(1);
@@ -27,18 +34,44 @@ const CAUSE_AGE: Duration = Duration::from_mins(1);
 pub(super) struct Desk {
     exporter: String,
     topic: String,
+    /// As it is configured.
     max_message_bytes: usize,
+    has_dead_letters: bool,
     meter: Arc<Meter>,
     health: Arc<Health>,
     settled: Settled,
     state: Mutex<Desktop>,
 }
 
+/// What goes with a message to librdkafka and comes back when it is settled: where it belongs, and
+/// what it was made of, should it have to be made anew.
+pub(super) struct Sent {
+    pub(super) place: Place,
+    /// `None` where nothing smaller can be made of it.
+    pub(super) record: Option<Arc<[u8]>>,
+}
+
 /// A message that a client gave back.
 pub(super) struct Returned {
-    pub(super) key: Vec<u8>,
+    pub(super) key: Option<Vec<u8>>,
     pub(super) payload: Vec<u8>,
     pub(super) headers: OwnedHeaders,
+}
+
+impl Returned {
+    pub(super) fn bytes(&self) -> usize {
+        size(self.key.as_deref(), &self.payload)
+    }
+}
+
+/// What is to be done about a message that came back.
+pub(super) enum Back {
+    Send(Sent, Returned),
+    /// The topic does not take a payload of so many bytes: the trace is to be made anew, smaller.
+    Split {
+        record: Arc<[u8]>,
+        payload_bytes: usize,
+    },
 }
 
 struct Desktop {
@@ -47,7 +80,13 @@ struct Desktop {
     batch_bytes: usize,
     /// A batch was too large.
     shrink: bool,
-    returned: BTreeMap<usize, Returned>,
+    /// Most bytes of a message that the topic takes, where that was found out.
+    topic_limit: Option<usize>,
+    returned: BTreeMap<Place, Back>,
+    parts: Parts,
+    letters: VecDeque<Letter>,
+    /// Why dead letters cannot be written now.
+    letters_wait: Option<String>,
     /// The client refuses for ever.
     fatal: bool,
     /// Whether the health is known to be good.
@@ -64,6 +103,7 @@ impl Desk {
             exporter: feed.exporter.clone(),
             topic: config.topic.clone(),
             max_message_bytes: config.producer.max_message_bytes,
+            has_dead_letters: config.dead_letter.is_some(),
             meter: feed.meter.clone(),
             health: feed.health.clone(),
             settled: feed.source.settled(),
@@ -71,7 +111,11 @@ impl Desk {
                 acknowledged: 0,
                 batch_bytes: config.producer.batch_bytes,
                 shrink: false,
+                topic_limit: None,
                 returned: BTreeMap::new(),
+                parts: Parts::default(),
+                letters: VecDeque::new(),
+                letters_wait: None,
                 fatal: false,
                 well: false,
                 cause: None,
@@ -85,18 +129,55 @@ impl Desk {
         &self.exporter
     }
 
+    /// The exporter's thread moves.
+    pub(super) fn beat(&self) {
+        self.health.beat();
+    }
+
+    /// What librdkafka counts begins anew.
+    pub(super) fn client_begins(&self) {
+        self.meter.client().begin();
+    }
+
+    pub(super) fn statistics(&self, statistics: &rdkafka::Statistics) {
+        let statistics = super::statistics::of(statistics);
+        self.meter.client().update(statistics);
+    }
+
     /// Messages acknowledged so far.
     pub(super) fn acknowledged(&self) -> u64 {
         self.state().acknowledged
     }
 
-    /// Most bytes of a batch of the next client; less once a broker found one too large.
-    pub(super) fn next_batch_bytes(&self) -> usize {
+    /// Whether the topic turned out to take less than was sent.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.state().shrink
+    }
+
+    /// Notes how large a message the topic takes, where the brokers say it, and sends smaller
+    /// batches from now on.
+    pub(super) fn shrink(&self, topic_limit: Option<usize>) {
         let mut state = self.state();
-        if std::mem::take(&mut state.shrink) {
-            state.batch_bytes = (state.batch_bytes / 2).max(1);
+        state.shrink = false;
+        let half = (state.batch_bytes / 2).max(1);
+        state.batch_bytes = match topic_limit {
+            Some(limit) if payload_bytes(limit) < state.batch_bytes => payload_bytes(limit),
+            _ => half,
+        };
+        if topic_limit.is_some() {
+            state.topic_limit = topic_limit;
         }
-        state.batch_bytes
+    }
+
+    /// Most bytes of a batch of the next client.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.state().batch_bytes
+    }
+
+    /// Most bytes of a payload.
+    pub(super) fn payload_bytes(&self) -> usize {
+        let limit = self.state().topic_limit.unwrap_or(usize::MAX);
+        payload_bytes(limit.min(self.max_message_bytes))
     }
 
     /// Whether the client has to be replaced.
@@ -106,10 +187,108 @@ impl Desk {
     }
 
     /// What came back, oldest first, for a new client to send.
-    pub(super) fn take_returned(&self) -> BTreeMap<usize, Returned> {
+    pub(super) fn take_returned(&self) -> BTreeMap<Place, Back> {
+        let limit = self.payload_bytes();
         let mut state = self.state();
         state.fatal = false;
+        let oversized = |(place, back): (&Place, &Back)| match back {
+            Back::Send(_, message) if message.payload.len() > limit => Some(*place),
+            _ => None,
+        };
+        let oversized: Vec<Place> = state.returned.iter().filter_map(oversized).collect();
+        for place in oversized {
+            // It may be gone, as the part of another.
+            if let Some(Back::Send(sent, message)) = state.returned.remove(&place) {
+                self.too_large(&mut state, sent, message);
+            }
+        }
         std::mem::take(&mut state.returned)
+    }
+
+    /// A message is larger than the topic takes: its trace is made anew, or it is refused where
+    /// that cannot be done.
+    fn too_large(&self, state: &mut Desktop, sent: Sent, message: Returned) {
+        match sent.record {
+            Some(record) => self.split(state, sent.place, record, message.payload.len()),
+            None => {
+                let cause = errors::TOO_LARGE.to_owned();
+                self.refuse_now(state, sent.place, message, Reason::TooLarge, cause);
+            }
+        }
+    }
+
+    /// Puts a trace aside to be made anew, in the place of all of it that came back. It counts as
+    /// one message until [`Desk::settle`] is called for its place.
+    fn split(&self, state: &mut Desktop, place: Place, record: Arc<[u8]>, payload_bytes: usize) {
+        let trace = place.trace();
+        let others: Vec<Place> = state
+            .returned
+            .range(trace..=trace.part(usize::MAX))
+            .map(|(place, _)| *place)
+            .collect();
+        if !state.parts.has(trace) {
+            state.parts.add(trace, 1);
+        }
+        let mut payload_bytes = payload_bytes;
+        for other in others {
+            if let Some(Back::Split {
+                payload_bytes: size,
+                ..
+            }) = state.returned.remove(&other)
+            {
+                payload_bytes = payload_bytes.min(size);
+            }
+            let _ = state.parts.settle(other, Outcome::Delivered);
+            self.settled.settled(other);
+        }
+        let back = Back::Split {
+            record,
+            payload_bytes,
+        };
+        state.returned.insert(trace, back);
+    }
+
+    /// So many messages of a trace will be settled.
+    pub(super) fn begin_parts(&self, place: Place, messages: usize) {
+        self.state().parts.add(place, messages);
+    }
+
+    /// A trace that was put aside to be made anew has been.
+    pub(super) fn split_settled(&self, place: Place) {
+        self.settle(&mut self.state(), place, Outcome::Delivered);
+    }
+
+    /// Notes what became of a message.
+    fn settle(&self, state: &mut Desktop, place: Place, outcome: Outcome) {
+        match state.parts.settle(place, outcome) {
+            Some(Outcome::Delivered) => self.meter.delivered(),
+            Some(Outcome::DeadLetter(reason)) => self.meter.dead_letter(reason),
+            Some(Outcome::Lost(reason)) => self.meter.lose(reason, 1),
+            None => {}
+        }
+        match outcome {
+            // What was kept elsewhere is safe.
+            Outcome::Delivered | Outcome::DeadLetter(_) => self.settled.settled(place),
+            Outcome::Lost(_) => self.settled.lost(place),
+        }
+    }
+
+    /// Lets go of what came back and will not be sent, as the exporter ends; it is lost, unless
+    /// `is_durable`.
+    pub(super) fn abandon(&self, is_durable: bool) {
+        let mut state = self.state();
+        let letters = std::mem::take(&mut state.letters);
+        for letter in &letters {
+            self.meter.in_flight.subtract(letter.bytes());
+        }
+        let returned = std::mem::take(&mut state.returned);
+        if is_durable {
+            return;
+        }
+        let letters = letters.iter().map(|letter| letter.place);
+        for place in returned.into_keys().chain(letters) {
+            self.settle(&mut state, place, Outcome::Lost(Reason::Shutdown));
+        }
     }
 
     /// The latest trouble with a broker, while it is fresh.
@@ -120,8 +299,11 @@ impl Desk {
     }
 
     pub(super) fn recovered(&self) {
-        self.state().well = true;
-        if self.health.set(State::Ok) {
+        let mut state = self.state();
+        state.well = true;
+        if let Some(message) = &state.letters_wait {
+            self.health.set(State::Degraded(message.clone()));
+        } else if self.health.set(State::Ok) {
             tracing::info!(exporter = self.exporter, "delivering to kafka");
         }
     }
@@ -153,6 +335,7 @@ impl Desk {
             });
     }
 
+    /// A message is on its way.
     pub(super) fn sent(&self, bytes: usize) {
         self.meter.in_flight.add(bytes);
     }
@@ -179,7 +362,7 @@ impl Desk {
     }
 
     /// Settles a message that librdkafka is done with.
-    pub(super) fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+    pub(super) fn delivery(&self, result: &DeliveryResult<'_>, sent: Sent) {
         let (error, message) = match result {
             Ok(message) => (None, message),
             Err((error, message)) => (
@@ -187,32 +370,32 @@ impl Desk {
                 message,
             ),
         };
-        let key = message.key().unwrap_or_default();
+        let key = message.key();
         let payload = message.payload().unwrap_or_default();
         match error {
-            None => self.acknowledge(place, key.len() + payload.len()),
+            None => self.acknowledge(sent.place, size(key, payload)),
             Some(error) => {
-                let headers = message
-                    .headers()
-                    .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+                let place = sent.place;
                 let settled = panic::catch_unwind(AssertUnwindSafe(|| {
-                    self.not_sent(place, error, key, payload, headers);
+                    let headers = message.headers().map(BorrowedHeaders::detach);
+                    let message = Returned {
+                        key: key.map(<[u8]>::to_owned),
+                        payload: payload.to_owned(),
+                        headers: headers.unwrap_or_default(),
+                    };
+                    self.not_sent(sent, error, message);
                 }));
                 if settled.is_err() {
-                    self.meter.lose(Reason::Refused, 1);
-                    self.settled.settled(place);
+                    self.settle(&mut self.state(), place, Outcome::Lost(Reason::Refused));
                 }
             }
         }
     }
 
-    fn acknowledge(&self, place: usize, bytes: usize) {
+    fn acknowledge(&self, place: Place, bytes: usize) {
         self.meter.in_flight.subtract(bytes);
-        if source::is_last(place) {
-            self.meter.delivered();
-        }
-        self.settled.settled(place);
         let mut state = self.state();
+        self.settle(&mut state, place, Outcome::Delivered);
         state.acknowledged += 1;
         if !state.well {
             drop(state);
@@ -220,51 +403,56 @@ impl Desk {
         }
     }
 
-    /// Settles a message that was not sent: it is kept to be sent again, or it is lost.
-    pub(super) fn not_sent(
-        &self,
-        place: usize,
-        error: RDKafkaErrorCode,
-        key: &[u8],
-        payload: &[u8],
-        headers: OwnedHeaders,
-    ) {
-        self.meter.in_flight.subtract(key.len() + payload.len());
+    /// Settles a message that was not sent: it is kept to be sent again, whole or in parts, or it
+    /// is refused for good.
+    pub(super) fn not_sent(&self, sent: Sent, error: RDKafkaErrorCode, message: Returned) {
+        self.meter.in_flight.subtract(message.bytes());
         let mut state = self.state();
-        let lost = match errors::verdict(error) {
-            Verdict::Purged | Verdict::Later => None,
-            // A batch that is too large fails all in it: smaller ones find the one message.
-            Verdict::TooLarge if payload.len() < state.batch_bytes.min(self.max_message_bytes) => {
-                state.shrink = true;
-                None
-            }
-            Verdict::TooLarge => Some(Reason::TooLarge),
-            Verdict::Refused => Some(Reason::Refused),
-        };
-        if let Some(reason) = lost {
-            self.meter.lose(reason, 1);
-            self.settled.settled(place);
-            self.log_failure(&mut state, error, key);
+        let trace = sent.place.trace();
+        if let Some(Back::Split { .. }) = state.returned.get(&trace) {
+            // All of its trace is made anew.
+            let _ = state.parts.settle(trace, Outcome::Delivered);
+            self.settled.settled(sent.place);
             return;
         }
-        if errors::verdict(error) == Verdict::Later {
-            let message = self.log_failure(&mut state, error, key);
-            state.well = false;
-            self.health.set(State::Degraded(message));
+        let size = message.payload.len();
+        match errors::verdict(error) {
+            Verdict::Purged => {}
+            Verdict::Later => {
+                let message = self.log_failure(&mut state, error, message.key.as_deref());
+                state.well = false;
+                self.health.set(State::Degraded(message));
+            }
+            Verdict::TooLarge => {
+                state.shrink = true;
+                // A batch that is too large fails all in it. One this large was alone.
+                if size >= state.batch_bytes.min(self.max_message_bytes) {
+                    self.too_large(&mut state, sent, message);
+                    return;
+                }
+            }
+            Verdict::Refused => {
+                let cause = errors::write_cause(error, &self.topic);
+                return self.refuse_now(&mut state, sent.place, message, Reason::Refused, cause);
+            }
         }
-        let message = Returned {
-            key: key.to_owned(),
-            payload: payload.to_owned(),
-            headers,
-        };
-        state.returned.insert(place, message);
+        state.returned.insert(sent.place, Back::Send(sent, message));
     }
 
-    fn log_failure(&self, state: &mut Desktop, error: RDKafkaErrorCode, key: &[u8]) -> String {
+    fn log_failure(
+        &self,
+        state: &mut Desktop,
+        error: RDKafkaErrorCode,
+        key: Option<&[u8]>,
+    ) -> String {
         let cause = errors::write_cause(error, &self.topic);
-        let trace = String::from_utf8_lossy(key);
+        self.log_cause(state, &cause, key)
+    }
+
+    fn log_cause(&self, state: &mut Desktop, cause: &str, key: Option<&[u8]>) -> String {
+        let trace = key.map_or("without a key".into(), String::from_utf8_lossy);
         let message = format!("kafka plugin: failed to write trace {trace}: {cause}");
-        let permit = state.write_failures.permit(&cause, &trace, Instant::now());
+        let permit = state.write_failures.permit(cause, &trace, Instant::now());
         if let Some(count) = permit {
             tracing::error!(exporter = self.exporter, count, "{message}");
         }
@@ -274,4 +462,9 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, Desktop> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes of a message that count.
+pub(super) fn size(key: Option<&[u8]>, payload: &[u8]) -> usize {
+    key.map_or(0, <[u8]>::len) + payload.len()
 }

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::{self, Format};
+use crate::export::prepared;
 use crate::filter::Filters;
 use crate::trace::split::{self, Encode};
 use crate::trace::{context, json, otlp, record};
@@ -17,7 +18,8 @@ const OVERHEAD: usize = 400;
 
 pub(super) struct Encoder {
     content_type: &'static str,
-    encode: Encode,
+    /// `None` where records are messages already.
+    encode: Option<Encode>,
     filters: Filters,
     /// Most bytes of a payload.
     limit: usize,
@@ -27,84 +29,145 @@ pub(super) struct Encoder {
 
 /// A trace on its way to a topic, or a part of it.
 pub(super) struct Message<'b> {
-    /// The trace id, as lower-case hex.
-    pub(super) key: &'b [u8],
+    /// The trace id, as lower-case hex; what receivers make has none, or one of the same form.
+    pub(super) key: Option<&'b [u8]>,
     pub(super) payload: &'b [u8],
     pub(super) headers: OwnedHeaders,
 }
 
-/// What became of a trace.
+/// Why a record gives no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Trace(#[from] record::Error),
+    #[error("no record of a receiver's")]
+    Prepared,
+}
+
+/// Which of a trace's messages one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoded {
+pub(super) struct Part {
+    pub(super) index: usize,
+    pub(super) count: usize,
+}
+
+impl Part {
+    const WHOLE: Self = Self { index: 0, count: 1 };
+}
+
+/// What became of a trace.
+pub(super) enum Encoded<'b> {
     SampledOut,
     Sent,
+    /// It cannot be made small enough: here it is as one message.
+    TooLarge(Message<'b>),
 }
 
 impl Encoder {
     pub(super) fn new(config: &config::Kafka) -> Self {
-        let (content_type, encode): (_, Encode) = match config.format {
-            Format::Json => ("application/json", json::encode),
-            Format::OtlpJson => ("application/json", otlp::encode_json),
-            Format::OtlpProtobuf => ("application/x-protobuf", otlp::encode_protobuf),
+        let (content_type, encode): (_, Option<Encode>) = match config.format {
+            Format::Json => ("application/json", Some(json::encode)),
+            Format::OtlpJson => ("application/json", Some(otlp::encode_json)),
+            Format::OtlpProtobuf => ("application/x-protobuf", Some(otlp::encode_protobuf)),
+            Format::Prepared => ("", None),
         };
         Self {
             content_type,
             encode,
             filters: Filters::new(&config.filters),
-            limit: config.producer.max_message_bytes - OVERHEAD,
+            limit: payload_bytes(config.producer.max_message_bytes),
             traceparent: HeaderValue::from_static(""),
             payload: Vec::new(),
         }
     }
 
-    /// Gives each message to `send`, and whether more of the same trace follow. What cannot be made
-    /// small enough is given as it is, for librdkafka to refuse.
-    pub(super) fn encode(
-        &mut self,
-        record: &[u8],
-        mut send: impl FnMut(Message<'_>, bool),
-    ) -> Result<Encoded, record::Error> {
+    /// Makes no payload of more than so many bytes from now on.
+    pub(super) fn limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+    }
+
+    /// Whether a record can be made into smaller messages than it was. Those that are messages
+    /// already are what they are.
+    pub(super) fn can_split(&self) -> bool {
+        self.encode.is_some()
+    }
+
+    /// Gives each message to `send`, in order.
+    pub(super) fn encode<'b>(
+        &'b mut self,
+        record: &'b [u8],
+        mut send: impl FnMut(Message<'_>, Part),
+    ) -> Result<Encoded<'b>, Error> {
+        let Some(encode) = self.encode else {
+            let prepared = prepared::read(record).ok_or(Error::Prepared)?;
+            let message = Message {
+                key: prepared.key,
+                payload: prepared.payload,
+                headers: headers(prepared.content_type.as_str(), 2),
+            };
+            if prepared.payload.len() > self.limit {
+                return Ok(Encoded::TooLarge(message));
+            }
+            send(message, Part::WHOLE);
+            return Ok(Encoded::Sent);
+        };
         let mut trace = record::read(record)?;
         let Some(selection) = self.filters.select(&trace) else {
             return Ok(Encoded::SampledOut);
         };
         self.payload.clear();
-        (self.encode)(&trace, &selection, &mut self.payload);
+        encode(&trace, &selection, &mut self.payload);
         let head = &trace.head;
         self.traceparent = context::traceparent(head.trace_id, trace.root().id, head.flags);
-        let parts = (self.payload.len() > self.limit)
-            .then(|| split::split(&mut trace, &selection, self.encode, self.limit))
-            .flatten();
-        let Some(parts) = parts else {
-            send(self.message(&self.payload, self.headers(3)), false);
+        if self.payload.len() <= self.limit {
+            send(self.message(&self.payload, self.headers(3)), Part::WHOLE);
             return Ok(Encoded::Sent);
+        }
+        let Some(parts) = split::split(&mut trace, &selection, encode, self.limit) else {
+            let message = self.message(&self.payload, self.headers(3));
+            return Ok(Encoded::TooLarge(message));
         };
+        let count = parts.len();
         for (index, payload) in parts.iter().enumerate() {
-            let part = format!("{}/{}", index + 1, parts.len());
-            let headers = self.headers(4).insert(header("weir-part", part.as_bytes()));
-            send(self.message(payload, headers), index + 1 < parts.len());
+            let headers = if count > 1 {
+                let part = format!("{}/{count}", index + 1);
+                self.headers(4).insert(header("weir-part", part.as_bytes()))
+            } else {
+                self.headers(3)
+            };
+            send(self.message(payload, headers), Part { index, count });
         }
         Ok(Encoded::Sent)
     }
 
     fn headers(&self, capacity: usize) -> OwnedHeaders {
-        let version = env!("CARGO_PKG_VERSION").as_bytes();
-        OwnedHeaders::new_with_capacity(capacity)
-            .insert(header("content-type", self.content_type.as_bytes()))
-            .insert(header("weir-version", version))
+        headers(self.content_type, capacity)
             .insert(header("traceparent", self.traceparent.as_bytes()))
     }
 
     fn message<'m>(&'m self, payload: &'m [u8], headers: OwnedHeaders) -> Message<'m> {
         Message {
-            key: &self.traceparent.as_bytes()[TRACE_ID],
+            key: Some(&self.traceparent.as_bytes()[TRACE_ID]),
             payload,
             headers,
         }
     }
 }
 
-fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
+/// What every message has.
+fn headers(content_type: &str, capacity: usize) -> OwnedHeaders {
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    OwnedHeaders::new_with_capacity(capacity)
+        .insert(header("content-type", content_type.as_bytes()))
+        .insert(header("weir-version", version))
+}
+
+/// Most bytes of a payload in a message of so many.
+pub(super) fn payload_bytes(message_bytes: usize) -> usize {
+    message_bytes.saturating_sub(OVERHEAD).max(1)
+}
+
+pub(super) fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
     Header {
         key,
         value: Some(value),

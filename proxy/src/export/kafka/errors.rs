@@ -9,6 +9,8 @@ pub(super) enum Problem {
     MissingTopic(String),
     #[error("kafka plugin: failed to connect/authenticate with broker: {0}")]
     Broker(String),
+    #[error("kafka plugin: failed to write dead letters to {place}: {cause}")]
+    DeadLetter { place: String, cause: String },
 }
 
 /// What becomes of a message that librdkafka gave up.
@@ -46,6 +48,9 @@ pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
     }
 }
 
+/// Said of a message that is larger than its topic takes.
+pub(super) const TOO_LARGE: &str = "larger than the topic takes";
+
 /// Why a message was not written.
 pub(super) fn write_cause(code: RDKafkaErrorCode, topic: &str) -> String {
     use RDKafkaErrorCode as Code;
@@ -55,9 +60,7 @@ pub(super) fn write_cause(code: RDKafkaErrorCode, topic: &str) -> String {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             format!("topic \"{topic}\" is gone")
         }
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-            "larger than the topic takes".to_owned()
-        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => TOO_LARGE.to_owned(),
         code => describe(code),
     }
 }
@@ -75,8 +78,10 @@ pub(super) fn client_cause(error: &KafkaError) -> String {
 /// `ssl://host:9093/bootstrap: SSL handshake failed: … (after 3ms in state SSL_HANDSHAKE)`.
 /// Its error codes say less, and differ between the ways by which one trouble is seen.
 pub(super) fn broker_cause(reason: &str) -> String {
+    let state = reason.rsplit_once(" in state ");
+    let is_up = state.is_some_and(|(_, state)| state.starts_with("UP"));
     let (broker, reason) = split(reason);
-    let cause = connection_cause(reason)
+    let cause = connection_cause(reason, is_up)
         .or_else(|| authentication_cause(reason))
         .or_else(|| tls_cause(reason))
         .unwrap_or_else(|| reason.to_owned());
@@ -104,7 +109,8 @@ fn split(reason: &str) -> (&str, &str) {
     (address, rest)
 }
 
-fn connection_cause(reason: &str) -> Option<String> {
+/// `is_up`: the broker had been spoken with on this connection.
+fn connection_cause(reason: &str, is_up: bool) -> Option<String> {
     let lower = reason.to_ascii_lowercase();
     let cause = if lower.contains("connection refused") {
         "connection refused"
@@ -112,9 +118,14 @@ fn connection_cause(reason: &str) -> Option<String> {
         "the host name does not resolve"
     } else if lower.contains("connection setup timed out") {
         "no answer in time"
-    } else if lower.contains("connecting to a ssl listener")
-        || lower.starts_with("disconnected: connection closed by peer")
+    } else if is_up && is_hang_up(&lower) {
+        "the broker closed the connection: it may have been stopped"
+    } else if lower.starts_with("disconnected: connection closed by peer")
+        || lower.contains("connection reset by peer") && !lower.contains("ssl")
     {
+        "the connection was closed before the broker answered: it may be starting, be behind a proxy \
+         that does not reach it, or expect TLS (`tls_enabled`)"
+    } else if lower.contains("connecting to a ssl listener") {
         "the broker closed the connection: does it expect TLS (`tls_enabled`)?"
     } else if lower.contains("might require sasl") {
         "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
@@ -122,6 +133,17 @@ fn connection_cause(reason: &str) -> Option<String> {
         return None;
     };
     Some(cause.to_owned())
+}
+
+/// Whether somebody at the other end closed the connection.
+fn is_hang_up(lower: &str) -> bool {
+    [
+        "connection closed by peer",
+        "connection reset by peer",
+        "disconnected",
+    ]
+    .iter()
+    .any(|said| lower.contains(said))
 }
 
 fn authentication_cause(reason: &str) -> Option<String> {
@@ -153,7 +175,9 @@ fn tls_cause(reason: &str) -> Option<String> {
     } else if lower.contains("certificate has expired") {
         "the broker's certificate has expired"
     } else if lower.contains("certificate verify failed") {
-        "the broker's certificate is not signed by a trusted authority (see `ca_cert`)"
+        // An expired one too: librdkafka tells them apart no more.
+        "the broker's certificate is not trusted: it is not signed by a known authority (see \
+         `ca_cert`), or has expired"
     } else if lower.contains("certificate required") || lower.contains("bad certificate") {
         "the broker demands a client certificate (see `client_cert`)"
     } else if lower.contains("wrong version number") || lower.contains("connection closed by peer")
@@ -213,9 +237,37 @@ mod tests {
                  routines::certificate verify failed: broker certificate could not be verified \
                  (after 4ms in state SSL_HANDSHAKE)"
             ),
-            "localhost:9093: TLS: the broker's certificate is not signed by a trusted authority \
-             (see `ca_cert`)"
+            "localhost:9093: TLS: the broker's certificate is not trusted: it is not signed by a known \
+             authority (see `ca_cert`), or has expired"
         );
         assert_eq!(broker_cause("something new"), "something new");
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_is_not_always_for_want_of_tls() {
+        assert_eq!(
+            broker_cause(
+                "127.0.0.1:9092/1: Disconnected: connection closed by peer: receive 0 after POLLIN \
+                 (after 51342ms in state UP)"
+            ),
+            "127.0.0.1:9092: the broker closed the connection: it may have been stopped"
+        );
+        assert_eq!(
+            broker_cause(
+                "127.0.0.1:9092/bootstrap: Disconnected: connection closed by peer: receive 0 after \
+                 POLLIN (after 1ms in state APIVERSION_QUERY)"
+            ),
+            "127.0.0.1:9092: the connection was closed before the broker answered: it may be \
+             starting, be behind a proxy that does not reach it, or expect TLS (`tls_enabled`)"
+        );
+        assert_eq!(
+            broker_cause(
+                "localhost:9093/bootstrap: Disconnected while requesting ApiVersion: might be caused \
+                 by incorrect security.protocol configuration (connecting to a SSL listener?) or \
+                 broker version is < 0.10 (see api.version.request) (after 4ms in state \
+                 APIVERSION_QUERY)"
+            ),
+            "localhost:9093: the broker closed the connection: does it expect TLS (`tls_enabled`)?"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of messages that a broker does not take, against librdkafka's mock cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -10,10 +11,12 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::config;
 use crate::demo::consumer::Consumer;
 use crate::export::Exporters;
+use crate::export::outlet::Outlet;
+use crate::export::prepared::{self, ContentType};
 use crate::export::status::{Reason, State, Status};
 use crate::export::testing::{self, eventually, kafka};
 use crate::trace::recorder::Recorder;
-use crate::trace::{SpanIndex, TraceId, record};
+use crate::trace::{Kind, SpanIndex, TraceId, record};
 
 fn start(config: config::Kafka) -> Exporters {
     let exporter = config::Exporter::Kafka(Box::new(config));
@@ -85,19 +88,8 @@ fn a_span_with_too_many_attributes_for_any_message_is_dropped_and_counted() {
     let mut config = kafka(&cluster.bootstrap_servers(), "traces");
     config.producer.max_message_bytes = 4_000;
     let exporters = start(config);
-    let handoff = exporters.handoff();
-    let mut recorder = Recorder::default();
-    recorder.begin(None, Instant::now());
-    for number in 0..200 {
-        let key = format!("an.attribute.with.a.key.of.some.length.{number}");
-        recorder.attribute(SpanIndex::ROOT, &key, true);
-    }
-    handoff.append(|out| {
-        record::write(&recorder, out);
-        true
-    });
-    testing::hand_over(&handoff, &mut recorder);
-    handoff.flush();
+    hand_over_what_is_too_large(&exporters);
+    hand_over(&exporters, 1);
     wait_until_delivered(&exporters, 1);
     assert_eq!(status(&exporters).dropped(Reason::TooLarge), 1);
 }
@@ -186,4 +178,263 @@ fn a_broker_that_was_away_gets_all_that_was_queued() {
     wait_until_delivered(&exporters, 100);
     wait_until_connected(&exporters);
     assert_eq!(keys(&cluster, 100).len(), 100);
+}
+
+/// A handed over trace that no message of the exporter's can carry.
+fn hand_over_what_is_too_large(exporters: &Exporters) -> TraceId {
+    let handoff = exporters.handoff();
+    let mut recorder = Recorder::default();
+    recorder.begin(None, Instant::now());
+    for number in 0..200 {
+        let key = format!("an.attribute.with.a.key.of.some.length.{number}");
+        recorder.attribute(SpanIndex::ROOT, &key, true);
+    }
+    handoff.append(|out| {
+        record::write(&recorder, out);
+        true
+    });
+    recorder.trace_id()
+}
+
+#[test]
+fn what_is_refused_for_good_goes_to_the_file_of_dead_letters() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead/letters.jsonl");
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.max_message_bytes = 4_000;
+    config.dead_letter = Some(config::DeadLetter::File {
+        path: path.clone(),
+        max_bytes: 1 << 30,
+    });
+    let exporters = start(config);
+    wait_until_connected(&exporters);
+    let too_large = hand_over_what_is_too_large(&exporters);
+    eventually("it is kept", || {
+        (status(&exporters).dead_letters() == 1).then_some(())
+    });
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        1,
+    );
+    let refused = hand_over(&exporters, 1).remove(0);
+    eventually("it is kept", || {
+        (status(&exporters).dead_letters() == 2).then_some(())
+    });
+    hand_over(&exporters, 1);
+    wait_until_delivered(&exporters, 1);
+    let status = status(&exporters);
+    assert_eq!(status.dropped(Reason::TooLarge), 0);
+    assert_eq!(status.dropped(Reason::Refused), 0);
+    let text = std::fs::read_to_string(path).unwrap();
+    let letters: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(letters.len(), 2);
+    for (letter, (id, reason, cause)) in letters.iter().zip([
+        (too_large, "too_large", "larger than the topic takes"),
+        (refused, "refused", "Policy violation"),
+    ]) {
+        assert_eq!(letter["key"], id.to_string());
+        assert_eq!(letter["reason"], reason);
+        assert_eq!(letter["cause"], cause);
+        assert_eq!(letter["topic"], "traces");
+        assert_eq!(letter["exporter"], "kafka");
+        let headers = &letter["headers"];
+        assert_eq!(headers["content-type"], "application/json");
+        let trace: serde_json::Value =
+            serde_json::from_str(letter["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(trace["TraceID"], id.to_string());
+    }
+}
+
+#[test]
+fn letters_that_cannot_be_written_wait_and_are_written_in_the_end() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.jsonl");
+    // A folder stands in the file's place.
+    std::fs::create_dir(&path).unwrap();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.max_message_bytes = 4_000;
+    config.dead_letter = Some(config::DeadLetter::File {
+        path: path.clone(),
+        max_bytes: 1 << 30,
+    });
+    let exporters = start(config);
+    wait_until_connected(&exporters);
+    hand_over_what_is_too_large(&exporters);
+    let begin = format!(
+        "kafka plugin: failed to write dead letters to {}: ",
+        path.display()
+    );
+    eventually("it says why", || match status(&exporters).state {
+        State::Degraded(message) => message.starts_with(&begin).then_some(()),
+        _ => None,
+    });
+    assert_eq!(status(&exporters).dead_letters(), 0);
+    std::fs::remove_dir(&path).unwrap();
+    eventually("it is kept", || {
+        (status(&exporters).dead_letters() == 1).then_some(())
+    });
+    wait_until_connected(&exporters);
+    let last_error = status(&exporters).last_error.unwrap();
+    assert!(last_error.message.starts_with(&begin), "{last_error:?}");
+}
+
+#[test]
+fn parts_of_one_trace_that_are_lost_are_one_lost_trace() {
+    let cluster = cluster();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.max_message_bytes = 4_000;
+    // Each part is a request of its own, and what becomes of one is nothing to the others.
+    config.batch_size = 1;
+    config.producer.acks = config::Acks::One;
+    let exporters = start(config);
+    wait_until_connected(&exporters);
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        3,
+    );
+    let handoff = exporters.handoff();
+    let mut recorder = Recorder::default();
+    let now = Instant::now();
+    recorder.begin(None, now);
+    for _ in 0..20 {
+        let hook = recorder.span("plugin.auth.prehook", Kind::Plugin, SpanIndex::ROOT, now);
+        recorder.attribute(hook, "said", "x".repeat(1000).as_str());
+    }
+    handoff.append(|out| {
+        record::write(&recorder, out);
+        true
+    });
+    drop(handoff);
+    eventually("the loss is counted", || {
+        (status(&exporters).dropped(Reason::Refused) > 0).then_some(())
+    });
+    hand_over(&exporters, 1);
+    wait_until_delivered(&exporters, 1);
+    assert_eq!(status(&exporters).dropped(Reason::Refused), 1);
+}
+
+#[test]
+fn the_client_tells_its_statistics() {
+    let cluster = cluster();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    let value = config::Secret::new("50".to_owned());
+    let properties = &mut config.producer.custom_config;
+    properties.insert("statistics.interval.ms".to_owned(), value);
+    let exporters = start(config);
+    hand_over(&exporters, 100);
+    wait_until_delivered(&exporters, 100);
+    let address = cluster.bootstrap_servers();
+    eventually("the broker is told of", || {
+        let client = status(&exporters).client?;
+        let broker = client.brokers.get(&address)?;
+        let totals = broker.totals;
+        (broker.is_up && totals.connects > 0 && totals.requests > 0 && totals.sent_bytes > 1000)
+            .then_some(())
+    });
+}
+
+/// A receiver's way to `exporters`.
+struct Receiver {
+    exporters: Arc<Exporters>,
+    outlet: Outlet,
+}
+
+impl Receiver {
+    fn new(mut config: config::Kafka) -> Self {
+        config.format = config::Format::Prepared;
+        let exporters = Arc::new(start(config));
+        wait_until_connected(&exporters);
+        let outlet = Outlet::new(exporters.clone());
+        Self { exporters, outlet }
+    }
+
+    /// Sends a request's messages, which have no key; says whether it is acknowledged.
+    fn request(&self, payloads: &[&[u8]]) -> bool {
+        let mut bytes = Vec::new();
+        let mut records = Vec::new();
+        for payload in payloads {
+            let start = bytes.len();
+            prepared::write(ContentType::Json, None, payload, &mut bytes);
+            records.push(start..bytes.len());
+        }
+        let told = self.outlet.send(bytes, records, Box::new(())).unwrap();
+        told.blocking_recv().unwrap()
+    }
+}
+
+#[test]
+fn a_request_is_acknowledged_only_if_all_of_it_was_delivered() {
+    let cluster = cluster();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.max_message_bytes = 4_000;
+    let receiver = Receiver::new(config);
+    assert!(receiver.request(&[b"{}", b"{}"]));
+    // What is prepared cannot be made smaller.
+    assert!(!receiver.request(&[b"{}", &[b' '; 4_000], b"{}"]));
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        1,
+    );
+    assert!(!receiver.request(&[b"{}"]));
+    assert!(receiver.request(&[b"{}"]));
+    let status = status(&receiver.exporters);
+    assert_eq!(status.delivered, 5);
+    assert_eq!(status.dropped(Reason::TooLarge), 1);
+    assert_eq!(status.dropped(Reason::Refused), 1);
+}
+
+#[test]
+fn a_request_too_large_for_its_topic_is_refused_and_one_that_may_go_later_waits() {
+    let cluster = cluster();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    // Each message is a batch of its own.
+    config.producer.batch_bytes = 1;
+    let receiver = Receiver::new(config);
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        1,
+    );
+    assert!(!receiver.request(&[b"{}"]));
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        1,
+    );
+    assert!(receiver.request(&[b"{}", b"{}"]));
+    let status = status(&receiver.exporters);
+    assert_eq!(status.delivered, 2);
+    assert_eq!(status.dropped(Reason::TooLarge), 1);
+}
+
+#[test]
+fn a_request_of_which_a_message_became_a_dead_letter_is_acknowledged() {
+    let cluster = cluster();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.jsonl");
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.dead_letter = Some(config::DeadLetter::File {
+        path: path.clone(),
+        max_bytes: 1 << 30,
+    });
+    let receiver = Receiver::new(config);
+    refuse(
+        &cluster,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        1,
+    );
+    assert!(receiver.request(&[b"{}"]));
+    assert_eq!(status(&receiver.exporters).dead_letters(), 1);
+    let letter = std::fs::read_to_string(path).unwrap();
+    let letter: serde_json::Value = serde_json::from_str(&letter).unwrap();
+    assert_eq!(letter["key"], serde_json::Value::Null);
+    assert_eq!(letter["payload"], "{}");
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
 use super::client::Producer;
 use super::client_config;
@@ -14,6 +15,9 @@ use crate::export::stop::Stop;
 
 /// Longest wait for a broker's answer before saying that there is none.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest wait for what is good to know.
+const QUESTION: Duration = Duration::from_secs(3);
 
 /// One request within [`PATIENCE`]; trouble with brokers is looked at between them.
 const STEP: Duration = Duration::from_millis(500);
@@ -42,7 +46,7 @@ pub(super) fn verify(
                     return Err(Problem::MissingTopic(config.topic.clone()));
                 }
                 if !created {
-                    create(config)?;
+                    create(config, &config.topic)?;
                     created = true;
                 }
                 producer.poll(SETTLE);
@@ -66,34 +70,62 @@ pub(super) fn verify(
     Err(Problem::Broker(cause))
 }
 
-fn create(config: &config::Kafka) -> Result<(), Problem> {
-    let fail = |reason: String| {
-        Problem::Broker(format!(
-            "cannot create topic \"{}\": {reason}",
-            config.topic
-        ))
-    };
+/// What the brokers say of a topic: its error, where it has one.
+pub(super) fn look<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<Option<RDKafkaErrorCode>> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    Ok(
+        found.map_or(Some(RDKafkaErrorCode::UnknownTopicOrPartition), |found| {
+            found.error().map(RDKafkaErrorCode::from)
+        }),
+    )
+}
+
+/// Most bytes of a batch of messages that the topic takes; `None` where the brokers do not say.
+pub(super) fn max_message_bytes(config: &config::Kafka) -> Option<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let admin: AdminClient<DefaultClientContext> = client_config::admin(config).create().ok()?;
+    let topic = [ResourceSpecifier::Topic(&config.topic)];
+    let options = AdminOptions::new().request_timeout(Some(QUESTION));
+    let described = runtime.block_on(admin.describe_configs(&topic, &options));
+    let described = described.ok()?.into_iter().next()?.ok()?;
+    described
+        .get("max.message.bytes")?
+        .value
+        .as_ref()?
+        .parse()
+        .ok()
+}
+
+/// Makes a topic, with the brokers' own defaults.
+pub(super) fn create(config: &config::Kafka, topic: &str) -> Result<(), Problem> {
+    let fail =
+        |reason: String| Problem::Broker(format!("cannot create topic \"{topic}\": {reason}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| fail(error.to_string()))?;
     let admin: AdminClient<DefaultClientContext> = client_config::admin(config)
         .create()
         .map_err(|error| fail(errors::client_cause(&error)))?;
-    let topic = NewTopic::new(
-        &config.topic,
+    let new = NewTopic::new(
+        topic,
         BROKER_DEFAULT,
         TopicReplication::Fixed(BROKER_DEFAULT),
     );
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let results = runtime
-        .block_on(admin.create_topics([&topic], &options))
+        .block_on(admin.create_topics([&new], &options))
         .map_err(|error| fail(errors::client_cause(&error)))?;
     match results.into_iter().next() {
         Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
             Err(fail(errors::describe(code)))
         }
         _ => {
-            tracing::info!(topic = config.topic, "topic created");
+            tracing::info!(topic, "topic created");
             Ok(())
         }
     }

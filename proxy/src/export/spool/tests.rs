@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::testing::{End, Faulty, Moment};
 use super::*;
 use crate::config::Fsync;
-use crate::export::status::{Meter, Reason, State};
+use crate::export::status::{Health, Meter, Reason};
 
 /// Room for some of the records that [`text`] makes.
 const SEGMENT: u64 = 400;
@@ -108,7 +108,9 @@ impl Exporter {
     }
 
     fn skipped(&self) -> u64 {
-        self.meter.status("", State::Ok).dropped(Reason::Corrupt)
+        self.meter
+            .status("", &Health::default())
+            .dropped(Reason::Corrupt)
     }
 }
 

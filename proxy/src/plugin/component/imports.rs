@@ -2,9 +2,12 @@
 
 use wasmtime::component::Resource;
 
-use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
+use crate::plugin::Side;
+use crate::plugin::contract::weir::plugin::http::{
+    BodyError, HeaderError, RerouteError, RespondError,
+};
 use crate::plugin::contract::weir::plugin::span::{Target, Value as GuestValue};
-use crate::plugin::contract::weir::plugin::{clock, exchange, http, log, random, span};
+use crate::plugin::contract::weir::plugin::{clock, exchange, http, kv, log, random, span};
 use crate::plugin::host::{Host, RequestHandle, Reroute, ResponseHandle, Which, text};
 use crate::trace::{Level, Value};
 
@@ -106,6 +109,14 @@ impl http::HostRequest for Host {
         Host::remove_header(self, Which::Request, &name)
     }
 
+    fn body(&mut self, _: Request) -> wasmtime::Result<Result<Vec<u8>, BodyError>> {
+        Ok(Host::body(self, Side::Request)?.map(|bytes| bytes.to_vec()))
+    }
+
+    fn set_body(&mut self, _: Request, body: Vec<u8>) -> wasmtime::Result<Result<(), BodyError>> {
+        Host::set_body(self, Side::Request, &body)
+    }
+
     fn respond(
         &mut self,
         _: Request,
@@ -188,6 +199,14 @@ impl http::HostResponse for Host {
         name: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
         Host::remove_header(self, Which::Response, &name)
+    }
+
+    fn body(&mut self, _: Response) -> wasmtime::Result<Result<Vec<u8>, BodyError>> {
+        Ok(Host::body(self, Side::Response)?.map(|bytes| bytes.to_vec()))
+    }
+
+    fn set_body(&mut self, _: Response, body: Vec<u8>) -> wasmtime::Result<Result<(), BodyError>> {
+        Host::set_body(self, Side::Response, &body)
     }
 
     fn respond(
@@ -309,5 +328,43 @@ impl random::Host for Host {
 
     fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
         Host::random_bytes(len)
+    }
+}
+
+impl kv::Host for Host {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.kv_get(&key))
+    }
+
+    fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<(), kv::Error>> {
+        Ok(self.kv_set(&key, &value, ttl_ms))
+    }
+
+    fn delete(&mut self, key: String) -> wasmtime::Result<bool> {
+        Ok(self.kv_delete(&key))
+    }
+
+    fn add(
+        &mut self,
+        key: String,
+        delta: i64,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<i64, kv::Error>> {
+        Ok(self.kv_add(&key, delta, ttl_ms))
+    }
+
+    fn compare_and_set(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<bool, kv::Error>> {
+        Ok(self.kv_compare_and_set(&key, expected.as_deref(), &value, ttl_ms))
     }
 }

@@ -9,10 +9,9 @@ use wasmtime::{
 };
 
 use super::given;
-use super::passed::{Passed, number};
+use super::passed::{Passed, long, number};
 use crate::plugin::host::{Host, Which};
-use crate::plugin::sandbox::Asked;
-use crate::plugin::{Failure, Hook, Interests};
+use crate::plugin::{BodyMode, Failure, Hook, Interests};
 
 /// The result of an import.
 pub(super) type Done<T = ()> = wasmtime::Result<T>;
@@ -128,7 +127,7 @@ pub(super) async fn configure(
     instance: &Instance,
     store: &mut Store<Host>,
     config: &str,
-) -> Done<Result<Asked, String>> {
+) -> Done<Result<Interests, String>> {
     let realloc =
         instance.get_typed_func::<(u32, u32, u32, u32), u32>(&mut *store, "cabi_realloc")?;
     let len = u32::try_from(config.len()).map_err(|_| broken("a configuration of 4 GiB"))?;
@@ -181,18 +180,16 @@ pub(super) async fn confined<P: WasmParams + Sync, R: WasmResults + Sync>(
 }
 
 /// `result<interests, string>`: the discriminant, and at 8 the record or the text.
-fn interests(memory: &[u8], place: u32) -> Done<Result<Asked, String>> {
+fn interests(memory: &[u8], place: u32) -> Done<Result<Interests, String>> {
     let passed = Passed::of(memory);
     let result = passed.record::<56>(place, 8)?;
     match result[0] {
         0 => {
-            let bodies = [wants_body(result[16])?, wants_body(result[32])?];
-            Ok(Ok(Asked {
-                interests: Interests {
-                    hooks: [1, 2, 4].map(|hook| result[8] & hook != 0),
-                    request_head: result[48] != 0,
-                },
-                bodies: bodies.contains(&true),
+            let mode = |at: usize| body_mode(result[at], long(result, at + 8));
+            Ok(Ok(Interests {
+                hooks: [1, 2, 4].map(|hook| result[8] & hook != 0),
+                bodies: [mode(16)?, mode(32)?],
+                request_head: result[48] != 0,
             }))
         }
         1 => {
@@ -203,11 +200,14 @@ fn interests(memory: &[u8], place: u32) -> Done<Result<Asked, String>> {
     }
 }
 
-/// A body mode, by its discriminant.
-fn wants_body(mode: u8) -> Done<bool> {
+/// A body mode, by its discriminant and what may lie behind it.
+fn body_mode(mode: u8, bytes: u64) -> Done<BodyMode> {
     match mode {
-        0 => Ok(false),
-        1 | 2 => Ok(true),
+        0 => Ok(BodyMode::None),
+        1 => Ok(BodyMode::Buffer(
+            usize::try_from(bytes).unwrap_or(usize::MAX),
+        )),
+        2 => Ok(BodyMode::Stream),
         other => Err(broken(format!("`{other}` is no body mode"))),
     }
 }

@@ -28,6 +28,21 @@ pub(super) fn give_option(guest: &mut Caller<'_, Host>, place: u32, value: Optio
     store(parts(guest)?.0, place, &option)
 }
 
+/// A `result` of the same, or of an error that is an enum.
+pub(super) fn give_result(
+    guest: &mut Caller<'_, Host>,
+    place: u32,
+    value: Result<&[u8], u8>,
+) -> Done {
+    let place = room::<12>(guest, place)?;
+    let mut result = [0; 12];
+    match value {
+        Ok(bytes) => result[4..].copy_from_slice(&put(guest, bytes)?),
+        Err(error) => (result[0], result[4]) = (1, error),
+    }
+    store(parts(guest)?.0, place, &result)
+}
+
 /// A list of `count` items, each of which lies in `N` bytes, as `lower` makes them of it.
 pub(super) fn give_list<const N: usize, T>(
     guest: &mut Caller<'_, Host>,

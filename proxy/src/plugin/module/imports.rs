@@ -2,6 +2,7 @@
 //! than one value is stored at the place that the last parameter tells.
 
 mod heads;
+mod store;
 
 use wasmtime::{Caller, Linker};
 
@@ -26,7 +27,8 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     exchange(linker)?;
     span(linker)?;
     log(linker)?;
-    ambient(linker)
+    ambient(linker)?;
+    store::link(linker)
 }
 
 fn exchange(linker: &mut Linker<Host>) -> Done {

@@ -22,6 +22,12 @@ impl<'m> Passed<'m> {
         Self { memory, left }
     }
 
+    /// In a call that may pass more.
+    pub(super) fn up_to(memory: &'m [u8], bytes: usize) -> Self {
+        let left = Cell::new(HOSTCALL_BYTES.max(bytes));
+        Self { memory, left }
+    }
+
     /// `list<u8>`.
     pub(super) fn bytes(&self, pointer: u32, len: u32) -> Done<&'m [u8]> {
         let bytes = self.slice(pointer, len as usize)?;
@@ -40,6 +46,20 @@ impl<'m> Passed<'m> {
         match is_some {
             0 => Ok(None),
             1 => self.text(pointer, len).map(Some),
+            other => Err(broken(format!("`{other}` is no option"))),
+        }
+    }
+
+    /// `option<list<u8>>`, as parameters.
+    pub(super) fn option_bytes(
+        &self,
+        is_some: u32,
+        pointer: u32,
+        len: u32,
+    ) -> Done<Option<&'m [u8]>> {
+        match is_some {
+            0 => Ok(None),
+            1 => self.bytes(pointer, len).map(Some),
             other => Err(broken(format!("`{other}` is no option"))),
         }
     }

@@ -9,12 +9,17 @@ use jiff::tz::TimeZone;
 use crate::trace::hex;
 
 /// A quoted text.
-pub(in crate::trace) fn string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
+    string_bytes(text.as_bytes(), out);
+}
+
+/// A quoted text that is known to be UTF-8.
+pub(crate) fn string_bytes(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if is_plain(text.as_bytes()) {
-        out.extend_from_slice(text.as_bytes());
+    if is_plain(text) {
+        out.extend_from_slice(text);
     } else {
-        escape(text.as_bytes(), out);
+        escape(text, out);
     }
     out.push(b'"');
 }
@@ -64,12 +69,12 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-pub(in crate::trace) fn integer(value: impl itoa::Integer, out: &mut Vec<u8>) {
+pub(crate) fn integer(value: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// A number, or a text where JSON has no number for it: `"NaN"`, `"Infinity"`, `"-Infinity"`.
-pub(in crate::trace) fn float(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn float(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if value.is_infinite() {
@@ -85,7 +90,7 @@ pub(in crate::trace) fn float(value: f64, out: &mut Vec<u8>) {
 }
 
 /// Ends an object or array whose members were each written with a comma behind.
-pub(in crate::trace) fn close(bracket: u8, out: &mut Vec<u8>) {
+pub(crate) fn close(bracket: u8, out: &mut Vec<u8>) {
     match out.last_mut() {
         Some(last @ b',') => *last = bracket,
         _ => out.push(bracket),

@@ -196,6 +196,79 @@ pub(super) const BREACHES: &[(&str, &str, &str, &str)] = &[
         "",
         "bounds",
     ),
+    // Bodies and values.
+    (
+        "body-result-unaligned",
+        "(call $body (local.get $handle) (i32.const 33))",
+        "",
+        "abi",
+    ),
+    (
+        "body-result-beyond",
+        "(call $body (local.get $handle) (i32.const -8))",
+        "",
+        "abi",
+    ),
+    (
+        "body-of-no-handle",
+        "(call $body (i32.const 3) (i32.const 32))",
+        "",
+        "abi",
+    ),
+    (
+        "set-body-endless",
+        "(call $set-body (local.get $handle) (i32.const 0) (i32.const -1) (i32.const 32))",
+        "",
+        "abi",
+    ),
+    (
+        "set-body-result-last",
+        "(call $set-body (local.get $handle) (i32.const 0) (i32.const 1) (i32.const -1))",
+        "",
+        "abi",
+    ),
+    (
+        "set-body-long",
+        "(drop (memory.grow (i32.const 260))) (call $set-body (local.get $handle) (i32.const 0) (i32.const 0x1010001) (i32.const 32))",
+        "",
+        "bounds",
+    ),
+    (
+        "key-endless",
+        "(call $kv-get (i32.const 0) (i32.const -1) (i32.const 32))",
+        "",
+        "abi",
+    ),
+    (
+        "key-not-utf8",
+        "(i32.store8 (i32.const 512) (i32.const 255)) (call $kv-get (i32.const 512) (i32.const 1) (i32.const 32))",
+        "",
+        "abi",
+    ),
+    (
+        "stored-endless",
+        "(call $kv-set (i32.const 64) (i32.const 6) (i32.const 64) (i32.const -1) (i64.const 0) (i32.const 32))",
+        "",
+        "abi",
+    ),
+    (
+        "sum-unaligned",
+        "(call $kv-add (i32.const 64) (i32.const 6) (i64.const 1) (i64.const 0) (i32.const 36))",
+        "",
+        "abi",
+    ),
+    (
+        "sum-beyond",
+        "(call $kv-add (i32.const 64) (i32.const 6) (i64.const 1) (i64.const 0) (i32.const -8))",
+        "",
+        "abi",
+    ),
+    (
+        "expected-two",
+        "(call $kv-cas (i32.const 64) (i32.const 6) (i32.const 2) (i32.const 64) (i32.const 6) (i32.const 64) (i32.const 6) (i64.const 0) (i32.const 32))",
+        "",
+        "abi",
+    ),
     // Discriminants.
     (
         "action-two",

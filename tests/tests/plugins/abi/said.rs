@@ -49,6 +49,22 @@ fn assert_first(outcome: &Outcome) {
             ("random 1", "(1, true)"),
             ("random 32", "(32, true)"),
             ("random 4096", "(4096, true)"),
+            ("kv.get", "None"),
+            ("kv.delete.none", "false"),
+            ("kv.set", "Ok(())"),
+            ("kv.get.set", "Some([255, 0, 118, 97, 108, 117, 101])"),
+            ("kv.set.empty", "Ok(())"),
+            ("kv.get.empty", "Some([])"),
+            ("kv.set.long", r#"Err("too-large")"#),
+            ("kv.add", "Ok(40)"),
+            ("kv.add.again", "Ok(-10)"),
+            ("kv.add.bytes", r#"Err("not-a-number")"#),
+            ("kv.add.over", r#"Err("not-a-number")"#),
+            ("kv.cas", "Ok(false)"),
+            ("kv.cas.set", "Ok(true)"),
+            ("kv.cas.none", "Ok(true)"),
+            ("kv.cas.long", r#"Err("too-large")"#),
+            ("kv.delete", "(true, true)"),
             ("method", r#""GET""#),
             ("scheme", r#""http""#),
             ("authority", r#""census.test:8080""#),
@@ -202,7 +218,10 @@ fn assert_first(outcome: &Outcome) {
     assert_eq!(seen.header("x-gone"), None);
     assert_eq!(seen.header("x-late"), None);
     let response = &outcome.response;
-    assert_eq!((response.status, response.text().as_str()), (299, "hello"));
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (299, "<hello>")
+    );
     assert_eq!(response.header("x-set"), Some("two"));
     assert_eq!(response.header("x-gone"), None);
 }
@@ -230,8 +249,48 @@ fn assert_events(events: &Value) {
     assert_eq!(events[1]["Attributes"], kinds);
 }
 
+fn assert_bodies(body: &Outcome, chunked: &Outcome) {
+    let request = format!("(300, {:?})", "b".repeat(32));
+    for (hook, held) in [(HOOKS[1], request.as_str()), (HOOKS[2], r#"(5, "hello")"#)] {
+        assert_said(
+            &body.trace,
+            hook,
+            &[
+                ("body", held),
+                ("body.none", "Ok(())"),
+                ("body.now", "Ok([])"),
+                ("body.too-large", r#"Err("too-large")"#),
+                ("body.set", "Ok(())"),
+            ],
+        );
+        assert_eq!(body.trace.attribute(hook, "weir.hook.body"), "replaced");
+    }
+    assert_eq!(body.trace.attribute(HOOKS[0], "weir.hook.body"), "held");
+    assert_said(&body.trace, HOOKS[1], &[("body.length", r#"Some("300")"#)]);
+    let wrapped = format!("<{}>", "b".repeat(300));
+    assert_eq!(body.seen[0].body, wrapped.as_bytes());
+    assert_eq!(body.seen[0].header("content-length"), Some("302"));
+    assert_eq!(body.response.text(), "<hello>");
+    let held = r#"(3, "\\x00\\xff\\r")"#;
+    assert_said(&chunked.trace, HOOKS[1], &[("body", held)]);
+    assert_eq!(chunked.seen[0].body, b"<\0\xff\r>");
+}
+
 fn assert_others(outcomes: &[Outcome]) {
-    let [_, error, empty, pre_request, request, response, trap, few] = outcomes else {
+    let [
+        _,
+        error,
+        empty,
+        pre_request,
+        request,
+        response,
+        trap,
+        few,
+        body,
+        chunked,
+        large,
+    ] = outcomes
+    else {
         panic!("{} outcomes", outcomes.len());
     };
     assert_said(
@@ -252,6 +311,10 @@ fn assert_others(outcomes: &[Outcome]) {
         &[("method", r#""HEAD""#), ("query", r#"Some("")"#)],
     );
     assert_said(&few.trace, HOOKS[0], &[("values \"x-multi\"", "[]")]);
+    assert_bodies(body, chunked);
+    // A 413, whose status its response hook changes.
+    assert_eq!(large.response.status, 299);
+    assert!(large.seen.is_empty());
 
     assert_said(
         &pre_request.trace,
@@ -274,11 +337,15 @@ fn assert_others(outcomes: &[Outcome]) {
                 ("answer", "Ok(())"),
                 ("answer.again", "Ok(())"),
                 ("immutable", "Err(HeaderError::Immutable)"),
+                ("immutable.body", r#"Err("immutable")"#),
             ],
         );
         assert_eq!(outcome.trace.attribute(hook, "short_circuit"), true);
         assert_eq!(outcome.response.status, status, "{hook}");
-        let body: Vec<u8> = (0..=u8::MAX).cycle().take(100 << 10).collect();
+        let mut body: Vec<u8> = (0..=u8::MAX).cycle().take(100 << 10).collect();
+        if hook != HOOKS[2] {
+            body = [b"<", &body[..], b">"].concat();
+        }
         assert!(outcome.response.body == body, "{hook}");
         let many = values(&outcome.response.headers, "x-many").len();
         assert_eq!(many, 200, "{hook}");

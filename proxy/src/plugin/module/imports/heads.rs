@@ -4,10 +4,11 @@ use http::HeaderValue;
 use wasmtime::Linker;
 
 use super::Guest;
+use crate::plugin::Side;
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use crate::plugin::host::{self, Host, Reroute, Which};
 use crate::plugin::module::abi::{Done, drop_handle, method, parts};
-use crate::plugin::module::given::{give, give_list, give_option, put, room, store};
+use crate::plugin::module::given::{give, give_list, give_option, give_result, put, room, store};
 use crate::plugin::module::passed::{Passed, number};
 
 const HTTP: &str = "weir:plugin/http@0.1.0";
@@ -95,6 +96,31 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
             let done = host.remove_header(which, Passed::of(memory).text(name, len)?)?;
             store(memory, to as usize, &header_result(done))
+        },
+    )?;
+    let side = match which {
+        Which::Request => Side::Request,
+        Which::Response => Side::Response,
+    };
+    linker.func_wrap(
+        HTTP,
+        &name("body"),
+        move |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, which)?;
+            let body = host.body(side)?;
+            let body = body.as_deref().map_err(|error| *error as u8);
+            give_result(&mut guest, to, body)
+        },
+    )?;
+    linker.func_wrap(
+        HTTP,
+        &name("set-body"),
+        move |mut guest: Guest<'_>, head: u32, body: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let body = Passed::up_to(memory, host.body_limit()).bytes(body, len)?;
+            let done = host.set_body(side, body)?;
+            let done = done.map_or_else(|error| [1, error as u8], |()| [0; 2]);
+            store(memory, to as usize, &done)
         },
     )?;
     linker.func_wrap(

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use weir_tests::client::Connection;
-use weir_tests::upstream::{Seen, Upstream};
+use crate::client::Connection;
+use crate::upstream::{Seen, Upstream};
 
 /// An upstream that answers in each way that a response can end: by its length, by a last chunk, by
 /// its head.
-pub(crate) fn upstream() -> Upstream {
+pub fn upstream() -> Upstream {
     slow_upstream(Duration::ZERO)
 }
 
 /// As [`upstream`], with a time that each answer takes.
-pub(crate) fn slow_upstream(time: Duration) -> Upstream {
+pub fn slow_upstream(time: Duration) -> Upstream {
     Upstream::new(move |seen: &Seen, stream: &mut TcpStream| {
         thread::sleep(time);
         let response: &[u8] = match seen.target.as_str() {
@@ -34,7 +34,8 @@ pub(crate) fn slow_upstream(time: Duration) -> Upstream {
 const TARGETS: [&str; 3] = ["/length", "/chunked", "/empty"];
 
 /// Clients on connections of their own.
-pub(crate) struct Load {
+#[derive(Debug)]
+pub struct Load {
     ended: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<String>>>,
@@ -43,7 +44,7 @@ pub(crate) struct Load {
 impl Load {
     /// So many clients, who go on until they are stopped or their connection breaks. Request ids
     /// begin with `name`.
-    pub(crate) fn start(address: SocketAddr, clients: usize, name: &str) -> Self {
+    pub fn start(address: SocketAddr, clients: usize, name: &str) -> Self {
         let (ended, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
         let clients = (0..clients)
             .map(|client| {
@@ -73,12 +74,16 @@ impl Load {
     }
 
     /// Responses whose end was seen so far.
-    pub(crate) fn ended(&self) -> usize {
+    pub fn ended(&self) -> usize {
         self.ended.load(Ordering::Relaxed)
     }
 
     /// Stops the clients, and gives the ids of the responses whose end they saw.
-    pub(crate) fn join(self) -> Vec<String> {
+    ///
+    /// # Panics
+    ///
+    /// When a client panicked.
+    pub fn join(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let clients = self.clients.into_iter();
         let seen = clients.map(|client| client.join().expect("a client"));
@@ -87,7 +92,7 @@ impl Load {
 }
 
 /// Sends a request; says whether the response came to its end.
-pub(crate) fn ask(connection: &mut Connection, target: &str, headers: &[(&str, &str)]) -> bool {
+pub fn ask(connection: &mut Connection, target: &str, headers: &[(&str, &str)]) -> bool {
     let mut request = format!("GET {target} HTTP/1.1\r\nhost: test\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -102,7 +107,11 @@ pub(crate) fn ask(connection: &mut Connection, target: &str, headers: &[(&str, &
 }
 
 /// Sends so many requests on one connection, all of which must be answered; gives their ids.
-pub(crate) fn ask_all(address: SocketAddr, count: usize, name: &str) -> Vec<String> {
+///
+/// # Panics
+///
+/// When one is not answered.
+pub fn ask_all(address: SocketAddr, count: usize, name: &str) -> Vec<String> {
     let mut connection = Connection::open(address);
     let ids: Vec<String> = (0..count).map(|index| format!("{name}-{index}")).collect();
     for (index, id) in ids.iter().enumerate() {

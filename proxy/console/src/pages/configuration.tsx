@@ -1,0 +1,95 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { type Fault, get } from "../api";
+import { useTitle } from "../app";
+import { Failure, Head, Loading, Toggle } from "../parts/basics";
+
+interface Answer {
+  file: string;
+  generation: number;
+  read_only: string | null;
+  text: string | null;
+  faults: Fault[];
+  pending: boolean;
+}
+
+export function Configuration() {
+  useTitle("Configuration");
+  const [written, setWritten] = useState(false);
+  const { data, error } = useQuery({
+    queryKey: ["configuration"],
+    queryFn: () => get<Answer>("configuration"),
+    refetchInterval: 5000,
+  });
+  if (!data) return error ? <Failure error={error} /> : <Loading />;
+  const lines = (data.text ?? "").split("\n").filter((line) => line !== "").map(split);
+  const shown = written ? lines.filter((line, index) => line.source !== "default" && !onlyDefaults(lines, index)) : lines;
+  return (
+    <div className="stack">
+      <Head
+        title="Configuration"
+        note={
+          <>
+            <code>{data.file}</code>, generation {data.generation}
+          </>
+        }
+      >
+        <Toggle label="Only what is written" checked={written} onChange={setWritten} />
+      </Head>
+      {data.read_only && <p className="notice">{data.read_only}</p>}
+      {data.pending && (
+        <p className="notice warn">
+          The file says something else than what is served: it was changed and not reloaded. <code>POST /reload</code>, or
+          send SIGHUP.
+        </p>
+      )}
+      {data.faults.map((fault) => (
+        <p key={`${fault.path} ${fault.message}`} className="notice bad">
+          Line {fault.line}: <code>{fault.path}</code> {fault.message}
+          {fault.hint && <span className="quiet"> {fault.hint}</span>}
+        </p>
+      ))}
+      <section className="panel" aria-label="What is in force">
+        <div className="yaml" tabIndex={0} style={{ padding: "8px 0" }}>
+          {shown.map((line, index) => (
+            <div key={index} className={line.source === "default" || line.source === "" ? "row" : "row set"}>
+              <span className="text">{line.text}</span>
+              <span className="source" title={line.source}>
+                {short(line.source, data.file)}
+              </span>
+            </div>
+          ))}
+        </div>
+      </section>
+    </div>
+  );
+}
+
+interface Line {
+  text: string;
+  source: string;
+  depth: number;
+}
+
+/** Sources stand in comments, which a value of ours has none of. */
+function split(line: string): Line {
+  const at = line.lastIndexOf("  # ");
+  const text = at < 0 ? line : line.slice(0, at);
+  const source = at < 0 ? "" : line.slice(at + 4).split("; librdkafka")[0]!;
+  return { text, source, depth: line.length - line.trimStart().length };
+}
+
+/** A heading below which nothing is written. */
+function onlyDefaults(lines: Line[], index: number): boolean {
+  const line = lines[index]!;
+  if (line.source !== "") return false;
+  for (let next = index + 1; next < lines.length && lines[next]!.depth > line.depth; next += 1) {
+    const { source } = lines[next]!;
+    if (source !== "" && source !== "default") return false;
+  }
+  return true;
+}
+
+function short(source: string, file: string): string {
+  return source.startsWith(`${file}:`) ? `line ${source.slice(file.length + 1)}` : source;
+}

@@ -1,0 +1,110 @@
+import { useState } from "react";
+import { Link, useLocation } from "wouter";
+import { useOverview, useTitle } from "../app";
+import { ago, bytes, count } from "../format";
+import { Empty, Failure, Head, Loading } from "../parts/basics";
+import { State } from "./overview";
+
+export function Exporters() {
+  useTitle("Kafka");
+  const { data, error } = useOverview();
+  if (!data) return error ? <Failure error={error} /> : <Loading />;
+  const names = data.exporters.map((exporter) => exporter.name);
+  return (
+    <div className="stack">
+      <Head title="Kafka" note="one JSON or OTLP message a trace">
+        {names.length > 0 && <Add taken={names} />}
+      </Head>
+      {data.exporters.length === 0 ? (
+        <Empty title="Traces go nowhere yet">
+          <p>
+            Each trace can be sent to a Kafka topic, keyed by its trace id. Name an exporter, then give it a broker and a
+            topic.
+          </p>
+          <Add taken={[]} first />
+        </Empty>
+      ) : (
+        <div className="panel scroll">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Exporter</th>
+                <th scope="col">State</th>
+                <th scope="col">Topic</th>
+                <th scope="col" className="number">
+                  Delivered
+                </th>
+                <th scope="col" className="number">
+                  Dropped
+                </th>
+                <th scope="col" className="number">
+                  In memory
+                </th>
+                <th scope="col" className="number">
+                  Oldest waits
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.exporters.map((exporter) => (
+                <tr key={exporter.name}>
+                  <th scope="row">
+                    <Link href={`/exporters/${encodeURIComponent(exporter.name)}`}>{exporter.name}</Link>
+                  </th>
+                  <td>
+                    <State exporter={exporter} />
+                    {exporter.message && <div className="quiet wrap">{exporter.message}</div>}
+                  </td>
+                  <td>
+                    <code>{exporter.topic}</code>
+                    <div className="quiet">{exporter.brokers.join(", ")}</div>
+                  </td>
+                  <td className="number">{count(exporter.delivered ?? 0)}</td>
+                  <td className="number">
+                    {count(Object.values(exporter.dropped).reduce((sum, dropped) => sum + dropped, 0))}
+                  </td>
+                  <td className="number">{bytes(exporter.queue_bytes ?? 0)}</td>
+                  <td className="number">{exporter.oldest_s ? ago(exporter.oldest_s) : "–"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      <p className="quiet">
+        {data.spool
+          ? `Traces wait for Kafka on the disk: the spool has ${bytes(data.spool.bytes)} of ${bytes(data.spool.max_bytes)}.`
+          : "Without data_dir, traces wait for Kafka in memory, and a restart loses them."}
+      </p>
+    </div>
+  );
+}
+
+function Add({ taken, first }: { taken: string[]; first?: boolean }) {
+  const [, navigate] = useLocation();
+  const [name, setName] = useState(taken.includes("traces") ? "" : "traces");
+  const clash = taken.includes(name);
+  return (
+    <form
+      style={{ display: "flex", gap: 8, alignItems: "end" }}
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (name.trim() && !clash) navigate(`/exporters/${encodeURIComponent(name.trim())}`);
+      }}
+    >
+      <label>
+        <span className="quiet">Name </span>
+        <input
+          value={name}
+          onChange={(event) => setName(event.target.value)}
+          aria-invalid={clash}
+          title={clash ? "There is one of that name" : undefined}
+          style={{ width: 130 }}
+        />
+      </label>
+      <button type="submit" className={first ? "primary" : undefined} disabled={!name.trim() || clash}>
+        Add Kafka exporter
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,413 @@
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useMemo, useState } from "react";
+import { Link, useSearchParams } from "wouter";
+import { type AttributeValue, get, type Json, Problem, type Summary, type Trace as Whole } from "../api";
+import { useOverview, useTitle } from "../app";
+import { bytes, clock, day, duration, nanoseconds } from "../format";
+import { Copy, Empty, Failure, Head, Loading, Status, Tabs } from "../parts/basics";
+import { logs, plugin, tree } from "../parts/spans";
+import { rows } from "../parts/spans";
+import { Waterfall } from "../parts/waterfall";
+
+type Tab = "spans" | "logs" | "headers" | "message";
+
+export function Trace({ id }: { id: string }) {
+  useTitle(`Trace ${id.slice(0, 8)}`);
+  const [search, setSearch] = useSearchParams();
+  const request = search.get("request");
+  const tab = (search.get("tab") ?? "spans") as Tab;
+  const selected = search.get("span");
+  const set = (name: string, value: string | null) =>
+    setSearch(
+      (before) => {
+        const next = new URLSearchParams(before);
+        if (value === null) next.delete(name);
+        else next.set(name, value);
+        return next;
+      },
+      { replace: true },
+    );
+  const { data, error } = useQuery({
+    queryKey: ["trace", id, request],
+    queryFn: () =>
+      get<{ requests: Summary[]; trace: Whole }>(
+        `traces/${id}`,
+        request ? new URLSearchParams({ request }) : undefined,
+      ),
+    // It may be on its way from the proxy to the store.
+    retry: (count, error) => error instanceof Problem && error.status === 404 && count < 3,
+    retryDelay: 400,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+  if (error) {
+    return (
+      <>
+        <Head title="Trace" note={<code>{id}</code>} />
+        {error instanceof Problem && error.status === 404 ? (
+          <Empty title="This trace is not here">
+            <p>It may be older than what is kept, or it was not kept. Exporters have it where they took it.</p>
+            <p>
+              <Link href="/traces">See the traces that are here</Link>
+            </p>
+          </Empty>
+        ) : (
+          <Failure error={error} />
+        )}
+      </>
+    );
+  }
+  if (!data) return <Loading />;
+  const { trace, requests } = data;
+  const summary = requests.find((other) => String(other.id) === request) ?? requests[0]!;
+  const logCount = trace.PluginLogs?.length ?? 0;
+  const headerCount = Object.keys(trace.RequestHeaders ?? {}).length;
+  return (
+    <>
+      <Head
+        title={
+          <>
+            {summary.method} {summary.path || summary.route}
+          </>
+        }
+      >
+        <Copy text={id} label="Copy id" />
+        <button type="button" onClick={() => download(`trace-${id}.json`, trace)}>
+          Download
+        </button>
+      </Head>
+      <div className="trace-head">
+        <span>
+          <Status status={summary.status} />
+        </span>
+        <span>
+          <b>{duration(summary.duration_ns)}</b> in all
+        </span>
+        {summary.upstream_ns > 0 && (
+          <span>
+            <b>{duration(summary.duration_ns - summary.upstream_ns)}</b> Weir, <b>{duration(summary.upstream_ns)}</b>{" "}
+            upstream
+          </span>
+        )}
+        <span>
+          {day(summary.start_us)} {clock(summary.start_us)}
+        </span>
+        {summary.route && (
+          <span>
+            route <b>{summary.route}</b>
+          </span>
+        )}
+        <span>
+          request <code>{summary.request_id}</code>
+        </span>
+        <span>
+          trace <code>{id}</code>
+        </span>
+        {summary.short_circuit && <span className="badge warn">answered by {summary.short_circuit}</span>}
+        {summary.error && <span className="badge bad">{summary.error}</span>}
+      </div>
+      {requests.length > 1 && (
+        <p className="notice" style={{ marginBottom: 12 }}>
+          {requests.length} requests have this trace id:{" "}
+          {requests.map((other) => (
+            <button
+              key={other.id}
+              type="button"
+              className="small"
+              aria-pressed={other.id === summary.id}
+              onClick={() => set("request", String(other.id))}
+            >
+              {other.method} {other.path} {clock(other.start_us)}
+            </button>
+          ))}
+        </p>
+      )}
+      <section className="panel" aria-label="Trace">
+        <Tabs<Tab>
+          label="Parts of the trace"
+          current={tab}
+          onChange={(next) => set("tab", next === "spans" ? null : next)}
+          tabs={[
+            { id: "spans", name: `Spans ${trace.Spans.length}` },
+            { id: "logs", name: `Logs ${logCount}` },
+            { id: "headers", name: `Headers ${headerCount}` },
+            { id: "message", name: "Message as exported" },
+          ]}
+        >
+          {tab === "spans" && (
+            <div className={selected ? "trace-body open" : "trace-body"}>
+              <Waterfall trace={trace} selected={selected} onSelect={(span) => set("span", span)} />
+              {selected && <Drawer trace={trace} id={selected} onClose={() => set("span", null)} />}
+            </div>
+          )}
+          {tab === "logs" && <Logs trace={trace} />}
+          {tab === "headers" && <Headers trace={trace} />}
+          {tab === "message" && <Message id={id} request={request} />}
+        </Tabs>
+      </section>
+    </>
+  );
+}
+
+function Drawer({ trace, id, onClose }: { trace: Whole; id: string; onClose: () => void }) {
+  const node = useMemo(() => rows(tree(trace), new Set()).find((node) => node.span.SpanID === id), [trace, id]);
+  if (!node) return null;
+  const { span } = node;
+  const name = plugin(span);
+  const lines = name ? logs(trace, span) : [];
+  const attributes = Object.entries(span.Attributes);
+  const parent = trace.Spans.find((other) => other.SpanID === span.ParentID);
+  const [cpu, memory, decision] = ["cpu_ns", "memory_bytes", "decision"].map((key) => span.Attributes[`weir.hook.${key}`]);
+  return (
+    <aside className="drawer" aria-label="Span">
+      <header>
+        <h2>{span.Name}</h2>
+        <button type="button" className="icon" aria-label="Close span" onClick={onClose}>
+          ✕
+        </button>
+      </header>
+      <section>
+        <dl className="pairs">
+          <dt>Status</dt>
+          <dd>
+            <span className={`state ${span.Status === "error" ? "bad" : span.Status === "ok" ? "good" : "off"}`}>
+              {span.Status}
+            </span>{" "}
+            {span.StatusMsg}
+          </dd>
+          <dt>Kind</dt>
+          <dd>{span.Kind}</dd>
+          {name && (
+            <>
+              <dt>Plugin</dt>
+              <dd>
+                <Link href={`/plugins/${encodeURIComponent(name)}`}>{name}</Link>
+              </dd>
+            </>
+          )}
+          {decision !== undefined && (
+            <>
+              <dt>Decision</dt>
+              <dd>{String(decision)}</dd>
+            </>
+          )}
+          <dt>Start</dt>
+          <dd>+{duration(node.start)}</dd>
+          <dt>Duration</dt>
+          <dd>
+            {duration(node.end - node.start)} <span className="quiet">({duration(node.own)} of its own)</span>
+          </dd>
+          {typeof cpu === "number" && (
+            <>
+              <dt>CPU</dt>
+              <dd>{duration(cpu)}</dd>
+            </>
+          )}
+          {typeof memory === "number" && (
+            <>
+              <dt>Guest memory</dt>
+              <dd>{bytes(memory)}</dd>
+            </>
+          )}
+          <dt>Parent</dt>
+          <dd>{parent ? parent.Name : span.ParentID ? `the caller’s span ${span.ParentID}` : "none"}</dd>
+          <dt>Span id</dt>
+          <dd>
+            <code>{span.SpanID}</code>
+          </dd>
+        </dl>
+      </section>
+      <Attributes entries={attributes} />
+      {span.Events.length > 0 && (
+        <section>
+          <h3>Events</h3>
+          {span.Events.map((event, index) => (
+            <div key={index}>
+              <p>
+                {event.Name}{" "}
+                <span className="quiet">+{duration(nanoseconds(event.Timestamp, trace.RootSpan.StartTime))}</span>
+              </p>
+              <Pairs entries={Object.entries(event.Attributes)} />
+            </div>
+          ))}
+        </section>
+      )}
+      {lines.length > 0 && (
+        <section>
+          <h3>Log of the plugin</h3>
+          {lines.map((line, index) => (
+            <p key={index} className="wrap">
+              <span className="badge">{line.level}</span> {line.message}
+            </p>
+          ))}
+        </section>
+      )}
+    </aside>
+  );
+}
+
+function Attributes({ entries }: { entries: [string, AttributeValue][] }) {
+  const [wanted, setWanted] = useState("");
+  if (entries.length === 0) return null;
+  const text = wanted.toLowerCase();
+  const found = entries.filter(([key, value]) => `${key} ${value}`.toLowerCase().includes(text));
+  return (
+    <section>
+      <h3>Attributes</h3>
+      {entries.length > 12 && (
+        <input
+          type="search"
+          aria-label="Find an attribute"
+          placeholder="Find"
+          value={wanted}
+          onChange={(event) => setWanted(event.target.value)}
+          style={{ width: "100%", margin: "2px 0 6px" }}
+        />
+      )}
+      <Pairs entries={found} />
+    </section>
+  );
+}
+
+function Pairs({ entries }: { entries: [string, AttributeValue][] }) {
+  return (
+    <dl className="pairs long">
+      {entries.map(([key, value]) => (
+        <div key={key}>
+          <dt>{key}</dt>
+          <dd>{Array.isArray(value) ? value.join(", ") || "[]" : String(value)}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Logs({ trace }: { trace: Whole }) {
+  if (!trace.PluginLogs?.length) {
+    return (
+      <Empty title="No plugin wrote a line">
+        <p>Lines that hooks log while they handle a request show here, and at the hook’s span.</p>
+      </Empty>
+    );
+  }
+  return (
+    <div className="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Time</th>
+            <th scope="col">Plugin</th>
+            <th scope="col">Level</th>
+            <th scope="col">Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {trace.PluginLogs.map((line, index) => (
+            <tr key={index}>
+              <td className="mono nowrap">{clock(line.timestamp * 1000)}</td>
+              <td>{line.plugin_name}</td>
+              <td>{line.level}</td>
+              <td className="wrap">{line.message}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Headers({ trace }: { trace: Whole }) {
+  const headers = Object.entries(trace.RequestHeaders ?? {});
+  if (headers.length === 0) {
+    return (
+      <Empty title="No request header was captured">
+        <p>
+          Headers are kept where an exporter’s <code>request_headers</code> names them, or the store’s own does. Values
+          of credentials are kept as <code>REDACTED</code>.
+        </p>
+        <pre className="code" tabIndex={0}>{'store:\n  request_headers: ["*"]'}</pre>
+      </Empty>
+    );
+  }
+  return (
+    <div className="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Request header</th>
+            <th scope="col">Value</th>
+          </tr>
+        </thead>
+        <tbody>
+          {headers.map(([name, value]) => (
+            <tr key={name}>
+              <td className="mono nowrap">{name}</td>
+              <td className="mono wrap">{value}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Message({ id, request }: { id: string; request: string | null }) {
+  const { data } = useOverview();
+  const exporters = data?.exporters ?? [];
+  const [chosen, setChosen] = useState<string | null>(null);
+  const exporter = exporters.find((other) => other.name === chosen) ?? exporters[0];
+  const { data: answer, error } = useQuery({
+    queryKey: ["message", id, request, exporter?.name, data?.generation],
+    enabled: exporter !== undefined,
+    queryFn: () => {
+      const parameters = new URLSearchParams({ exporter: exporter!.name });
+      if (request) parameters.set("request", request);
+      return get<{ message?: Json; sampled_out?: boolean }>(`traces/${id}/message`, parameters);
+    },
+  });
+  const text = useMemo(() => JSON.stringify(answer?.message, null, 2) ?? "", [answer]);
+  useEffect(() => setChosen(null), [id]);
+  if (exporters.length === 0) {
+    return (
+      <Empty title="No exporter is configured">
+        <p>
+          <Link href="/exporters">Add a Kafka exporter</Link>, and see here what its messages are.
+        </p>
+      </Empty>
+    );
+  }
+  return (
+    <div className="message">
+      <div style={{ display: "flex", gap: 8, alignItems: "center", flexWrap: "wrap" }}>
+        <label>
+          Exporter{" "}
+          <select value={exporter?.name} onChange={(event) => setChosen(event.target.value)}>
+            {exporters.map((other) => (
+              <option key={other.name}>{other.name}</option>
+            ))}
+          </select>
+        </label>
+        <span className="quiet">after its filters, to topic {exporter?.topic}</span>
+        <span style={{ marginLeft: "auto" }}>
+          <Copy text={text} />
+        </span>
+      </div>
+      {error && <Failure error={error} />}
+      {answer?.sampled_out ? (
+        <p className="notice">This exporter’s sampling leaves the trace out: it sends no message for it.</p>
+      ) : (
+        <pre className="code" tabIndex={0} aria-label="Message">
+          {text}
+        </pre>
+      )}
+    </div>
+  );
+}
+
+function download(name: string, what: unknown) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(what, null, 2)], { type: "application/json" }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(url);
+}

@@ -1,0 +1,308 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
+import type { Trace } from "../api";
+import { duration } from "../format";
+import { type Node, rows, tree } from "./spans";
+
+const ROW = 26;
+
+/** Bars of the minimap: more could not be told apart. */
+const BARS = 600;
+
+/** How far to the right a name goes at most. */
+const DEEPEST = 14;
+
+interface Range {
+  from: number;
+  to: number;
+}
+
+const KINDS: [string, string][] = [
+  ["request", "Request"],
+  ["plugin", "Plugin hook"],
+  ["client", "Upstream"],
+  ["llm", "Model call"],
+  ["retry", "Retry"],
+];
+
+/** Spans over time. Only rows in view are in the document, so that their number does not matter. */
+export function Waterfall(props: {
+  trace: Trace;
+  selected: string | null;
+  onSelect: (span: string | null) => void;
+}) {
+  const { selected, onSelect } = props;
+  const roots = useMemo(() => tree(props.trace), [props.trace]);
+  const [folded, setFolded] = useState<ReadonlySet<string>>(new Set());
+  const shown = useMemo(() => rows(roots, folded), [roots, folded]);
+  const all = useMemo(() => rows(roots, new Set()), [roots]);
+  const whole: Range = useMemo(() => {
+    const bounds = { from: 0, to: 1 };
+    for (const node of all) {
+      bounds.from = Math.min(bounds.from, node.start);
+      bounds.to = Math.max(bounds.to, node.end);
+    }
+    return bounds;
+  }, [all]);
+  const [zoom, setZoom] = useState<Range | null>(null);
+  const range = zoom ?? whole;
+  const scroller = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: shown.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW,
+    overscan: 12,
+  });
+  const at = shown.findIndex((node) => node.span.SpanID === selected);
+
+  const fold = (node: Node, close: boolean) =>
+    setFolded((before) => {
+      const next = new Set(before);
+      if (close) next.add(node.span.SpanID);
+      else next.delete(node.span.SpanID);
+      return next;
+    });
+  const go = (index: number) => {
+    const node = shown[Math.max(0, Math.min(shown.length - 1, index))];
+    if (!node) return;
+    onSelect(node.span.SpanID);
+    virtual.scrollToIndex(shown.indexOf(node), { align: "auto" });
+  };
+  const page = () => Math.max(1, Math.floor((scroller.current?.clientHeight ?? 260) / ROW) - 1);
+
+  const keys: Record<string, () => void> = {
+    ArrowDown: () => go(at + 1),
+    ArrowUp: () => go(at < 0 ? 0 : at - 1),
+    PageDown: () => go(at + page()),
+    PageUp: () => go(at - page()),
+    Home: () => go(0),
+    End: () => go(shown.length - 1),
+    ArrowLeft: () => {
+      const node = shown[at];
+      if (!node) return;
+      if (node.children.length > 0 && !folded.has(node.span.SpanID)) fold(node, true);
+      else go(shown.findIndex((other) => other.span.SpanID === node.span.ParentID));
+    },
+    ArrowRight: () => {
+      const node = shown[at];
+      if (node) fold(node, false);
+    },
+    Escape: () => onSelect(null),
+  };
+
+  const kinds = new Set(all.map((node) => node.kind));
+  const height = Math.min(shown.length * ROW + 2, 720);
+  return (
+    <div className="waterfall">
+      <Minimap nodes={all} whole={whole} zoom={zoom} onZoom={setZoom} />
+      <div className="rows-head" aria-hidden="true">
+        <div>
+          {shown.length === 1 ? "1 span" : `${shown.length} spans`}
+          {zoom && " · zoomed"}
+        </div>
+        <div className="scale">
+          {[0, 0.25, 0.5, 0.75, 1].map((part) => (
+            <span key={part} style={{ left: `${part * 100}%` }}>
+              {duration(range.from + (range.to - range.from) * part)}
+            </span>
+          ))}
+        </div>
+        <div style={{ textAlign: "right" }}>Duration</div>
+      </div>
+      <div
+        ref={scroller}
+        className="rows"
+        style={{ height }}
+        role="treegrid"
+        aria-label="Spans"
+        aria-rowcount={shown.length}
+        aria-activedescendant={virtual.getVirtualItems().some((item) => item.index === at) ? `span-${selected}` : undefined}
+        tabIndex={0}
+        onKeyDown={(event) => {
+          const action = keys[event.key];
+          if (action) {
+            event.preventDefault();
+            action();
+          }
+        }}
+      >
+        <div className="canvas" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
+          {virtual.getVirtualItems().map((item) => {
+            const node = shown[item.index];
+            return (
+              node && (
+                <Row
+                  key={node.span.SpanID}
+                  node={node}
+                  index={item.index}
+                  top={item.start}
+                  range={range}
+                  selected={item.index === at}
+                  folded={folded.has(node.span.SpanID)}
+                  onSelect={() => onSelect(item.index === at ? null : node.span.SpanID)}
+                  onFold={() => fold(node, !folded.has(node.span.SpanID))}
+                />
+              )
+            );
+          })}
+        </div>
+      </div>
+      <p className="legend">
+        {KINDS.filter(([id]) => kinds.has(id)).map(([id, name]) => (
+          <span key={id}>
+            <i className={`kind-${id}`} />
+            {name}
+          </span>
+        ))}
+        <span>Drag over the map above to zoom; arrow keys move between spans</span>
+      </p>
+    </div>
+  );
+}
+
+function Row(props: {
+  node: Node;
+  index: number;
+  top: number;
+  range: Range;
+  selected: boolean;
+  folded: boolean;
+  onSelect: () => void;
+  onFold: () => void;
+}) {
+  const { node, range } = props;
+  const { span } = node;
+  const extent = range.to - range.from;
+  const left = ((node.start - range.from) / extent) * 100;
+  const right = ((node.end - range.from) / extent) * 100;
+  const failed = span.Status === "error";
+  const short = span.StatusMsg === "short-circuit";
+  return (
+    <div
+      id={`span-${span.SpanID}`}
+      className="span-row"
+      role="row"
+      aria-rowindex={props.index + 1}
+      aria-level={node.depth + 1}
+      aria-selected={props.selected}
+      aria-expanded={node.children.length > 0 ? !props.folded : undefined}
+      style={{ transform: `translateY(${props.top}px)` }}
+      onClick={props.onSelect}
+    >
+      <div className="name" role="gridcell" style={{ paddingLeft: 8 + Math.min(node.depth, DEEPEST) * 10 }}>
+        <button
+          type="button"
+          className="fold"
+          tabIndex={-1}
+          aria-label={props.folded ? "Unfold" : "Fold"}
+          style={{ visibility: node.children.length > 0 ? "visible" : "hidden" }}
+          onClick={(event) => {
+            event.stopPropagation();
+            props.onFold();
+          }}
+        >
+          {props.folded ? "▸" : "▾"}
+        </button>
+        {failed && (
+          <span className="mark" title="Ended in error">
+            ✕<span className="visually-hidden"> error</span>
+          </span>
+        )}
+        <span className="text" title={span.Name}>
+          {span.Name}
+        </span>
+        {short && <span className="tag">answered</span>}
+      </div>
+      <div className="track" role="gridcell" aria-label={`starts at ${duration(node.start)}`}>
+        {right >= 0 && left <= 100 && (
+          <div
+            className={`bar kind-${node.kind}${failed ? " failed" : ""}`}
+            style={{ left: `${Math.max(left, 0)}%`, width: `${Math.min(right, 100) - Math.max(left, 0)}%` }}
+          />
+        )}
+      </div>
+      <div className="time" role="gridcell">
+        {duration(node.end - node.start)}
+      </div>
+    </div>
+  );
+}
+
+function Minimap(props: {
+  nodes: Node[];
+  whole: Range;
+  zoom: Range | null;
+  onZoom: (range: Range | null) => void;
+}) {
+  const { whole, zoom } = props;
+  const frame = useRef<HTMLDivElement>(null);
+  const [drag, setDrag] = useState<{ from: number; to: number } | null>(null);
+  const extent = whole.to - whole.from;
+  const every = Math.max(1, Math.ceil(props.nodes.length / BARS));
+  const bars = props.nodes.filter((node, index) => index % every === 0 || node.span.Status === "error");
+  const height = 38 / Math.max(bars.length, 6);
+  const place = (event: PointerEvent) => {
+    const box = frame.current!.getBoundingClientRect();
+    const part = (event.clientX - box.left - 12) / (box.width - 24);
+    return whole.from + Math.max(0, Math.min(1, part)) * extent;
+  };
+  const window = drag ? { from: Math.min(drag.from, drag.to), to: Math.max(drag.from, drag.to) } : zoom;
+  useEffect(() => {
+    const escape = (event: KeyboardEvent) => {
+      if (event.key === "Escape") setDrag(null);
+    };
+    addEventListener("keydown", escape);
+    return () => removeEventListener("keydown", escape);
+  }, []);
+  return (
+    <div
+      ref={frame}
+      className="minimap"
+      onPointerDown={(event) => {
+        if ((event.target as Element).closest("button")) return;
+        event.currentTarget.setPointerCapture(event.pointerId);
+        const at = place(event);
+        setDrag({ from: at, to: at });
+      }}
+      onPointerMove={(event) => drag && setDrag({ ...drag, to: place(event) })}
+      onPointerUp={() => {
+        if (drag && Math.abs(drag.to - drag.from) > extent / 500) {
+          props.onZoom({ from: Math.min(drag.from, drag.to), to: Math.max(drag.from, drag.to) });
+        }
+        setDrag(null);
+      }}
+    >
+      <svg viewBox={`0 0 1000 38`} preserveAspectRatio="none" aria-hidden="true">
+        {bars.map((node, index) => (
+          <rect
+            key={node.span.SpanID}
+            className={node.span.Status === "error" ? "failed" : `kind-${node.kind}`}
+            x={((node.start - whole.from) / extent) * 1000}
+            width={Math.max(((node.end - node.start) / extent) * 1000, 1)}
+            y={index * height}
+            height={Math.max(height * 0.75, 0.6)}
+          />
+        ))}
+        {window && (
+          <rect
+            className="window"
+            x={((window.from - whole.from) / extent) * 1000}
+            width={((window.to - window.from) / extent) * 1000}
+            y="0"
+            height="38"
+          />
+        )}
+      </svg>
+      {zoom && (
+        <button
+          type="button"
+          className="small"
+          style={{ position: "absolute", right: 8, top: 4 }}
+          onClick={() => props.onZoom(null)}
+        >
+          Whole trace
+        </button>
+      )}
+    </div>
+  );
+}

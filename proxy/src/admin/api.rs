@@ -1,0 +1,136 @@
+//! The JSON API of the console, under `/api/`. [`guard`](super::guard) has let the request in.
+
+mod configuration;
+mod overview;
+mod routes;
+mod traces;
+
+pub(super) use overview::STARTED;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::body::Body;
+use super::{not_allowed, problem, query};
+use crate::app::App;
+
+/// Most bytes of what is sent here.
+const MOST: usize = 2 << 20;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Why there is no answer but a problem.
+pub(super) struct Problem(StatusCode, String);
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl ToString) -> Self {
+        Self(status, detail.to_string())
+    }
+
+    fn missing(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("there is no {what}"))
+    }
+
+    fn invalid(detail: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+}
+
+/// Parameters of the request's query.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let number = self.get(name).map(|value| {
+            let problem = |_| Problem::invalid(format!("`{name}` must be a number"));
+            value.parse().map_err(problem)
+        });
+        number.transpose()
+    }
+}
+
+/// Answers `/api/` and `path`.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    path: &str,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let parameters = Parameters(query::parse(request.uri().query().unwrap_or_default()));
+    let segments: Vec<String> = path.split('/').map(query::decode).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let answer = match request.method() {
+        &Method::GET | &Method::HEAD => {
+            if segments == ["traces", "tail"] {
+                return traces::tail(app, &parameters).unwrap_or_else(|Problem(status, detail)| {
+                    problem(status, &detail).map(Body::from)
+                });
+            }
+            get(app, &segments, &parameters).await
+        }
+        &Method::POST => post(app, &segments, request).await,
+        _ => return not_allowed("GET, HEAD, POST").map(Body::from),
+    };
+    let mut answer = answer.unwrap_or_else(|Problem(status, detail)| problem(status, &detail));
+    let no_store = http::HeaderValue::from_static("no-store");
+    answer
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, no_store);
+    answer.map(Body::from)
+}
+
+async fn get(app: &Arc<App>, path: &[&str], parameters: &Parameters) -> Result<Answer, Problem> {
+    match path {
+        ["overview"] => overview::overview(app).await,
+        ["traces"] => traces::list(app, parameters).await,
+        ["traces", "histogram"] => traces::histogram(app, parameters).await,
+        ["traces", id] => traces::one(app, id, parameters).await,
+        ["traces", id, "message"] => traces::message(app, id, parameters).await,
+        ["routes"] => Ok(routes::routes(app)),
+        ["routes", "test"] => routes::test(app, parameters),
+        ["upstreams"] => Ok(routes::upstreams(app)),
+        ["plugins"] => Ok(routes::plugins(app)),
+        ["exporters"] => Ok(overview::exporters(app)),
+        ["configuration"] => configuration::effective(app),
+        ["configuration", "form"] => configuration::form(app, parameters),
+        _ => Err(Problem::missing("such thing here")),
+    }
+}
+
+async fn post(
+    app: &Arc<App>,
+    path: &[&str],
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    match path {
+        ["configuration", "preview"] => configuration::preview(app, read(request).await?),
+        ["configuration", "save"] => configuration::save(app, read(request).await?).await,
+        ["exporters", "test"] => configuration::test_exporter(app, read(request).await?).await,
+        _ => Err(Problem::missing("such thing here")),
+    }
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
+    let is_json = request
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if !is_json {
+        let detail = "the body must be application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let body = Limited::new(request.into_body(), MOST).collect().await;
+    let body = body.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(Problem::invalid)
+}

@@ -1,0 +1,196 @@
+//! The configuration: what is in force, a part of it as a form, and changes to its file.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{Answer, Parameters, Problem};
+use crate::admin::{body, guard};
+use crate::app::App;
+use crate::config::{self, Document, Edit, Edited, Exporter, Faults};
+use crate::export::kafka;
+
+/// One save after the other.
+static SAVING: Mutex<()> = Mutex::const_new(());
+
+/// Changes to the file.
+#[derive(Deserialize)]
+pub(super) struct Changes {
+    /// Of the text that the form was made from; a change in between is a conflict.
+    digest: String,
+    edits: Vec<Edit>,
+}
+
+/// An exporter to try.
+#[derive(Deserialize)]
+pub(super) struct Trial {
+    exporter: String,
+    #[serde(default)]
+    edits: Vec<Edit>,
+}
+
+fn document(app: &App) -> Result<&Document, Problem> {
+    let why = "this configuration does not come from a file";
+    app.document()
+        .ok_or_else(|| Problem::new(StatusCode::CONFLICT, why))
+}
+
+fn faulty(faults: &Faults) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        faults.report(config::report::Format::Text),
+    )
+}
+
+pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
+    let generation = app.generation();
+    let document = document(app)?;
+    let file = document.file.display().to_string();
+    let (text, faults) = match document.effective() {
+        Ok(text) => (Some(text), Vec::new()),
+        Err(faults) => (None, faults_json(&faults)),
+    };
+    let answer = json!({
+        "file": file,
+        "generation": generation.number,
+        "read_only": guard::may_save(app).err(),
+        "text": text,
+        "faults": faults,
+        // What is served is not what is written: nobody asked for a reload, or it failed.
+        "pending": document.load().is_ok_and(|loaded| loaded.config != generation.config),
+    });
+    Ok(body(StatusCode::OK, &answer))
+}
+
+pub(super) fn form(app: &App, parameters: &Parameters) -> Result<Answer, Problem> {
+    let at = parameters.0.iter().filter(|(name, _)| name == "at");
+    let at: Vec<&str> = at.map(|(_, key)| key.as_str()).collect();
+    let document = document(app)?;
+    let text = document.read().map_err(|faults| faulty(&faults))?;
+    let fields = document
+        .form(&text, &at)
+        .map_err(|faults| faulty(&faults))?;
+    let answer = json!({
+        "digest": text.digest,
+        "read_only": guard::may_save(app).err(),
+        "fields": fields,
+    });
+    Ok(body(StatusCode::OK, &answer))
+}
+
+pub(super) fn preview(app: &App, changes: Changes) -> Result<Answer, Problem> {
+    let document = document(app)?;
+    let text = document.read().map_err(|faults| faulty(&faults))?;
+    let edited = edit(document, &text, &changes.edits)?;
+    let (faults, warnings) = judged(&edited);
+    let answer = json!({
+        "conflict": text.digest != changes.digest,
+        "digest": text.digest,
+        "difference": edited.difference,
+        "changes": edited.changes(&text),
+        "faults": faults,
+        "warnings": warnings,
+        "snippet": config::snippet(&changes.edits),
+        "read_only": guard::may_save(app).err(),
+    });
+    Ok(body(StatusCode::OK, &answer))
+}
+
+pub(super) async fn save(app: &Arc<App>, changes: Changes) -> Result<Answer, Problem> {
+    guard::may_save(app).map_err(|why| Problem::new(StatusCode::FORBIDDEN, why))?;
+    let _one = SAVING.lock().await;
+    let document = document(app)?;
+    let text = document.read().map_err(|faults| faulty(&faults))?;
+    if text.digest != changes.digest {
+        let why = "the file was changed by somebody else meanwhile: look at it anew";
+        return Err(Problem::new(StatusCode::CONFLICT, why));
+    }
+    let edited = edit(document, &text, &changes.edits)?;
+    if let Err(faults) = &edited.outcome {
+        let answer = json!({ "faults": faults_json(faults), "difference": edited.difference });
+        return Ok(body(StatusCode::UNPROCESSABLE_ENTITY, &answer));
+    }
+    let failed = |error: std::io::Error| {
+        let why = format!("the file could not be written: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why)
+    };
+    document.write(&edited).map_err(failed)?;
+    match app.reload().await {
+        Ok(generation) => {
+            tracing::info!(
+                generation,
+                keys = changes.edits.len(),
+                "configuration saved"
+            );
+            let answer = json!({ "generation": generation, "difference": edited.difference });
+            Ok(body(StatusCode::OK, &answer))
+        }
+        Err(error) => {
+            document.restore(&text).map_err(failed)?;
+            tracing::error!(%error, "a saved configuration could not be loaded; the file is as before");
+            let why = format!("nothing was saved, for it could not be loaded: {error}");
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why))
+        }
+    }
+}
+
+fn edit(document: &Document, text: &config::Text, edits: &[Edit]) -> Result<Edited, Problem> {
+    document
+        .edit(text, edits)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error))
+}
+
+/// Faults and warnings.
+fn judged(edited: &Edited) -> (Vec<Value>, Vec<Value>) {
+    match &edited.outcome {
+        Ok(loaded) => (Vec::new(), faults_json(&loaded.warnings)),
+        Err(faults) => (faults_json(faults), Vec::new()),
+    }
+}
+
+fn faults_json(faults: &Faults) -> Vec<Value> {
+    let json = |fault: &config::fault::Fault| {
+        json!({
+            "code": fault.code,
+            "severity": fault.severity(),
+            "path": fault.path,
+            "line": fault.place.line,
+            "message": fault.message,
+            "hint": fault.hint,
+        })
+    };
+    faults.list.iter().map(json).collect()
+}
+
+/// Connects as an exporter would with these changes, and asks for its topic.
+pub(super) async fn test_exporter(app: &Arc<App>, trial: Trial) -> Result<Answer, Problem> {
+    let exporter = if trial.edits.is_empty() {
+        app.generation()
+            .config
+            .exporters
+            .get(&trial.exporter)
+            .cloned()
+    } else {
+        let document = document(app)?;
+        let text = document.read().map_err(|faults| faulty(&faults))?;
+        match edit(document, &text, &trial.edits)?.outcome {
+            Ok(mut loaded) => loaded.config.exporters.swap_remove(&trial.exporter),
+            Err(faults) => {
+                let answer = json!({ "ok": false, "faults": faults_json(&faults) });
+                return Ok(body(StatusCode::OK, &answer));
+            }
+        }
+    };
+    let exporter = exporter.ok_or_else(|| Problem::missing("exporter of that name"))?;
+    let Exporter::Kafka(config) = exporter;
+    let tried = tokio::task::spawn_blocking(move || kafka::probe(&config)).await;
+    let answer = match tried {
+        Ok(Ok(said)) => json!({ "ok": true, "message": said }),
+        Ok(Err(problem)) => json!({ "ok": false, "message": problem }),
+        Err(panic) => json!({ "ok": false, "message": panic.to_string() }),
+    };
+    Ok(body(StatusCode::OK, &answer))
+}

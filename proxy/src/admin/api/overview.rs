@@ -1,0 +1,150 @@
+//! How everything fares, at one look.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Problem};
+use crate::admin::{body, guard};
+use crate::app::App;
+use crate::config::{Exporter, Kafka};
+use crate::export::status::{State, Status};
+use crate::store::{Filter, Summary};
+
+/// Of how many recent traces quantiles are made.
+const RECENT: usize = 300;
+
+/// When the admin address began to answer.
+pub(in crate::admin) static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+pub(super) async fn overview(app: &Arc<App>) -> Result<Answer, Problem> {
+    let uptime = STARTED.elapsed().as_secs();
+    let store = app.store();
+    let recent = match store.clone() {
+        Some(store) => {
+            let search = move || store.search(&Filter::default(), None, RECENT);
+            let page = tokio::task::spawn_blocking(search).await;
+            // What is wrong with the store is in its status.
+            page.ok().and_then(Result::ok).unwrap_or_default().traces
+        }
+        None => Vec::new(),
+    };
+    let status = store.map(|store| store.status()).map(|status| {
+        json!({
+            "traces": status.traces,
+            "bytes": status.bytes,
+            "max_bytes": status.max_bytes,
+            "skipped": status.skipped,
+            "durable": status.durable,
+            "problem": status.problem,
+        })
+    });
+    let spool = app.spool().map(|spool| {
+        json!({
+            "bytes": spool.bytes,
+            "max_bytes": spool.max_bytes,
+            "full": spool.is_full(),
+            "problem": spool.problem,
+        })
+    });
+    let generation = app.generation();
+    let listeners = generation.config.listeners.iter();
+    let listeners: Vec<String> = listeners.map(|of| of.address.to_string()).collect();
+    Ok(body(
+        StatusCode::OK,
+        &json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "generation": generation.number,
+            "uptime_s": uptime,
+            "draining": app.is_draining(),
+            "read_only": guard::may_save(app).err(),
+            "listeners": app.bound().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "configured_listeners": listeners,
+            "metrics": app.metrics().snapshot(),
+            "recent": recent_times(&recent),
+            "exporters": exporters_json(app),
+            "plugins": generation.config.plugins.keys().collect::<Vec<_>>(),
+            "upstreams": generation.config.upstreams.keys().collect::<Vec<_>>(),
+            "spool": spool,
+            "store": status,
+        }),
+    ))
+}
+
+/// Of recent requests that reached an upstream: its time, and Weir's own.
+fn recent_times(recent: &[Summary]) -> Value {
+    let called: Vec<&Summary> = recent.iter().filter(|of| of.upstream_ns > 0).collect();
+    let quantiles = |time: fn(&Summary) -> i64| {
+        let mut times: Vec<i64> = called.iter().map(|of| time(of)).collect();
+        times.sort_unstable();
+        let at = |percent: usize| {
+            let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+            times.get(index).copied()
+        };
+        json!({ "p50_ns": at(50), "p99_ns": at(99) })
+    };
+    json!({
+        "count": called.len(),
+        "overhead": quantiles(|of| of.duration_ns - of.upstream_ns),
+        "upstream": quantiles(|of| of.upstream_ns),
+    })
+}
+
+pub(super) fn exporters(app: &App) -> Answer {
+    let plugins: Vec<String> = app.generation().config.plugins.keys().cloned().collect();
+    body(
+        StatusCode::OK,
+        &json!({ "exporters": exporters_json(app), "plugins": plugins }),
+    )
+}
+
+fn exporters_json(app: &App) -> Vec<Value> {
+    let statuses = app.exporters();
+    let generation = app.generation();
+    let exporters = generation.config.exporters.iter();
+    exporters
+        .map(|(name, exporter)| {
+            let status = statuses.iter().find(|status| status.exporter == *name);
+            let Exporter::Kafka(kafka) = exporter;
+            exporter_json(name, kafka, status)
+        })
+        .collect()
+}
+
+fn exporter_json(name: &str, kafka: &Kafka, status: Option<&Status>) -> Value {
+    let (state, message) = match status.map(|status| &status.state) {
+        None => ("disabled", None),
+        Some(State::Starting) => ("starting", None),
+        Some(State::Ok) => ("ok", None),
+        Some(State::Degraded(message)) => ("degraded", Some(message.clone())),
+    };
+    let filter = kafka.filters.plugin_span_filter.as_ref();
+    let filter = filter.map(|filter| {
+        let mode = if filter.include { "include" } else { "exclude" };
+        json!({ "mode": mode, "plugins": filter.plugins })
+    });
+    let dropped: Map<String, Value> = status
+        .into_iter()
+        .flat_map(|status| &status.dropped)
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.as_str().to_owned(), json!(count)))
+        .collect();
+    json!({
+        "name": name,
+        "kind": "kafka",
+        "enabled": kafka.enabled,
+        "state": state,
+        "message": message,
+        "brokers": kafka.brokers,
+        "topic": kafka.topic,
+        "plugin_span_filter": filter,
+        "queue_bytes": status.map(|status| status.queue_bytes),
+        "oldest_s": status.map(|status| status.oldest.as_secs()),
+        "taken": status.map(|status| status.taken),
+        "sampled_out": status.map(|status| status.sampled_out),
+        "delivered": status.map(|status| status.delivered),
+        "dropped": dropped,
+    })
+}

@@ -1,0 +1,191 @@
+//! Routes and which of them a request takes; upstreams; plugins.
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use super::{Answer, Parameters, Problem};
+use crate::admin::body;
+use crate::app::App;
+use crate::config::{Action, Module, OnError, RouteMatch};
+use crate::plugin::Hook;
+use crate::router::{Difference, Head, Miss};
+
+pub(super) fn routes(app: &App) -> Answer {
+    let generation = app.generation();
+    let metrics = app.metrics().snapshot();
+    let routes: Vec<Value> = generation
+        .config
+        .routes
+        .iter()
+        .map(|route| {
+            let counted = metrics.routes.iter().find(|of| of.name == route.name);
+            json!({
+                "name": route.name,
+                "match": match_json(&route.matches),
+                "upstream": leads_to(&route.action),
+                "plugins": route.plugins,
+                "metrics": counted,
+            })
+        })
+        .collect();
+    let listeners: Vec<Value> = generation
+        .config
+        .listeners
+        .iter()
+        .map(|of| json!({ "address": of.address.to_string(), "plugins": of.plugins }))
+        .collect();
+    let answer = json!({ "routes": routes, "listeners": listeners });
+    body(StatusCode::OK, &answer)
+}
+
+/// Where a route's requests go, in words.
+fn leads_to(action: &Action) -> String {
+    match action {
+        Action::Upstream(shares) => {
+            let names: Vec<&str> = shares.iter().map(|share| &*share.upstream).collect();
+            names.join(", ")
+        }
+        Action::Redirect(redirect) => format!("redirect {}", redirect.status.as_u16()),
+        Action::Respond(respond) => format!("answer {}", respond.status.as_u16()),
+    }
+}
+
+fn match_json(matches: &RouteMatch) -> Value {
+    let methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
+    json!({ "host": matches.host, "path": matches.path, "methods": methods })
+}
+
+/// Which route a request takes, and why none of those before it.
+pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem> {
+    let method = parameters.get("method").unwrap_or("GET");
+    let method: Method = method
+        .parse()
+        .map_err(|_| Problem::invalid("`method` must be a method, such as GET"))?;
+    let url = parameters
+        .get("url")
+        .ok_or_else(|| Problem::invalid("`url` is needed, such as http://host/path"))?;
+    let url: Uri = url
+        .parse()
+        .map_err(|_| Problem::invalid("`url` must be a path, or a URL such as http://host/path"))?;
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let generation = app.generation();
+    let head = Head {
+        authority,
+        path: url.path(),
+        query: url.query(),
+        method: &method,
+        headers: &HeaderMap::new(),
+    };
+    let taken = generation.router.route(&head);
+    let differences = generation.router.differences(&head);
+    let tried: Vec<Value> = generation
+        .config
+        .routes
+        .iter()
+        .zip(differences)
+        .enumerate()
+        .map(|(index, (route, difference))| {
+            let result = match &taken {
+                Ok(taken) if index == *taken => "taken",
+                Ok(taken) if index > *taken => "not tried",
+                _ => "no match",
+            };
+            json!({
+                "name": route.name,
+                "match": match_json(&route.matches),
+                "host": !matches!(difference, Some(Difference::Host)),
+                "path": !matches!(difference, Some(Difference::Path)),
+                "method": !matches!(difference, Some(Difference::Method)),
+                "header": !matches!(difference, Some(Difference::Header(_))),
+                "query": !matches!(difference, Some(Difference::Query(_))),
+                "result": result,
+            })
+        })
+        .collect();
+    let answer = match &taken {
+        Ok(index) => {
+            json!({ "status": Value::Null, "route": generation.config.routes[*index].name })
+        }
+        Err(Miss::NoRoute) => json!({ "status": 404, "route": Value::Null }),
+        Err(Miss::Method(allowed)) => {
+            let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            json!({ "status": 405, "route": Value::Null, "allowed": allowed })
+        }
+    };
+    let answer = json!({ "answer": answer, "routes": tried });
+    Ok(body(StatusCode::OK, &answer))
+}
+
+pub(super) fn upstreams(app: &App) -> Answer {
+    let generation = app.generation();
+    let metrics = app.metrics().snapshot();
+    let upstreams: Vec<Value> = generation
+        .config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| {
+            let endpoints: Vec<String> = upstream
+                .endpoints
+                .iter()
+                .map(|of| format!("{}:{}", of.host, of.port))
+                .collect();
+            let routes = generation.config.routes.iter();
+            let routes = routes.filter(|route| route.action.leads_to(name));
+            json!({
+                "name": name,
+                "endpoints": endpoints,
+                "max_requests": upstream.max_requests,
+                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
+                "metrics": metrics.upstreams.iter().find(|of| of.name == *name),
+            })
+        })
+        .collect();
+    body(StatusCode::OK, &json!({ "upstreams": upstreams }))
+}
+
+pub(super) fn plugins(app: &App) -> Answer {
+    let generation = app.generation();
+    let metrics = app.metrics().snapshot();
+    let plugins: Vec<Value> = generation
+        .plugins
+        .iter()
+        .map(|(key, plugin)| {
+            let config = &plugin.config;
+            let module = match &config.module {
+                Module::Builtin(name) => format!("builtin:{name}"),
+                Module::File(path) => path.display().to_string(),
+            };
+            let hooks = Hook::ALL.into_iter().filter(|hook| plugin.wants(*hook));
+            let counted: Vec<_> = metrics
+                .hooks
+                .iter()
+                .filter(|of| of.plugin == plugin.name && of.duration.count > 0)
+                .collect();
+            let routes = generation.config.routes.iter();
+            let routes = routes.filter(|route| route.plugins.contains(key));
+            let listeners = generation.config.listeners.iter();
+            let listeners = listeners.filter(|listener| listener.plugins.contains(key));
+            json!({
+                "key": key,
+                "name": plugin.name,
+                "module": module,
+                "digest": plugin.digest,
+                "pinned": config.sha256.is_some(),
+                "on_error": match config.on_error {
+                    OnError::Reject => "reject",
+                    OnError::Continue => "continue",
+                },
+                "limits": {
+                    "memory": config.limits.memory,
+                    "cpu_ms": config.limits.cpu_time.as_secs_f64() * 1e3,
+                    "wall_ms": config.limits.wall_time.as_secs_f64() * 1e3,
+                },
+                "hooks": hooks.map(Hook::label).collect::<Vec<_>>(),
+                "metrics": counted,
+                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
+                "listeners": listeners.map(|of| of.address.to_string()).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    body(StatusCode::OK, &json!({ "plugins": plugins }))
+}

@@ -1,0 +1,113 @@
+//! What is known of upstreams' endpoints, for `/readyz` and `/metrics`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use serde_json::{Value, json};
+
+use crate::app::generation::Generation;
+use crate::metrics::{counter, gauge};
+use crate::upstream::{Endpoint, Upstream};
+
+/// Each upstream with its endpoints; `degraded` where one of them gets no requests.
+pub(super) fn ready(generation: &Generation) -> Vec<Value> {
+    let now = Instant::now();
+    let upstreams = generation.upstreams.values();
+    upstreams
+        .map(|upstream| {
+            let out = (upstream.endpoints.iter())
+                .filter(|endpoint| !endpoint.state.is_available(now))
+                .count();
+            let all = upstream.endpoints.len();
+            let message = (out > 0).then(|| format!("{out} of {all} endpoints are left out"));
+            let endpoints: Vec<_> = upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| {
+                    let problem = endpoint.last_check().and_then(Result::err);
+                    json!({
+                        "endpoint": endpoint.label,
+                        "state": state(endpoint, now),
+                        "message": problem,
+                    })
+                })
+                .collect();
+            json!({
+                "name": upstream.name,
+                "state": if out > 0 { "degraded" } else { "ok" },
+                "message": message,
+                "endpoints": endpoints,
+            })
+        })
+        .collect()
+}
+
+fn state(endpoint: &Endpoint, now: Instant) -> &'static str {
+    if endpoint.state.is_unhealthy() {
+        "unhealthy"
+    } else if endpoint.state.is_ejected(now) {
+        "ejected"
+    } else {
+        "ok"
+    }
+}
+
+/// Numbers of endpoints.
+pub(super) struct Endpoints(pub(super) Arc<Generation>);
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoints").finish_non_exhaustive()
+    }
+}
+
+impl Endpoints {
+    fn each<'e>(
+        &'e self,
+        value: impl Fn(&Endpoint) -> u64 + 'e,
+    ) -> impl Iterator<Item = ([(&'e str, &'e str); 2], u64)> + 'e {
+        let pairs = self
+            .0
+            .upstreams
+            .values()
+            .flat_map(|upstream: &Arc<Upstream>| {
+                let endpoints = upstream.endpoints.iter();
+                endpoints.map(move |endpoint| (upstream.name.as_str(), endpoint))
+            });
+        pairs.map(move |(upstream, endpoint)| {
+            let labels = [
+                ("upstream", upstream),
+                ("endpoint", endpoint.label.as_str()),
+            ];
+            (labels, value(endpoint))
+        })
+    }
+}
+
+impl Collector for Endpoints {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = Instant::now();
+        gauge(
+            &mut encoder,
+            "weir_endpoint_available",
+            "1 where the endpoint gets requests, 0 where it is left out.",
+            self.each(|endpoint| u64::from(endpoint.state.is_available(now))),
+        )?;
+        counter(
+            &mut encoder,
+            "weir_endpoint_ejections",
+            "Times the endpoint was left out because it kept failing.",
+            self.each(|endpoint| endpoint.state.ejections()),
+        )?;
+        let log = self.0.access_log.as_ref();
+        counter(
+            &mut encoder,
+            "weir_access_log_dropped",
+            "Lines of the access log for which there was no room.",
+            log.map(|log| ([], log.dropped())),
+        )
+    }
+}

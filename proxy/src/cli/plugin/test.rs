@@ -1,0 +1,287 @@
+//! `weir plugin test`: an author's cases on the module, in Weir itself, after the native tests.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::Value;
+use weir_sdk::testing::cases::{self, Action, Case, Observed, Place};
+
+use super::project::{self, Language, Project};
+use super::trial::{self, Alone, Done, Trial};
+use super::{Error, build, bytes, inspect, print};
+use crate::config::{self, Limits, Module, OnError, OnLargeBody};
+use crate::plugin::chain::{Chain, Outcome};
+use crate::plugin::{Failure, Plugin, registry};
+
+/// Test a plugin: build it, run its native tests (`cargo test` in Rust), then run its cases on the
+/// module as a server would run them, within their limits. A module alone is only run. Exits with 1
+/// if a test fails or a case comes out otherwise than it says.
+///
+/// The cases are in `cases.yaml` beside the code; `weir plugin new` makes one to start from.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  weir plugin test
+  weir plugin test plugins/hello --no-native
+  weir plugin test hello.wasm --cases hello/cases.yaml")]
+pub struct TestArgs {
+    /// The plugin's folder, or a module
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub plugin: PathBuf,
+    /// The file of cases; else `cases.yaml` in the folder, or beside the module
+    #[arg(long, value_name = "FILE")]
+    pub cases: Option<PathBuf>,
+    /// Do not run the native tests
+    #[arg(long)]
+    pub no_native: bool,
+}
+
+/// The limits that cases run under: those of a plugin that is configured without any.
+const LIMITS: Limits = Limits {
+    memory: 16 << 20,
+    cpu_time: std::time::Duration::from_millis(50),
+    wall_time: std::time::Duration::from_secs(5),
+    body: 4 << 20,
+    kv: 1 << 20,
+};
+
+pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
+    let subject = Subject::find(&args.plugin, args.cases.as_deref())?;
+    let native = match &subject.project {
+        Some(project) if !args.no_native => native(project)?,
+        _ => true,
+    };
+    let module = subject.build()?;
+    let size = std::fs::metadata(&module).map_or(0, |file| file.len());
+    let shown = project::shown(&module);
+    print(&format!("weir    {shown}  {}\n", bytes(size)));
+
+    let trial = Trial::new()?;
+    let plugins = subject.load(&trial, &module)?;
+    let mut failed = 0;
+    for (case, plugin) in subject.cases.iter().zip(&plugins) {
+        let differences = case.differences(&observe(&trial, case, plugin));
+        if differences.is_empty() {
+            print(&format!("  ok      {}\n", case.name));
+            continue;
+        }
+        failed += 1;
+        let mut text = format!("  FAILED  {}\n", case.name);
+        for difference in differences {
+            let indented = difference.to_string().replace('\n', "\n          ");
+            let _ = writeln!(text, "          {indented}");
+        }
+        print(&text);
+    }
+    let count = subject.cases.len();
+    let cases = if count == 1 { "case" } else { "cases" };
+    let native_failed = if native { "" } else { "; native tests failed" };
+    print(&format!(
+        "{count} {cases}: {} ok, {failed} failed{native_failed}\n",
+        count - failed
+    ));
+    Ok(if failed == 0 && native {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is tested or measured: a project or a module, with its cases.
+pub(super) struct Subject {
+    project: Option<Project>,
+    module: PathBuf,
+    name: String,
+    pub(super) cases: Vec<Case>,
+}
+
+impl Subject {
+    pub(super) fn find(plugin: &Path, cases: Option<&Path>) -> Result<Self, Error> {
+        if !plugin.is_file() {
+            let project = Project::find(plugin)?;
+            let file = cases.map(Path::to_path_buf);
+            let file = file.or_else(|| project::cases(&project.folder));
+            return Ok(Self {
+                module: project.module(),
+                name: project.name.clone(),
+                cases: read(file)?,
+                project: Some(project),
+            });
+        }
+        let beside = || {
+            let plugin = plugin.canonicalize().ok()?;
+            let mut folders = plugin.ancestors().skip(1).take(2);
+            folders.find_map(project::cases)
+        };
+        let file = cases.map(Path::to_path_buf).or_else(beside);
+        let stem = plugin.file_stem().and_then(|stem| stem.to_str());
+        Ok(Self {
+            project: None,
+            module: plugin.to_path_buf(),
+            name: stem.unwrap_or("plugin").replace('.', "-"),
+            cases: read(file)?,
+        })
+    }
+
+    /// The module, which is built where there is a project.
+    pub(super) fn build(&self) -> Result<PathBuf, Error> {
+        if let Some(project) = &self.project {
+            return Ok(build::build(project)?.file);
+        }
+        let module = inspect::read(&self.module.to_string_lossy())?;
+        match inspect::no_plugin(&module) {
+            Some(reason) => {
+                let shown = self.module.display();
+                Err(Error::new(format!("{shown} is no plugin: {reason}")))
+            }
+            None => Ok(self.module.clone()),
+        }
+    }
+
+    /// The plugin of each case; the same where the configuration is.
+    pub(super) fn load(&self, trial: &Trial, module: &Path) -> Result<Vec<Loaded>, Error> {
+        let mut configs: Vec<&Value> = Vec::new();
+        for case in &self.cases {
+            if !configs.contains(&case.config()) {
+                configs.push(case.config());
+            }
+        }
+        let configured: Vec<_> = configs
+            .iter()
+            .map(|config| (self.name.clone(), configured(module, config)))
+            .collect();
+        let mut loaded = Vec::new();
+        for plugin in trial.load(&configured) {
+            loaded.push(match plugin {
+                Ok(plugin) => Loaded::Ready(plugin),
+                Err(registry::Error::Failure { failure, .. }) => Loaded::Failed(failure),
+                Err(error) => return Err(Error::new(error.to_string())),
+            });
+        }
+        let of = |case: &Case| {
+            let index = configs.iter().position(|config| *config == case.config());
+            index.map(|index| loaded[index].clone())
+        };
+        Ok(self.cases.iter().filter_map(of).collect())
+    }
+}
+
+fn read(file: Option<PathBuf>) -> Result<Vec<Case>, Error> {
+    let file = file.ok_or_else(|| {
+        Error::new("there are no cases: no cases.yaml is beside the plugin").help(
+            "write one, or give its place by --cases; `weir plugin new` makes one to start from",
+        )
+    })?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| Error::new(format!("cannot read {}: {error}", file.display())))?;
+    cases::parse(&text).map_err(|fault| Error::new(format!("{}: {fault}", project::shown(&file))))
+}
+
+fn configured(module: &Path, config: &Value) -> config::Plugin {
+    config::Plugin {
+        module: Module::File(module.to_path_buf()),
+        sha256: None,
+        config: match config {
+            // As where the key is not there.
+            Value::Null => Value::Object(serde_json::Map::new()),
+            config => config.clone(),
+        },
+        on_error: OnError::Reject,
+        on_large_body: OnLargeBody::Reject,
+        limits: LIMITS,
+    }
+}
+
+/// A plugin, or why its configuration made none.
+#[derive(Clone)]
+pub(super) enum Loaded {
+    Ready(Arc<Plugin>),
+    Failed(Failure),
+}
+
+/// Whether the native tests passed. What they say goes out as they say it.
+fn native(project: &Project) -> Result<bool, Error> {
+    if project.language != Language::Rust {
+        return Ok(true);
+    }
+    print("native  cargo test\n");
+    let status = Command::new("cargo")
+        .args(["test", "--quiet"])
+        .current_dir(&project.folder)
+        .stdin(Stdio::null())
+        .status();
+    match status {
+        Ok(status) => Ok(status.success()),
+        Err(error) => {
+            Err(Error::new(format!("cannot run cargo test: {error}")).help(super::toolchain::RUST))
+        }
+    }
+}
+
+fn observe(trial: &Trial, case: &Case, plugin: &Loaded) -> Observed {
+    let plugin = match plugin {
+        Loaded::Ready(plugin) => plugin,
+        Loaded::Failed(Failure::Configure(reason)) => {
+            return Observed {
+                refused: Some(reason.clone()),
+                ..Observed::default()
+            };
+        }
+        Loaded::Failed(failure) => {
+            return Observed {
+                failure: Some(failure.to_string()),
+                action: Action::Fail,
+                ..Observed::default()
+            };
+        }
+    };
+    // Cases are checked when they are read.
+    let (Ok(request), Ok(response)) = (case.request(), case.response()) else {
+        return Observed::default();
+    };
+    let way = Alone(Chain::new(vec![Arc::clone(plugin)]));
+    seen(trial.run(&way, &request, &response))
+}
+
+/// What of an exchange a case can speak of.
+fn seen(done: Done) -> Observed {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut observed = Observed {
+        action: match done.outcome {
+            Outcome::Proceed if done.upstream.is_some() => Action::Reroute,
+            Outcome::Proceed => Action::Continue,
+            Outcome::Answered => Action::Respond,
+            Outcome::Failed => Action::Fail,
+        },
+        request: Some(done.request),
+        upstream: done.upstream,
+        response: Some(done.response.map(|body| body.to_vec())),
+        ..Observed::default()
+    };
+    for (_, hook, span) in trial::hooks(&done.trace) {
+        let place = match hook {
+            "prerequesthook" => Place::PreRequest,
+            "prehook" => Place::Request,
+            _ => Place::Response,
+        };
+        let attributes = span["Attributes"].as_object().cloned().unwrap_or_default();
+        if attributes.get("weir.hook.decision").and_then(Value::as_str) == Some("error") {
+            observed.failure = Some(text(&span["StatusMsg"]));
+            observed.action = Action::Fail;
+        }
+        observed.spans.insert(place, attributes);
+    }
+    let spans = done.trace["Spans"].as_array().into_iter().flatten();
+    for span in spans.filter(|span| span["Kind"] == "http.client") {
+        let attributes = span["Attributes"].as_object().cloned();
+        observed
+            .spans
+            .insert(Place::Upstream, attributes.unwrap_or_default());
+    }
+    let lines = done.trace["PluginLogs"].as_array().into_iter().flatten();
+    observed.logs = lines.map(|line| text(&line["message"])).collect();
+    observed
+}

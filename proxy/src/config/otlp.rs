@@ -1,0 +1,87 @@
+//! What `receivers.otlp` becomes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Kafka, Secret, Spool};
+use crate::otlp::Signal;
+
+/// The OTLP receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// `None` where it is off.
+    pub grpc: Option<Grpc>,
+    pub http: Option<Http>,
+    /// Demanded as `Authorization: Bearer` on every request.
+    pub token: Option<Secret>,
+    /// Most requests of a signal that wait for Kafka; `None` is no bound.
+    pub queue_size: Option<u64>,
+    /// Most bytes of a signal that wait in memory.
+    pub queue_bytes: usize,
+    /// How each signal's messages wait on the disk, where there is a `data_dir`.
+    pub spool: Spool,
+    pub format: Format,
+    pub traces: Destination,
+    pub metrics: Destination,
+    pub logs: Destination,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grpc {
+    pub address: SocketAddr,
+    /// Most bytes of a message after decompression.
+    pub max_body_bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    pub address: SocketAddr,
+    /// Most bytes of a body after decompression.
+    pub max_body_bytes: usize,
+    /// `None`: no answers for browsers.
+    pub cors: Option<Cors>,
+}
+
+/// Which web pages may send telemetry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cors {
+    /// Such as `https://app.example.com`; `*` stands for any run of characters.
+    pub allowed_origins: Vec<String>,
+    /// Beside those that OTLP needs.
+    pub allowed_headers: Vec<String>,
+    /// How long a browser may remember the answer.
+    pub max_age: Duration,
+}
+
+/// Where a signal goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    pub kafka: Kafka,
+    /// Whether messages have keys: traces by their ids, the others by their resources' attributes.
+    pub keyed: bool,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Protobuf,
+    JsonSnakeCase,
+}
+
+impl Otlp {
+    pub fn destination(&self, signal: Signal) -> &Destination {
+        match signal {
+            Signal::Traces => &self.traces,
+            Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
+        }
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let grpc = self.grpc.as_ref().map(|grpc| grpc.address);
+        grpc.into_iter()
+            .chain(self.http.as_ref().map(|http| http.address))
+    }
+}

@@ -1,0 +1,50 @@
+//! Keys about clients and what is told of them: forwarded fields, the access log, B3.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which fields tell upstreams of the client.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum Forwarded {
+    #[default]
+    #[serde(rename = "x_forwarded")]
+    X,
+    #[serde(rename = "forwarded")]
+    Standard,
+    Both,
+    Off,
+}
+
+/// In which form B3 is sent on.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum B3 {
+    #[default]
+    Off,
+    Single,
+    Multi,
+}
+
+/// A line for each response.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-optional" = true))]
+pub(in crate::config) struct AccessLog {
+    /// What a line is. Default: json.
+    pub(in crate::config) format: AccessLogFormat,
+    /// File, relative to this file; SIGUSR1 opens it anew. Default: standard output.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) path: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum AccessLogFormat {
+    #[default]
+    Json,
+    Text,
+}

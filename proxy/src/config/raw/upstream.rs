@@ -1,0 +1,129 @@
+//! The keys of `upstreams.<name>` that choose an endpoint: balance, health, ejection, retries.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::Duration;
+
+/// Which endpoint a request is sent to.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum Balance {
+    #[default]
+    RoundRobin,
+    LeastRequests,
+    Random,
+    ConsistentHash,
+}
+
+/// What `balance: consistent_hash` goes by. One at most; without it, and where a request has none,
+/// the client's address.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-optional" = true))]
+pub(in crate::config) struct HashBy {
+    /// Name of a field.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) header: Option<String>,
+    /// Name of a cookie.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) cookie: Option<String>,
+}
+
+/// When an endpoint that keeps failing is left out for a time.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Ejection {
+    /// Whether any is. Default: true.
+    pub(in crate::config) enabled: bool,
+    /// Failures in a row: no connection, no response, or one of `statuses`. Default: 5.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) failures: u32,
+    /// Statuses that are failures, from 400 to 599. Default: [500, 502, 503, 504].
+    pub(in crate::config) statuses: Vec<u16>,
+    /// How long it is left out at first; each time it fails again at once, twice as long. Default:
+    /// 10s.
+    pub(in crate::config) time: Duration,
+    /// Longest time. Default: 5m.
+    pub(in crate::config) max_time: Duration,
+    /// Most endpoints left out, in percent, rounded up; one always stays. Default: 50.
+    #[schemars(range(min = 0, max = 100))]
+    pub(in crate::config) max_percent: u32,
+}
+
+/// How endpoints are asked whether they are well. With a `path` by HTTP, else by a connection.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-optional" = true))]
+pub(in crate::config) struct Health {
+    /// Path of a `GET`. Default: none, a connection is enough.
+    #[schemars(regex(pattern = "^/[!-~]*$"), title = "path that begins with a slash")]
+    pub(in crate::config) path: Option<String>,
+    /// `Host` of the request. Default: the endpoint's.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) host: Option<String>,
+    /// Statuses of an endpoint that is well, from 100 to 599. Default: all of 200 to 299.
+    pub(in crate::config) expected: Vec<u16>,
+    /// From one check of an endpoint to the next. Default: 5s.
+    pub(in crate::config) interval: Duration,
+    /// How long a check may take. Default: 2s.
+    pub(in crate::config) timeout: Duration,
+    /// Good checks in a row until an endpoint is used again. Default: 2.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(in crate::config) healthy: u32,
+    /// Bad checks in a row until an endpoint is used no more. Default: 3.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(in crate::config) unhealthy: u32,
+}
+
+/// Further tries of requests that failed, with other endpoints, where nothing can be done twice.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Retries {
+    /// Most further tries of one request. Default: 1.
+    #[schemars(range(min = 0, max = 10))]
+    pub(in crate::config) attempts: u32,
+    /// Most further tries of all, in percent of the requests. Default: 20.
+    #[schemars(range(min = 0, max = 100))]
+    pub(in crate::config) budget_percent: u32,
+    /// Statuses after which another endpoint is tried, from 400 to 599. Default: [502, 503, 504].
+    pub(in crate::config) statuses: Vec<u16>,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            failures: 5,
+            statuses: vec![500, 502, 503, 504],
+            time: Duration::seconds(10),
+            max_time: Duration::seconds(300),
+            max_percent: 50,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: None,
+            host: None,
+            expected: Vec::new(),
+            interval: Duration::seconds(5),
+            timeout: Duration::seconds(2),
+            healthy: 2,
+            unhealthy: 3,
+        }
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            budget_percent: 20,
+            statuses: vec![502, 503, 504],
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Whom Weir believes about clients, and what it tells of them.
+
+use super::Resolver;
+use crate::config::fault::Code;
+use crate::config::path::Path;
+use crate::config::{AccessLog, AccessLogFormat, Clients, Forwarded, raw};
+use crate::trace::context::b3;
+
+impl Resolver<'_> {
+    pub(super) fn clients(
+        &mut self,
+        trusted: &[String],
+        forwarded: raw::clients::Forwarded,
+    ) -> Clients {
+        let at = Path::root().key("trusted_proxies");
+        let mut networks = Vec::new();
+        for (index, text) in trusted.iter().enumerate() {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(message) => self.fault(Code::InvalidValue, &at.index(index), message),
+            }
+        }
+        Clients {
+            trusted: networks,
+            forwarded: match forwarded {
+                raw::clients::Forwarded::X => Forwarded::XForwarded,
+                raw::clients::Forwarded::Standard => Forwarded::Standard,
+                raw::clients::Forwarded::Both => Forwarded::Both,
+                raw::clients::Forwarded::Off => Forwarded::Off,
+            },
+        }
+    }
+
+    pub(super) fn access_log(&mut self, raw: Option<raw::clients::AccessLog>) -> Option<AccessLog> {
+        let raw = raw?;
+        Some(AccessLog {
+            format: match raw.format {
+                raw::clients::AccessLogFormat::Json => AccessLogFormat::Json,
+                raw::clients::AccessLogFormat::Text => AccessLogFormat::Text,
+            },
+            path: raw.path.map(|path| self.file(&path)),
+        })
+    }
+}
+
+/// `None` leaves the fields as they are.
+pub(super) fn b3(raw: raw::clients::B3) -> Option<b3::Form> {
+    match raw {
+        raw::clients::B3::Off => None,
+        raw::clients::B3::Single => Some(b3::Form::Single),
+        raw::clients::B3::Multi => Some(b3::Form::Multi),
+    }
+}

@@ -1,0 +1,361 @@
+//! 5, 7 — Bodies that hooks want whole: read before the hook is called, while the head waits.
+//!
+//! A body is read only as far as some hook asks for. What was read of one that turned out too large
+//! goes out first, and the rest streams behind it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::state::{Answer, Held, ResponseHead, State};
+use super::{Content, trailers};
+use crate::plugin::chain::{Bodies, Fit, Outcome};
+use crate::server::respond::{self, Refusal};
+use crate::trace::Status;
+use crate::upstream::body::{Fault, RequestBody, Upload};
+use crate::worker::Worker;
+
+/// Most bytes of bodies that are held at once in the process.
+const HELD: usize = 512 << 20;
+
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+/// Room for a body, among all that are held; given back when dropped.
+#[derive(Debug, Default)]
+pub struct Room(usize);
+
+impl Room {
+    /// Makes it as large as `bytes`; `false` where there is no room left.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.0);
+        let fits = |reserved: usize| reserved.checked_add(more).filter(|sum| *sum <= HELD);
+        let grown = RESERVED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        if grown.is_ok() {
+            self.0 += more;
+        }
+        grown.is_ok()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        RESERVED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Why a body was not read to its end or its bound.
+enum Stopped {
+    Fault(Fault),
+    /// Too many bodies are held.
+    Full,
+}
+
+/// What was read of a body.
+#[derive(Default)]
+struct Read {
+    bytes: BytesMut,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    room: Room,
+}
+
+impl Read {
+    /// A body that was read to its end.
+    fn whole(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
+    /// Reads until the end, or until there are more bytes than `most`.
+    async fn fill(
+        &mut self,
+        body: &mut (impl Body<Data = Bytes> + Unpin),
+        most: usize,
+        longest_wait: Duration,
+    ) -> Result<(), Stopped> {
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if self.bytes.len().saturating_add(told) > most {
+            return Ok(());
+        }
+        while !self.ended && self.bytes.len() <= most {
+            if body.is_end_stream() {
+                self.ended = true;
+                break;
+            }
+            let next = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
+            let frame = tokio::time::timeout(longest_wait, next)
+                .await
+                .map_err(|_| Stopped::Fault(Fault::Timeout))?;
+            match frame {
+                None => self.ended = true,
+                Some(Err(_)) => return Err(Stopped::Fault(Fault::Broken)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        if !self.room.grow(self.bytes.len() + data.len()) {
+                            return Err(Stopped::Full);
+                        }
+                        self.bytes.extend_from_slice(&data);
+                    }
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok().map(|mut fields| {
+                            trailers::strip(&mut fields);
+                            fields
+                        });
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fit(bytes: &Bytes, most: usize) -> Fit {
+    if bytes.len() > most {
+        Fit::TooLarge
+    } else {
+        Fit::Whole
+    }
+}
+
+/// A request's body, until it goes to the upstream.
+pub(super) struct RequestSource {
+    body: Incoming,
+    longest_wait: Duration,
+    /// Where any hook asked for it.
+    read: Option<Box<Read>>,
+}
+
+impl RequestSource {
+    pub(super) fn new(body: Incoming, longest_wait: Duration) -> Self {
+        Self {
+            body,
+            longest_wait,
+            read: None,
+        }
+    }
+
+    /// The body as it goes to the upstream, its length put right in the head.
+    pub(super) fn send(self, state: &mut State, upload: Upload) -> RequestBody {
+        let Some(read) = self.read else {
+            return RequestBody::new(self.body, upload, self.longest_wait);
+        };
+        let Held::Whole(bytes) = std::mem::take(&mut state.request_body) else {
+            let begun = read.bytes.freeze();
+            return RequestBody::begun(begun, self.body, upload, self.longest_wait);
+        };
+        let headers = &mut state.request.headers;
+        if read.trailers.is_some() {
+            headers.remove(CONTENT_LENGTH);
+        } else if !bytes.is_empty() || headers.contains_key(CONTENT_LENGTH) || read.room.0 > 0 {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
+        state.room = Some(read.room);
+        RequestBody::whole(bytes, read.trailers, upload)
+    }
+}
+
+impl Bodies for RequestSource {
+    async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
+        if let Held::Whole(bytes) = &state.request_body {
+            return Ok(fit(bytes, most));
+        }
+        let read = self.read.get_or_insert_default();
+        match read.fill(&mut self.body, most, self.longest_wait).await {
+            Ok(()) if read.ended => {
+                let bytes = read.whole();
+                let fit = fit(&bytes, most);
+                state.request_body = Held::Whole(bytes);
+                Ok(fit)
+            }
+            Ok(()) => {
+                state.request_body = Held::Part;
+                Ok(Fit::TooLarge)
+            }
+            Err(Stopped::Full) => Err(respond::refusal(&Refusal::Overload)),
+            Err(Stopped::Fault(fault)) => Err(respond::refusal(&Refusal::Upload(fault))),
+        }
+    }
+
+    fn refusal(&self) -> Answer {
+        respond::refusal(&Refusal::RequestTooLarge)
+    }
+}
+
+/// The response, while response hooks run.
+pub(super) struct ResponseSource<'w> {
+    worker: &'w Worker,
+    pub(super) content: Content,
+    read: Option<Box<Read>>,
+    /// Time in which hooks waited for the upstream.
+    pub(super) waited: Duration,
+}
+
+impl<'w> ResponseSource<'w> {
+    pub(super) fn new(worker: &'w Worker, content: Content) -> Self {
+        Self {
+            worker,
+            content,
+            read: None,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The content as it goes out.
+    pub(super) fn send(self, state: &mut State) -> Content {
+        let held = std::mem::take(&mut state.response_body);
+        match (self.content, held, self.read) {
+            (Content::Answer(mut answer), Held::Whole(bytes), _) => {
+                answer.body = bytes;
+                Content::Answer(answer)
+            }
+            (Content::Whole(_), Held::Whole(bytes), read) => {
+                let trailers = read.and_then(|mut read| {
+                    state.room = Some(std::mem::take(&mut read.room));
+                    read.trailers.take()
+                });
+                Content::Whole(whole(state, bytes, trailers))
+            }
+            (Content::Upstream(reply, _), _, Some(read)) if !read.bytes.is_empty() => {
+                Content::Upstream(reply, read.bytes.freeze())
+            }
+            (content, ..) => content,
+        }
+    }
+
+    /// Answers instead of a response that cannot be had whole.
+    fn give_up(&mut self, state: &mut State, refusal: &Refusal, reason: &'static str) {
+        if let Some(call) = state.call
+            && !state.recorder.has_ended(call)
+        {
+            state.recorder.attribute(call, "error.type", reason);
+            let message = "response body did not reach its end";
+            let now = Instant::now();
+            state.recorder.end(call, Status::Error, message, now);
+        }
+        self.replace(respond::refusal(refusal), state);
+    }
+}
+
+/// A body that was read whole, its length put right in the head.
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+fn whole(state: &mut State, bytes: Bytes, trailers: Option<HeaderMap>) -> Whole {
+    let status = state.response.status;
+    let never = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if never || state.request.method == Method::HEAD {
+        // Its length is that of another response.
+        return Whole {
+            bytes: Bytes::new(),
+            trailers: None,
+        };
+    }
+    let headers = &mut state.response.headers;
+    if trailers.is_some() {
+        headers.remove(CONTENT_LENGTH);
+    } else {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    Whole { bytes, trailers }
+}
+
+impl Bodies for ResponseSource<'_> {
+    async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
+        if let Held::Whole(bytes) = &state.response_body {
+            return Ok(fit(bytes, most));
+        }
+        let reply = match &mut self.content {
+            // The connection is switched: there is no body.
+            Content::Upstream(reply, _) if reply.switched.is_some() => return Ok(Fit::Whole),
+            Content::Upstream(reply, _) => reply,
+            Content::Answer(answer) => {
+                let bytes = answer.body.clone();
+                let fit = fit(&bytes, most);
+                state.response_body = Held::Whole(bytes);
+                return Ok(fit);
+            }
+            Content::Whole(_) => return Ok(Fit::Whole),
+        };
+        let start = Instant::now();
+        let read = self.read.get_or_insert_default();
+        let filled = read
+            .fill(reply.response.body_mut(), most, reply.body_timeout)
+            .await;
+        let now = Instant::now();
+        self.waited += now.saturating_duration_since(start);
+        match filled {
+            Ok(()) if read.ended => {
+                let bytes = read.whole();
+                let fit = fit(&bytes, most);
+                state.response_body = Held::Whole(bytes);
+                if let Some(fields) = &read.trailers {
+                    trailers::note_status(state, fields);
+                }
+                if let Some(call) = state.call {
+                    state.recorder.end(call, Status::Ok, "", now);
+                }
+                let whole = Content::Whole(Whole {
+                    bytes: Bytes::new(),
+                    trailers: None,
+                });
+                if let Content::Upstream(reply, _) = std::mem::replace(&mut self.content, whole) {
+                    self.worker.pools.give(reply.lease);
+                }
+                return Ok(fit);
+            }
+            Ok(()) => {
+                state.response_body = Held::Part;
+                return Ok(Fit::TooLarge);
+            }
+            Err(Stopped::Full) => self.give_up(state, &Refusal::Overload, "overload"),
+            Err(Stopped::Fault(Fault::Timeout)) => {
+                self.give_up(state, &Refusal::GatewayTimeout, "upstream_body_timeout");
+            }
+            Err(Stopped::Fault(Fault::Broken)) => {
+                self.give_up(state, &Refusal::BadGateway, "upstream_body");
+            }
+        }
+        Ok(Fit::Whole)
+    }
+
+    fn refusal(&self) -> Answer {
+        respond::refusal(&Refusal::ResponseTooLarge)
+    }
+
+    fn stopped(&mut self, outcome: Outcome, state: &mut State) {
+        let answer = super::stopped(outcome, state);
+        self.replace(answer, state);
+    }
+
+    fn replace(&mut self, answer: Answer, state: &mut State) {
+        state.response = ResponseHead {
+            status: answer.status,
+            headers: answer.headers.clone(),
+        };
+        state.response_body = Held::Whole(answer.body.clone());
+        self.content = Content::Answer(answer);
+        self.read = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_bounded_and_given_back() {
+        let mut first = Room::default();
+        assert!(first.grow(HELD));
+        let mut second = Room::default();
+        assert!(!second.grow(1));
+        assert!(first.grow(10), "it has more already");
+        drop(first);
+        assert!(second.grow(1));
+    }
+}

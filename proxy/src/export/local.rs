@@ -1,0 +1,283 @@
+//! The way from the workers to the local store: like an exporter's queue, but it never holds a
+//! trace back, and has a bound in traces a second too.
+//!
+//! Whoever looks at recent traces does not look at thousands a second. So each worker has an
+//! allowance, which grows with time: a trace beyond it is counted, and costs no more than that.
+//! Traces that failed may use the last fifth of it, which others leave alone.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use super::queue::{self, Chunk};
+use super::status::Meter;
+
+/// A chunk of this size is published at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Most bytes of chunks that wait for the store.
+const QUEUE_BYTES: usize = 8 << 20;
+
+/// Seconds' worth of traces that may come at once.
+const BURST: f64 = 5.0;
+
+/// What of the allowance is for failed traces alone.
+const RESERVE: f64 = 0.2;
+
+/// The store that there is now; workers read it, a reload replaces it.
+pub(super) type Link = Arc<ArcSwapOption<Intake>>;
+
+/// The workers' side of a store.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    queue: queue::Sender,
+    counts: Arc<Counts>,
+    /// Traces a second that one worker may leave here.
+    rate: f64,
+}
+
+/// The store's side.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    queue: queue::Receiver,
+}
+
+/// What did not reach the store.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    meter: Arc<Meter>,
+    skipped: AtomicU64,
+}
+
+impl Counts {
+    /// Traces past the rate, and those that came while the store was behind.
+    pub(crate) fn skipped(&self) -> u64 {
+        let behind: u64 = super::status::Reason::ALL
+            .iter()
+            .map(|reason| self.meter.dropped(*reason))
+            .sum();
+        self.skipped.load(Relaxed) + behind
+    }
+}
+
+/// A way for so many traces a second from each worker, which counts in `counts`.
+pub(crate) fn channel(rate: f64, counts: &Arc<Counts>) -> (Intake, Outlet) {
+    let (sender, receiver) = queue::bounded(QUEUE_BYTES, counts.meter.clone());
+    let intake = Intake {
+        queue: sender,
+        counts: counts.clone(),
+        rate,
+    };
+    (intake, Outlet { queue: receiver })
+}
+
+impl Outlet {
+    /// The next records; `None` when none came in time, an error once none will come.
+    pub(crate) fn recv(&self, timeout: Duration) -> Result<Option<Records>, Closed> {
+        match self.queue.recv(timeout) {
+            Ok(chunk) => Ok(Some(Records(chunk))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// More records, if there are any now.
+    pub(crate) fn try_recv(&self) -> Option<Records> {
+        self.queue.try_recv().ok().map(Records)
+    }
+}
+
+/// No more traces will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// Records of one worker, in order.
+#[derive(Debug)]
+pub(crate) struct Records(Arc<Chunk>);
+
+impl Records {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.records()
+    }
+}
+
+/// One worker's part.
+#[derive(Default)]
+pub(super) struct Local {
+    link: Link,
+    open: RefCell<(Vec<u8>, Vec<Range<usize>>)>,
+    allowance: Cell<f64>,
+    /// Not counted for all to see yet.
+    skipped: Cell<u64>,
+    /// When the allowance was last looked at; `None` before the first trace.
+    refilled: Cell<Option<Instant>>,
+}
+
+impl Local {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            ..Self::default()
+        }
+    }
+
+    /// Says whether it is the first that waits to be published.
+    pub(super) fn keep(
+        &self,
+        failed: bool,
+        now: Instant,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
+        let link = self.link.load();
+        let Some(intake) = &*link else {
+            return false;
+        };
+        if !self.spend(intake.rate, failed, now) {
+            self.skipped.set(self.skipped.get() + 1);
+            return false;
+        }
+        self.count(intake);
+        let (bytes, records) = &mut *self.open.borrow_mut();
+        let start = bytes.len();
+        if !write(bytes) {
+            bytes.truncate(start);
+            return false;
+        }
+        records.push(start..bytes.len());
+        if bytes.len() >= CHUNK_BYTES {
+            send(intake, bytes, records);
+            return false;
+        }
+        records.len() == 1
+    }
+
+    /// Takes one trace from the allowance, if there is one.
+    fn spend(&self, rate: f64, failed: bool, now: Instant) -> bool {
+        let most = rate * BURST;
+        let had = match self.refilled.replace(Some(now)) {
+            Some(then) => {
+                let passed = now.saturating_duration_since(then).as_secs_f64();
+                (self.allowance.get() + rate * passed).min(most)
+            }
+            None => most,
+        };
+        let floor = if failed { 0.0 } else { most * RESERVE };
+        let may = had - floor >= 1.0;
+        self.allowance.set(if may { had - 1.0 } else { had });
+        may
+    }
+
+    fn count(&self, intake: &Intake) {
+        let skipped = self.skipped.take();
+        if skipped > 0 {
+            intake.counts.skipped.fetch_add(skipped, Relaxed);
+        }
+    }
+
+    /// Publishes what was kept since the last time.
+    pub(super) fn publish(&self) {
+        let (bytes, records) = &mut *self.open.borrow_mut();
+        if records.is_empty() {
+            return;
+        }
+        match &*self.link.load() {
+            Some(intake) => {
+                self.count(intake);
+                send(intake, bytes, records);
+            }
+            None => {
+                bytes.clear();
+                records.clear();
+            }
+        }
+    }
+}
+
+fn send(intake: &Intake, bytes: &mut Vec<u8>, records: &mut Vec<Range<usize>>) {
+    let chunk = Chunk::new(bytes.clone(), records.clone());
+    bytes.clear();
+    records.clear();
+    intake.queue.send(&Arc::new(chunk));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(rate: f64) -> (Local, Outlet, Arc<Counts>) {
+        let counts = Arc::default();
+        let (intake, outlet) = channel(rate, &counts);
+        let local = Local::default();
+        local.link.store(Some(Arc::new(intake)));
+        (local, outlet, counts)
+    }
+
+    fn keep(local: &Local, failed: bool, now: Instant) {
+        local.keep(failed, now, |out| {
+            out.push(u8::from(failed));
+            true
+        });
+    }
+
+    fn kept(outlet: &Outlet) -> Vec<u8> {
+        std::iter::from_fn(|| outlet.try_recv())
+            .flat_map(|records| records.iter().map(|record| record[0]).collect::<Vec<_>>())
+            .collect()
+    }
+
+    #[test]
+    fn past_the_rate_traces_are_counted_and_failed_ones_come_first() {
+        let (local, outlet, counts) = local(2.0);
+        let now = Instant::now();
+        for _ in 0..20 {
+            keep(&local, false, now);
+        }
+        for _ in 0..5 {
+            keep(&local, true, now);
+        }
+        local.publish();
+        // Ten at once, of which two are for failed ones.
+        assert_eq!(kept(&outlet), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(counts.skipped(), 15);
+    }
+
+    #[test]
+    fn time_gives_room_again() {
+        let (local, outlet, _) = local(2.0);
+        let now = Instant::now();
+        for _ in 0..20 {
+            keep(&local, false, now);
+        }
+        keep(&local, false, now + Duration::from_secs(1));
+        local.publish();
+        assert_eq!(kept(&outlet).len(), 9);
+    }
+
+    #[test]
+    fn without_a_store_nothing_is_kept() {
+        let local = Local::default();
+        assert!(!local.keep(false, Instant::now(), |_| unreachable!("nobody wants it")));
+        local.publish();
+    }
+
+    #[test]
+    fn a_store_that_is_behind_loses_traces_and_counts_them() {
+        let (local, outlet, counts) = local(10_000.0);
+        let now = Instant::now();
+        let record = vec![7; 1 << 20];
+        for _ in 0..10 {
+            local.keep(false, now, |out| {
+                out.extend_from_slice(&record);
+                true
+            });
+        }
+        let taken = kept(&outlet).len() as u64;
+        assert!(taken < 10);
+        assert_eq!(counts.skipped(), 10 - taken);
+    }
+}

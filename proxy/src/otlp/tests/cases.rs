@@ -1,0 +1,205 @@
+//! What JSON may look like, and what it must not.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::otlp::wire::MAX_DEPTH;
+
+/// A traces request of one span.
+fn span(span: Value) -> Vec<u8> {
+    json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] })
+        .to_string()
+        .into_bytes()
+}
+
+fn read_span(of: Value) -> Result<opentelemetry_proto::tonic::trace::v1::Span, String> {
+    let bytes = read::read(Signal::Traces.request(), &span(of)).map_err(|e| e.to_string())?;
+    let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("protobuf");
+    Ok(request.resource_spans[0].scope_spans[0].spans[0].clone())
+}
+
+#[test]
+fn numbers_may_be_texts_and_enums_names() {
+    for (start, kind, count) in [
+        (json!("1609459200000000000"), json!(2), json!(3)),
+        (
+            json!(1_609_459_200_000_000_000_u64),
+            json!("SPAN_KIND_SERVER"),
+            json!("3"),
+        ),
+        (json!("1.6094592e18"), json!(2.0), json!(3.0)),
+    ] {
+        let read = read_span(json!({
+            "traceId": "5B8EFFF798038103D269B633813FC60C",
+            "spanId": "eee19b7ec3c1b174",
+            "startTimeUnixNano": start,
+            "kind": kind,
+            "droppedAttributesCount": count,
+        }))
+        .unwrap();
+        assert_eq!(read.start_time_unix_nano, 1_609_459_200_000_000_000);
+        assert_eq!(read.kind, 2);
+        assert_eq!(read.dropped_attributes_count, 3);
+        assert_eq!(read.trace_id[0], 0x5b);
+    }
+}
+
+#[test]
+fn unknown_names_and_null_are_passed_over() {
+    let read = read_span(json!({
+        "name": "known", "future": { "deep": [1, { "er": null }] }, "events": null, "status": null,
+        "attributes": [{ "key": "k", "value": { "futureValue": 1 } }],
+    }))
+    .unwrap();
+    assert_eq!(read.name, "known");
+    assert!(read.events.is_empty() && read.status.is_none());
+    assert_eq!(read.attributes[0].value.as_ref().unwrap().value, None);
+}
+
+#[test]
+fn bytes_may_be_of_either_alphabet() {
+    for text in ["+/8=", "-_8=", "+/8", "-_8"] {
+        let attribute = json!({ "key": "k", "value": { "bytesValue": text } });
+        let read = read_span(json!({ "attributes": [attribute] })).unwrap();
+        let value = read.attributes[0].value.clone().unwrap().value.unwrap();
+        let expected =
+            opentelemetry_proto::tonic::common::v1::any_value::Value::BytesValue(vec![0xfb, 0xff]);
+        assert_eq!(value, expected, "{text}");
+    }
+}
+
+#[test]
+fn what_a_field_cannot_be_is_told_by_its_name() {
+    for (value, words) in [
+        (
+            json!({ "traceId": "xyz" }),
+            "traceId: has not 32 hexadecimal digits",
+        ),
+        (
+            json!({ "spanId": "5b8efff798038103d269b633813fc60c" }),
+            "spanId: has not 16",
+        ),
+        (json!({ "name": 1 }), "name: is no text"),
+        (
+            json!({ "kind": "SERVER" }),
+            "kind: is neither a number nor the name of one",
+        ),
+        (
+            json!({ "startTimeUnixNano": -1 }),
+            "startTimeUnixNano: is no number of 64 bits",
+        ),
+        (
+            json!({ "startTimeUnixNano": "18446744073709551616" }),
+            "startTimeUnixNano: is no",
+        ),
+        (
+            json!({ "startTimeUnixNano": 1.5 }),
+            "startTimeUnixNano: is no number that it can be",
+        ),
+        (
+            json!({ "droppedLinksCount": 4_294_967_296_u64 }),
+            "droppedLinksCount: is no",
+        ),
+        (json!({ "attributes": {} }), "attributes: is no list"),
+        (
+            json!({ "attributes": [null] }),
+            "attributes: has `null` in its list",
+        ),
+        (json!({ "status": [] }), "status: is no object"),
+    ] {
+        let error = read_span(value.clone()).unwrap_err();
+        assert!(error.contains(words), "{value}: {error}");
+    }
+}
+
+#[test]
+fn values_lie_in_one_another_only_so_deep() {
+    let nested = |levels: usize| {
+        let mut value = vec![];
+        for _ in 0..levels {
+            // AnyValue.array_value.values
+            let mut list = Vec::new();
+            put_bytes(1, &value, &mut list);
+            value.clear();
+            put_bytes(5, &list, &mut value);
+        }
+        let mut message = value;
+        for number in [5, 2, 2, 1] {
+            let mut outer = Vec::new();
+            put_bytes(number, &message, &mut outer);
+            message = outer;
+        }
+        message
+    };
+    let logs = Signal::Logs.request();
+    // Request, resource, scope and record lie around the first value.
+    let most = (MAX_DEPTH - 5) / 2;
+    assert!(check(logs, &nested(most)).is_ok());
+    let error = check(logs, &nested(most + 1)).unwrap_err().to_string();
+    assert!(error.ends_with("lies too deep in others"), "{error}");
+
+    let mut json = json!({});
+    for _ in 0..200 {
+        json = json!({ "arrayValue": { "values": [json] } });
+    }
+    let json = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{ "body": json }] }] }] });
+    assert!(read::read(logs, json.to_string().as_bytes()).is_err());
+}
+
+#[test]
+fn errors_of_protobuf_name_the_field() {
+    let mut request = Vec::new();
+    put_tag(1, 2, &mut request);
+    put_nested(1, &mut request, |out| {
+        put_tag(2, 2, out);
+        put_nested(1, out, |out| {
+            put_tag(2, 2, out);
+            put_nested(1, out, |out| put_bytes(1, b"short", out));
+        });
+    });
+    assert_eq!(
+        check(Signal::Traces.request(), &request)
+            .unwrap_err()
+            .to_string(),
+        "resource_spans.scope_spans.spans.trace_id: has neither 16 bytes nor none"
+    );
+}
+
+#[test]
+fn every_cut_of_a_request_is_refused_or_whole_fields() {
+    let mut generator = Generator::new(7);
+    generator.is_odd = false;
+    let request = generator.request(Signal::Metrics);
+    for len in 0..request.len() {
+        let cut = &request[..len];
+        if check(Signal::Metrics.request(), cut).is_ok() {
+            canonical(Signal::Metrics, cut);
+        }
+    }
+}
+
+#[test]
+fn defaults_are_printed_in_snake_case_only() {
+    let request = read::read(Signal::Traces.request(), &span(json!({ "name": "n" }))).unwrap();
+    let otlp: Value =
+        serde_json::from_slice(&as_json(Signal::Traces, &request, Dialect::Otlp)).unwrap();
+    let snake: Value =
+        serde_json::from_slice(&as_json(Signal::Traces, &request, Dialect::SnakeCase)).unwrap();
+    assert_eq!(
+        otlp["resourceSpans"][0]["scopeSpans"][0]["spans"][0],
+        json!({ "name": "n" })
+    );
+    assert_eq!(
+        snake,
+        json!({ "resource_spans": [{
+            "schema_url": "",
+            "scope_spans": [{ "schema_url": "", "spans": [{
+                "trace_id": "", "span_id": "", "trace_state": "", "parent_span_id": "",
+                "flags": 0, "name": "n", "kind": "SPAN_KIND_UNSPECIFIED",
+                "start_time_unix_nano": "0", "end_time_unix_nano": "0", "attributes": [],
+                "dropped_attributes_count": 0, "events": [], "dropped_events_count": 0,
+                "links": [], "dropped_links_count": 0,
+            }] }],
+        }] })
+    );
+}

@@ -1,0 +1,238 @@
+//! Protobuf's wire format: tags, numbers, lengths.
+
+use std::fmt;
+
+use super::schema::Field;
+
+/// Most messages that may lie in one another: as many as protobuf's own readers take.
+pub(super) const MAX_DEPTH: usize = 100;
+
+/// Why a request is malformed, and at which field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    what: &'static str,
+    /// From the innermost field outwards.
+    path: Vec<&'static str>,
+}
+
+impl Error {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            path: Vec::new(),
+        }
+    }
+
+    /// Notes the field that the error lies in.
+    pub(super) fn within(mut self, field: &Field) -> Self {
+        self.path.push(field.name);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.path.iter().rev().enumerate() {
+            f.write_str(if index > 0 { "." } else { "" })?;
+            f.write_str(name)?;
+        }
+        f.write_str(if self.path.is_empty() { "" } else { ": " })?;
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A field's value as it stands on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+    /// Of a kind that protobuf has given up; it was passed over.
+    Group,
+}
+
+/// Reads the fields of one message.
+#[derive(Clone, Debug)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The next field's number and value; `None` at the end.
+    #[inline]
+    pub(super) fn field(&mut self) -> Result<Option<(u32, Value<'a>)>, Error> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3)
+            .ok()
+            .filter(|number| (1..1 << 29).contains(number))
+            .ok_or_else(|| Error::new("has a field of an impossible number"))?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(self.fixed64()?),
+            2 => Value::Bytes(self.bytes()?),
+            3 => {
+                self.skip_group(number)?;
+                Value::Group
+            }
+            5 => Value::Fixed32(self.fixed32()?),
+            _ => return Err(Error::new("has a field of an impossible type")),
+        };
+        Ok(Some((number, value)))
+    }
+
+    #[inline]
+    pub(super) fn varint(&mut self) -> Result<u64, Error> {
+        match self.0 {
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            [low, high @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Error> {
+        let mut value = 0;
+        for (index, byte) in self.0.iter().take(10).enumerate() {
+            // Of the tenth byte only one bit has room; protobuf's readers drop the others.
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                self.0 = &self.0[index + 1..];
+                return Ok(value);
+            }
+        }
+        Err(Error::new(if self.0.len() < 10 {
+            "ends in the middle of a number"
+        } else {
+            "has a number that does not end"
+        }))
+    }
+
+    #[inline]
+    pub(super) fn fixed64(&mut self) -> Result<u64, Error> {
+        let (first, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or_else(|| Error::new("ends in the middle of a number"))?;
+        self.0 = rest;
+        Ok(u64::from_le_bytes(*first))
+    }
+
+    fn fixed32(&mut self) -> Result<u32, Error> {
+        let (first, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or_else(|| Error::new("ends in the middle of a number"))?;
+        self.0 = rest;
+        Ok(u32::from_le_bytes(*first))
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        let len = self.varint()?;
+        let (bytes, rest) = usize::try_from(len)
+            .ok()
+            .and_then(|len| self.0.split_at_checked(len))
+            .ok_or_else(|| Error::new("is longer than what it lies in"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// Passes over a group, which may hold others.
+    fn skip_group(&mut self, number: u32) -> Result<(), Error> {
+        let mut open = vec![number];
+        while let Some(innermost) = open.last() {
+            let tag = self.varint()?;
+            let number = u32::try_from(tag >> 3).unwrap_or(0);
+            match tag & 7 {
+                0 => _ = self.varint()?,
+                1 => _ = self.fixed64()?,
+                2 => _ = self.bytes()?,
+                3 if open.len() < MAX_DEPTH => open.push(number),
+                4 if number == *innermost => _ = open.pop(),
+                5 => _ = self.fixed32()?,
+                _ => return Err(Error::new("has a group that does not end")),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value > 0x7f {
+        out.push(low_seven(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_seven(value));
+}
+
+pub(super) fn put_tag(number: u32, wire_type: u8, out: &mut Vec<u8>) {
+    put_varint(u64::from(number) << 3 | u64::from(wire_type), out);
+}
+
+pub(super) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    put_tag(number, 2, out);
+    put_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// A length, and what `write` appends; `width` is how many bytes the length is likely to take.
+pub(super) fn put_nested<T>(
+    width: usize,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> T,
+) -> T {
+    let at = out.len();
+    out.resize(at + width, 0);
+    let result = write(out);
+    let len = (out.len() - at - width) as u64;
+    let needed = varint_len(len);
+    if needed > width {
+        out.splice(at..at, std::iter::repeat_n(0, needed - width));
+    } else if needed < width {
+        out.drain(at..at + width - needed);
+    }
+    let mut rest = len;
+    for byte in &mut out[at..at + needed] {
+        *byte = low_seven(rest) | 0x80;
+        rest >>= 7;
+    }
+    out[at + needed - 1] &= 0x7f;
+    result
+}
+
+fn low_seven(value: u64) -> u8 {
+    (value & 0x7f) as u8
+}
+
+fn varint_len(value: u64) -> usize {
+    // Seven bits a byte; zero takes one.
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A signed number of protobuf's `sint32`.
+pub(super) fn unzigzag(value: u64) -> i32 {
+    let value = (value & 0xffff_ffff) as u32;
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+pub(super) fn zigzag(value: i32) -> u32 {
+    ((value << 1) ^ (value >> 31)).cast_unsigned()
+}

@@ -1,0 +1,175 @@
+//! OTLP in: what others send over gRPC and HTTP is checked, made into messages and left where it is
+//! safe; only then it is acknowledged.
+//!
+//! Each worker has its own socket for each protocol ([`accept`]), and serves its connections by
+//! itself ([`http`], [`grpc`]); what both do with a request is [`intake`]. Behind it, each signal
+//! has a [`lane`] of its own: a Kafka exporter with its bounds, and with a `data_dir` its spool.
+
+mod accept;
+mod body;
+pub mod cells;
+mod cors;
+mod grpc;
+mod http;
+mod intake;
+pub mod lane;
+mod refusal;
+mod reply;
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::http::HeaderMap;
+use ::http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+
+use crate::config::otlp::Otlp;
+use crate::export::outlet::Outlet;
+use crate::export::spool;
+use crate::listener::drain::Drain;
+use crate::otlp::Signal;
+use cells::Cells;
+use lane::Lane;
+
+pub use accept::accept;
+
+/// How requests come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Grpc,
+    HttpProtobuf,
+    HttpJson,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 3] = [Self::Grpc, Self::HttpProtobuf, Self::HttpJson];
+
+    /// As in `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::HttpProtobuf => "http/protobuf",
+            Self::HttpJson => "http/json",
+        }
+    }
+}
+
+/// What a socket speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Grpc,
+    Http,
+}
+
+impl Door {
+    /// As in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// The receiver of this process: what all workers share.
+#[derive(Debug)]
+pub struct Receiver {
+    config: Otlp,
+    token: Option<[u8; 32]>,
+    lanes: [Lane; 3],
+    cells: Box<[Cells]>,
+}
+
+impl Receiver {
+    /// Starts the exporters. Nothing is received yet.
+    pub fn start(
+        config: &Otlp,
+        data_dir: Option<&Path>,
+        workers: usize,
+    ) -> Result<Arc<Self>, spool::Error> {
+        let lane = |signal| Lane::start(config, signal, data_dir);
+        Ok(Arc::new(Self {
+            token: config
+                .token
+                .as_ref()
+                .map(|token| Sha256::digest(token.expose()).into()),
+            lanes: [
+                lane(Signal::Traces)?,
+                lane(Signal::Metrics)?,
+                lane(Signal::Logs)?,
+            ],
+            cells: (0..workers).map(|_| Cells::default()).collect(),
+            config: config.clone(),
+        }))
+    }
+
+    pub fn lane(&self, signal: Signal) -> &Lane {
+        &self.lanes[signal as usize]
+    }
+
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// By worker.
+    pub fn cells(&self) -> &[Cells] {
+        &self.cells
+    }
+
+    /// Delivers what there is until `deadline`; blocks. To be called once the workers have ended.
+    pub fn shutdown(&self, deadline: Instant) {
+        for lane in &self.lanes {
+            lane.shutdown(deadline);
+        }
+    }
+
+    /// Whether a request may come in. Compared by digest, so that the time taken says nothing.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let given = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        given.is_some_and(|(_, given)| <[u8; 32]>::from(Sha256::digest(given.trim())) == *token)
+    }
+}
+
+/// One worker's side of the receiver.
+pub struct Local {
+    shared: Arc<Receiver>,
+    worker: usize,
+    outlets: [Rc<Outlet>; 3],
+    drain: Drain,
+}
+
+impl Local {
+    /// Belongs to the worker's thread, and has tasks there.
+    pub fn new(shared: Arc<Receiver>, worker: usize, drain: Drain) -> Rc<Self> {
+        let outlet = |signal| {
+            let outlet = Rc::new(shared.lane(signal).outlet());
+            let waking = Rc::clone(&outlet);
+            tokio::task::spawn_local(async move { waking.wake_loop().await });
+            outlet
+        };
+        let outlets = Signal::ALL.map(outlet);
+        Rc::new(Self {
+            shared,
+            worker,
+            outlets,
+            drain,
+        })
+    }
+
+    fn outlet(&self, signal: Signal) -> &Outlet {
+        &self.outlets[signal as usize]
+    }
+
+    fn cells(&self) -> &Cells {
+        &self.shared.cells[self.worker]
+    }
+}

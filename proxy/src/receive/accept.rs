@@ -1,0 +1,185 @@
+//! A worker's sockets for OTLP, and the connections that come by them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::reply::Reply;
+use super::{Door, Local};
+use crate::listener::drain::Watch;
+
+/// Wait after an accept that failed for want of descriptors or memory.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Longest wait for a request's head, or for the next request.
+const HEAD: Duration = Duration::from_mins(1);
+
+/// Most bytes of a head.
+const MAX_HEAD: u32 = 64 << 10;
+
+/// Streams and bytes under way on one HTTP/2 connection.
+const STREAMS: u32 = 100;
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// How often a silent HTTP/2 connection is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
+
+/// How HTTP/2 begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Accepts until `stop` comes or its sender is gone; each connection is a task.
+pub async fn accept(
+    local: Rc<Local>,
+    door: Door,
+    listener: std::net::TcpListener,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen for OTLP");
+            return;
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = &mut stop => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Fails only on a connection that is gone already.
+                let _ = stream.set_nodelay(true);
+                let watch = local.drain.watch();
+                let local = Rc::clone(&local);
+                tokio::task::spawn_local(serve(local, door, stream, peer, watch));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept for OTLP");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+async fn serve(local: Rc<Local>, door: Door, stream: TcpStream, peer: SocketAddr, drain: Watch) {
+    let is_http2 = match door {
+        Door::Grpc => true,
+        Door::Http => begins_with_preface(&stream).await,
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let local = Rc::clone(&local);
+        async move { Ok::<_, Infallible>(local.answer(door, request).await) }
+    });
+    let stream = TokioIo::new(stream);
+    let ended = if is_http2 {
+        let connection = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD)
+            .keep_alive_interval(KEEP_ALIVE)
+            .serve_connection(stream, service);
+        until_drained(
+            std::pin::pin!(connection),
+            drain,
+            http2::Connection::graceful_shutdown,
+        )
+        .await
+    } else {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_header_size(MAX_HEAD as usize)
+            .serve_connection(stream, service);
+        until_drained(
+            std::pin::pin!(connection),
+            drain,
+            http1::Connection::graceful_shutdown,
+        )
+        .await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "OTLP connection ended");
+    }
+}
+
+/// Lets a connection end after what is under way, once the worker drains.
+async fn until_drained<C>(
+    mut connection: Pin<&mut C>,
+    mut drain: Watch,
+    shut_down: impl Fn(Pin<&mut C>),
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut told = false;
+    std::future::poll_fn(|cx| {
+        let ended = connection.as_mut().poll(cx);
+        if told || ended.is_ready() || !drain.poll(cx) {
+            return ended;
+        }
+        told = true;
+        shut_down(connection.as_mut());
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Whether a client speaks HTTP/2 without being asked.
+async fn begins_with_preface(stream: &TcpStream) -> bool {
+    let mut start = [0; PREFACE.len()];
+    let seen = async {
+        loop {
+            match stream.peek(&mut start).await {
+                Ok(len) if len == PREFACE.len() => return start == PREFACE,
+                Ok(len) if len > 0 && start[..len] == PREFACE[..len] => {
+                    // The rest is on its way; being readable already, the socket does not tell.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                _ => return false,
+            }
+        }
+    };
+    tokio::time::timeout(HEAD, seen).await.unwrap_or(false)
+}
+
+impl Local {
+    async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Reply> {
+        let config = &self.shared.config;
+        match (door, &config.grpc, &config.http) {
+            (Door::Grpc, Some(config), _) => self.grpc(config, request).await,
+            (Door::Http, _, Some(config)) => self.http(config, request).await,
+            // A door that is off has no socket.
+            _ => Response::new(Reply::default()),
+        }
+    }
+}
+
+/// Runs what HTTP/2 needs beside a connection on the worker's own thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,188 @@
+//! What workers have received: cells that each worker writes alone, and the metrics made of them
+//! and of the lanes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::refusal::Refusal;
+use super::{Protocol, Receiver};
+use crate::export::status::State;
+use crate::metrics::{Counter, counter, gauge};
+use crate::otlp::Signal;
+
+/// One worker's numbers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Cells([[Cell; 3]; 3]);
+
+/// Of one signal and protocol.
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    pub(super) requests: Counter,
+    /// Bytes of protobuf or JSON, after decompression.
+    pub(super) bytes: Counter,
+    /// Spans, data points or log records in requests that are well-formed.
+    pub(super) items: Counter,
+    pub(super) acknowledged: Counter,
+    /// Messages for Kafka.
+    pub(super) messages: Counter,
+    /// Items too large for any message, in requests that were acknowledged but for them.
+    pub(super) rejected: Counter,
+    /// By [`Refusal::REASONS`].
+    pub(super) refused: [Counter; Refusal::REASONS.len()],
+}
+
+impl Cells {
+    pub(super) fn of(&self, signal: Signal, protocol: Protocol) -> &Cell {
+        &self.0[signal as usize][protocol as usize]
+    }
+}
+
+/// The receiver's metrics.
+#[derive(Debug)]
+pub struct Collected(pub Arc<Receiver>);
+
+impl Collected {
+    fn sum(&self, signal: Signal, protocol: Protocol, of: impl Fn(&Cell) -> &Counter) -> u64 {
+        let cells = self.0.cells().iter();
+        cells
+            .map(|cells| of(cells.of(signal, protocol)).get())
+            .fold(0, u64::wrapping_add)
+    }
+
+    fn each(
+        &self,
+        of: impl Fn(&Cell) -> &Counter + Copy,
+    ) -> impl Iterator<Item = ([(&'static str, &'static str); 2], u64)> {
+        let pairs = Signal::ALL
+            .into_iter()
+            .flat_map(|signal| Protocol::ALL.map(|protocol| (signal, protocol)));
+        pairs.map(move |(signal, protocol)| {
+            let labels = [("signal", signal.as_str()), ("protocol", protocol.as_str())];
+            (labels, self.sum(signal, protocol, of))
+        })
+    }
+}
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let encoder = &mut encoder;
+        counter(
+            encoder,
+            "weir_otlp_received",
+            "Export requests received.",
+            self.each(|cell| &cell.requests),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_received_bytes",
+            "Bytes of export requests, after decompression.",
+            self.each(|cell| &cell.bytes),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_received_items",
+            "Spans, data points and log records received.",
+            self.each(|cell| &cell.items),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_acknowledged",
+            "Export requests answered with success.",
+            self.each(|cell| &cell.acknowledged),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_messages",
+            "Messages made of export requests.",
+            self.each(|cell| &cell.messages),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_rejected_items",
+            "Items that are too large for a message, told by partial success.",
+            self.each(|cell| &cell.rejected),
+        )?;
+        let refused = Refusal::REASONS
+            .into_iter()
+            .enumerate()
+            .flat_map(|(index, reason)| {
+                self.each(move |cell| &cell.refused[index])
+                    .filter(|(_, count)| *count > 0)
+                    .map(move |([signal, protocol], count)| {
+                        ([signal, protocol, ("reason", reason)], count)
+                    })
+            });
+        counter(
+            encoder,
+            "weir_otlp_refused",
+            "Export requests answered with an error, by reason.",
+            refused,
+        )?;
+        self.lanes(encoder)
+    }
+}
+
+impl Collected {
+    fn lanes(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lanes: Vec<_> = self
+            .0
+            .lanes()
+            .iter()
+            .filter_map(|lane| {
+                let labels = [("signal", lane.signal.as_str())];
+                Some((labels, lane.held(), lane.spool(), lane.status()?))
+            })
+            .collect();
+        gauge(
+            encoder,
+            "weir_otlp_queue_requests",
+            "Requests that are received or wait in memory.",
+            lanes.iter().map(|(labels, held, ..)| (*labels, held.0)),
+        )?;
+        gauge(
+            encoder,
+            "weir_otlp_queue_bytes",
+            "Bytes of such requests.",
+            lanes.iter().map(|(labels, held, ..)| (*labels, held.1)),
+        )?;
+        gauge(
+            encoder,
+            "weir_otlp_spool_bytes",
+            "Bytes of the disk that messages take.",
+            lanes
+                .iter()
+                .filter_map(|(labels, _, spool, _)| Some((*labels, spool.as_ref()?.bytes))),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_produced",
+            "Messages that Kafka has acknowledged.",
+            lanes
+                .iter()
+                .map(|(labels, .., status)| (*labels, status.delivered)),
+        )?;
+        gauge(
+            encoder,
+            "weir_otlp_degraded",
+            "1 where messages cannot be delivered.",
+            lanes.iter().map(|(labels, .., status)| {
+                let degraded = matches!(status.state, State::Degraded(_));
+                (*labels, u64::from(degraded))
+            }),
+        )?;
+        let dropped = lanes.iter().flat_map(|([signal], .., status)| {
+            let dropped = status.dropped.iter();
+            dropped.map(move |(reason, count)| ([*signal, ("reason", reason.as_str())], *count))
+        });
+        counter(
+            encoder,
+            "weir_otlp_dropped",
+            "Messages that Kafka refused for good, by reason.",
+            dropped,
+        )
+    }
+}

@@ -1,0 +1,205 @@
+//! The way of one signal behind the receiver: its exporter, its bounds, and what it has done.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use indexmap::IndexMap;
+
+use crate::config::otlp::Otlp;
+use crate::config::{self};
+use crate::export::Exporters;
+use crate::export::outlet::Outlet;
+use crate::export::spool::{self, Spool};
+use crate::export::status::Status;
+use crate::otlp::Signal;
+use crate::otlp::messages::Plan;
+
+/// What a message takes beside its payload: key, record headers, and the batch around it.
+const OVERHEAD: usize = 400;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Lane {
+    pub signal: Signal,
+    plan: Plan,
+    exporters: Arc<Exporters>,
+    queue: Arc<Queue>,
+    queue_size: Option<u64>,
+    queue_bytes: usize,
+    /// Records appended to the spool by this run.
+    appended: AtomicU64,
+}
+
+/// What is held in memory now.
+#[derive(Debug, Default)]
+struct Queue {
+    requests: AtomicU64,
+    bytes: AtomicUsize,
+}
+
+/// A request's place in the queue, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    queue: Arc<Queue>,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queue.requests.fetch_sub(1, Relaxed);
+        self.queue.bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// There is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Place {
+    /// Takes room for so many bytes in all, if there is room.
+    pub fn grow_to(&mut self, bytes: usize, limit: usize) -> Result<(), Full> {
+        let more = bytes.saturating_sub(self.bytes);
+        let held = self.queue.bytes.fetch_add(more, Relaxed);
+        // One that is alone is served, however small the bound.
+        if held > self.bytes && held + more > limit {
+            self.queue.bytes.fetch_sub(more, Relaxed);
+            return Err(Full);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Lane {
+    pub(super) fn start(
+        config: &Otlp,
+        signal: Signal,
+        data_dir: Option<&Path>,
+    ) -> Result<Self, spool::Error> {
+        let destination = config.destination(signal);
+        let spool = data_dir
+            .map(|folder| Spool::open(&folder.join("otlp").join(signal.as_str()), &config.spool))
+            .transpose()?;
+        let name = format!("otlp-{}", signal.as_str());
+        let exporter = config::Exporter::Kafka(Box::new(destination.kafka.clone()));
+        let exporters = Exporters::start(&IndexMap::from([(name, exporter)]), spool);
+        Ok(Self {
+            signal,
+            plan: Plan {
+                signal,
+                format: config.format,
+                keyed: destination.keyed,
+                limit: destination.kafka.producer.max_message_bytes - OVERHEAD,
+            },
+            exporters: Arc::new(exporters),
+            queue: Arc::default(),
+            queue_size: config.queue_size,
+            queue_bytes: config.queue_bytes,
+            appended: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn outlet(&self) -> Outlet {
+        Outlet::new(Arc::clone(&self.exporters))
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// A place for one request more, if there is one.
+    pub(super) fn enter(&self) -> Result<Place, Full> {
+        let before = self.queue.requests.fetch_add(1, Relaxed);
+        let place = Place {
+            queue: Arc::clone(&self.queue),
+            bytes: 0,
+        };
+        let waiting = before + self.spooled();
+        match self.queue_size {
+            Some(most) if waiting >= most => Err(Full),
+            _ => Ok(place),
+        }
+    }
+
+    /// Most bytes of requests in memory.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    /// Notes that a record of the spool waits for Kafka.
+    pub(super) fn appended(&self) {
+        self.appended.fetch_add(1, Relaxed);
+    }
+
+    /// About how many records of this run wait in the spool.
+    fn spooled(&self) -> u64 {
+        let appended = self.appended.load(Relaxed);
+        if appended == 0 || self.queue_size.is_none() {
+            return 0;
+        }
+        let settled = self.status().map_or(0, |status| {
+            let dropped = status.dropped.iter().map(|(_, count)| count);
+            status.delivered + dropped.sum::<u64>()
+        });
+        appended.saturating_sub(settled)
+    }
+
+    /// Requests and bytes in memory now.
+    pub fn held(&self) -> (u64, u64) {
+        (
+            self.queue.requests.load(Relaxed),
+            self.queue.bytes.load(Relaxed) as u64,
+        )
+    }
+
+    /// How its exporter fares.
+    pub fn status(&self) -> Option<Status> {
+        self.exporters.status().pop()
+    }
+
+    /// How its spool fares, where there is one.
+    pub fn spool(&self) -> Option<spool::Status> {
+        self.exporters.spool()
+    }
+
+    pub(super) fn shutdown(&self, deadline: Instant) {
+        self.exporters.shutdown(deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(queue: &Arc<Queue>) -> Place {
+        queue.requests.fetch_add(1, Relaxed);
+        Place {
+            queue: Arc::clone(queue),
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn places_share_the_bytes_there_are() {
+        let queue = Arc::default();
+        let (mut first, mut second) = (place(&queue), place(&queue));
+        assert_eq!(first.grow_to(60, 100), Ok(()));
+        assert_eq!(second.grow_to(41, 100), Err(Full));
+        assert_eq!(second.grow_to(40, 100), Ok(()));
+        drop(first);
+        assert_eq!(second.grow_to(100, 100), Ok(()));
+        drop(second);
+        assert_eq!(queue.bytes.load(Relaxed), 0);
+        assert_eq!(queue.requests.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn one_request_is_never_too_large_for_the_queue() {
+        let queue = Arc::default();
+        let mut only = place(&queue);
+        assert_eq!(only.grow_to(50, 10), Ok(()));
+        assert_eq!(only.grow_to(500, 10), Ok(()));
+    }
+}

@@ -1,0 +1,150 @@
+//! HTTP/1.1: one exchange after the other.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Sleep;
+
+use super::io::{Io, Sending};
+use super::{BadHead, Cut, LAST_HEAD, Settings};
+use crate::exchange::tunnel::Tunnel;
+use crate::exchange::{self, Client};
+use crate::listener::drain::Watch;
+
+/// Serves a connection to its end; gives it back where the client begins with HTTP/2's preface.
+pub(super) async fn serve(
+    io: Io,
+    sending: &Sending,
+    client: Client,
+    settings: &Settings,
+    drain: &mut Watch,
+) -> Option<Io> {
+    let mut told = client.worker.drain.is_draining();
+    let timeouts = &settings.timeouts;
+    let head_timeout = if told {
+        timeouts.head.min(LAST_HEAD)
+    } else {
+        timeouts.head
+    };
+    let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
+    let opened = Rc::clone(&tunnel);
+    let service = service_fn(move |request| {
+        let (client, opened) = (client.clone(), Rc::clone(&opened));
+        async move {
+            let mut response = exchange::serve(client, request).await;
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                opened.set(Some(tunnel));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .keep_alive(!told)
+        .max_header_size(settings.max_head_bytes)
+        // Alone, this lets a head be longer by what was read with its last piece.
+        .max_buf_size(settings.max_head_bytes.max(8192))
+        .serve_connection(TokioIo::new(io), service);
+    let mut stall = pin!(Stall::default());
+    let ended = std::future::poll_fn(|cx| {
+        let mut ended = Pin::new(&mut connection).poll(cx);
+        // What has come was read before: hyper closes a connection at once that seems idle.
+        if !told && ended.is_pending() && drain.poll(cx) {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            ended = Pin::new(&mut connection).poll(cx);
+        }
+        match ended {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => stall
+                .as_mut()
+                .poll(cx, sending, timeouts.send)
+                .map(|()| None),
+        }
+    })
+    .await;
+    let cells = &settings.cells[worker.index];
+    let error = match ended {
+        // An error before the first byte of a head ends a connection well: so does the preface.
+        Some(Ok(())) => {
+            let parts = connection.into_parts();
+            let io = parts.io.into_inner();
+            let Some(tunnel) = tunnel.take() else {
+                return io.into_http2().ok();
+            };
+            Box::pin(tunnel.run(io, parts.read_buf)).await;
+            return None;
+        }
+        Some(Err(error)) => error,
+        None => {
+            cells.cuts[Cut::Stalled as usize].inc();
+            tracing::debug!(%peer, "client takes nothing; cutting its connection");
+            return None;
+        }
+    };
+    let parts = connection.into_parts();
+    let io = match parts.io.into_inner().into_http2() {
+        Ok(http2) => return Some(http2),
+        Err(io) => io,
+    };
+    let begun = !parts.read_buf.is_empty() || io.has_begun();
+    if let Some(bad) = bad_head(&error, begun) {
+        cells.bad_heads[bad as usize].inc();
+        tracing::debug!(%peer, %error, "request could not be read");
+    } else {
+        tracing::debug!(%peer, %error, "client connection ended");
+    }
+    None
+}
+
+/// What ended a connection, if it was a head; `begun` where bytes of one were there.
+fn bad_head(error: &hyper::Error, begun: bool) -> Option<BadHead> {
+    if error.is_parse_too_large() {
+        Some(BadHead::TooLarge)
+    } else if error.is_parse() {
+        Some(BadHead::Malformed)
+    } else if begun && error.is_incomplete_message() {
+        Some(BadHead::Incomplete)
+    } else if begun && error.is_timeout() {
+        Some(BadHead::Timeout)
+    } else {
+        None
+    }
+}
+
+/// Runs out when a client has taken nothing for too long. It costs nothing while nothing waits to be
+/// written.
+#[derive(Default)]
+pub(super) struct Stall(Option<(u64, Pin<Box<Sleep>>)>);
+
+impl Stall {
+    /// After the connection was polled, and is pending.
+    pub(super) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        sending: &Sending,
+        limit: std::time::Duration,
+    ) -> Poll<()> {
+        let this = self.get_mut();
+        let Some(count) = sending.blocked() else {
+            this.0 = None;
+            return Poll::Pending;
+        };
+        match &mut this.0 {
+            Some((before, timer)) if *before == count => timer.as_mut().poll(cx),
+            slot => {
+                let mut timer = Box::pin(tokio::time::sleep(limit));
+                let polled = timer.as_mut().poll(cx);
+                *slot = Some((count, timer));
+                polled
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! HTTP/2: exchanges side by side, each in a task of its own.
+//!
+//! What the HTTP code does not bound is bounded here: how long a connection may be idle or take
+//! nothing, and how long a stream's window may stay shut while there is something to send.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Sleep;
+
+use super::http1::Stall;
+use super::io::{Io, Sending};
+use super::{BadHead, Cut, Settings};
+use crate::exchange::{self, Client};
+use crate::listener::drain::Watch;
+use crate::worker::{Offered, Worker};
+
+/// What clients may send before it is read: on a stream, and on all of a connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Most bytes of a response that wait for a stream's window.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// When a client that says nothing is asked whether it is there, and how long it has to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// How long a client may take to go once it was told to, with no stream open.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    io: Io,
+    sending: &Sending,
+    client: Client,
+    settings: &Settings,
+    mut drain: Watch,
+) {
+    let timeouts = &settings.timeouts;
+    let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let streams = Rc::new(Streams {
+        worker: Rc::clone(&worker),
+        send_timeout: timeouts.send,
+        stalled: Cell::new(0),
+        open: Cell::new(0),
+        changed: Cell::new(Instant::now()),
+    });
+    let service = service_fn(move |request| {
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(exchange::serve(client, request).await) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(Tasks(Rc::clone(&streams)))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.http2.max_streams)
+        .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let mut stall = pin!(Stall::default());
+    let mut idle = pin!(tokio::time::sleep(timeouts.head));
+    let (mut told, mut closing) = (false, false);
+    let ended = std::future::poll_fn(|cx| {
+        let mut ended = connection.as_mut().poll(cx);
+        if !told && ended.is_pending() && drain.poll(cx) {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+            ended = connection.as_mut().poll(cx);
+            idle.as_mut()
+                .reset(tokio::time::Instant::now() + LAST.min(timeouts.head));
+        }
+        if let Poll::Ready(ended) = ended {
+            return Poll::Ready(Some(ended));
+        }
+        while idle.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let since = streams.changed.get();
+            let limit = if told {
+                LAST.min(timeouts.head)
+            } else {
+                timeouts.head
+            };
+            if streams.open.get() > 0 {
+                idle.as_mut().reset((now + limit).into());
+            } else if since + limit > now {
+                idle.as_mut().reset((since + limit).into());
+            } else if closing || told {
+                // It was told to go and had as long again.
+                return Poll::Ready(None);
+            } else {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                idle.as_mut().reset((now + limit).into());
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
+            }
+        }
+        if stall.as_mut().poll(cx, sending, timeouts.send).is_ready() {
+            streams.count_stall();
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await;
+    let cells = &settings.cells[worker.index];
+    cells.cuts[Cut::Stalled as usize].add(streams.stalled.get());
+    if let Some(Err(error)) = ended {
+        if sending.flooded() {
+            cells.cuts[Cut::Flood as usize].inc();
+        } else if error.is_parse() {
+            cells.bad_heads[BadHead::Malformed as usize].inc();
+        }
+        tracing::debug!(%peer, %error, "client connection ended");
+    }
+}
+
+/// What a connection knows of its streams.
+struct Streams {
+    worker: Rc<Worker>,
+    send_timeout: Duration,
+    /// Streams that were cut because their windows stayed shut.
+    stalled: Cell<u64>,
+    open: Cell<usize>,
+    /// When the last stream began or ended.
+    changed: Cell<Instant>,
+}
+
+impl Streams {
+    fn count_stall(&self) {
+        self.stalled.set(self.stalled.get() + 1);
+    }
+}
+
+/// Runs streams on the worker's thread.
+#[derive(Clone)]
+struct Tasks(Rc<Streams>);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::task::spawn_local(run(stream, Open::new(Rc::clone(&self.0))));
+    }
+}
+
+/// A stream that counts as open while this lives.
+struct Open(Rc<Streams>);
+
+impl Open {
+    fn new(streams: Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        streams.changed.set(Instant::now());
+        Self(streams)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.changed.set(Instant::now());
+    }
+}
+
+/// One stream, to its end, or until its client has not opened its window for too long: then it is
+/// reset by being dropped.
+///
+/// Whether it waits for the client shows in the response's body: it gave a piece when it was last
+/// asked, and was not asked for another since.
+async fn run(stream: impl Future<Output = ()>, open: Open) {
+    let mut stream = pin!(stream);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let worker = &open.0.worker;
+    std::future::poll_fn(|cx| {
+        worker.offered.set(Offered::NotAsked);
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match worker.offered.get() {
+            Offered::NotAsked => {}
+            Offered::Nothing => timer = None,
+            Offered::Piece => {
+                timer = Some(Box::pin(tokio::time::sleep(open.0.send_timeout)));
+            }
+        }
+        let Some(timer) = &mut timer else {
+            return Poll::Pending;
+        };
+        timer.as_mut().poll(cx).map(|()| open.0.count_stall())
+    })
+    .await;
+}

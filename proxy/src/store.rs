@@ -1,0 +1,311 @@
+//! Recent traces for the console: a bounded store, beside the exporters and no part of them.
+//!
+//! A thread takes records from `export::local`, decodes each to its [`Summary`], and writes them
+//! in batches, a transaction each. What is too much or too old goes, oldest first. Whoever follows
+//! traces live is told after each batch. Nothing waits for it: workers drop what it cannot take.
+//!
+//! It is a cache. A file that is broken or of another version is begun anew, and where the disk
+//! refuses, traces are kept in memory.
+
+mod database;
+mod filter;
+mod summary;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config;
+use crate::export::local::{self, Counts, Intake, Outlet, Records};
+use database::Database;
+
+pub use filter::{Filter, Invalid};
+pub use summary::Summary;
+pub use tail::Tail;
+
+/// The file's name in `data_dir`.
+const FILE: &str = "store.db";
+
+/// Longest wait for records before looking at what is too old.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Most chunks of records in one transaction.
+const BATCH: usize = 64;
+
+/// Between looks at what is too old.
+const PRUNE: Duration = Duration::from_secs(10);
+
+/// Recent traces.
+pub struct Store {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    database: Mutex<Database>,
+    limits: Mutex<Limits>,
+    counts: Arc<Counts>,
+    tails: tail::Tails,
+    problem: Mutex<Option<String>>,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes: u64,
+    age: Duration,
+}
+
+/// How the store fares.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub traces: u64,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    /// Traces that were not kept, because there were too many at once.
+    pub skipped: u64,
+    /// Whether they survive a restart.
+    pub durable: bool,
+    /// What is wrong, where something is.
+    pub problem: Option<String>,
+}
+
+/// What a search gave.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Page {
+    pub traces: Vec<Summary>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<i64>,
+    /// How many were looked at.
+    pub scanned: u64,
+}
+
+/// Traces of a span of time.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Bucket {
+    /// Microseconds since the Unix epoch.
+    pub start_us: i64,
+    pub count: u64,
+    pub failed: u64,
+}
+
+impl Store {
+    /// Opens the store in `data_dir`, or one in memory, and starts its thread. Workers leave traces
+    /// in what is given back.
+    ///
+    /// # Panics
+    ///
+    /// When there is no memory for a database.
+    pub(crate) fn start(
+        config: &config::Store,
+        data_dir: Option<&Path>,
+        workers: usize,
+    ) -> (Self, Intake) {
+        let mut problem = None;
+        let file = data_dir.map(|folder| folder.join(FILE));
+        let database = Database::open(file.as_deref()).or_else(|error| {
+            tracing::error!(%error, "the store of recent traces is kept in memory");
+            problem = Some(format!("kept in memory: {error}"));
+            Database::open(None)
+        });
+        let database = database.expect("SQLite opens a database in memory");
+        let counts: Arc<Counts> = Arc::default();
+        let shared = Arc::new(Shared {
+            database: Mutex::new(database),
+            limits: Mutex::new(Limits::of(config)),
+            counts: counts.clone(),
+            tails: tail::Tails::default(),
+            problem: Mutex::new(problem),
+        });
+        let (intake, outlet) = channel(config, workers, &counts);
+        let store = Self {
+            shared,
+            thread: Mutex::default(),
+        };
+        store.follow(outlet);
+        (store, intake)
+    }
+
+    /// Takes over limits that a reload changed. Workers are to use the new way from now on.
+    pub(crate) fn adjust(&self, config: &config::Store, workers: usize) -> Intake {
+        *lock(&self.shared.limits) = Limits::of(config);
+        let (intake, outlet) = channel(config, workers, &self.shared.counts);
+        self.follow(outlet);
+        intake
+    }
+
+    /// Starts a thread for `outlet`; the one before ends with its own.
+    fn follow(&self, outlet: Outlet) {
+        let shared = self.shared.clone();
+        let before = lock(&self.thread).take();
+        let spawned = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                if let Some(before) = before {
+                    // A panic of its was logged.
+                    let _ = before.join();
+                }
+                shared.run(&outlet);
+            });
+        match spawned {
+            Ok(thread) => *lock(&self.thread) = Some(thread),
+            Err(error) => {
+                tracing::error!(%error, "no thread for the store of recent traces");
+                *lock(&self.shared.problem) = Some(error.to_string());
+            }
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let database = lock(&self.shared.database);
+        Status {
+            traces: database.count(),
+            bytes: database.bytes(),
+            max_bytes: lock(&self.shared.limits).bytes,
+            skipped: self.shared.counts.skipped(),
+            durable: database.is_durable(),
+            problem: lock(&self.shared.problem).clone(),
+        }
+    }
+
+    /// Traces that `filter` lets through, newest first: `limit` of those before `before`.
+    pub fn search(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> rusqlite::Result<Page> {
+        lock(&self.shared.database).search(filter, before, limit)
+    }
+
+    /// How many there are in each of `buckets` equal parts of the time from `from` to `to`
+    /// (microseconds since the Unix epoch).
+    pub fn histogram(
+        &self,
+        filter: &Filter,
+        from: i64,
+        to: i64,
+        buckets: usize,
+    ) -> rusqlite::Result<Vec<Bucket>> {
+        lock(&self.shared.database).histogram(filter, from, to, buckets)
+    }
+
+    /// Summaries of all requests with this trace id, newest first, and the record of the one
+    /// asked for, else of the newest.
+    pub fn trace(
+        &self,
+        trace_id: &str,
+        id: Option<i64>,
+    ) -> rusqlite::Result<Option<(Vec<Summary>, Vec<u8>)>> {
+        lock(&self.shared.database).trace(trace_id, id)
+    }
+
+    /// The traces to come that `filter` lets through; `None` where too many follow already.
+    pub fn tail(&self, filter: Filter) -> Option<Tail> {
+        self.shared.tails.add(filter)
+    }
+
+    /// Waits until what workers left has been written. They must have ended before.
+    pub fn close(&self) {
+        if let Some(thread) = lock(&self.thread).take() {
+            // A panic of its was logged.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Limits {
+    fn of(config: &config::Store) -> Self {
+        Self {
+            bytes: config.max_bytes,
+            age: config.max_age,
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, outlet: &Outlet) {
+        let mut pruned: Option<Instant> = None;
+        loop {
+            let first = match outlet.recv(IDLE) {
+                Ok(first) => first,
+                Err(local::Closed) => return,
+            };
+            if let Some(first) = first {
+                let more = std::iter::from_fn(|| outlet.try_recv()).take(BATCH);
+                self.write(std::iter::once(first).chain(more).collect());
+            }
+            let limits = *lock(&self.limits);
+            let full = lock(&self.database).bytes() > limits.bytes;
+            if full || pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE) {
+                pruned = Some(Instant::now());
+                let oldest = SystemTime::now()
+                    .checked_sub(limits.age)
+                    .map_or(0, microseconds);
+                let result = lock(&self.database).prune(limits.bytes, oldest);
+                self.heed(result);
+            }
+        }
+    }
+
+    fn write(&self, batch: Vec<Records>) {
+        let records = batch.iter().flat_map(Records::iter);
+        let following = self.tails.are_any();
+        let mut fresh = Vec::new();
+        let result = lock(&self.database).insert(records, |summary, record| {
+            if following {
+                fresh.push((summary.clone(), record.to_vec()));
+            }
+        });
+        let written = result.is_ok();
+        self.heed(result);
+        if written {
+            for (summary, record) in fresh {
+                self.tails.tell(&summary, &record);
+            }
+        }
+    }
+
+    /// Remembers whether the disk does what it should; says so once.
+    fn heed(&self, result: rusqlite::Result<()>) {
+        let mut problem = lock(&self.problem);
+        match result {
+            Ok(()) => {
+                if problem
+                    .as_deref()
+                    .is_some_and(|text| !text.starts_with("kept in memory"))
+                {
+                    tracing::info!("the store of recent traces takes traces again");
+                    *problem = None;
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if problem.as_ref() != Some(&text) {
+                    tracing::error!(%error, "the store of recent traces takes none");
+                    *problem = Some(text);
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "neither is large")]
+fn channel(config: &config::Store, workers: usize, counts: &Arc<Counts>) -> (Intake, Outlet) {
+    let rate = f64::from(config.max_traces_per_second) / workers.max(1) as f64;
+    local::channel(rate, counts)
+}
+
+fn microseconds(time: SystemTime) -> i64 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,372 @@
+//! The store's tables. Summaries and records stand apart, so that a search reads no record.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Row, params};
+
+use super::{Bucket, Filter, Page, Summary};
+use crate::trace::record;
+
+/// Of the tables; another one's are thrown away.
+const VERSION: i32 = 1;
+
+/// What a trace takes beside its record, about.
+const OVERHEAD: i64 = 600;
+
+/// Most summaries that one search looks at.
+const SCAN: u64 = 500_000;
+
+const TABLES: &str = "
+CREATE TABLE traces (
+    id INTEGER PRIMARY KEY,
+    trace_id TEXT NOT NULL, request_id TEXT NOT NULL,
+    start_us INTEGER NOT NULL, duration_ns INTEGER NOT NULL, upstream_ns INTEGER NOT NULL,
+    method TEXT NOT NULL, path TEXT NOT NULL, route TEXT NOT NULL, status INTEGER,
+    failed INTEGER NOT NULL, error TEXT NOT NULL, short_circuit TEXT NOT NULL,
+    plugins TEXT NOT NULL, model TEXT NOT NULL, spans INTEGER NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE INDEX traces_trace_id ON traces (trace_id);
+CREATE TABLE records (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
+";
+
+const COLUMNS: &str = "id, trace_id, request_id, start_us, duration_ns, upstream_ns, method, path, \
+     route, status, failed, error, short_circuit, plugins, model, spans, bytes";
+
+pub(super) struct Database {
+    connection: Connection,
+    is_durable: bool,
+    count: i64,
+    bytes: i64,
+    next: i64,
+}
+
+impl Database {
+    /// Opens `file`, or a database in memory. A file that is of no use is put aside.
+    pub(super) fn open(file: Option<&Path>) -> rusqlite::Result<Self> {
+        let Some(file) = file else {
+            return Self::prepare(Connection::open_in_memory()?, false);
+        };
+        if let Some(folder) = file.parent() {
+            // Where it cannot be made, opening the file says why.
+            let _ = std::fs::create_dir_all(folder);
+        }
+        Self::open_file(file).or_else(|error| {
+            if !is_broken(&error) {
+                return Err(error);
+            }
+            tracing::warn!(%error, file = %file.display(), "the store of recent traces is begun anew");
+            put_aside(file);
+            Self::open_file(file)
+        })
+    }
+
+    fn open_file(file: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open(file)?;
+        private(file);
+        // One that is killed loses nothing by it; a power cut may cost the file, which is a cache.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        Self::prepare(connection, true)
+    }
+
+    fn prepare(connection: Connection, is_durable: bool) -> rusqlite::Result<Self> {
+        let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != VERSION {
+            connection
+                .execute_batch("DROP TABLE IF EXISTS traces; DROP TABLE IF EXISTS records;")?;
+            connection.execute_batch(TABLES)?;
+            connection.pragma_update(None, "user_version", VERSION)?;
+        }
+        connection.set_prepared_statement_cache_capacity(16);
+        let (count, bytes, last) = connection.query_row(
+            "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(id), 0) FROM traces",
+            [],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            },
+        )?;
+        Ok(Self {
+            connection,
+            is_durable,
+            count,
+            bytes: bytes + count * OVERHEAD,
+            next: last + 1,
+        })
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count.unsigned_abs()
+    }
+
+    /// What the traces take, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.unsigned_abs()
+    }
+
+    /// Writes records in one transaction; what does not decode is left out. Each is told to
+    /// `written`, which must wait for the end before it believes it.
+    pub(super) fn insert<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r [u8]>,
+        mut written: impl FnMut(&Summary, &'r [u8]),
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let (mut count, mut bytes, mut next) = (self.count, self.bytes, self.next);
+        {
+            let mut traces = transaction.prepare_cached(
+                "INSERT INTO traces VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
+            )?;
+            let mut blobs = transaction.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?;
+            for record in records {
+                let Ok(trace) = record::read(record) else {
+                    continue;
+                };
+                let mut summary = Summary::of(&trace, record.len());
+                summary.id = next;
+                traces.execute(params![
+                    summary.id,
+                    summary.trace_id,
+                    summary.request_id,
+                    summary.start_us,
+                    summary.duration_ns,
+                    summary.upstream_ns,
+                    summary.method,
+                    summary.path,
+                    summary.route,
+                    summary.status,
+                    summary.failed,
+                    summary.error,
+                    summary.short_circuit,
+                    summary.plugins.join("\n"),
+                    summary.model,
+                    summary.spans,
+                    summary.bytes,
+                ])?;
+                blobs.execute(params![summary.id, record])?;
+                count += 1;
+                bytes += summary.bytes + OVERHEAD;
+                next += 1;
+                written(&summary, record);
+            }
+        }
+        transaction.commit()?;
+        (self.count, self.bytes, self.next) = (count, bytes, next);
+        Ok(())
+    }
+
+    /// Deletes what began before `oldest`, and the oldest of what is more than `max_bytes`.
+    pub(super) fn prune(&mut self, max_bytes: u64, oldest: i64) -> rusqlite::Result<()> {
+        // Ids grow with the time at which traces ended, so what is old stands at the beginning.
+        let old: Option<i64> = self.connection.query_row(
+            "SELECT max(id) FROM (SELECT id, start_us FROM traces ORDER BY id LIMIT 100000) WHERE start_us < ?1",
+            [oldest],
+            |row| row.get(0),
+        )?;
+        if let Some(last) = old {
+            self.delete_to(last)?;
+        }
+        while self.bytes() > max_bytes && self.count > 0 {
+            let some = (self.count / 20).max(1);
+            let last = self.connection.query_row(
+                "SELECT id FROM traces ORDER BY id LIMIT 1 OFFSET ?1",
+                [some - 1],
+                |row| row.get(0),
+            )?;
+            self.delete_to(last)?;
+        }
+        Ok(())
+    }
+
+    fn delete_to(&mut self, last: i64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        let (count, bytes): (i64, i64) = transaction.query_row(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM traces WHERE id <= ?1",
+            [last],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        transaction.execute("DELETE FROM traces WHERE id <= ?1", [last])?;
+        transaction.execute("DELETE FROM records WHERE id <= ?1", [last])?;
+        transaction.commit()?;
+        self.count -= count;
+        self.bytes -= bytes + count * OVERHEAD;
+        Ok(())
+    }
+
+    pub(super) fn search(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> rusqlite::Result<Page> {
+        let mut page = Page::default();
+        let mut last = None;
+        self.scan(filter, before, |summary| {
+            if page.traces.len() == limit {
+                page.next = last;
+                return false;
+            }
+            last = Some(summary.id);
+            page.traces.push(summary);
+            true
+        })
+        .map(|scanned| page.scanned = scanned)?;
+        Ok(page)
+    }
+
+    pub(super) fn histogram(
+        &self,
+        filter: &Filter,
+        from: i64,
+        to: i64,
+        buckets: usize,
+    ) -> rusqlite::Result<Vec<Bucket>> {
+        let count = i64::try_from(buckets).unwrap_or(1).max(1);
+        let width = ((to - from) / count).max(1);
+        let mut histogram: Vec<Bucket> = (0..count)
+            .map(|index| Bucket {
+                start_us: from + index * width,
+                ..Bucket::default()
+            })
+            .collect();
+        let mut filter = filter.clone();
+        filter.from = Some(from.max(filter.from.unwrap_or(from)));
+        filter.to = Some(to.min(filter.to.unwrap_or(to)));
+        self.scan(&filter, None, |summary| {
+            let index = ((summary.start_us - from) / width).clamp(0, count - 1);
+            let bucket = usize::try_from(index)
+                .ok()
+                .and_then(|index| histogram.get_mut(index));
+            if let Some(bucket) = bucket {
+                bucket.count += 1;
+                bucket.failed += u64::from(summary.failed);
+            }
+            true
+        })?;
+        Ok(histogram)
+    }
+
+    pub(super) fn trace(
+        &self,
+        trace_id: &str,
+        id: Option<i64>,
+    ) -> rusqlite::Result<Option<(Vec<Summary>, Vec<u8>)>> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM traces WHERE trace_id = ?1 ORDER BY id DESC LIMIT 100");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_map([trace_id], summary)?;
+        let found: Vec<Summary> = found.collect::<Result<_, _>>()?;
+        let wanted = |summary: &&Summary| id.is_none_or(|id| summary.id == id);
+        let Some(chosen) = found.iter().find(wanted) else {
+            return Ok(None);
+        };
+        let record = self.record(chosen.id)?;
+        Ok(Some((found, record)))
+    }
+
+    fn record(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT record FROM records WHERE id = ?1")?;
+        statement.query_row([id], |row| row.get(0))
+    }
+
+    /// Gives what `filter` lets through to `take`, newest first, until that has enough. Says how
+    /// many were looked at.
+    fn scan(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        mut take: impl FnMut(Summary) -> bool,
+    ) -> rusqlite::Result<u64> {
+        let sql = format!("SELECT {COLUMNS} FROM traces WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let limit = i64::try_from(SCAN).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![before.unwrap_or(i64::MAX), limit])?;
+        let mut scanned = 0;
+        while let Some(row) = rows.next()? {
+            scanned += 1;
+            let summary = summary(row)?;
+            if !filter.matches(&summary) {
+                continue;
+            }
+            if filter.wants_trace() {
+                let record = self.record(summary.id)?;
+                let trace = record::read(&record);
+                if !trace.is_ok_and(|trace| filter.matches_trace(&trace)) {
+                    continue;
+                }
+            }
+            if !take(summary) {
+                break;
+            }
+        }
+        Ok(scanned)
+    }
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    let plugins: String = row.get(13)?;
+    Ok(Summary {
+        id: row.get(0)?,
+        trace_id: row.get(1)?,
+        request_id: row.get(2)?,
+        start_us: row.get(3)?,
+        duration_ns: row.get(4)?,
+        upstream_ns: row.get(5)?,
+        method: row.get(6)?,
+        path: row.get(7)?,
+        route: row.get(8)?,
+        status: row.get(9)?,
+        failed: row.get(10)?,
+        error: row.get(11)?,
+        short_circuit: row.get(12)?,
+        plugins: plugins
+            .split('\n')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        model: row.get(14)?,
+        spans: row.get(15)?,
+        bytes: row.get(16)?,
+    })
+}
+
+/// Whether the file is what is wrong, and not the disk.
+fn is_broken(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+    matches!(error, rusqlite::Error::SqliteFailure(of, _)
+        if matches!(of.code, Code::NotADatabase | Code::DatabaseCorrupt | Code::Unknown))
+}
+
+/// Out of the way, with what is kept beside it.
+fn put_aside(file: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let from = with_suffix(file, suffix);
+        // What is not there need not go.
+        let _ = std::fs::rename(&from, with_suffix(file, &format!("{suffix}.broken")));
+    }
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// For its owner's eyes only, as the spool is.
+fn private(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let only_owner = std::fs::Permissions::from_mode(0o600);
+    if let Err(error) = std::fs::set_permissions(file, only_owner) {
+        tracing::warn!(%error, file = %file.display(), "others may read the store of recent traces");
+    }
+}

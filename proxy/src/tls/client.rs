@@ -1,0 +1,149 @@
+//! TLS to upstreams: whom they are believed by, and what they are shown.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::certificate::{Identity, Problem};
+use super::{Alpn, Pem, provider, roots, versions};
+
+/// What TLS to an upstream is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// PEM text of the authorities; `None` is the system's.
+    pub ca: Option<String>,
+    /// Asked for and checked instead of the endpoint's host.
+    pub server_name: Option<String>,
+    /// Shown to an upstream that asks who comes.
+    pub identity: Option<Pem>,
+    /// Offered, in order of preference.
+    pub alpn: Vec<Alpn>,
+    /// Without TLS 1.2.
+    pub only_1_3: bool,
+}
+
+/// What of a [`Spec`] cannot be used.
+#[derive(Debug)]
+pub enum Fault {
+    Ca(String),
+    /// Nothing is configured, and the system has nothing.
+    NoSystemRoots,
+    ServerName,
+    Identity(Problem),
+}
+
+/// TLS to an upstream, ready to connect.
+pub struct Client {
+    spec: Spec,
+    config: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 alone.
+    http1: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+}
+
+/// The system's authorities, read once.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+});
+
+impl Client {
+    /// Checks and builds; every fault at once.
+    ///
+    /// # Panics
+    ///
+    /// Never: the provider has suites for both versions of TLS.
+    pub fn new(spec: Spec) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let roots = match &spec.ca {
+            Some(ca) => roots(ca).map(Arc::new).map_err(Fault::Ca),
+            None if SYSTEM.is_empty() => Err(Fault::NoSystemRoots),
+            None => Ok(Arc::clone(&SYSTEM)),
+        };
+        let verifier = roots.and_then(|roots| {
+            WebPkiServerVerifier::builder_with_provider(roots, provider())
+                .build()
+                .map_err(|error| Fault::Ca(format!("cannot be used: {error}")))
+        });
+        let server_name = match &spec.server_name {
+            None => Ok(None),
+            Some(name) => ServerName::try_from(name.clone())
+                .map(Some)
+                .map_err(|_| Fault::ServerName),
+        };
+        let identity = match &spec.identity {
+            None => Ok(None),
+            Some(pem) => Identity::new(&pem.chain, pem.key.expose())
+                .map(Some)
+                .map_err(Fault::Identity),
+        };
+        let (verifier, server_name, identity) = match (verifier, server_name, identity) {
+            (Ok(verifier), Ok(server_name), Ok(identity)) => (verifier, server_name, identity),
+            (verifier, server_name, identity) => {
+                faults.extend(verifier.err());
+                faults.extend(server_name.err());
+                faults.extend(identity.err());
+                return Err(faults);
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(spec.only_1_3))
+            .expect("the provider has suites for both versions")
+            .with_webpki_verifier(verifier);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(
+                rustls::sign::SingleCertAndKey::from(identity.key),
+            )),
+        };
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![Alpn::Http1.id().to_vec()];
+        config.alpn_protocols = spec.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
+        Ok(Self {
+            spec,
+            config: Arc::new(config),
+            http1: Arc::new(http1),
+            server_name,
+        })
+    }
+
+    /// The handshake with an endpoint of this host; with `http1` for that version alone.
+    pub async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        http1: bool,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = if http1 { &self.http1 } else { &self.config };
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
+        TlsConnector::from(Arc::clone(config))
+            .connect(name, stream)
+            .await
+    }
+}
+
+/// By what it was made of: made anew of the same, it is the same.
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+}
+
+impl Eq for Client {}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.spec).finish()
+    }
+}

@@ -1,0 +1,241 @@
+//! Choices among endpoints, without a socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{self, Ejection, Retries, UpstreamTimeouts};
+use crate::upstream::resolve::Names;
+
+fn upstream(endpoints: u16, balance: Balance) -> Upstream {
+    let second = Duration::from_secs(1);
+    let config = config::Upstream {
+        endpoints: (1..=endpoints)
+            .map(|port| config::Endpoint {
+                host: "127.0.0.1".to_owned(),
+                port,
+                tls: None,
+                protocol: config::Protocol::Auto,
+            })
+            .collect(),
+        timeouts: UpstreamTimeouts {
+            connect: second,
+            response: second,
+            body: second,
+            idle: second,
+            tunnel: second,
+        },
+        upgrades: Vec::new(),
+        max_requests: 1,
+        balance,
+        health: None,
+        ejection: Ejection {
+            enabled: true,
+            failures: 1,
+            statuses: vec![],
+            time: second,
+            max_time: second,
+            max_percent: 100,
+        },
+        slow_start: None,
+        retries: Retries {
+            attempts: 1,
+            budget_percent: 20,
+            statuses: vec![],
+        },
+        resolve_interval: second,
+    };
+    Upstream::new("up", &config, None, &Names::default(), 1, Arc::new([]))
+}
+
+const ALL: [Balance; 4] = [
+    Balance::RoundRobin,
+    Balance::LeastRequests,
+    Balance::Random,
+    Balance::ConsistentHash(HashBy::ClientAddress),
+];
+
+/// How often each endpoint was chosen for keys from 0 on.
+fn chosen(upstream: &Upstream, count: u64) -> HashMap<usize, u64> {
+    let local = Local::new(upstream);
+    let mut chosen = HashMap::new();
+    for key in 0..count {
+        let index = upstream
+            .choose(&local, mix(key), &Tried::new(), Instant::now())
+            .unwrap();
+        *chosen.entry(index).or_default() += 1;
+    }
+    chosen
+}
+
+#[test]
+fn every_way_spreads_requests_over_all() {
+    for balance in ALL {
+        let chosen = chosen(&upstream(4, balance.clone()), 4000);
+        for index in 0..4 {
+            let count = chosen[&index];
+            assert!((600..1600).contains(&count), "{balance:?}: {chosen:?}");
+        }
+    }
+}
+
+#[test]
+fn in_turn_is_exactly_in_turn() {
+    let chosen = chosen(&upstream(3, Balance::RoundRobin), 300);
+    assert_eq!(chosen, HashMap::from([(0, 100), (1, 100), (2, 100)]));
+}
+
+#[test]
+fn what_is_left_out_is_passed_over_and_the_rest_shares_its_part() {
+    for balance in ALL {
+        let upstream = upstream(3, balance.clone());
+        upstream.learn(1, None, Instant::now());
+        let chosen = chosen(&upstream, 3000);
+        assert_eq!(chosen.get(&1), None, "{balance:?}");
+        for index in [0, 2] {
+            let count = chosen[&index];
+            assert!((1200..1800).contains(&count), "{balance:?}: {chosen:?}");
+        }
+    }
+}
+
+#[test]
+fn where_all_are_left_out_all_are_taken() {
+    for balance in ALL {
+        let upstream = upstream(3, balance.clone());
+        for endpoint in &upstream.endpoints {
+            endpoint.state.set_healthy(false, Instant::now());
+        }
+        assert_eq!(chosen(&upstream, 1000).len(), 3, "{balance:?}");
+    }
+}
+
+#[test]
+fn another_try_goes_to_another_endpoint_that_is_well_or_is_not_made() {
+    for balance in ALL {
+        let upstream = upstream(3, balance);
+        let local = Local::new(&upstream);
+        let now = Instant::now();
+        for key in 0..100 {
+            let tried = Tried::from_slice(&[0]);
+            assert_ne!(upstream.choose(&local, key, &tried, now), Some(0));
+            let tried = Tried::from_slice(&[0, 2]);
+            assert_eq!(upstream.choose(&local, key, &tried, now), Some(1));
+            let tried = Tried::from_slice(&[0, 1, 2]);
+            assert_eq!(upstream.choose(&local, key, &tried, now), None);
+        }
+        upstream.endpoints[1].state.set_healthy(false, now);
+        let tried = Tried::from_slice(&[0, 2]);
+        assert_eq!(upstream.choose(&local, 0, &tried, now), None);
+    }
+}
+
+#[test]
+fn a_further_try_takes_nobodys_turn() {
+    let upstream = upstream(2, Balance::RoundRobin);
+    let local = Local::new(&upstream);
+    let now = Instant::now();
+    let mut first = [0; 2];
+    for _ in 0..100 {
+        let index = upstream.choose(&local, 0, &Tried::new(), now).unwrap();
+        first[index] += 1;
+        // Whatever is first fails, and the other is tried.
+        let tried = Tried::from_slice(&[index]);
+        assert_eq!(upstream.choose(&local, 0, &tried, now), Some(1 - index));
+    }
+    assert_eq!(first, [50, 50]);
+}
+
+#[test]
+fn one_alone_is_always_taken_and_never_twice() {
+    for balance in ALL {
+        let upstream = upstream(1, balance);
+        let local = Local::new(&upstream);
+        let now = Instant::now();
+        for _ in 0..10 {
+            upstream.learn(0, None, now);
+            assert_eq!(upstream.choose(&local, 7, &Tried::new(), now), Some(0));
+            let tried = Tried::from_slice(&[0]);
+            assert_eq!(upstream.choose(&local, 7, &tried, now), None);
+        }
+    }
+}
+
+#[test]
+fn the_less_busy_of_two_is_taken() {
+    let upstream = upstream(2, Balance::LeastRequests);
+    let local = Rc::new(Local::new(&upstream));
+    let _busy = Busy::new(&local, 0);
+    for _ in 0..100 {
+        let index = upstream.choose(&local, 0, &Tried::new(), Instant::now());
+        assert_eq!(index, Some(1));
+    }
+}
+
+#[test]
+fn what_is_under_way_is_counted_until_it_ends() {
+    let upstream = upstream(2, Balance::LeastRequests);
+    let local = Rc::new(Local::new(&upstream));
+    let busy = [Busy::new(&local, 1), Busy::new(&local, 1)];
+    assert_eq!(local.active[1].get(), 2);
+    drop(busy);
+    assert_eq!(local.active[1].get(), 0);
+}
+
+#[test]
+fn a_key_keeps_its_endpoint_when_another_goes() {
+    let upstream = upstream(5, Balance::ConsistentHash(HashBy::ClientAddress));
+    let local = Local::new(&upstream);
+    let now = Instant::now();
+    let of = |key| upstream.choose(&local, mix(key), &Tried::new(), now);
+    let before: Vec<_> = (0..1000).map(of).collect();
+    upstream.endpoints[3].state.set_healthy(false, now);
+    for (key, before) in (0..1000).zip(before) {
+        if before != Some(3) {
+            assert_eq!(of(key), before);
+        }
+    }
+}
+
+#[test]
+fn the_key_is_a_field_a_cookie_or_the_clients_address() {
+    let mut request = RequestHead {
+        client: Some("10.0.0.1:1".parse().unwrap()),
+        ..RequestHead::default()
+    };
+    let address = hash(&[10, 0, 0, 1]);
+    let by = |by| upstream(2, Balance::ConsistentHash(by));
+    let header = by(HashBy::Header(http::HeaderName::from_static("x-user")));
+    let cookie = by(HashBy::Cookie("id".to_owned()));
+    for upstream in [&by(HashBy::ClientAddress), &header, &cookie] {
+        assert_eq!(upstream.key(&request), address);
+    }
+    request.headers.insert("x-user", "ann".parse().unwrap());
+    request
+        .headers
+        .insert(COOKIE, "valid=1; id=7; idx=8".parse().unwrap());
+    assert_eq!(header.key(&request), hash(b"ann"));
+    assert_eq!(cookie.key(&request), hash(b"7"));
+}
+
+#[test]
+fn an_endpoint_that_is_used_again_gets_a_growing_share() {
+    let mut upstream = upstream(2, Balance::RoundRobin);
+    upstream.config.slow_start = Some(Duration::from_secs(100));
+    let start = Instant::now();
+    upstream.endpoints[0].state.set_healthy(false, start);
+    upstream.endpoints[0].state.set_healthy(true, start);
+    let local = Local::new(&upstream);
+    let share = |seconds| {
+        let now = start + Duration::from_secs(seconds);
+        let choose = |_| upstream.choose(&local, 0, &Tried::new(), now);
+        (0..2000)
+            .map(choose)
+            .filter(|index| *index == Some(0))
+            .count()
+    };
+    let (early, late, whole) = (share(1), share(70), share(100));
+    assert!(early < late && late < whole, "{early} {late} {whole}");
+    assert_eq!(whole, 1000);
+}

@@ -1,0 +1,343 @@
+//! A connection to an endpoint: TCP, TLS where it is told so, and the version of HTTP.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use super::body::RequestBody;
+use super::{Endpoint, Error};
+use crate::config::Protocol;
+use crate::tls::Alpn;
+use crate::transport::Stream;
+
+/// What an upstream may send before it is taken: on a stream, and on all of a connection. One slow
+/// client shall not hold the others' responses back.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+
+/// Most bytes of a request that wait for a stream's window.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Most bytes that the fields of a response may have.
+const MAX_FIELDS: u32 = 64 << 10;
+
+/// When an upstream that says nothing is asked whether it is there, and how long it has to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// Most requests on one connection, whatever the upstream allows.
+const MAX_STREAMS: usize = 100;
+
+/// An open connection.
+pub enum Connection {
+    Http1(Http1),
+    Http2(Rc<Http2>),
+}
+
+/// For one request at a time. It is cut when dropped: by itself it would first send what an upstream
+/// does not take, and hold the request's body, and with it the client's connection, for as long.
+pub struct Http1 {
+    pub sender: http1::SendRequest<RequestBody>,
+    /// Of the task that reads and writes.
+    task: AbortHandle,
+}
+
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// For many requests. It ends by itself when the last that knows it is gone.
+pub struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    scheme: Scheme,
+    /// Under way.
+    streams: Cell<usize>,
+    /// What the upstream allows.
+    allowed: Rc<Cell<usize>>,
+    /// When the last request ended.
+    used: Cell<Instant>,
+}
+
+impl Http2 {
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Whether another request may be sent now.
+    pub fn has_room(&self) -> bool {
+        !self.is_closed() && self.streams.get() < self.allowed.get().clamp(1, MAX_STREAMS)
+    }
+
+    /// For how long no request was under way; nothing while one is.
+    pub fn idle(&self) -> Duration {
+        if self.streams.get() > 0 {
+            Duration::ZERO
+        } else {
+            self.used.get().elapsed()
+        }
+    }
+
+    pub fn begin(&self) {
+        self.streams.set(self.streams.get() + 1);
+    }
+
+    pub fn end(&self) {
+        self.streams.set(self.streams.get() - 1);
+        self.used.set(Instant::now());
+    }
+}
+
+/// Why a request got no response.
+pub enum Unanswered {
+    /// Not a byte of it was looked at: it may go over another connection.
+    Unsent(Box<Request<RequestBody>>),
+    Failed(hyper::Error),
+}
+
+impl Connection {
+    /// Sends a request whose target is in origin form, and waits for the response's head.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        match self {
+            Self::Http1(connection) => {
+                let sending = connection.sender.try_send_request(for_http1(request));
+                sending
+                    .await
+                    .map_err(|mut error| match error.take_message() {
+                        Some(request) => Unanswered::Unsent(Box::new(request)),
+                        None => Unanswered::Failed(error.into_error()),
+                    })
+            }
+            Self::Http2(connection) => {
+                let request = for_http2(request, &connection.scheme);
+                let spare = spare(&request);
+                let sending = connection.sender.clone().try_send_request(request);
+                sending.await.map_err(|mut error| {
+                    if let Some(request) = error.take_message() {
+                        return Unanswered::Unsent(Box::new(request));
+                    }
+                    let error = error.into_error();
+                    match spare {
+                        Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
+                        _ => Unanswered::Failed(error),
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// The same request again, where nothing can happen twice: HTTP/2 gives no request back.
+fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    (safe && request.body().is_end_stream()).then(|| {
+        let mut spare = Request::new(RequestBody::empty());
+        *spare.method_mut() = request.method().clone();
+        *spare.uri_mut() = request.uri().clone();
+        *spare.headers_mut() = request.headers().clone();
+        spare
+    })
+}
+
+/// Whether the upstream says that it did nothing with a request, as one does that goes away.
+fn was_refused(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_remote()
+                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// HTTP/1.1 names the host in a field.
+fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
+    if let Some(authority) = request.uri().authority().cloned() {
+        let target = request.uri().path_and_query().cloned();
+        *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        request.headers_mut().remove(TE);
+    }
+    request
+}
+
+/// HTTP/2 names it in the target, and has no framing in fields. Trailers are always taken.
+fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<RequestBody> {
+    let host = request.headers_mut().remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if let Some(authority) = authority {
+        let mut target = request.uri().clone().into_parts();
+        target.scheme = Some(scheme.clone());
+        target.authority = Some(authority);
+        target
+            .path_and_query
+            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        if let Ok(uri) = Uri::from_parts(target) {
+            *request.uri_mut() = uri;
+        }
+    }
+    let headers = request.headers_mut();
+    headers.remove(CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    *request.version_mut() = http::Version::HTTP_2;
+    request
+}
+
+/// Makes one, for as long as it takes; `alone` where it must be of HTTP/1.1.
+pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connection, Error> {
+    let stream = endpoint.open().await.map_err(Error::Connect)?;
+    stream.set_nodelay(true).map_err(Error::Connect)?;
+    let config = &endpoint.config;
+    let (stream, speaks) = match &config.tls {
+        None => (Stream::Plain(stream), None),
+        Some(tls) => encrypted(tls, &config.host, stream, alone).await?,
+    };
+    let http2 = match config.protocol {
+        Protocol::Http1 => false,
+        _ if alone => false,
+        Protocol::Auto => speaks == Some(Alpn::Http2),
+        Protocol::Http2 if config.tls.is_some() && speaks != Some(Alpn::Http2) => {
+            let error = std::io::Error::other("the upstream does not speak HTTP/2");
+            return Err(Error::Tls(error));
+        }
+        Protocol::Http2 => true,
+    };
+    let io = TokioIo::new(stream);
+    if http2 {
+        let scheme = if config.tls.is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        return connect_http2(io, scheme).await;
+    }
+    let (sender, connection) = http1::Builder::new()
+        .handshake(io)
+        .await
+        .map_err(Error::Protocol)?;
+    let connection = connection.with_upgrades();
+    let task = tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok(Connection::Http1(Http1 {
+        sender,
+        task: task.abort_handle(),
+    }))
+}
+
+async fn encrypted(
+    tls: &crate::tls::client::Client,
+    host: &str,
+    stream: TcpStream,
+    alone: bool,
+) -> Result<(Stream, Option<Alpn>), Error> {
+    let stream = tls.connect(host, stream, alone).await.map_err(Error::Tls)?;
+    let chosen = stream.get_ref().1.alpn_protocol();
+    let chosen = [Alpn::Http1, Alpn::Http2]
+        .into_iter()
+        .find(|alpn| chosen == Some(alpn.id()));
+    Ok((Stream::Tls(Box::new(stream.into())), chosen))
+}
+
+async fn connect_http2(io: TokioIo<Stream>, scheme: Scheme) -> Result<Connection, Error> {
+    let (sender, mut connection) = http2::Builder::new(Tasks)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_FIELDS)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .handshake(io)
+        .await
+        .map_err(Error::Protocol)?;
+    let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+    let told = Rc::clone(&allowed);
+    tokio::task::spawn_local(async move {
+        let ended = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            told.set(connection.current_max_send_streams());
+            polled
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok(Connection::Http2(Rc::new(Http2 {
+        sender,
+        scheme,
+        streams: Cell::new(0),
+        allowed,
+        used: Cell::new(Instant::now()),
+    })))
+}
+
+/// Runs a connection's streams on the worker's thread.
+#[derive(Clone)]
+struct Tasks;
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request<RequestBody> {
+        Request::get("/a?b=c")
+            .header("host", "shop.example:81")
+            .header("transfer-encoding", "chunked")
+            .header("x", "y")
+            .body(RequestBody::empty())
+            .unwrap()
+    }
+
+    #[test]
+    fn http2_has_the_host_in_its_target_and_no_framing_in_fields() {
+        let request = for_http2(request(), &Scheme::HTTPS);
+        assert_eq!(request.uri(), "https://shop.example:81/a?b=c");
+        let mut names: Vec<_> = request
+            .headers()
+            .keys()
+            .map(http::HeaderName::as_str)
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["te", "x"]);
+    }
+
+    #[test]
+    fn a_request_that_was_for_http2_is_one_of_http1_again() {
+        let request = for_http1(for_http2(request(), &Scheme::HTTP));
+        assert_eq!(request.uri(), "/a?b=c");
+        assert_eq!(request.headers()["host"], "shop.example:81");
+        assert_eq!(request.headers().get("te"), None);
+    }
+}

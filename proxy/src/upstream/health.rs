@@ -1,0 +1,165 @@
+//! Active checks: endpoints are asked whether they are well, whatever requests meet there.
+//!
+//! A task for each endpoint on the main thread's runtime; workers only read what it found. An
+//! endpoint counts as well until a check failed; its first check counts alone, later ones in rows.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::{HeaderValue, Request};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+
+use super::{Endpoint, Upstream};
+use crate::config::{Health, HttpCheck};
+use crate::transport::Stream;
+
+/// The checks that are under way; dropped, they end.
+#[derive(Debug, Default)]
+pub struct Checks(Mutex<Vec<AbortHandle>>);
+
+impl Checks {
+    /// Checks the endpoints of these upstreams from now on, and no others.
+    pub fn replace<'u>(&self, upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
+        for upstream in upstreams {
+            let Some(health) = &upstream.config.health else {
+                // Nobody would find out that it is well again.
+                for endpoint in &upstream.endpoints {
+                    endpoint.state.set_healthy(true, Instant::now());
+                }
+                continue;
+            };
+            for endpoint in &upstream.endpoints {
+                let watch = Watch {
+                    upstream: upstream.name.clone(),
+                    endpoint: Arc::downgrade(endpoint),
+                    health: health.clone(),
+                    first: !endpoint.checked(),
+                    row: 0,
+                };
+                tasks.push(tokio::spawn(watch.run()).abort_handle());
+            }
+        }
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        let tasks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+struct Watch {
+    upstream: String,
+    endpoint: Weak<Endpoint>,
+    health: Health,
+    first: bool,
+    /// Checks in a row that said the contrary of what is held.
+    row: u32,
+}
+
+impl Watch {
+    /// Checks until the endpoint is gone.
+    async fn run(mut self) {
+        loop {
+            let Some(endpoint) = self.endpoint.upgrade() else {
+                return;
+            };
+            let checked = tokio::time::timeout(self.health.timeout, check(&endpoint, &self.health));
+            let problem = match checked.await {
+                Ok(Ok(())) => None,
+                Ok(Err(problem)) => Some(problem),
+                Err(_) => Some(format!("no answer within {:?}", self.health.timeout)),
+            };
+            self.note(&endpoint, problem);
+            drop(endpoint);
+            // Checks of several endpoints spread by themselves.
+            let spread = 0.95 + 0.1 * fastrand::f64();
+            tokio::time::sleep(self.health.interval.mul_f64(spread)).await;
+        }
+    }
+
+    fn note(&mut self, endpoint: &Endpoint, problem: Option<String>) {
+        let well = problem.is_none();
+        endpoint.note_check(problem.clone());
+        if well != endpoint.state.is_unhealthy() {
+            self.row = 0;
+            self.first = false;
+            return;
+        }
+        self.row += 1;
+        let enough = match (std::mem::take(&mut self.first), well) {
+            (true, _) => 1,
+            (false, true) => self.health.healthy,
+            (false, false) => self.health.unhealthy,
+        };
+        if self.row < enough {
+            return;
+        }
+        self.row = 0;
+        endpoint.state.set_healthy(well, Instant::now());
+        let (upstream, endpoint) = (&self.upstream, &endpoint.label);
+        match problem {
+            None => tracing::info!(upstream, endpoint, "endpoint is healthy"),
+            Some(problem) => tracing::warn!(upstream, endpoint, problem, "endpoint is unhealthy"),
+        }
+    }
+}
+
+async fn check(endpoint: &Endpoint, health: &Health) -> Result<(), String> {
+    let stream = endpoint
+        .open()
+        .await
+        .map_err(|error| format!("cannot connect: {error}"))?;
+    let Some(http) = &health.http else {
+        return Ok(());
+    };
+    let config = &endpoint.config;
+    let stream = match &config.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => {
+            let encrypted = tls.connect(&config.host, stream, true).await;
+            Stream::Tls(Box::new(
+                encrypted.map_err(|error| error.to_string())?.into(),
+            ))
+        }
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let asked = async {
+        let response = sender.send_request(question(endpoint, http)).await;
+        let status = response.map_err(|error| error.to_string())?.status();
+        if http.expects(status) {
+            Ok(())
+        } else {
+            Err(format!("status {}", status.as_u16()))
+        }
+    };
+    let mut asked = pin!(asked);
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        // It may have brought the answer before it ended.
+        _ = connection => asked.await,
+    }
+}
+
+fn question(endpoint: &Endpoint, http: &HttpCheck) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = http.path.clone().into();
+    let host = http.host.clone();
+    let host = host.or_else(|| HeaderValue::from_str(&endpoint.config.authority()).ok());
+    let headers = request.headers_mut();
+    headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
+    headers.insert(USER_AGENT, HeaderValue::from_static("weir-health"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+}

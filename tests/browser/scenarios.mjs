@@ -1,0 +1,289 @@
+// What people do with the console.
+
+import assert from "node:assert/strict";
+
+/** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
+export async function traces(browser, { key }) {
+  const { page } = browser;
+  await browser.open("/traces");
+  await page.getByRole("heading", { name: "No traces yet" }).waitFor();
+  await browser.look("traces-empty");
+
+  for (let n = 0; n < 12; n += 1) await browser.request(`/v1/items/${n}`, { headers: { "x-api-key": key } });
+  await browser.request("/v1/secret");
+  await browser.request("/nowhere");
+  await page.getByRole("link", { name: "GET /v1/secret" }).waitFor();
+  await page.getByText("answered by auth").waitFor();
+  await browser.look("traces");
+
+  // Filters stand in the URL, and a reload keeps them.
+  await page.getByLabel("Status").selectOption("4xx");
+  await page.getByRole("link", { name: "GET /v1/items/3" }).waitFor({ state: "detached" });
+  assert.match(page.url(), /status=4xx/);
+  await page.reload();
+  await page.getByRole("link", { name: "GET /nowhere" }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "GET /v1/items/3" }).count(), 0);
+  await page.getByRole("button", { name: "Clear all" }).click();
+
+  await page.getByRole("link", { name: "GET /v1/items/3" }).click();
+  await page.getByRole("treegrid", { name: "Spans" }).waitFor();
+  const row = (name) => page.getByRole("row", { name });
+  await row("plugin.auth.prehook").waitFor();
+  assert.ok((await row("plugin.").count()) >= 5);
+  await browser.look("trace");
+  await row("plugin.auth.prehook").click();
+  const drawer = page.getByRole("complementary", { name: "Span" });
+  await drawer.getByText("weir.hook.module_digest").waitFor();
+  assert.match(page.url(), /span=/);
+  await browser.look("trace-span");
+
+  // The whole way by keyboard.
+  await page.getByRole("treegrid", { name: "Spans" }).focus();
+  await page.keyboard.press("Home");
+  await drawer.getByRole("heading", { name: "GET hello" }).waitFor();
+  await page.keyboard.press("ArrowDown");
+  await drawer.getByRole("heading", { name: "plugin.request-id.prehook" }).waitFor();
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("ArrowLeft");
+  await row("plugin.auth.prehook").waitFor({ state: "detached" });
+  await page.keyboard.press("ArrowRight");
+  await row("plugin.auth.prehook").waitFor();
+  await page.keyboard.press("Escape");
+  await drawer.waitFor({ state: "detached" });
+
+  await page.getByRole("tab", { name: "Headers" }).click();
+  await page.getByRole("cell", { name: "x-api-key" }).waitFor();
+  await page.getByRole("cell", { name: "REDACTED" }).waitFor();
+  assert.ok(!(await page.content()).includes(key), "a credential is in the page");
+  await browser.look("trace-headers");
+  await page.getByRole("tab", { name: "Logs" }).click();
+  await browser.look("trace-logs");
+  const [file] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Download" }).click(),
+  ]);
+  assert.match(file.suggestedFilename(), /^trace-[0-9a-f]{32}\.json$/);
+}
+
+/** Traces show as they end, those that fit; paused, they wait. */
+export async function live(browser, { key }) {
+  const { page } = browser;
+  await browser.open("/traces?live=1&status=2xx");
+  await page.getByText("Traces show as they end").waitFor();
+  await browser.look("traces-live-empty");
+  await browser.request("/v1/refused");
+  await browser.request("/v1/first", { headers: { "x-api-key": key } });
+  await page.getByRole("link", { name: "GET /v1/first" }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "GET /v1/refused" }).count(), 0);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await browser.request("/v1/second", { headers: { "x-api-key": key } });
+  await page.getByRole("button", { name: "Resume (1 waiting)" }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "GET /v1/second" }).count(), 0);
+  await browser.look("traces-live");
+  await page.getByRole("button", { name: "Resume (1 waiting)" }).click();
+  await page.getByRole("link", { name: "GET /v1/second" }).waitFor();
+}
+
+/** A large trace scrolls: only what is in view is in the document. */
+export async function large(browser, { key }) {
+  const { page } = browser;
+  await browser.request("/v1/one", { headers: { "x-api-key": key } });
+  await browser.open("/traces");
+  const link = page.getByRole("link", { name: "GET /v1/one" });
+  await link.waitFor();
+  // A real answer, with ten thousand spans more than Weir would make.
+  await page.route("**/api/traces/*", async (route) => {
+    const response = await route.fetch();
+    const body = await response.json();
+    if (!body.trace) return route.fulfill({ response });
+    const call = body.trace.Spans.at(-1);
+    for (let n = 0; n < 10_000; n += 1) {
+      body.trace.Spans.push({
+        ...call,
+        SpanID: `e${n.toString(16).padStart(15, "0")}`,
+        ParentID: n % 7 === 0 ? body.trace.RootSpan.SpanID : call.SpanID,
+        Name: `span ${n}`,
+      });
+    }
+    await route.fulfill({ response, json: body });
+  });
+  await link.click();
+  const grid = page.getByRole("treegrid", { name: "Spans" });
+  await grid.waitFor();
+  assert.ok((await grid.getByRole("row").count()) < 100, "rows out of view are in the document");
+  await grid.focus();
+  await page.keyboard.press("End");
+  await grid.getByRole("row", { selected: true }).waitFor();
+  const frames = await grid.evaluate(async (element) => {
+    let frames = 0;
+    for (let n = 0; n < 60; n += 1) {
+      element.scrollTop = (element.scrollHeight * n) / 60;
+      await new Promise((done) => requestAnimationFrame(done));
+      frames += 1;
+    }
+    return frames;
+  });
+  assert.equal(frames, 60);
+  await browser.look("trace-large");
+}
+
+/** From no exporter to messages in a topic. */
+export async function kafka(browser, { key, broker, topic }) {
+  const { page } = browser;
+  await browser.open("/");
+  await page.getByRole("heading", { name: "Traces go nowhere yet" }).waitFor();
+  await browser.look("overview-empty");
+  await page.getByRole("link", { name: "Add a Kafka exporter" }).click();
+  await page.getByRole("heading", { name: "Traces go nowhere yet" }).waitFor();
+  await browser.look("kafka-empty");
+  await page.getByRole("button", { name: "Add Kafka exporter" }).click();
+  await page.getByText("not configured yet").waitFor();
+  await page.getByLabel("topic", { exact: false }).first().waitFor();
+  await browser.look("kafka-form-empty");
+
+  // Faults are told at the key they are about.
+  await page.getByLabel("topic required").fill("no such/name");
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  const sheet = page.getByRole("dialog", { name: "Save to the file" });
+  await sheet.getByText("exporters.traces.kafka.brokers").waitFor();
+  assert.ok(await sheet.getByRole("button", { name: "Write and reload" }).isDisabled());
+  await browser.look("kafka-faults");
+  await page.keyboard.press("Escape");
+  await page.getByText("must be a topic name").waitFor();
+
+  await page.getByLabel("brokers required").fill(broker);
+  await page.getByLabel("topic required").fill(topic);
+  await page.getByLabel("flush_interval_ms").fill("10");
+  await page.getByRole("button", { name: "Test connection" }).click();
+  await page.getByText(`connected, and topic "${topic}" is there`).waitFor();
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  await sheet.getByText(`topic: ${topic}`).waitFor();
+  await browser.look("kafka-difference");
+  await sheet.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Saved and reloaded").waitFor();
+
+  await browser.request("/v1/delivered", { headers: { "x-api-key": key } });
+  await page.getByText("Delivering").waitFor();
+  await page.locator(".figure", { hasText: "Acknowledged" }).getByText("1", { exact: true }).waitFor();
+  await browser.look("kafka-form");
+  await browser.open("/exporters");
+  await page.getByRole("link", { name: "traces", exact: true }).waitFor();
+  await browser.look("kafka-list");
+}
+
+/** The switch of a plugin takes its spans from the topic; the enabled switch the exporter from work. */
+export async function tracing(browser, { key, topic }) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  await page.getByRole("button", { name: "Configure Plugin Tracing" }).click();
+  const sheet = page.getByRole("dialog", { name: "Configure Plugin Tracing" });
+  await sheet.getByRole("switch", { name: "auth", exact: true }).click();
+  await browser.look("kafka-tracing");
+  await sheet.getByRole("button", { name: "Save" }).click();
+  const save = page.getByRole("dialog", { name: "Save to the file" });
+  await save.getByText("plugin_span_filter").waitFor();
+  await save.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Saved and reloaded").waitFor();
+  await browser.request("/v1/quiet", { headers: { "x-api-key": key } });
+  await page.locator(".figure", { hasText: "Acknowledged" }).getByText("1", { exact: true }).waitFor();
+
+  await browser.open("/traces");
+  await page.getByRole("link", { name: "GET /v1/quiet" }).click();
+  await page.getByRole("row", { name: "plugin.auth.prehook" }).waitFor();
+  await page.getByRole("tab", { name: "Message as exported" }).click();
+  const message = page.getByLabel("Message", { exact: true });
+  await message.filter({ hasText: "plugin.headers.prehook" }).waitFor();
+  assert.ok(!(await message.textContent()).includes("plugin.auth."));
+  assert.match(await page.getByText("after its filters").textContent(), new RegExp(topic));
+  await browser.look("trace-message");
+
+  await browser.open("/exporters/traces");
+  await page.getByRole("switch", { name: "Enabled", exact: true }).click();
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  await save.getByText("enabled: false").waitFor();
+  await save.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Disabled").first().waitFor();
+}
+
+/** What somebody else wrote to the file meanwhile is not lost. */
+export async function conflict(browser, { file, text }) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  await page.getByLabel("batch_size", { exact: true }).fill("7");
+  const { writeFile } = await import("node:fs/promises");
+  await writeFile(file, text);
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  const sheet = page.getByRole("dialog", { name: "Save to the file" });
+  await sheet.getByText("The file was changed by somebody else").waitFor();
+  assert.ok(await sheet.getByRole("button", { name: "Write and reload" }).isDisabled());
+  await browser.look("kafka-conflict");
+  await sheet.getByRole("button", { name: "Read the file anew" }).click();
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  await sheet.getByText("batch_size: 7").waitFor();
+  await sheet.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Saved and reloaded").waitFor();
+}
+
+/** Values from elsewhere are locked and say why; a file that cannot be written is shown to be copied. */
+export async function locked(browser) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  await page.getByText("read-only:").first().waitFor();
+  assert.ok(await page.getByLabel("compression", { exact: true }).isDisabled());
+  await page.getByText("Set by the variable WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").waitFor();
+  await page.getByLabel("batch_size", { exact: true }).fill("7");
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  const sheet = page.getByRole("dialog", { name: "What to write into the file" });
+  await sheet.getByText("batch_size: 7").waitFor();
+  assert.equal(await sheet.getByRole("button", { name: "Write and reload" }).count(), 0);
+  await browser.look("kafka-read-only");
+  await page.keyboard.press("Escape");
+  await browser.open("/configuration");
+  await page.getByText("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").first().waitFor();
+  await browser.look("configuration");
+  await page.getByRole("switch", { name: "Only what is written" }).click();
+  await browser.look("configuration-written");
+}
+
+/** All other pages, with traffic. */
+export async function pages(browser, { key }) {
+  const { page } = browser;
+  for (let n = 0; n < 30; n += 1) await browser.request(`/v1/${n}`, { headers: { "x-api-key": key } });
+  await browser.request("/v1/without");
+  await browser.open("/");
+  await page.getByRole("heading", { name: "Latest traces" }).waitFor();
+  await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
+  await browser.look("overview");
+  const menu = page.getByRole("navigation", { name: "Pages" });
+  await menu.getByRole("link", { name: "Routes" }).click();
+  await page.getByLabel("Path, or URL with host").fill("http://any.test/v1/x");
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByText("It takes hello").waitFor();
+  await browser.look("routes");
+  await menu.getByRole("link", { name: "Upstreams" }).click();
+  await page.getByRole("rowheader", { name: "up" }).waitFor();
+  await browser.look("upstreams");
+  await menu.getByRole("link", { name: "Plugins" }).click();
+  await page.getByRole("link", { name: "auth" }).waitFor();
+  await browser.look("plugins");
+  await page.getByRole("link", { name: "auth" }).click();
+  await page.getByRole("heading", { name: "Its latest traces" }).waitFor();
+  await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
+  await browser.look("plugin");
+  await browser.open("/no/such/page").catch(() => {});
+}
+
+/** The token is asked for once, and pages that were asked for come then. */
+export async function login(browser, { token }) {
+  const { page } = browser;
+  await browser.open("/traces");
+  await page.getByLabel("Admin token").fill("wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("That is not the token.").waitFor();
+  await browser.look("login");
+  await page.getByLabel("Admin token").fill(token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "No traces yet" }).waitFor();
+  assert.match(page.url(), /\/traces$/);
+  assert.ok(!(await page.content()).includes(token));
+}

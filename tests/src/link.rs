@@ -1,0 +1,175 @@
+//! A connection between a client and a Kafka broker that can be cut where it hurts: after the
+//! broker has what was produced, and before the client knows.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::kafka::Kafka;
+
+/// The number of the request `Produce` in Kafka's protocol.
+const PRODUCE: [u8; 2] = [0, 0];
+
+/// A running link; its threads end with the process.
+#[derive(Clone, Debug)]
+pub struct Link {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    target: Mutex<Option<String>>,
+    /// Whether the next `Produce` is to be its connection's last.
+    armed: AtomicBool,
+    cuts: AtomicUsize,
+    /// Whether no connection is let through.
+    closed: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Link {
+    /// A link that leads nowhere yet.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port.
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let link = Self {
+            address: listener.local_addr().expect("an address"),
+            state: Arc::default(),
+        };
+        let state = Arc::clone(&link.state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A connection that leads nowhere is closed.
+                let _ = state.join(client);
+            }
+        });
+        link
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Arguments of a broker whose listener `LINKED` is reached by this link only.
+    pub fn arguments(&self) -> [String; 2] {
+        let advertise = format!("--advertise=LINKED={}", self.address);
+        ["--listener=LINKED".to_owned(), advertise]
+    }
+
+    /// Leads to a broker from now on.
+    ///
+    /// # Panics
+    ///
+    /// When a thread of the link panicked.
+    pub fn lead_to(&self, kafka: &Kafka) {
+        let target = kafka.listener("LINKED").to_owned();
+        *self.state.target.lock().expect("lock") = Some(target);
+    }
+
+    /// Lets the next `Produce` through and not its answer, and cuts the connection then.
+    pub fn cut_after_produce(&self) {
+        self.state.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// How often that has happened.
+    pub fn cuts(&self) -> usize {
+        self.state.cuts.load(Ordering::SeqCst)
+    }
+
+    /// Cuts what is open and lets nothing through until [`Link::open`].
+    ///
+    /// # Panics
+    ///
+    /// When a thread of the link panicked.
+    pub fn close(&self) {
+        self.state.closed.store(true, Ordering::SeqCst);
+        for stream in self.state.open.lock().expect("lock").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn open(&self) {
+        self.state.closed.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    fn join(self: &Arc<Self>, client: TcpStream) -> io::Result<()> {
+        let target = self.target.lock().expect("lock").clone();
+        let target = target.filter(|_| !self.closed.load(Ordering::SeqCst));
+        let target = target.ok_or(io::ErrorKind::ConnectionRefused)?;
+        let broker = TcpStream::connect(target)?;
+        client.set_nodelay(true)?;
+        broker.set_nodelay(true)?;
+        let mut open = self.open.lock().expect("lock");
+        open.extend([client.try_clone()?, broker.try_clone()?]);
+        drop(open);
+        // Set once the answer to a request is not to come.
+        let doomed = Arc::new(AtomicBool::new(false));
+        let (state, told) = (Arc::clone(self), Arc::clone(&doomed));
+        let (requests, to_broker) = (client.try_clone()?, broker.try_clone()?);
+        thread::spawn(move || {
+            let _ = state.requests(&requests, &to_broker, &told);
+            let _ = to_broker.shutdown(Shutdown::Both);
+            let _ = requests.shutdown(Shutdown::Both);
+        });
+        let state = Arc::clone(self);
+        thread::spawn(move || {
+            let _ = state.answers(&broker, &client, &doomed);
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = broker.shutdown(Shutdown::Both);
+        });
+        Ok(())
+    }
+
+    /// Each request is four bytes of length, then a number that says what it is.
+    fn requests(
+        &self,
+        mut client: &TcpStream,
+        mut broker: &TcpStream,
+        doomed: &AtomicBool,
+    ) -> io::Result<()> {
+        loop {
+            let mut length = [0; 4];
+            client.read_exact(&mut length)?;
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            client.read_exact(&mut request)?;
+            if request.starts_with(&PRODUCE) && self.armed.swap(false, Ordering::SeqCst) {
+                doomed.store(true, Ordering::SeqCst);
+            }
+            broker.write_all(&[&length[..], &request].concat())?;
+        }
+    }
+
+    fn answers(
+        &self,
+        mut broker: &TcpStream,
+        mut client: &TcpStream,
+        doomed: &AtomicBool,
+    ) -> io::Result<()> {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            let read = broker.read(&mut bytes)?;
+            if read == 0 {
+                return Ok(());
+            }
+            if doomed.load(Ordering::SeqCst) {
+                self.cuts.fetch_add(1, Ordering::SeqCst);
+                return Ok(());
+            }
+            client.write_all(&bytes[..read])?;
+        }
+    }
+}

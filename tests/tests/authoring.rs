@@ -1,0 +1,284 @@
+//! What an author of plugins does with `weir plugin`, by the real binary: a scaffold is made, built,
+//! tested, looked at, measured and served as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use weir_tests::client;
+use weir_tests::kafka::shared;
+use weir_tests::trace::Trace;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, binary, guest};
+
+/// Runs `weir plugin` with arguments, in a folder.
+fn plugin(folder: &Path, arguments: &[&str]) -> Output {
+    let output = Command::new(binary())
+        .arg("plugin")
+        .args(arguments)
+        .current_dir(folder)
+        // What scaffolds are made of is compiled once, for all tests of this kind.
+        .env("CARGO_TARGET_DIR", target())
+        .env_remove("RUSTFLAGS")
+        .stdin(Stdio::null())
+        .output();
+    output.expect("weir runs")
+}
+
+fn target() -> PathBuf {
+    binary()
+        .parent()
+        .and_then(Path::parent)
+        .expect("a target directory")
+        .join("scaffold")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output of a command that succeeds.
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}\n{}", out(output), err(output));
+    out(output)
+}
+
+/// A project in Rust as it was made, built and tested, which no test changes.
+struct Hello {
+    above: tempfile::TempDir,
+    tested: String,
+}
+
+impl Hello {
+    fn folder(&self) -> PathBuf {
+        self.above.path().join("hello")
+    }
+}
+
+static HELLO: LazyLock<Hello> = LazyLock::new(|| {
+    let above = tempfile::tempdir().expect("a folder");
+    done(&plugin(above.path(), &["new", "hello"]));
+    let tested = done(&plugin(&above.path().join("hello"), &["test"]));
+    Hello { above, tested }
+});
+
+#[test]
+fn a_scaffold_is_built_and_tested_natively_and_in_weir() {
+    let said = &HELLO.tested;
+    assert!(said.contains("test result: ok. 2 passed"), "{said}");
+    assert!(said.contains("weir    dist/hello.wasm"), "{said}");
+    assert!(said.contains("7 cases: 7 ok, 0 failed"), "{said}");
+}
+
+#[test]
+fn a_case_that_comes_out_otherwise_is_shown_with_its_difference() {
+    let folder = HELLO.folder();
+    let cases = fs::read_to_string(folder.join("cases.yaml")).expect("the cases");
+    let other = tempfile::tempdir().expect("a folder");
+    let file = other.path().join("other.yaml");
+    fs::write(&file, cases.replace("status: 403", "status: 404")).expect("written");
+    let file = file.to_str().expect("a path");
+    let output = plugin(&folder, &["test", "dist/hello.wasm", "--cases", file]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output);
+    assert!(said.contains("FAILED  a stranger is answered"), "{said}");
+    assert!(said.contains("response.status"), "{said}");
+    assert!(said.contains("expected 404"), "{said}");
+    assert!(said.contains("got      403"), "{said}");
+    assert!(said.contains("7 cases: 6 ok, 1 failed"), "{said}");
+}
+
+#[test]
+fn a_panic_is_told_with_its_message_file_and_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = folder.path().join("cases.yaml");
+    fs::write(
+        &cases,
+        "cases: [{name: it traps, expect: {action: fail, failure: nothing of the kind}}]",
+    )
+    .expect("written");
+    let (module, cases) = (guest("trap"), cases.display().to_string());
+    let module = module.to_str().expect("a path");
+    let output = plugin(folder.path(), &["test", module, "--cases", &cases]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output);
+    let panic = "guest panicked: sprung by nothing, at wasm-plugins/trap/src/lib.rs:";
+    assert!(said.contains(panic), "{said}");
+}
+
+#[test]
+fn limits_hold_for_cases_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = folder.path().join("cases.yaml");
+    fs::write(
+        &cases,
+        "cases: [{name: a loop is stopped, native: false, config: {mode: loop},
+                  expect: {action: fail, failure: CPU time, response: {status: 500}}}]",
+    )
+    .expect("written");
+    let (module, cases) = (guest("hostile"), cases.display().to_string());
+    let module = module.to_str().expect("a path");
+    let said = done(&plugin(folder.path(), &["test", module, "--cases", &cases]));
+    assert!(said.contains("1 case: 1 ok, 0 failed"), "{said}");
+}
+
+#[test]
+fn a_module_is_shown_for_what_it_is() {
+    let folder = HELLO.folder();
+    let module = "dist/hello.wasm";
+    let json = done(&plugin(
+        &folder,
+        &["inspect", module, "--json", "--config", "{tenants: [acme]}"],
+    ));
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["kind"], "module");
+    assert_eq!(json["world"], "weir:plugin/plugin@0.1.0");
+    assert_eq!(json["hooks"], serde_json::json!(["request", "response"]));
+    assert_eq!(
+        json["config_schema"]["properties"]["header"]["default"],
+        "x-tenant"
+    );
+    let built = fs::read(folder.join(module)).expect("the module");
+    assert_eq!(json["size_bytes"], built.len());
+    let table = done(&plugin(&folder, &["inspect", module]));
+    assert!(
+        table.contains("unknown: refused its configuration"),
+        "{table}"
+    );
+    assert!(table.contains("weir:plugin/http@0.1.0:"), "{table}");
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_a_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inspected = plugin(folder.path(), &["inspect", "builtin:nothing"]);
+    assert_eq!(inspected.status.code(), Some(1));
+    assert!(
+        err(&inspected).contains("header-rewrite, "),
+        "{}",
+        err(&inspected)
+    );
+
+    let built = plugin(folder.path(), &["build"]);
+    assert_eq!(built.status.code(), Some(1));
+    assert!(err(&built).contains("holds no plugin"), "{}", err(&built));
+    assert!(err(&built).contains("weir plugin new NAME"));
+
+    fs::write(folder.path().join("x.wasm"), "\0asm\x01\0\0\0").expect("written");
+    let inspected = plugin(folder.path(), &["inspect", "x.wasm"]);
+    assert_eq!(inspected.status.code(), Some(1));
+    let tested = plugin(folder.path(), &["test", "x.wasm"]);
+    assert!(
+        err(&tested).contains("there are no cases"),
+        "{}",
+        err(&tested)
+    );
+
+    let twice = ["new", "once"];
+    done(&plugin(folder.path(), &twice));
+    let again = plugin(folder.path(), &twice);
+    assert!(err(&again).contains("already there"), "{}", err(&again));
+}
+
+#[test]
+fn what_does_not_compile_leaves_the_last_module() {
+    let folder = tempfile::tempdir().expect("a folder");
+    done(&plugin(folder.path(), &["new", "broken"]));
+    let project = folder.path().join("broken");
+    fs::create_dir(project.join("dist")).expect("a folder");
+    fs::write(project.join("dist/broken.wasm"), "the last one").expect("written");
+    fs::write(project.join("src/lib.rs"), "fn broken( {}").expect("written");
+    let output = plugin(&project, &["build"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("src/lib.rs:1"), "{}", err(&output));
+    assert!(err(&output).contains("cargo build failed"));
+    let module = fs::read(project.join("dist/broken.wasm")).expect("it stays");
+    assert_eq!(module, b"the last one");
+}
+
+#[test]
+fn hooks_are_measured() {
+    let folder = HELLO.folder();
+    let said = done(&plugin(
+        &folder,
+        &["bench", "dist/hello.wasm", "--iterations", "20"],
+    ));
+    assert!(said.contains("a fresh instance takes"), "{said}");
+    let rows = said.lines().filter(|line| line.starts_with("request "));
+    assert_eq!(rows.count(), 5, "{said}");
+    assert!(said.contains(" MiB   a known tenant goes on"), "{said}");
+}
+
+#[test]
+fn a_served_exchange_has_its_span_and_can_be_replayed() {
+    let topic = shared().topic();
+    let upstream = Upstream::hello();
+    let folder = HELLO.folder();
+    let module = folder.join("dist/hello.wasm");
+    let config = format!(
+        "
+listeners: [{{address: 127.0.0.1:0}}]
+admin: {{address: 127.0.0.1:0}}
+upstreams: {{site: {{endpoints: [\"{}\"]}}}}
+plugins: {{hello: {{module: {}, config: {{tenants: [acme]}}}}}}
+routes: [{{upstream: site, plugins: [hello]}}]
+exporters:
+  traces: {{kafka: {{brokers: [\"{}\"], topic: {topic}, request_headers: [x-tenant]}}}}
+",
+        upstream.url(),
+        module.display(),
+        shared().address(),
+    );
+    let weir = Weir::start(&config);
+    let response = weir.get("/orders", &["x-tenant: ACME"]);
+    assert_eq!(response.status, 200);
+    assert_eq!(client::get(weir.proxy(), "/orders", &[]).status, 400);
+    let messages = shared().read(&topic, 2);
+    let message = messages
+        .iter()
+        .find(|message| String::from_utf8_lossy(&message.payload).contains("acme"))
+        .expect("the first request's trace");
+    let trace = Trace::new(&message.payload);
+    let span = trace.span("plugin.hello.prehook");
+    assert_eq!(span["Attributes"]["tenant"], "acme");
+
+    let recorded = weir.folder().join("trace.json");
+    fs::write(&recorded, &message.payload).expect("written");
+    let file = weir.folder().join("weir.yaml");
+    let said = done(&plugin(
+        &folder,
+        &[
+            "replay",
+            recorded.to_str().expect("a path"),
+            "--config",
+            file.to_str().expect("a path"),
+        ],
+    ));
+    assert!(said.contains("plugin.hello.prehook"), "{said}");
+    assert!(said.contains("hello prehook: continue"), "{said}");
+    assert!(said.contains("~ x-tenant: ACME -> acme"), "{said}");
+    assert!(said.contains("+ vary: x-tenant"), "{said}");
+}
+
+#[test]
+fn doctor_says_what_there_is_and_how_to_get_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = done(&plugin(folder.path(), &["doctor", "--language", "rust"]));
+    assert!(said.starts_with("Rust        ready\n"), "{said}");
+
+    let output = Command::new(binary())
+        .args(["plugin", "doctor", "--language", "rust"])
+        .env("PATH", folder.path())
+        .output()
+        .expect("weir runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output);
+    assert!(said.starts_with("Rust        not ready\n"), "{said}");
+    assert!(said.contains("https://rustup.rs"), "{said}");
+}

@@ -1,0 +1,324 @@
+//! The API behind the pages, and who may use it.
+
+use serde_json::{Value, json};
+use weir_tests::client::{self, Connection, Response};
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+const LOCAL: &str = "host: localhost";
+
+fn get(weir: &Weir, target: &str) -> Response {
+    send(weir, "GET", target, &[LOCAL], "")
+}
+
+fn send(weir: &Weir, method: &str, target: &str, headers: &[&str], body: &str) -> Response {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
+    for header in headers {
+        request += &format!("{header}\r\n");
+    }
+    request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+    client::send(weir.admin(), request)
+}
+
+fn with_store() -> Value {
+    let mut config = weir_tests::config::config(&Upstream::hello());
+    config["store"] = json!({});
+    config
+}
+
+fn traces(weir: &Weir, query: &str, count: usize) -> Vec<Value> {
+    eventually("the traces are there", || {
+        let answer = get(weir, &format!("/api/traces?{query}")).json();
+        let traces = answer["traces"].as_array().expect("a list").clone();
+        (traces.len() == count).then_some(traces)
+    })
+}
+
+#[test]
+fn a_request_is_found_with_its_whole_trace() {
+    let weir = Weir::start(&with_store().to_string());
+    weir.get("/one?two=three", &[]);
+    weir.get("/other", &[]);
+    let found = &traces(&weir, "q=/one", 1)[0];
+    assert_eq!(
+        (&found["status"], &found["route"]),
+        (&json!(200), &json!("all"))
+    );
+    let id = found["trace_id"].as_str().expect("an id");
+    let whole = get(&weir, &format!("/api/traces/{id}")).json();
+    assert_eq!(whole["requests"][0], *found);
+    assert_eq!(whole["trace"]["TraceID"], id);
+    assert_eq!(whole["trace"]["Spans"][0]["Attributes"]["url.path"], "/one");
+    assert_eq!(get(&weir, "/api/traces/0123").status, 404);
+    assert_eq!(get(&weir, "/api/traces?status=teapot").status, 400);
+}
+
+#[test]
+fn without_a_store_nothing_is_kept_and_the_answer_says_how_to() {
+    let mut config = with_store();
+    config.as_object_mut().expect("an object").remove("store");
+    let weir = Weir::start(&config.to_string());
+    weir.get("/", &[]);
+    let answer = get(&weir, "/api/traces");
+    assert_eq!(answer.status, 409);
+    assert!(answer.text().contains("store: {}"), "{}", answer.text());
+}
+
+#[test]
+fn a_reload_turns_the_store_on_and_off() {
+    let mut config = with_store();
+    let mut without = config.clone();
+    without.as_object_mut().expect("an object").remove("store");
+    let weir = Weir::start(&without.to_string());
+    assert_eq!(weir.reload(&config.to_string()).status, 200);
+    weir.get("/kept", &[]);
+    traces(&weir, "", 1);
+    config["store"]["max_bytes"] = json!("2MiB");
+    assert_eq!(weir.reload(&config.to_string()).status, 200);
+    weir.get("/too", &[]);
+    traces(&weir, "", 2);
+    let overview = get(&weir, "/api/overview").json();
+    assert_eq!(overview["store"]["max_bytes"], 2 << 20);
+    assert_eq!(weir.reload(&without.to_string()).status, 200);
+    assert_eq!(get(&weir, "/api/traces").status, 409);
+}
+
+#[test]
+fn traces_survive_a_restart_where_there_is_a_data_dir() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = with_store();
+    config["data_dir"] = json!(folder.path());
+    let mut weir = Weir::start(&config.to_string());
+    for n in 0..20 {
+        weir.get(&format!("/{n}"), &[]);
+    }
+    weir.signal("TERM");
+    weir.wait();
+    let weir = Weir::start(&config.to_string());
+    traces(&weir, "", 20);
+}
+
+#[test]
+fn a_tail_gives_those_that_fit_as_they_end() {
+    let weir = Weir::start(&with_store().to_string());
+    let mut tail = Connection::open(weir.admin());
+    tail.send("GET /api/traces/tail?q=/wanted HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let head = tail.receive_head().expect("a head");
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    weir.get("/other", &[]);
+    weir.get("/wanted", &[]);
+    let mut text = String::new();
+    while !text.contains("event: trace") {
+        let chunk = tail.read_chunk().expect("more");
+        text += &String::from_utf8_lossy(&chunk);
+    }
+    assert!(
+        text.contains("\"path\":\"/wanted\"") && !text.contains("/other"),
+        "{text}"
+    );
+}
+
+#[test]
+fn names_that_were_made_to_point_here_read_nothing() {
+    let weir = Weir::start(&with_store().to_string());
+    for path in ["/api/overview", "/api/traces", "/traces", "/assets/x.js"] {
+        let answer = send(&weir, "GET", path, &["host: evil.test"], "");
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.text().contains("admin.hosts"), "{}", answer.text());
+    }
+    let page = send(
+        &weir,
+        "GET",
+        "/",
+        &["host: evil.test", "origin: http://evil.test"],
+        "",
+    );
+    assert_eq!(page.status, 403);
+    assert_eq!(get(&weir, "/api/overview").status, 200);
+    let mut config = with_store();
+    config["admin"]["hosts"] = json!(["Console.Internal"]);
+    assert_eq!(weir.reload(&config.to_string()).status, 200);
+    let named = send(
+        &weir,
+        "GET",
+        "/api/overview",
+        &["host: console.internal:9901"],
+        "",
+    );
+    assert_eq!(named.status, 200);
+}
+
+#[test]
+fn other_sites_write_nothing() {
+    let weir = Weir::start(&with_store().to_string());
+    let json = "content-type: application/json";
+    for stranger in [
+        "origin: http://evil.test",
+        "sec-fetch-site: cross-site",
+        "sec-fetch-site: same-site",
+    ] {
+        for path in ["/api/configuration/save", "/reload", "/api/exporters/test"] {
+            let answer = send(&weir, "POST", path, &[LOCAL, json, stranger], "{}");
+            assert_eq!(answer.status, 403, "{path} {stranger}");
+        }
+    }
+    let own = ["host: localhost:1", "origin: http://localhost:1", json];
+    let answer = send(
+        &weir,
+        "POST",
+        "/api/exporters/test",
+        &own,
+        "{\"exporter\":\"x\"}",
+    );
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    // A form of another site needs no leave to send this.
+    let form = "content-type: text/plain";
+    let answer = send(&weir, "POST", "/api/exporters/test", &[LOCAL, form], "{}");
+    assert_eq!(answer.status, 415);
+}
+
+#[test]
+fn pages_load_nothing_from_elsewhere_and_are_no_ones_frame() {
+    let weir = Weir::start(&with_store().to_string());
+    let page = send(
+        &weir,
+        "GET",
+        "/traces/abc",
+        &[LOCAL, "accept: text/html"],
+        "",
+    );
+    assert_eq!(page.status, 200);
+    assert!(
+        page.text().contains("<base href=\"./../\">"),
+        "{}",
+        page.text()
+    );
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let index = get(&weir, "/");
+    assert!(
+        index.text().starts_with("weir admin"),
+        "for a terminal it is text"
+    );
+}
+
+#[test]
+fn the_token_opens_the_api_and_a_session_the_pages() {
+    let mut config = with_store();
+    config["admin"]["token"] = json!("env.TOKEN");
+    let weir = Weir::start_with(&config.to_string(), &[("TOKEN", "s3cret-token")]);
+    let html = "accept: text/html";
+    assert_eq!(get(&weir, "/api/overview").status, 401);
+    let form = send(&weir, "GET", "/traces/abc", &[LOCAL, html], "");
+    assert_eq!(form.status, 401);
+    assert!(form.text().contains("Admin token"), "{}", form.text());
+    let wrong = send(&weir, "POST", "/traces/abc", &[LOCAL], "token=wrong");
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.header("set-cookie").is_none());
+    let cross = send(
+        &weir,
+        "POST",
+        "/",
+        &[LOCAL, "origin: http://evil.test"],
+        "token=s3cret-token",
+    );
+    assert_eq!(cross.status, 403);
+    let right = send(&weir, "POST", "/traces/abc", &[LOCAL], "token=s3cret-token");
+    assert_eq!((right.status, right.header("location")), (303, Some("abc")));
+    let cookie = right.header("set-cookie").expect("a session");
+    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains("s3cret"), "{cookie}");
+    let session = format!(
+        "cookie: other=1; {}",
+        cookie.split(';').next().expect("a value")
+    );
+    assert_eq!(
+        send(&weir, "GET", "/api/overview", &[LOCAL, &session], "").status,
+        200
+    );
+    assert_eq!(
+        send(&weir, "GET", "/traces", &[LOCAL, html, &session], "").status,
+        200
+    );
+    let bearer = "authorization: Bearer s3cret-token";
+    // With a token, no name could have read anything without it.
+    assert_eq!(
+        send(
+            &weir,
+            "GET",
+            "/api/overview",
+            &["host: any.name", bearer],
+            ""
+        )
+        .status,
+        200
+    );
+    let forged = "cookie: weir_session=AAAA";
+    assert_eq!(
+        send(&weir, "GET", "/api/overview", &[LOCAL, forged], "").status,
+        401
+    );
+    assert!(!weir.logged("s3cret-token"));
+}
+
+#[test]
+fn an_address_that_others_reach_is_read_only_without_a_token() {
+    let mut config = with_store();
+    config["admin"]["address"] = json!("0.0.0.0:0");
+    let weir = Weir::start(&config.to_string());
+    let json = "content-type: application/json";
+    let port = weir.admin().port();
+    let admin = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let post = |path: &str| {
+        client::send(
+            admin,
+            format!(
+                "POST {path} HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n{json}\r\ncontent-length: 2\r\n\r\n{{}}"
+            ),
+        )
+    };
+    for path in ["/api/configuration/save", "/api/exporters/test"] {
+        let answer = post(path);
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(
+            answer.text().contains("set `admin.token`"),
+            "{}",
+            answer.text()
+        );
+    }
+    let overview = client::send(
+        admin,
+        format!("GET /api/overview HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n\r\n"),
+    );
+    assert!(overview.json()["read_only"].is_string());
+}
+
+#[test]
+fn a_route_is_found_for_a_request_with_the_reason_for_each() {
+    let mut config = with_store();
+    config["routes"] = json!([
+        { "name": "only-host", "match": { "host": "api.test", "path": "/*" }, "upstream": "up" },
+        { "name": "posts", "match": { "path": "/v1/*", "methods": ["POST"] }, "upstream": "up" },
+        { "name": "rest", "match": { "path": "/v1/*" }, "upstream": "up" },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let test = |query: &str| get(&weir, &format!("/api/routes/test?{query}")).json();
+    let answer = test("method=GET&url=/v1/a");
+    assert_eq!(answer["answer"]["route"], "rest");
+    assert_eq!(answer["routes"][0]["host"], false);
+    assert_eq!(answer["routes"][1]["method"], false);
+    assert_eq!(answer["routes"][2]["result"], "taken");
+    assert_eq!(
+        test("url=http://api.test/x")["answer"]["route"],
+        "only-host"
+    );
+    assert_eq!(test("url=/nowhere")["answer"]["status"], 404);
+}

@@ -1,0 +1,185 @@
+//! The pages, in Chromium.
+
+use serde_json::{Value, json};
+use weir_tests::browser::drive;
+use weir_tests::config;
+use weir_tests::kafka::{self, Kafka};
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
+
+const KEY: &str = "open-sesame-4711";
+
+/// Three plugins, as the demo has them, and a store.
+pub(crate) fn config() -> Value {
+    let mut config = config::config(&Upstream::hello());
+    config["plugins"] = json!({
+        "request-id": { "module": "builtin:request-id" },
+        "auth": { "module": "builtin:key-auth", "config": { "keys": [KEY] } },
+        "headers": {
+            "module": "builtin:header-rewrite",
+            "config": { "request": { "remove": ["x-api-key"] } },
+        },
+    });
+    config["listeners"][0]["plugins"] = json!(["request-id"]);
+    config["routes"][0] = json!({
+        "name": "hello",
+        "match": { "path": "/v1/*" },
+        "upstream": "up",
+        "plugins": ["auth", "headers"],
+    });
+    config["store"] = json!({ "request_headers": ["*"] });
+    config
+}
+
+fn start() -> Weir {
+    Weir::start(&config().to_string())
+}
+
+fn key() -> Value {
+    json!({ "key": KEY })
+}
+
+#[test]
+fn the_trace_of_a_request_just_sent_is_found_and_read() {
+    drive("traces", &start(), &key());
+}
+
+#[test]
+fn traces_show_live_as_they_end() {
+    drive("live", &start(), &key());
+}
+
+#[test]
+fn ten_thousand_spans_scroll() {
+    drive("large", &start(), &key());
+}
+
+#[test]
+fn every_page_shows_what_happens() {
+    drive("pages", &start(), &key());
+}
+
+#[test]
+fn the_token_is_asked_for_once() {
+    let mut config = config();
+    config["admin"]["token"] = json!("s3cret-token");
+    let weir = Weir::start(&config.to_string());
+    drive("login", &weir, &json!({ "token": "s3cret-token" }));
+}
+
+/// A file as a person writes it, whose comments must survive.
+fn file(upstream: &Upstream, exporters: &str) -> String {
+    format!(
+        "\
+# Our edge. Ask the platform team before you change it.
+workers: 1
+listeners:
+  - address: 127.0.0.1:0   # a free port
+    plugins: [request-id]
+
+admin:
+  address: 127.0.0.1:0
+
+upstreams:
+  up: {{ endpoints: [\"{}\"] }}
+
+plugins:
+  request-id: {{ module: builtin:request-id }}
+  auth:
+    module: builtin:key-auth
+    config: {{ keys: [{KEY}] }}   # one for now
+  headers: {{ module: builtin:header-rewrite, config: {{ request: {{ remove: [x-api-key] }} }} }}
+
+routes:
+  - name: hello
+    match: {{ path: /v1/* }}
+    upstream: up
+    plugins: [auth, headers]
+
+store: {{}} # for the console
+{exporters}",
+        upstream.url()
+    )
+}
+
+fn exporter(kafka: &Kafka, topic: &str) -> String {
+    format!(
+        "\nexporters:\n  traces:\n    kafka:\n      # Ours.\n      brokers: [\"{}\"]\n      topic: {topic} # agreed with data\n      flush_interval_ms: 10\n",
+        kafka.address()
+    )
+}
+
+fn written(weir: &Weir) -> String {
+    std::fs::read_to_string(weir.folder().join("weir.yaml")).expect("the file")
+}
+
+#[test]
+fn the_kafka_form_leads_from_nothing_to_messages_in_the_topic() {
+    let kafka = kafka::shared();
+    let topic = kafka.topic();
+    let before = file(&Upstream::hello(), "");
+    let weir = Weir::start(&before);
+    let given = json!({ "key": KEY, "broker": kafka.address(), "topic": topic });
+    drive("kafka", &weir, &given);
+    let after = written(&weir);
+    let added = after
+        .strip_prefix(&before)
+        .expect("all that was written stays");
+    let section = format!(
+        "\nexporters:\n  traces:\n    kafka:\n      brokers: [\"{}\"]\n      topic: {topic}\n      flush_interval_ms: 10\n",
+        kafka.address()
+    );
+    assert_eq!(added, section);
+    let trace = &kafka.traces(&topic, 1)[0];
+    assert_eq!(
+        trace.0["Spans"][0]["Attributes"]["url.path"],
+        "/v1/delivered"
+    );
+}
+
+#[test]
+fn the_tracing_sheet_takes_a_plugins_spans_from_the_topic() {
+    let kafka = kafka::shared();
+    let topic = kafka.topic();
+    let before = file(&Upstream::hello(), &exporter(kafka, &topic));
+    let weir = Weir::start(&before);
+    drive("tracing", &weir, &json!({ "key": KEY, "topic": topic }));
+    let text = kafka.traces(&topic, 1)[0].0.to_string();
+    assert!(
+        text.contains("plugin.headers.prehook") && !text.contains("plugin.auth."),
+        "{text}"
+    );
+    let expected = format!(
+        "{before}      plugin_span_filter:\n        mode: exclude\n        plugins: [auth]\n      enabled: false\n"
+    );
+    assert_eq!(written(&weir), expected);
+}
+
+#[test]
+fn an_edit_on_the_disk_is_noticed_and_not_lost() {
+    let kafka = kafka::shared();
+    let topic = kafka.topic();
+    let before = file(&Upstream::hello(), &exporter(kafka, &topic));
+    let weir = Weir::start(&before);
+    let meanwhile = before.replace("# agreed with data", "# agreed with data, and sales");
+    let given = json!({ "file": weir.folder().join("weir.yaml"), "text": meanwhile });
+    drive("conflict", &weir, &given);
+    assert_eq!(written(&weir), format!("{meanwhile}      batch_size: 7\n"));
+}
+
+#[test]
+fn what_cannot_be_saved_is_shown_to_be_copied() {
+    let kafka = kafka::shared();
+    let topic = kafka.topic();
+    let before = file(&Upstream::hello(), &exporter(kafka, &topic));
+    let weir = Weir::start_with(
+        &before,
+        &[("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION", "lz4")],
+    );
+    let file = weir.folder().join("weir.yaml");
+    let mut permissions = std::fs::metadata(&file).expect("the file").permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&file, permissions).expect("its owner may");
+    drive("locked", &weir, &json!({}));
+    assert_eq!(written(&weir), before);
+}

@@ -1,0 +1,4 @@
+//! The console: its API, and its pages in a real browser, over a real Weir with real traffic.
+
+mod api;
+mod browser;

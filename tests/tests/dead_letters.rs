@@ -1,0 +1,268 @@
+//! What a real broker takes only in smaller messages, or never.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use weir::demo::consumer::{Consumer, Message};
+use weir_tests::client::Connection;
+use weir_tests::config::{config, exporter};
+use weir_tests::kafka::{shared, unique};
+use weir_tests::trace::Trace;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+const DROPPED: [&str; 3] = ["too_large", "refused", "shutdown"];
+
+fn dropped(weir: &Weir, reason: &str) -> u64 {
+    weir.count(&format!(
+        r#"weir_export_dropped_total{{exporter="traces",reason="{reason}"}}"#
+    ))
+}
+
+fn dead_letters(weir: &Weir, reason: &str) -> u64 {
+    weir.count(&format!(
+        r#"weir_export_dead_letters_total{{exporter="traces",reason="{reason}"}}"#
+    ))
+}
+
+fn delivered(weir: &Weir) -> u64 {
+    weir.count(r#"weir_export_delivered_total{exporter="traces"}"#)
+}
+
+fn assert_nothing_dropped(weir: &Weir) {
+    for reason in DROPPED {
+        assert_eq!(dropped(weir, reason), 0, "{reason}");
+    }
+}
+
+/// With a spool, and plugins whose spans make a trace of some 10 KB.
+fn spooled(folder: &TempDir, topic: &str) -> Value {
+    let mut config = config(&Upstream::hello());
+    config["data_dir"] = json!(folder.path());
+    config["spool"] = json!({ "segment_bytes": "2MiB" });
+    let chain: Vec<String> = (0..12).map(|index| format!("plugin-{index}")).collect();
+    for name in &chain {
+        config["plugins"][name] = json!({ "module": "builtin:request-id" });
+    }
+    config["routes"][0]["plugins"] = json!(chain);
+    config["exporters"]["traces"] = exporter(shared(), topic);
+    config
+}
+
+fn ask(connection: &mut Connection, id: &str) {
+    connection.send(format!(
+        "GET / HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n\r\n"
+    ));
+    let response = connection.receive().expect("a response");
+    assert_eq!(response.status, 200);
+}
+
+/// Reads until every trace has come, whole or in all of its parts; gives the messages.
+fn read_all(topic: &str, ids: &[String]) -> Vec<Message> {
+    let consumer = Consumer::new(shared().address(), topic).expect("the topic is there");
+    let mut messages = Vec::new();
+    let mut found: HashMap<String, BTreeSet<String>> = HashMap::new();
+    eventually("every trace arrives", || {
+        while let Ok(Some(message)) = consumer.recv(Duration::from_millis(100)) {
+            let trace = Trace::new(&message.payload);
+            let id = trace.0["RequestID"].as_str().expect("an id").to_owned();
+            let spans = trace.spans().iter();
+            let spans = spans.filter_map(|span| span["SpanID"].as_str().map(str::to_owned));
+            found.entry(id).or_default().extend(spans);
+            messages.push(message);
+        }
+        // The root, the upstream's call, and 12 plugins with two hooks each.
+        ids.iter()
+            .all(|id| found.get(id).is_some_and(|spans| spans.len() == 26))
+            .then_some(())
+    });
+    messages
+}
+
+#[test]
+fn a_topic_that_takes_less_than_is_configured_gets_traces_in_parts() {
+    let topic = unique("small");
+    shared().create_topic(&topic, &[("max.message.bytes", "5000")]);
+    let folder = TempDir::new().expect("a folder");
+    let weir = Weir::start(&spooled(&folder, &topic).to_string());
+    let mut connection = Connection::open(weir.proxy());
+    let ids: Vec<String> = (0..20).map(|index| format!("small-{index}")).collect();
+    for id in &ids {
+        ask(&mut connection, id);
+    }
+    let messages = read_all(&topic, &ids);
+    assert!(messages.iter().all(|message| message.payload.len() < 5000));
+    assert!(
+        messages
+            .iter()
+            .any(|message| message.header("weir-part").is_some())
+    );
+    eventually("each trace is counted once", || {
+        (delivered(&weir) == 20).then_some(())
+    });
+    assert_nothing_dropped(&weir);
+}
+
+#[test]
+fn a_limit_that_shrinks_while_traces_flow_costs_none() {
+    let topic = shared().topic();
+    let folder = TempDir::new().expect("a folder");
+    let weir = Weir::start(&spooled(&folder, &topic).to_string());
+    let mut connection = Connection::open(weir.proxy());
+    let mut ids = Vec::new();
+    let mut more = |count: usize, connection: &mut Connection| {
+        for _ in 0..count {
+            let id = format!("shrunk-{}", ids.len());
+            ask(connection, &id);
+            ids.push(id);
+        }
+        ids.clone()
+    };
+    let first = more(30, &mut connection);
+    read_all(&topic, &first);
+    shared().configure_topic(&topic, &[("max.message.bytes", "6000")]);
+    more(30, &mut connection);
+    shared().configure_topic(&topic, &[("max.message.bytes", "3000")]);
+    let since = Instant::now();
+    let all = more(30, &mut connection);
+    read_all(&topic, &all);
+    assert!(since.elapsed().as_secs() < 60);
+    eventually("it is well", || {
+        (weir.ready()["exporters"][0]["state"] == "ok").then_some(())
+    });
+    assert_nothing_dropped(&weir);
+}
+
+/// A topic that refuses every record for good, as one from the past.
+fn refusing_topic() -> String {
+    let topic = unique("refusing");
+    shared().create_topic(&topic, &[("message.timestamp.before.max.ms", "1")]);
+    topic
+}
+
+#[test]
+fn what_a_broker_refuses_for_good_goes_to_the_topic_of_dead_letters_with_its_reason() {
+    let (topic, letters) = (refusing_topic(), unique("letters"));
+    let folder = TempDir::new().expect("a folder");
+    let mut config = spooled(&folder, &topic);
+    config["exporters"]["traces"]["kafka"]["dead_letter"] = json!({ "topic": letters });
+    let mut weir = Weir::start(&config.to_string());
+    let mut connection = Connection::open(weir.proxy());
+    ask(&mut connection, "refused-1");
+
+    // The topic of dead letters is not there: nothing is given up meanwhile, over a kill neither.
+    let message = eventually("it says what is wrong", || {
+        let exporter = weir.ready()["exporters"][0].clone();
+        let message = exporter["message"].as_str()?.to_owned();
+        message.contains("dead letters").then_some(message)
+    });
+    assert_eq!(
+        message,
+        format!(
+            "kafka plugin: failed to write dead letters to topic \"{letters}\": it does not exist"
+        )
+    );
+    let last_error = weir.ready()["exporters"][0]["last_error"].clone();
+    assert_eq!(last_error["message"], message);
+    assert!(last_error["at"].is_string(), "{last_error}");
+    weir.signal("KILL");
+    weir.wait();
+    let weir = Weir::start(&config.to_string());
+    shared().create_topic(&letters, &[]);
+    let letter = shared().read(&letters, 1).remove(0);
+    let trace = Trace::new(&letter.payload);
+    assert_eq!(trace.0["RequestID"], "refused-1");
+    assert_eq!(
+        Some(&*letter.key),
+        trace.0["TraceID"].as_str().map(str::as_bytes)
+    );
+    for (header, value) in [
+        ("content-type", "application/json"),
+        ("weir-dead-letter-reason", "refused"),
+        ("weir-dead-letter-exporter", "traces"),
+        ("weir-dead-letter-topic", topic.as_str()),
+        (
+            "weir-dead-letter-key",
+            trace.0["TraceID"].as_str().expect("an id"),
+        ),
+    ] {
+        assert_eq!(letter.header(header), Some(value), "{header}");
+    }
+    let cause = letter.header("weir-dead-letter-cause").expect("a cause");
+    assert!(cause.contains("timestamp"), "{cause}");
+    eventually("it is counted", || {
+        (dead_letters(&weir, "refused") == 1).then_some(())
+    });
+    assert_nothing_dropped(&weir);
+    eventually("it is well", || {
+        (weir.ready()["exporters"][0]["state"] == "ok").then_some(())
+    });
+}
+
+#[test]
+fn dead_letters_in_a_file_are_on_the_disk_before_the_spool_lets_go() {
+    let topic = refusing_topic();
+    let folder = TempDir::new().expect("a folder");
+    let mut config = spooled(&folder, &topic);
+    let path = folder.path().join("letters.jsonl");
+    config["exporters"]["traces"]["kafka"]["dead_letter"] = json!({ "file": path });
+    let weir = Weir::start(&config.to_string());
+    let mut connection = Connection::open(weir.proxy());
+    let ids: Vec<String> = (0..25).map(|index| format!("dead-{index}")).collect();
+    for id in &ids {
+        ask(&mut connection, id);
+    }
+    eventually("all are kept", || {
+        (dead_letters(&weir, "refused") == 25).then_some(())
+    });
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let kept: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let letter: Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(letter["topic"], topic);
+            let trace = Trace::new(letter["payload"].as_str().expect("text").as_bytes());
+            trace.0["RequestID"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    assert_eq!(kept, ids);
+    assert_nothing_dropped(&weir);
+}
+
+#[test]
+fn parts_that_are_refused_are_one_lost_trace() {
+    let topic = refusing_topic();
+    let folder = TempDir::new().expect("a folder");
+    let mut config = spooled(&folder, &topic);
+    config["exporters"]["traces"]["kafka"]["producer"] = json!({ "max_message_bytes": 5000 });
+    let weir = Weir::start(&config.to_string());
+    let mut connection = Connection::open(weir.proxy());
+    ask(&mut connection, "lost-1");
+    ask(&mut connection, "lost-2");
+    eventually("both are counted", || {
+        (dropped(&weir, "refused") >= 2).then_some(())
+    });
+    // The cursor has passed both: there is nothing left of them to be counted.
+    eventually("the spool lets go", || {
+        let cursor = folder.path().join("spool/cursors/traces.cursor");
+        let cursor = std::fs::read_to_string(cursor).ok()?;
+        cursor.contains("\n1 0 2\n").then_some(())
+    });
+    assert_eq!(dropped(&weir, "refused"), 2);
+    assert_eq!(delivered(&weir), 0);
+}
+
+#[test]
+fn without_dead_letters_what_is_refused_is_dropped_and_counted() {
+    let topic = refusing_topic();
+    let folder = TempDir::new().expect("a folder");
+    let weir = Weir::start(&spooled(&folder, &topic).to_string());
+    ask(&mut Connection::open(weir.proxy()), "lost");
+    eventually("it is counted", || {
+        (dropped(&weir, "refused") == 1).then_some(())
+    });
+    assert!(weir.logged("kafka plugin: failed to write trace "));
+}

@@ -1,0 +1,144 @@
+//! `weir import`: what it makes of other systems' configurations passes `weir check`, and delivers.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+use weir_tests::kafka::{PASSWORD, USER, shared};
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, binary};
+
+fn import(from: &str, file: &str, more: &[&str]) -> Output {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("source");
+    std::fs::write(&path, file).expect("write");
+    Command::new(binary())
+        .args(["import", "--from", from])
+        .arg(&path)
+        .args(more)
+        .env("PASSWORD", PASSWORD)
+        .output()
+        .expect("it runs")
+}
+
+fn check(config: &str, environment: &[(&str, &str)]) {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("weir.yaml");
+    std::fs::write(&path, config).expect("write");
+    let output = Command::new(binary())
+        .args(["check", "--config"])
+        .arg(&path)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{config}\n{output:?}");
+}
+
+/// The result as text, on free ports, after `weir check` has passed it.
+fn imported(from: &str, file: &str, upstream: &Upstream, environment: &[(&str, &str)]) -> String {
+    let upstream = ["--listen", "127.0.0.1:0", "--upstream", &upstream.url()];
+    let output = import(from, file, &upstream);
+    assert!(output.status.success(), "{output:?}");
+    let config = String::from_utf8(output.stdout).expect("text");
+    check(&config, environment);
+    config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n"
+}
+
+#[test]
+fn what_bifrosts_connector_had_is_checked_and_delivers() {
+    let upstream = Upstream::hello();
+    let topic = shared().topic();
+    let file = json!({
+        "plugins": [{ "name": "kafka", "enabled": true, "config": {
+            "brokers": [shared().listener("SASL_SSL")],
+            "topic": topic,
+            "tls_enabled": true,
+            "ca_cert": shared().ca(),
+            "sasl_enabled": true,
+            "sasl": { "mechanism": "SCRAM-SHA-256", "username": USER, "password": "env.PASSWORD" },
+            "compression": "gzip",
+            "flush_interval_ms": 10,
+            "request_headers": ["x-custom-*"],
+        }}],
+    });
+    let environment = [("PASSWORD", PASSWORD)];
+    let config = imported("bifrost", &file.to_string(), &upstream, &environment);
+    let weir = Weir::start_with(&config, &environment);
+    assert_eq!(weir.get("/", &["x-custom-token: abc"]).status, 200);
+    let trace = shared().traces(&topic, 1).remove(0);
+    assert_eq!(trace.0["RequestHeaders"]["x-custom-token"], "abc");
+}
+
+#[test]
+fn what_rotels_exporter_had_is_checked_and_delivers() {
+    let upstream = Upstream::hello();
+    let topic = shared().topic();
+    let file = format!(
+        "ROTEL_EXPORTER=kafka\nROTEL_KAFKA_EXPORTER_BROKERS={}\n\
+         ROTEL_KAFKA_EXPORTER_TRACES_TOPIC={topic}\nROTEL_KAFKA_EXPORTER_FORMAT=json\n\
+         ROTEL_KAFKA_EXPORTER_SECURITY_PROTOCOL=SASL_PLAINTEXT\n\
+         ROTEL_KAFKA_EXPORTER_SASL_MECHANISM=SCRAM-SHA-512\n\
+         ROTEL_KAFKA_EXPORTER_SASL_USERNAME={USER}\n\
+         ROTEL_KAFKA_EXPORTER_SASL_PASSWORD={PASSWORD}\n",
+        shared().listener("SASL_PLAINTEXT"),
+    );
+    let environment = [("ROTEL_KAFKA_EXPORTER_SASL_PASSWORD", PASSWORD)];
+    let config = imported("rotel", &file, &upstream, &environment);
+    assert!(!config.contains(PASSWORD));
+    let weir = Weir::start_with(&config, &environment);
+    assert_eq!(weir.get("/", &[]).status, 200);
+    let message = shared().read(&topic, 1).remove(0);
+    let request: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+    assert!(request["resourceSpans"].is_array());
+}
+
+#[test]
+fn the_result_may_go_to_a_new_file_and_the_source_come_from_standard_input() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("weir.yaml");
+    let run = |path: &Path| {
+        let mut child = Command::new(binary())
+            .args(["import", "--from", "rotel", "-", "--output"])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin
+            .write_all(b"rotel start --exporter kafka\n")
+            .expect("write");
+        drop(stdin);
+        child.wait_with_output().expect("it ends")
+    };
+    let output = run(&path);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--kafka-exporter-acks: was not given: Rotel's default is `one`"));
+    let written = std::fs::read_to_string(&path).expect("a file");
+    check(&written, &[]);
+    let again = run(&path);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&path).expect("a file"), written);
+}
+
+#[test]
+fn a_source_that_cannot_be_served_is_refused_with_its_faults() {
+    let file = r#"{ "brokers": ["localhost"], "topic": "t", "sasl_enabled": true }"#;
+    let output = import("bifrost", file, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "brokers[0]: must have the form",
+        "sasl.mechanism: is missing",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let output = import("kafka-connect", "{}", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not supported yet"), "{said}");
+}

@@ -1,0 +1,144 @@
+//! Sizes: of messages, and of what waits.
+
+use std::collections::HashSet;
+
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+use serde_json::json;
+use tempfile::TempDir;
+use weir_tests::wait::eventually;
+
+use crate::{JSON, Otlp, PROTOBUF, nobody, post, request, shared, spans};
+
+#[test]
+fn a_request_too_large_for_a_message_becomes_several() {
+    for (format, limit) in [("otlp_protobuf", 20_000), ("otlp_json", 50_000)] {
+        let mut otlp = Otlp::new(format);
+        otlp.kafka()["producer"] = json!({ "max_message_bytes": limit });
+        let weir = otlp.start();
+        let body = request(200, 3, 1000);
+        let response = post(
+            weir.otlp("http"),
+            "/v1/traces",
+            PROTOBUF,
+            &[],
+            &body.encode_to_vec(),
+        );
+        assert_eq!(response.status, 200);
+        assert!(response.body.is_empty());
+        let key = r#"weir_otlp_messages_total{signal="traces",protocol="http/protobuf"}"#;
+        let count = usize::try_from(weir.count(key)).expect("few");
+        assert!(count > 3);
+        let mut names = HashSet::new();
+        for message in otlp.traces(count) {
+            assert!(message.payload.len() <= limit);
+            if format == "otlp_protobuf" {
+                let part = ExportTraceServiceRequest::decode(&message.payload[..]);
+                let part = part.expect("protobuf");
+                names.extend(spans(&part).map(|span| span.name.clone()));
+            } else {
+                let part: serde_json::Value =
+                    serde_json::from_slice(&message.payload).expect("JSON");
+                let spans = &part["resourceSpans"][0]["scopeSpans"][0]["spans"];
+                for span in spans.as_array().expect("spans") {
+                    names.insert(span["name"].as_str().expect("a name").to_owned());
+                }
+            }
+        }
+        assert_eq!(names.len(), 200);
+    }
+}
+
+#[test]
+fn an_item_too_large_for_any_message_is_told_by_partial_success() {
+    let mut otlp = Otlp::new("otlp_protobuf");
+    otlp.kafka()["producer"] = json!({ "max_message_bytes": 5000 });
+    let weir = otlp.start();
+    let mut body = request(6, 1, 100);
+    let large = request(1, 1, 6000).resource_spans[0].scope_spans[0].spans[0].clone();
+    body.resource_spans[0].scope_spans[0].spans.insert(3, large);
+    let http = weir.otlp("http");
+    let response = post(http, "/v1/traces", PROTOBUF, &[], &body.encode_to_vec());
+    assert_eq!(response.status, 200);
+    let response = ExportTraceServiceResponse::decode(&response.body[..]).expect("protobuf");
+    let partial = response.partial_success.expect("partial success");
+    assert_eq!(partial.rejected_spans, 1);
+    assert!(partial.error_message.contains("max_message_bytes"));
+    let key = r#"weir_otlp_messages_total{signal="traces",protocol="http/protobuf"}"#;
+    let count = usize::try_from(weir.count(key)).expect("few");
+    let arrived: usize = otlp
+        .traces(count)
+        .iter()
+        .map(|message| {
+            let part = ExportTraceServiceRequest::decode(&message.payload[..]);
+            spans(&part.expect("protobuf")).count()
+        })
+        .sum();
+    assert_eq!(arrived, 6);
+
+    let json = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [{ "name": "x".repeat(6000) }] }] }] });
+    let response = post(http, "/v1/traces", JSON, &[], json.to_string().as_bytes());
+    assert_eq!(response.status, 200);
+    assert_eq!(response.json()["partialSuccess"]["rejectedSpans"], "1");
+}
+
+#[test]
+fn a_full_spool_refuses_and_keeps_what_it_has() {
+    let folder = TempDir::new().expect("a folder");
+    let mut otlp = Otlp::to(
+        &nobody(),
+        [(); 3].map(|()| shared().topic()),
+        "otlp_protobuf",
+    );
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.otlp()["queue_bytes"] = json!("8MiB");
+    let mut weir = otlp.start();
+    let body = request(10, 1, 20_000).encode_to_vec();
+    let mut acknowledged = 0;
+    let refused = loop {
+        let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
+        if response.status != 200 {
+            break response;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 100, "there is a bound");
+    };
+    assert!(acknowledged > 10);
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    weir.signal("TERM");
+    assert!(weir.wait().success());
+    otlp.kafka()["brokers"] = json!([shared().address()]);
+    let weir = otlp.start();
+    let produced = r#"weir_otlp_produced_total{signal="traces"}"#;
+    eventually("all that was acknowledged is delivered", || {
+        (weir.count(produced) == acknowledged).then_some(())
+    });
+    for message in otlp.traces(usize::try_from(acknowledged).expect("few")) {
+        assert_eq!(message.payload, body);
+    }
+    eventually("there is room again", || {
+        let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
+        (response.status == 200).then_some(())
+    });
+}
+
+#[test]
+fn with_a_spool_a_queue_size_that_is_given_holds() {
+    let folder = TempDir::new().expect("a folder");
+    let mut otlp = Otlp::to(
+        &nobody(),
+        ["traces", "metrics", "logs"].map(str::to_owned),
+        "otlp_protobuf",
+    );
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.otlp()["queue_size"] = json!(3);
+    let weir = otlp.start();
+    let body = request(1, 1, 10).encode_to_vec();
+    let answers: Vec<u16> = (0..5)
+        .map(|_| post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body).status)
+        .collect();
+    assert_eq!(answers, [200, 200, 200, 429, 429]);
+}

@@ -1,0 +1,108 @@
+//! What OTLP/gRPC answers to what.
+
+use prost::Message as _;
+use serde_json::json;
+use weir_tests::grpc::{Answer, call, frame};
+use weir_tests::weir::Weir;
+
+use crate::{Otlp, request};
+
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+fn export(weir: &Weir, headers: &[(&str, &str)], stream: Vec<u8>) -> Answer {
+    let headers = [
+        &[("content-type", "application/grpc"), ("te", "trailers")],
+        headers,
+    ]
+    .concat();
+    call(weir.otlp("grpc"), TRACES, &headers, stream)
+}
+
+#[test]
+fn an_export_is_acknowledged_and_arrives() {
+    let otlp = Otlp::new("otlp_protobuf");
+    let weir = otlp.start();
+    let body = request(10, 2, 20).encode_to_vec();
+    let answer = export(&weir, &[], frame(false, &body));
+    assert_eq!(answer.http, 200);
+    assert_eq!(answer.headers["content-type"], "application/grpc");
+    assert_eq!(answer.status(), 0);
+    assert_eq!(answer.data, frame(false, b""));
+    assert_eq!(otlp.traces(1)[0].payload, body);
+}
+
+#[test]
+fn messages_may_be_compressed() {
+    let otlp = Otlp::new("otlp_protobuf");
+    let weir = otlp.start();
+    let body = request(10, 2, 20).encode_to_vec();
+    let gzip = {
+        use std::io::Write as _;
+        let mut child = std::process::Command::new("gzip")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("gzip runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(&body).expect("written");
+        drop(stdin);
+        child.wait_with_output().expect("it ends").stdout
+    };
+    let encoding = [("grpc-encoding", "gzip")];
+    assert_eq!(export(&weir, &encoding, frame(true, &gzip)).status(), 0);
+    assert_eq!(export(&weir, &encoding, frame(false, &body)).status(), 0);
+    for message in otlp.traces(2) {
+        assert_eq!(message.payload, body);
+    }
+    assert_eq!(export(&weir, &[], frame(true, &gzip)).status(), 13);
+    let unknown = export(&weir, &[("grpc-encoding", "snappy")], frame(true, &gzip));
+    assert_eq!(unknown.status(), 12);
+    assert_eq!(
+        unknown.trailer("grpc-accept-encoding"),
+        "identity,gzip,zstd,deflate"
+    );
+}
+
+#[test]
+fn what_is_refused_has_a_status_with_details() {
+    let mut otlp = Otlp::new("otlp_json");
+    otlp.otlp()["grpc"]["max_body_bytes"] = json!("10KiB");
+    otlp.otlp()["token"] = json!("right");
+    let weir = otlp.start();
+    let token = [("authorization", "Bearer right")];
+
+    let answer = export(&weir, &[], frame(false, b""));
+    assert_eq!(answer.status(), 16);
+
+    let answer = export(&weir, &token, frame(false, b"\x0a\x7fshort"));
+    assert_eq!(answer.status(), 3);
+    assert!(answer.trailer("grpc-message").contains("longer than"));
+    assert!(!answer.trailer("grpc-status-details-bin").is_empty());
+
+    let large = request(10, 1, 2000).encode_to_vec();
+    let answer = export(&weir, &token, frame(false, &large));
+    assert_eq!(answer.status(), 8);
+
+    let broken = frame(false, &request(1, 1, 100).encode_to_vec())[..20].to_vec();
+    assert_eq!(export(&weir, &token, broken).status(), 13);
+
+    let headers = [("content-type", "application/grpc")];
+    let unknown = call(
+        weir.otlp("grpc"),
+        "/some.Service/Call",
+        &headers,
+        frame(false, b""),
+    );
+    assert_eq!(unknown.status(), 12);
+
+    assert_eq!(export(&weir, &token, frame(false, b"")).status(), 0);
+}
+
+#[test]
+fn what_is_no_grpc_is_another_media_type() {
+    let otlp = Otlp::new("otlp_json");
+    let weir = otlp.start();
+    let headers = [("content-type", "application/json")];
+    let answer = call(weir.otlp("grpc"), TRACES, &headers, b"{}".to_vec());
+    assert_eq!(answer.http, 415);
+}

@@ -1,0 +1,201 @@
+//! What a client of HTTP/2 does that it should not: it is closed or held back, and others see
+//! nothing of it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::json;
+use weir_tests::http2::{Client, Raw, frame, get_block, run};
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::{assert_serves, counted, start};
+
+/// Sends these frames again and again until Weir closes; asserts that it does before `most` of them.
+#[track_caller]
+fn assert_closed(weir: &Weir, frames: impl Fn(u32) -> Vec<u8>, most: u32) {
+    let mut raw = Raw::open(weir.proxy());
+    let mut reader = raw.0.try_clone().expect("clone");
+    let reading = std::thread::spawn(move || {
+        let mut sink = [0; 4096];
+        while reader.read(&mut sink).is_ok_and(|len| len > 0) {}
+    });
+    let closed = (0..most).any(|round| raw.0.write_all(&frames(round)).is_err());
+    assert!(closed, "not closed by {most} rounds");
+    let _ = raw.0.shutdown(std::net::Shutdown::Both);
+    reading.join().expect("the reader");
+    assert_serves(weir);
+}
+
+#[test]
+fn floods_of_frames_that_carry_nothing_end_the_connection() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    let many = |one: Vec<u8>| move |_: u32| one.repeat(100);
+    assert_closed(&weir, many(frame(6, 0, 0, &[0; 8])), 100_000);
+    assert_closed(&weir, many(frame(4, 0, 0, &[])), 100_000);
+    assert_closed(&weir, many(frame(2, 0, 1, &[0, 0, 0, 0, 1])), 100_000);
+    assert_closed(&weir, many(frame(0xbb, 0, 0, &[])), 100_000);
+    assert_eq!(counted(&weir, "weir_http_cuts_total", "flood"), 4);
+    assert!(weir.resident_bytes() < 128 << 20);
+}
+
+#[test]
+fn requests_that_are_reset_at_once_end_the_connection() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    let pair = |round: u32| {
+        let stream = round * 2 + 1;
+        let mut pair = frame(1, 5, stream, &get_block());
+        pair.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+        pair
+    };
+    assert_closed(&weir, pair, 1_000_000);
+    eventually("all calls have ended", || {
+        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_head_without_end_ends_the_connection() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    let continued = |round: u32| {
+        if round == 0 {
+            frame(1, 0, 1, &get_block())
+        } else {
+            frame(9, 0, 1, &[])
+        }
+    };
+    assert_closed(&weir, continued, 1_000_000);
+    // A small reference to a large entry, again and again.
+    let bomb = |round: u32| {
+        let stream = round * 2 + 1;
+        let mut block = get_block();
+        block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+        block.extend([b'y'; 4000]);
+        block.extend([0xbe; 12_000]);
+        frame(1, 5, stream, &block)
+    };
+    let mut raw = Raw::open(weir.proxy());
+    for round in 0..50 {
+        if raw.0.write_all(&bomb(round)).is_err() {
+            break;
+        }
+    }
+    drop(raw);
+    assert_serves(&weir);
+    assert!(weir.resident_bytes() < 128 << 20);
+}
+
+#[test]
+fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
+    const LEN: usize = 1 << 28;
+    let (stalled, stalls) = mpsc::channel();
+    let stalled = Mutex::new(stalled);
+    let upstream = Upstream::new(move |seen, stream| {
+        if seen.target == "/" {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+            return;
+        }
+        let patience = Some(Duration::from_secs(1));
+        stream.set_write_timeout(patience).expect("a write timeout");
+        let _ = stream
+            .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {LEN}\r\n\r\n").as_bytes());
+        let mut sent = 0;
+        while sent < LEN {
+            match stream.write(&[b'x'; 1 << 14]) {
+                Ok(len) => sent += len,
+                Err(_) => break,
+            }
+        }
+        stalled.lock().expect("lock").send(sent).expect("the test");
+    });
+    let weir = start(&upstream, json!({ "timeouts": { "send": "2500ms" } }));
+    let mut raw = Raw::open(weir.proxy());
+    // A window of nothing, and two requests.
+    raw.0
+        .write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]))
+        .expect("send");
+    let mut small = vec![0x82, 0x86, 0x04, 6];
+    small.extend(b"/large");
+    small.extend([0x01, 4]);
+    small.extend(b"test");
+    raw.0.write_all(&frame(1, 5, 1, &small)).expect("send");
+    raw.0
+        .write_all(&frame(1, 5, 3, &get_block()))
+        .expect("send");
+    let mut reset = Vec::new();
+    while reset.len() < 2 {
+        let (kind, _, stream, _) = raw.read().expect("a frame");
+        if kind == 3 {
+            reset.push(stream);
+        }
+        assert_ne!(kind, 0, "data without a window");
+    }
+    let sent = stalls.recv().expect("the upstream stalls");
+    assert!(sent < LEN / 8, "{sent} bytes were taken");
+    drop(raw);
+    eventually("they are counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 2).then_some(())
+    });
+    let aborted = weir.count("weir_requests_aborted_total{route=\"all\"}");
+    assert_eq!(
+        aborted, 1,
+        "the small one's trace was complete before it waited"
+    );
+    assert_serves(&weir);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_over_http1_too() {
+    let upstream = Upstream::new(|_, stream| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 28);
+        let _ = stream.write_all(head.as_bytes());
+        while stream.write(&[b'x'; 1 << 14]).is_ok() {}
+    });
+    let weir = start(&upstream, json!({ "timeouts": { "send": "300ms" } }));
+    let mut client = TcpStream::connect(weir.proxy()).expect("connect");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .expect("send");
+    eventually("it is cut", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 1).then_some(())
+    });
+    eventually("its request has ended", || {
+        (weir.count("weir_requests_aborted_total{route=\"all\"}") == 1).then_some(())
+    });
+}
+
+#[test]
+fn others_are_served_while_one_floods() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    let address = weir.proxy();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flooding = {
+        let stop = std::sync::Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut raw = Raw::open(address);
+                while raw
+                    .0
+                    .write_all(&frame(6, 0, 0, &[0; 8]).repeat(100))
+                    .is_ok()
+                {}
+            }
+        })
+    };
+    run(async {
+        let client = Client::open(address).await;
+        for _ in 0..200 {
+            assert_eq!(client.get("/").await.expect("a response").text(), "hello");
+        }
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    flooding.join().expect("the flood");
+}

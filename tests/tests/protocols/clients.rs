@@ -1,0 +1,178 @@
+//! Clients as they are: curl, Python's websockets and gRPC, and h2spec whole.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use weir_tests::tls::Authority;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::{start, start_tls};
+
+/// A command that `tests/services/install.sh` installs.
+fn service(name: &str) -> PathBuf {
+    let target = std::env::var("CARGO_TARGET_DIR")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").to_owned());
+    let path = PathBuf::from(target).join("services").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run tests/services/install.sh tests",
+        path.display()
+    );
+    path
+}
+
+/// What curl prints of a request.
+fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "30"])
+        .args(arguments)
+        .output()
+        .expect("curl");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn curl_speaks_both_versions_with_and_without_tls() {
+    let upstream = Upstream::hello();
+    let plain = start(&upstream, json!({}));
+    let (weir, authority) = start_tls(&upstream, json!({}));
+    let ca = weir.folder().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).expect("write");
+    let ca = ca.to_str().expect("a path");
+    let form = "%{http_version} %{http_code}";
+    let url = format!("http://{}/", plain.proxy());
+    let secure = format!("https://a.example:{}/", weir.proxy().port());
+    let to = format!("a.example:{}:127.0.0.1", weir.proxy().port());
+    let tls = ["--cacert", ca, "--resolve", &to, &secure];
+    for (how, arguments, version) in [
+        ("--http1.1", &[&url[..]][..], "1.1"),
+        ("--http2-prior-knowledge", &[&url], "2"),
+        ("--http1.1", &tls, "1.1"),
+        ("--http2", &tls, "2"),
+    ] {
+        let all = [&["-w", form, how][..], arguments].concat();
+        assert_eq!(curl(&all), format!("hello{version} 200"), "{how}");
+        let body = "x".repeat(1 << 20);
+        let file = weir.folder().join("body");
+        std::fs::write(&file, &body).expect("write");
+        let data = format!("@{}", file.display());
+        let all = [&["-w", form, how, "--data-binary", &data][..], arguments].concat();
+        assert_eq!(curl(&all), format!("hello{version} 200"), "{how}");
+        let seen = upstream.seen().pop().expect("a request");
+        assert_eq!(seen.body.len(), 1 << 20, "{how}");
+        assert_eq!(seen.header("expect"), None, "{how}");
+    }
+}
+
+#[test]
+fn h2spec_finds_nothing() {
+    let upstream = Upstream::hello();
+    // Without TLS, what is no preface of HTTP/2 is a request of HTTP/1.1.
+    let (weir, _) = start_tls(&upstream, json!({}));
+    let output = Command::new(service("go/bin/h2spec"))
+        .args(["--strict", "--tls", "--insecure", "--timeout", "10"])
+        .args(["-h", "127.0.0.1", "-p"])
+        .arg(weir.proxy().port().to_string())
+        .output()
+        .expect("h2spec");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}");
+    let summary = report.lines().last().unwrap_or_default();
+    assert_eq!(summary, "146 tests, 146 passed, 0 skipped, 0 failed");
+}
+
+/// `tests/services/clients.py`, by the Python that has the libraries.
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new(service("clients/bin/python"));
+    command
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/services/clients.py"))
+        .args(arguments);
+    command
+}
+
+/// A server of it; ends when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(kind: &str) -> Self {
+        let mut child = python(&[kind, "serve"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("a port");
+        Self {
+            child,
+            port: line.trim().parse().expect("a port"),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn assert_talks(arguments: &[&str]) {
+    let output = python(arguments).output().expect("python");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+}
+
+fn with_upstream(upstream: Value, listener: Value) -> Weir {
+    let mut config = crate::config(&Upstream::hello(), listener);
+    config["upstreams"]["up"] = upstream;
+    Weir::start(&config.to_string())
+}
+
+#[test]
+fn pythons_websockets_talk_through_weir() {
+    let server = Server::start("websocket");
+    let weir = with_upstream(json!({ "endpoints": [server.url()] }), json!({}));
+    assert_talks(&["websocket", "talk", &format!("ws://{}/chat", weir.proxy())]);
+    eventually("its trace has ended", || {
+        let ended = weir.count("weir_requests_total{route=\"all\",status=\"1xx\"}");
+        (ended == 1).then_some(())
+    });
+}
+
+#[test]
+fn pythons_grpc_calls_through_weir_with_and_without_tls() {
+    let server = Server::start("grpc");
+    let upstream = json!({ "endpoints": [server.url()], "protocol": "h2" });
+    let weir = with_upstream(upstream.clone(), json!({}));
+    assert_talks(&["grpc", "talk", &weir.proxy().to_string()]);
+    let authority = Authority::default();
+    let tls = crate::tls(&[&authority.issue(&["a.example"])]);
+    let weir = with_upstream(upstream, json!({ "tls": tls }));
+    let ca = weir.folder().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).expect("write");
+    let ca = ca.to_str().expect("a path");
+    assert_talks(&["grpc", "talk", &weir.proxy().to_string(), ca]);
+    assert_eq!(
+        weir.count("weir_upstream_connects_total{upstream=\"up\"}"),
+        1
+    );
+}

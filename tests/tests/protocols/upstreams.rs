@@ -1,0 +1,382 @@
+//! Upstreams with TLS and of HTTP/2, and gRPC from end to end.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use serde_json::{Value, json};
+use weir::demo::broker::Broker;
+use weir::demo::consumer::Consumer;
+use weir_tests::http2::{self, Client, Reply, receive, run};
+use weir_tests::tls::{Authority, Identity};
+use weir_tests::trace::Trace;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+/// One listener, one route, and an upstream with these keys.
+fn config(upstream: Value) -> Value {
+    let nobody = weir_tests::upstream::Upstream::hello();
+    let mut config = weir_tests::config::config(&nobody);
+    config["upstreams"]["up"] = upstream;
+    config
+}
+
+fn start(upstream: Value) -> Weir {
+    Weir::start(&config(upstream).to_string())
+}
+
+fn hello(_: &http2::Seen) -> Reply {
+    Reply {
+        body: b"hello",
+        ..Reply::default()
+    }
+}
+
+/// An upstream with TLS that speaks HTTP/1.1 alone, and answers `old`.
+fn http1_with_tls(tls: Arc<rustls::ServerConfig>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let tls = Arc::clone(&tls);
+            std::thread::spawn(move || {
+                let session = rustls::ServerConnection::new(tls).expect("a session");
+                let mut stream = rustls::StreamOwned::new(session, stream);
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() {
+                    head.push(byte[0]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold";
+                        if stream.write_all(answer).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn requests_share_a_connection_of_http2() {
+    let upstream = http2::Upstream::hello();
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    run(async {
+        let client = Client::open(weir.proxy()).await;
+        let all = (0..50).map(|_| client.get("/a?b=c"));
+        for answer in futures_join(all).await {
+            assert_eq!(answer.expect("a response").text(), "hello");
+        }
+    });
+    assert_eq!(
+        weir.get("/a?b=c", &["connection: x-mine", "x-mine: 1"])
+            .text(),
+        "hello"
+    );
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(
+        weir.count("weir_upstream_connects_total{upstream=\"up\"}"),
+        1
+    );
+    let seen = upstream.seen();
+    assert_eq!(seen.len(), 51);
+    for seen in seen {
+        assert_eq!(seen.uri, "http://test/a?b=c");
+        assert_eq!(seen.headers["te"], "trailers");
+        for name in ["host", "connection", "transfer-encoding", "x-mine"] {
+            assert_eq!(seen.headers.get(name), None, "{name}");
+        }
+    }
+}
+
+/// Waits for all of them, side by side.
+async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|cx| {
+        for (future, done) in &mut pending {
+            if done.is_none()
+                && let std::task::Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                *done = Some(output);
+            }
+        }
+        if pending.iter().all(|(_, done)| done.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+#[test]
+fn bodies_and_trailers_pass_from_http1_to_http2_and_back() {
+    let upstream = http2::Upstream::new(None, |seen| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(
+            "x-sum",
+            seen.body.len().to_string().parse().expect("a value"),
+        );
+        Reply {
+            head: Response::builder()
+                .header("trailer", "x-sum")
+                .body(())
+                .expect("a head"),
+            body: b"ok",
+            trailers: Some(trailers),
+            ..Reply::default()
+        }
+    });
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    let mut client = weir_tests::client::Connection::open(weir.proxy());
+    client.send(
+        "POST / HTTP/1.1\r\nhost: test\r\nte: trailers\r\nconnection: te\r\ntrailer: x-end\r\n\
+         transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-end: 1\r\n\r\n",
+    );
+    let head = client.receive_head().expect("a head");
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.read_chunk().as_deref(), Some(&b"ok"[..]));
+    let mut trailers = Vec::new();
+    assert_eq!(client.read_chunk_and_trailers(&mut trailers), None);
+    assert_eq!(String::from_utf8_lossy(&trailers), "x-sum: 3\r\n");
+    let seen = upstream.seen().remove(0);
+    assert_eq!(seen.body, b"abc");
+    assert_eq!(seen.trailers.expect("trailers")["x-end"], "1");
+}
+
+#[test]
+fn an_upstream_with_tls_is_spoken_to_in_the_version_that_it_chooses() {
+    let authority = Authority::default();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let new = http2::Upstream::new(Some(identity.server(&["h2", "http/1.1"], None)), hello);
+    let old = http1_with_tls(identity.server(&["http/1.1"], None));
+    let silent = http1_with_tls(identity.server(&[], None));
+    for (address, protocol, body) in [
+        (new.address(), "auto", "hello"),
+        (new.address(), "h2", "hello"),
+        (old, "auto", "old"),
+        (old, "h1", "old"),
+        (silent, "auto", "old"),
+    ] {
+        let weir = start(json!({
+            "endpoints": [format!("https://{address}")],
+            "protocol": protocol,
+            "tls": { "ca": authority.pem() },
+        }));
+        for _ in 0..3 {
+            let response = weir.get("/", &[]);
+            assert_eq!(
+                (response.status, response.text()),
+                (200, body.to_owned()),
+                "{protocol}"
+            );
+        }
+        assert_eq!(
+            weir.count("weir_upstream_connects_total{upstream=\"up\"}"),
+            1,
+            "{address} {protocol}"
+        );
+    }
+    assert_eq!(new.seen()[0].uri, "https://test/");
+}
+
+#[test]
+fn an_upstream_that_cannot_be_believed_is_a_502() {
+    let authority = Authority::default();
+    let identity = authority.issue(&["other.example"]);
+    let upstream = http2::Upstream::new(Some(identity.server(&["h2"], None)), hello);
+    let endpoint = format!("https://{}", upstream.address());
+    let stranger = Authority::new("Strangers");
+    let plain = http2::Upstream::hello();
+    for upstream in [
+        json!({ "endpoints": [endpoint], "tls": { "ca": authority.pem() } }),
+        json!({ "endpoints": [endpoint], "tls": {
+            "ca": stranger.pem(), "server_name": "other.example",
+        }}),
+        json!({ "endpoints": [endpoint], "protocol": "h1", "tls": {
+            "ca": authority.pem(), "server_name": "other.example",
+        }}),
+        json!({ "endpoints": [format!("https://{}", plain.address())], "tls": {
+            "ca": authority.pem(),
+        }}),
+    ] {
+        let weir = start(upstream.clone());
+        assert_eq!(weir.get("/", &[]).status, 502, "{upstream}");
+        let failed = weir.count("weir_upstream_failures_total{upstream=\"up\",reason=\"tls\"}");
+        assert_eq!(failed, 1, "{upstream}");
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    let weir = start(json!({ "endpoints": [endpoint], "tls": {
+        "ca": authority.pem(), "server_name": "other.example",
+    }}));
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+}
+
+#[test]
+fn an_upstream_that_asks_who_comes_is_shown_a_certificate() {
+    let (authority, clients) = (Authority::default(), Authority::new("Clients"));
+    let tls = authority
+        .issue(&["127.0.0.1"])
+        .server(&["h2"], Some(&clients));
+    let upstream = http2::Upstream::new(Some(tls), hello);
+    let endpoint = format!("https://{}", upstream.address());
+    let with = |identity: &Identity| {
+        json!({ "endpoints": [endpoint], "tls": {
+            "ca": authority.pem(), "client_cert": identity.cert, "client_key": identity.key,
+        }})
+    };
+    let weir = start(with(&clients.issue_client("weir", "spiffe://x/weir")));
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    let weir = start(with(
+        &authority.issue_client("mallory", "spiffe://x/mallory"),
+    ));
+    assert_eq!(weir.get("/", &[]).status, 502);
+}
+
+#[test]
+fn an_upstream_that_goes_away_after_each_response_fails_no_request() {
+    let upstream = http2::Upstream::new(None, |_| Reply {
+        body: b"hello",
+        leave: true,
+        ..Reply::default()
+    });
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    for _ in 0..20 {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+    }
+    assert!(upstream.connections() > 1);
+}
+
+#[test]
+fn a_grpc_call_passes_with_its_trailers_and_has_its_status_on_the_trace() {
+    let broker = Broker::start(&["weir-traces"]).expect("a broker");
+    let upstream = http2::Upstream::new(None, |seen| {
+        let mut trailers = HeaderMap::new();
+        let status = if seen.uri.ends_with("Missing") {
+            "5"
+        } else {
+            "14"
+        };
+        trailers.insert("grpc-status", status.parse().expect("a value"));
+        trailers.insert("grpc-message", "no".parse().expect("a value"));
+        Reply {
+            head: Response::builder()
+                .header("content-type", "application/grpc")
+                .body(())
+                .expect("a head"),
+            body: b"\0\0\0\0\x01x",
+            trailers: Some(trailers),
+            ..Reply::default()
+        }
+    });
+    let mut config = config(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    config["exporters"]["traces"] = json!({ "kafka": {
+        "brokers": [broker.bootstrap_servers()], "topic": "weir-traces", "flush_interval_ms": 10,
+    }});
+    let weir = Weir::start(&config.to_string());
+    let consumer = Consumer::new(broker.bootstrap_servers(), "weir-traces").expect("a consumer");
+    for (method, status, root) in [("Missing", 5, "unset"), ("Broken", 14, "error")] {
+        run(async {
+            let client = Client::open(weir.proxy()).await;
+            let request = Request::post(format!("http://test/shop.Orders/{method}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(());
+            let mut sender = client.sender.clone().ready().await.expect("ready");
+            let (response, mut body) = sender
+                .send_request(request.expect("a request"), false)
+                .expect("sent");
+            body.send_data(Bytes::from_static(b"\0\0\0\0\x01y"), true)
+                .expect("sent");
+            let answer = receive(response.await.expect("a head"))
+                .await
+                .expect("a response");
+            assert_eq!(answer.body, b"\0\0\0\0\x01x");
+            let trailers = answer.trailers.expect("trailers");
+            assert_eq!(trailers["grpc-status"], status.to_string());
+            assert_eq!(trailers["grpc-message"], "no");
+        });
+        let message = eventually("the trace arrives", || {
+            consumer
+                .recv(Duration::from_millis(100))
+                .expect("the topic can be read")
+        });
+        let trace = Trace::new(&message.payload);
+        let attributes = &trace.root()["Attributes"];
+        assert_eq!(attributes["network.protocol.version"], "2");
+        assert_eq!(attributes["rpc.system"], "grpc");
+        assert_eq!(attributes["rpc.service"], "shop.Orders");
+        assert_eq!(attributes["rpc.method"], method);
+        assert_eq!(attributes["rpc.grpc.status_code"], status);
+        assert_eq!(trace.root()["Status"], root);
+        let call = trace.span("POST");
+        assert_eq!(call["Attributes"]["rpc.grpc.status_code"], status);
+        assert_eq!(call["Status"], "error");
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_slow_client_holds_an_upstream_of_http2_back_and_no_other_client() {
+    let large: &'static [u8] = vec![b'x'; 64 << 20].leak();
+    let upstream = http2::Upstream::new(None, move |seen| Reply {
+        body: if seen.uri.ends_with("/large") {
+            large
+        } else {
+            b"hello"
+        },
+        ..Reply::default()
+    });
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    let before = weir.resident_bytes();
+    let mut slow: Vec<_> = (0..10)
+        .map(|_| weir_tests::client::Connection::open(weir.proxy()))
+        .collect();
+    for client in &mut slow {
+        client.send("GET /large HTTP/1.1\r\nhost: test\r\n\r\n");
+        client.receive_head().expect("a head");
+        client.read_chunk().expect("a piece");
+    }
+    for _ in 0..20 {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+    }
+    assert_eq!(upstream.connections(), 1);
+    let grown = weir.resident_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes more are in use");
+    // One of them goes on reading, past all that was on its way.
+    let mut read = 0;
+    while read < large.len() / 2 {
+        read += slow[0].read_chunk().expect("a piece").len();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_tls_to_upstreams_is_told() {
+    let authority = Authority::default();
+    let identity = authority.issue(&["a.example"]);
+    let mut config = config(json!({ "endpoints": ["https://a.example"], "tls": {
+        "ca": identity.key, "server_name": "not a name", "client_cert": identity.cert,
+    }}));
+    config["upstreams"]["plain"] = json!({
+        "endpoints": ["http://a.example"], "tls": { "server_name": "b.example" },
+        "upgrades": ["websocket", "h2c"],
+    });
+    let said = Weir::refusal(&config.to_string());
+    for line in [
+        "upstreams.up.tls.ca: holds no certificate",
+        "upstreams.up.tls.server_name: must be a DNS name",
+        "upstreams.up.tls.client_key: is missing",
+        "upstreams.plain.tls: no endpoint of this upstream is `https`",
+        "upstreams.plain.upgrades[1]: requests behind such an upgrade",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Endpoints that keep failing are left out, and taken back.
+
+use serde_json::json;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+
+use crate::{Mortal, dead, errors, send, start, urls};
+
+const FAILING: &str = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+
+#[test]
+fn one_of_three_that_fails_is_left_out_within_five_failures() {
+    let (one, two, bad) = (
+        Upstream::hello(),
+        Upstream::hello(),
+        Upstream::answering(FAILING),
+    );
+    let weir = start(
+        &urls(&[&one, &bad, &two]),
+        json!({ "retries": { "attempts": 0 }, "ejection": { "time": "5m" } }),
+    );
+    let statuses = send(&weir, "POST", 1000);
+    assert_eq!(errors(&statuses), 5);
+    assert_eq!(bad.seen().len(), 5);
+    let metrics = weir.metrics();
+    assert!(
+        metrics.contains("weir_endpoint_ejections_total{"),
+        "{metrics}"
+    );
+    let label = format!("upstream=\"up\",endpoint=\"{}\"", bad.address());
+    assert_eq!(
+        weir.count(&format!("weir_endpoint_ejections_total{{{label}}}")),
+        1
+    );
+    assert_eq!(
+        weir.count(&format!("weir_endpoint_available{{{label}}}")),
+        0
+    );
+    let ready = weir.ready();
+    assert_eq!(ready["status"], "ready");
+    assert_eq!(ready["upstreams"][0]["name"], "up");
+    assert_eq!(ready["upstreams"][0]["state"], "degraded");
+    let endpoints = ready["upstreams"][0]["endpoints"]
+        .as_array()
+        .expect("endpoints");
+    let out: Vec<_> = endpoints
+        .iter()
+        .filter(|one| one["state"] == "ejected")
+        .collect();
+    assert_eq!(out.len(), 1);
+    assert_eq!(out[0]["endpoint"], bad.address().to_string());
+}
+
+#[test]
+fn one_that_is_killed_under_load_is_left_out_and_taken_back() {
+    let (mut one, two, three) = (Mortal::start(), Mortal::start(), Mortal::start());
+    let weir = start(
+        &[one.url(), two.url(), three.url()],
+        json!({ "ejection": { "time": "200ms" } }),
+    );
+    assert_eq!(errors(&send(&weir, "GET", 300)), 0);
+    assert_eq!(one.served(), 100);
+    one.kill();
+    // Connections were cut and new ones are refused: all that can be seen of it are further tries.
+    assert_eq!(errors(&send(&weir, "GET", 600)), 0);
+    assert_eq!(one.served(), 100);
+    let label = format!("upstream=\"up\",endpoint=\"{}\"", one.address);
+    assert!(weir.count(&format!("weir_endpoint_ejections_total{{{label}}}")) >= 1);
+    one.revive();
+    eventually("the endpoint serves again", || {
+        assert_eq!(errors(&send(&weir, "GET", 30)), 0);
+        (one.served() > 100).then_some(())
+    });
+    eventually("it is available", || {
+        (weir.count(&format!("weir_endpoint_available{{{label}}}")) == 1).then_some(())
+    });
+}
+
+#[test]
+fn where_all_fail_not_all_are_left_out_and_tries_stay_within_the_budget() {
+    let all =
+        [FAILING; 3].map(|response| Upstream::answering(response.replace("500", "503").leak()));
+    let weir = start(&urls(&[&all[0], &all[1], &all[2]]), json!({}));
+    let statuses = send(&weir, "GET", 500);
+    assert_eq!(errors(&statuses), 500);
+    let calls: usize = all.iter().map(|one| one.seen().len()).sum();
+    // Three are saved at the start.
+    assert!((500..=603).contains(&calls), "{calls}");
+    let available: u64 = all
+        .iter()
+        .map(|one| {
+            let label = format!("upstream=\"up\",endpoint=\"{}\"", one.address());
+            weir.count(&format!("weir_endpoint_available{{{label}}}"))
+        })
+        .sum();
+    assert!(available >= 1);
+    assert!(weir.count("weir_upstream_retries_total{upstream=\"up\"}") <= 103);
+}
+
+#[test]
+fn ejection_may_be_switched_off() {
+    let (good, bad) = (Upstream::hello(), Upstream::answering(FAILING));
+    let weir = start(
+        &urls(&[&good, &bad]),
+        json!({ "ejection": { "enabled": false } }),
+    );
+    assert_eq!(errors(&send(&weir, "GET", 40)), 20);
+}
+
+#[test]
+fn an_endpoint_alone_is_asked_whatever_it_did() {
+    let bad = Upstream::answering(FAILING);
+    let weir = start(&urls(&[&bad]), json!({}));
+    send(&weir, "GET", 30);
+    assert_eq!(bad.seen().len(), 30);
+    let gone = start(&[dead()], json!({}));
+    assert_eq!(send(&gone, "GET", 10), vec![502; 10]);
+}
+
+#[test]
+fn state_outlives_a_reload() {
+    let (good, bad) = (Upstream::hello(), Upstream::answering(FAILING));
+    let config = crate::config(
+        &urls(&[&good, &bad]),
+        json!({ "retries": { "attempts": 0 }, "ejection": { "time": "5m" } }),
+    );
+    let weir = weir_tests::weir::Weir::start(&config.to_string());
+    assert_eq!(errors(&send(&weir, "GET", 40)), 5);
+    assert_eq!(weir.reload(&config.to_string()).status, 200);
+    assert_eq!(errors(&send(&weir, "GET", 40)), 0);
+}

@@ -1,0 +1,168 @@
+//! Active checks, and names.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::{Mortal, errors, send, start, urls};
+
+/// Answers `/health` as it is told, and anything else with 200.
+struct Patient {
+    upstream: Upstream,
+    well: Arc<AtomicBool>,
+}
+
+impl Patient {
+    fn new(well: bool) -> Self {
+        let well = Arc::new(AtomicBool::new(well));
+        let told = Arc::clone(&well);
+        let upstream = Upstream::new(move |seen, stream| {
+            let status = if seen.target == "/health" && !told.load(Ordering::SeqCst) {
+                "503 Service Unavailable"
+            } else {
+                "200 OK"
+            };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        });
+        Self { upstream, well }
+    }
+
+    fn requests(&self) -> usize {
+        let seen = self.upstream.seen();
+        seen.iter().filter(|seen| seen.target == "/").count()
+    }
+}
+
+fn state_of(weir: &Weir, address: String) -> String {
+    let ready = weir.ready();
+    let endpoints = ready["upstreams"][0]["endpoints"].as_array().cloned();
+    let mut endpoints = endpoints.unwrap_or_default().into_iter();
+    let endpoint = endpoints.find(|one| one["endpoint"] == address);
+    endpoint.map_or_else(String::new, |one| {
+        one["state"].as_str().unwrap_or_default().to_owned()
+    })
+}
+
+#[test]
+fn what_checks_find_unwell_gets_no_request_until_it_is_well() {
+    let (good, ill) = (Patient::new(true), Patient::new(false));
+    let weir = start(
+        &urls(&[&good.upstream, &ill.upstream]),
+        json!({ "health": { "path": "/health", "interval": "20ms", "unhealthy": 2 } }),
+    );
+    let address = ill.upstream.address().to_string();
+    eventually("the first check counts", || {
+        (state_of(&weir, address.clone()) == "unhealthy").then_some(())
+    });
+    let before = ill.requests();
+    assert_eq!(errors(&send(&weir, "GET", 50)), 0);
+    assert_eq!(ill.requests(), before);
+    ill.well.store(true, Ordering::SeqCst);
+    eventually("it is well", || {
+        (state_of(&weir, address.clone()) == "ok").then_some(())
+    });
+    send(&weir, "GET", 50);
+    assert_eq!(ill.requests(), before + 25);
+    let check = ill
+        .upstream
+        .seen()
+        .into_iter()
+        .find(|seen| seen.target == "/health");
+    let check = check.expect("a check");
+    assert_eq!(check.header("host"), Some(address.as_str()));
+    assert_eq!(check.header("user-agent"), Some("weir-health"));
+}
+
+#[test]
+fn where_all_are_unwell_all_are_asked() {
+    let all = [Patient::new(false), Patient::new(false)];
+    let weir = start(
+        &urls(&[&all[0].upstream, &all[1].upstream]),
+        json!({ "health": { "path": "/health", "interval": "20ms" } }),
+    );
+    for one in &all {
+        let address = one.upstream.address().to_string();
+        eventually("it is found unwell", || {
+            (state_of(&weir, address.clone()) == "unhealthy").then_some(())
+        });
+    }
+    assert_eq!(errors(&send(&weir, "GET", 20)), 0);
+    assert!(all.iter().all(|one| one.requests() == 10));
+}
+
+#[test]
+fn without_a_path_a_connection_is_enough() {
+    let (mut one, two) = (Mortal::start(), Mortal::start());
+    let weir = start(
+        &[one.url(), two.url()],
+        json!({ "health": { "interval": "20ms", "unhealthy": 1, "healthy": 1 } }),
+    );
+    let address = one.address.to_string();
+    eventually("it is well", || {
+        (state_of(&weir, address.clone()) == "ok").then_some(())
+    });
+    one.kill();
+    eventually("it is unwell", || {
+        (state_of(&weir, address.clone()) == "unhealthy").then_some(())
+    });
+    assert_eq!(errors(&send(&weir, "POST", 20)), 0);
+    one.revive();
+    eventually("it is well again", || {
+        (state_of(&weir, address.clone()) == "ok").then_some(())
+    });
+}
+
+#[test]
+fn only_the_expected_statuses_are_well() {
+    let (one, two) = (Patient::new(true), Patient::new(false));
+    let weir = start(
+        &urls(&[&one.upstream, &two.upstream]),
+        json!({ "health": { "path": "/health", "interval": "20ms", "expected": [503] } }),
+    );
+    let address = one.upstream.address().to_string();
+    eventually("200 is not expected", || {
+        (state_of(&weir, address.clone()) == "unhealthy").then_some(())
+    });
+    assert_eq!(state_of(&weir, two.upstream.address().to_string()), "ok");
+}
+
+#[test]
+fn without_checks_any_more_nothing_stays_unwell() {
+    let (good, ill) = (Patient::new(true), Patient::new(false));
+    let keys = json!({ "health": { "path": "/health", "interval": "20ms" } });
+    let endpoints = urls(&[&good.upstream, &ill.upstream]);
+    let weir = start(&endpoints, keys);
+    let address = ill.upstream.address().to_string();
+    eventually("it is unwell", || {
+        (state_of(&weir, address.clone()) == "unhealthy").then_some(())
+    });
+    assert_eq!(
+        weir.reload(&crate::config(&endpoints, json!({})).to_string())
+            .status,
+        200
+    );
+    send(&weir, "GET", 20);
+    assert_eq!(ill.requests(), 10);
+}
+
+#[test]
+fn names_are_resolved_and_addresses_of_both_families_are_one_endpoint() {
+    let upstream = Upstream::hello();
+    let url = format!("http://localhost:{}", upstream.address().port());
+    let weir = start(&[url], json!({ "resolve_interval": "1s" }));
+    assert_eq!(errors(&send(&weir, "GET", 10)), 0);
+    let ready = weir.ready();
+    let endpoints = ready["upstreams"][0]["endpoints"]
+        .as_array()
+        .expect("endpoints");
+    assert_eq!(endpoints.len(), 1);
+    assert!(weir.logged("endpoint resolved"));
+    // A name that nobody has keeps nothing from starting.
+    let nowhere = start(&["http://nowhere.invalid:1".to_owned()], json!({}));
+    assert_eq!(errors(&send(&nowhere, "GET", 1)), 1);
+}
