@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use tempfile::TempDir;
-use weir_tests::kafka::shared;
+use weir_tests::kafka::{shared, unique};
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::binary;
 
@@ -24,8 +24,7 @@ routes: [{{ upstream: api }}]
 exporters:
   traces:
     kafka:
-      brokers: ["{brokers}"]
-      topic: {topic}
+      {{ brokers: ["{brokers}"], topic: {topic} }}
 "#,
         folder.path().join("data").display()
     );
@@ -79,5 +78,19 @@ fn a_broker_that_refuses_is_told() {
     let words = format!(
         "kafka plugin: failed to connect/authenticate with broker: {deserted}: connection refused"
     );
+    assert!(report.contains(&words), "{report}");
+}
+
+#[test]
+fn a_topic_that_is_to_be_created_is_not_created_by_a_check() {
+    let upstream = Upstream::hello();
+    let topic = unique("to-be-created");
+    let created = format!("{topic}, auto_create_topic: true");
+    let (code, report) = check(&upstream.url(), shared().address(), &created);
+    assert_eq!((code, report.as_str()), (Some(0), "weir.yaml: valid\n"));
+    // Without the key it is still not there.
+    let (code, report) = check(&upstream.url(), shared().address(), &topic);
+    assert_eq!(code, Some(1));
+    let words = format!("kafka plugin: topic \"{topic}\" does not exist");
     assert!(report.contains(&words), "{report}");
 }

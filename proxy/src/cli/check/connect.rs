@@ -3,24 +3,15 @@
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::config::{Config, Endpoint, Unreachable};
-use crate::export::Exporters;
-use crate::export::status::{State, Status};
-
-/// Longest wait for exporters to say how they fare; each has a shorter one for each step.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Between two looks at them.
-const STEP: Duration = Duration::from_millis(20);
+use crate::config::{Config, Endpoint, Exporter, Unreachable};
+use crate::export::kafka;
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
-    let exporters = Exporters::start(&config.exporters, None);
     let mut found = endpoints(config);
-    found.extend(brokers(&exporters));
-    exporters.shutdown(Instant::now());
+    found.extend(brokers(config));
     found
 }
 
@@ -41,7 +32,7 @@ fn endpoints(config: &Config) -> Vec<Unreachable> {
                 Some(Unreachable {
                     keys: vec!["upstreams".into(), name.clone(), "endpoints".into()],
                     index: Some(index),
-                    cause: format!("{}:{}: {cause}", endpoint.host, endpoint.port),
+                    cause: format!("{}: {cause}", endpoint.authority()),
                 })
             });
         failed.collect()
@@ -60,26 +51,23 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
     Err(last)
 }
 
-/// The first state of each exporter that is not that of the start.
-fn brokers(exporters: &Exporters) -> Vec<Unreachable> {
-    let deadline = Instant::now() + PATIENCE;
-    let settled = |status: &[Status]| status.iter().all(|one| one.state != State::Starting);
-    let mut status = exporters.status();
-    while !settled(&status) && Instant::now() < deadline {
-        thread::sleep(STEP);
-        status = exporters.status();
-    }
-    let failed = status.into_iter().filter_map(|one| {
-        let cause = match one.state {
-            State::Ok => return None,
-            State::Starting => format!("no answer within {PATIENCE:?}"),
-            State::Degraded(cause) => cause,
-        };
-        Some(Unreachable {
-            keys: vec!["exporters".into(), one.exporter, "kafka".into()],
-            index: None,
-            cause,
-        })
-    });
-    failed.collect()
+fn brokers(config: &Config) -> Vec<Unreachable> {
+    thread::scope(|scope| {
+        let mut tries = Vec::new();
+        for (name, exporter) in &config.exporters {
+            let Exporter::Kafka(kafka) = exporter;
+            if kafka.enabled {
+                tries.push((name, scope.spawn(move || kafka::probe(kafka))));
+            }
+        }
+        let failed = tries.into_iter().filter_map(|(name, attempt)| {
+            let cause = attempt.join().ok()?.err()?;
+            Some(Unreachable {
+                keys: vec!["exporters".into(), name.clone(), "kafka".into()],
+                index: None,
+                cause,
+            })
+        });
+        failed.collect()
+    })
 }
