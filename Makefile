@@ -5,6 +5,8 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The whole workspace at once, so that features are resolved once and nothing is compiled twice.
 BUILD := --workspace --locked
+# Of what `make torture` runs; PROFILE=dev is quick to build, and slow.
+PROFILE ?= release
 
 .PHONY: help demo build test check guests console services race torture fmt
 
@@ -38,13 +40,15 @@ check: guests console ## format, lints, docs, licences and versions
 	@.ci/features
 	@.ci/deny
 
-torture: services build ## 200 kills, a long outage, 10 GiB of backlog, broken bytes; TORTURE=--short for less
-	$(CARGO) build --release $(BUILD) --example torture
-	@$(TARGET)/release/examples/torture $(TORTURE)
+torture: services guests console ## 200 kills, a long outage, 10 GiB of backlog, broken bytes; TORTURE=--short for less
+	$(CARGO) build $(BUILD) --profile $(PROFILE)
+	$(CARGO) build $(BUILD) --profile $(PROFILE) --example torture
+	@$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/examples/torture $(TORTURE)
 
-race: build ## Weir beside nginx and Envoy, in one run on the same cores
+race: build ## Weir beside nginx and Envoy, in one run on the same cores; and what delivery costs
 	@tests/services/install.sh race
 	@$(TARGET)/services/race/bin/python benches/race/race.py $(RACE)
+	@$(TARGET)/services/race/bin/python benches/race/delivery.py $(DELIVERY)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -175,6 +175,15 @@ def address(port):
 
 
 def weir_proxy(contestant, place, port, upstream, brokers):
+    return weir_command(contestant.name, place, weir_config(contestant, place, port, upstream, brokers))
+
+
+def weir_command(name, place, config):
+    path = place.write(f"{name}.yaml", json.dumps(config, indent=2))
+    return [place.weir, "run", "--config", path]
+
+
+def weir_config(contestant, place, port, upstream, brokers):
     names = plugin_names(contestant)
     config = {
         "workers": 1,
@@ -199,5 +208,4 @@ def weir_proxy(contestant, place, port, upstream, brokers):
         config["exporters"] = {"traces": {"kafka": {
             "brokers": [brokers], "topic": contestant.name, "format": contestant.format,
         }}}
-    path = place.write(f"{contestant.name}.yaml", json.dumps(config, indent=2))
-    return [place.weir, "run", "--config", path]
+    return config

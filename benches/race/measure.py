@@ -116,13 +116,16 @@ class Burst:
     p99_us: float
 
 
-def burst(port, requests, connections, core):
-    """Sends that many requests over kept-alive connections, each as soon as the one before it is answered."""
+def burst(port, requests, connections, core, rate=None):
+    """Sends that many requests over kept-alive connections, each as soon as the one before it is answered,
+    or at so many a second."""
     with tempfile.NamedTemporaryFile(prefix="race-", suffix=".tsv") as log:
         command = [
             "h2load", "--h1", f"--requests={requests}", f"--clients={connections}", "--threads=1",
             f"--log-file={log.name}", f"http://127.0.0.1:{port}/hello",
         ]
+        if rate:
+            command.insert(-1, f"--rps={rate / connections}")
         done = subprocess.run(
             command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )

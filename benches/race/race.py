@@ -103,7 +103,8 @@ def race(args):
         brokers = None
         if any(each.format for each in chosen):
             progress("starting Kafka")
-            brokers = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
+            kafka = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
+            brokers = kafka["bootstrap"]["PLAINTEXT"]
         entries = [start(each, place, args, upstream, brokers, running) for each in chosen]
         for entry in entries:
             run_burst(entry, args, requests=max(2_000, args.requests // 10))

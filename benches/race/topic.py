@@ -19,17 +19,17 @@ PARTITIONS = 3
 
 
 @contextmanager
-def broker(script, folder):
-    """A real Kafka; yields its address. It ends with the block, or with this process."""
+def broker(script, folder, *arguments):
+    """A real Kafka; yields what `kafka.py run` says of it. It ends with the block, or with this process."""
     child = subprocess.Popen(
-        [sys.executable, script, "run", "--dir", folder, "--stop-on-eof"],
+        [sys.executable, script, "run", "--dir", folder, "--stop-on-eof", *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )
     try:
         ready = child.stdout.readline()
         if not ready:
             raise Failure(f"Kafka did not start; its log is {folder / 'kafka.log'}")
-        yield json.loads(ready)["bootstrap"]["PLAINTEXT"]
+        yield json.loads(ready)
     finally:
         child.stdin.close()
         child.wait()

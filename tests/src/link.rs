@@ -3,9 +3,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use crate::kafka::Kafka;
 
@@ -27,6 +28,8 @@ struct State {
     cuts: AtomicUsize,
     /// Whether no connection is let through.
     closed: AtomicBool,
+    /// How long each piece of an answer is held, in milliseconds.
+    delay: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -80,6 +83,12 @@ impl Link {
     /// How often that has happened.
     pub fn cuts(&self) -> usize {
         self.state.cuts.load(Ordering::SeqCst)
+    }
+
+    /// Holds each piece of a broker's answers for so long.
+    pub fn delay_answers(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.state.delay.store(delay, Ordering::SeqCst);
     }
 
     /// Cuts what is open and lets nothing through until [`Link::open`].
@@ -169,6 +178,7 @@ impl State {
                 self.cuts.fetch_add(1, Ordering::SeqCst);
                 return Ok(());
             }
+            thread::sleep(Duration::from_millis(self.delay.load(Ordering::SeqCst)));
             client.write_all(&bytes[..read])?;
         }
     }

@@ -33,6 +33,23 @@ pub fn slow_upstream(time: Duration) -> Upstream {
 
 const TARGETS: [&str; 3] = ["/length", "/chunked", "/empty"];
 
+/// What is asked for by the request of this number of a client.
+fn target(number: usize) -> &'static str {
+    TARGETS[number % TARGETS.len()]
+}
+
+/// What was asked for by the request of this id.
+///
+/// # Panics
+///
+/// When it is not the id of a [`Load`] or of [`ask_all`].
+pub fn target_of(id: &str) -> &'static str {
+    let number = id
+        .rsplit_once('-')
+        .and_then(|(_, number)| number.parse().ok());
+    target(number.expect("ids end with a number"))
+}
+
 /// Clients on connections of their own.
 #[derive(Debug)]
 pub struct Load {
@@ -45,18 +62,29 @@ impl Load {
     /// So many clients, who go on until they are stopped or their connection breaks. Request ids
     /// begin with `name`.
     pub fn start(address: SocketAddr, clients: usize, name: &str) -> Self {
+        Self::with(address, clients, name, &[])
+    }
+
+    /// As [`Load::start`], with header fields beside the id.
+    pub fn with(address: SocketAddr, clients: usize, name: &str, fields: &[(&str, &str)]) -> Self {
+        let fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let (ended, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
         let clients = (0..clients)
             .map(|client| {
                 let (ended, stop) = (Arc::clone(&ended), Arc::clone(&stop));
-                let name = format!("{name}-{client}");
+                // Made here, so that nobody comes once Weir has been killed.
+                let mut connection = Connection::open(address);
+                let (name, fields) = (format!("{name}-{client}"), fields.clone());
                 thread::spawn(move || {
                     let mut seen = Vec::new();
-                    let mut connection = Connection::open(address);
                     while !stop.load(Ordering::Relaxed) {
                         let id = format!("{name}-{}", seen.len());
-                        let target = TARGETS[seen.len() % TARGETS.len()];
-                        if !ask(&mut connection, target, &[("x-request-id", &id)]) {
+                        let mut headers = vec![("x-request-id", id.as_str())];
+                        headers.extend(fields.iter().map(|(name, value)| (&**name, &**value)));
+                        if !ask(&mut connection, target(seen.len()), &headers) {
                             break;
                         }
                         seen.push(id);
@@ -115,11 +143,8 @@ pub fn ask_all(address: SocketAddr, count: usize, name: &str) -> Vec<String> {
     let mut connection = Connection::open(address);
     let ids: Vec<String> = (0..count).map(|index| format!("{name}-{index}")).collect();
     for (index, id) in ids.iter().enumerate() {
-        let target = TARGETS[index % TARGETS.len()];
-        assert!(
-            ask(&mut connection, target, &[("x-request-id", id)]),
-            "{id}"
-        );
+        let headers = [("x-request-id", id.as_str())];
+        assert!(ask(&mut connection, target(index), &headers), "{id}");
     }
     ids
 }

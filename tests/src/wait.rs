@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest wait for what must come.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longest wait for what must come, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until `done` gives something.
 ///
 /// # Panics
 ///
-/// When it does not within a minute.
+/// When it does not within two minutes.
 pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -14,12 +14,15 @@ use tempfile::TempDir;
 use crate::client::{self, Response};
 use crate::wait::eventually;
 
-/// The binary under test.
+/// The binary under test: that beside the tests, or `WEIR_BINARY`.
 ///
 /// # Panics
 ///
 /// When it was not built: `cargo build --workspace` does.
 pub fn binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("WEIR_BINARY") {
+        return given.into();
+    }
     let test = std::env::current_exe().expect("the test's own path");
     // Tests are in a folder below that of the binaries.
     let mut folders = test.ancestors().skip(1).take(2);
@@ -191,9 +194,22 @@ impl Weir {
     ///
     /// When the process has ended.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most physical memory that the process ever used (`VmHWM`), in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the process has ended.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("weir runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         kib.expect("a resident size") * 1024
     }

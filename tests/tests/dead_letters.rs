@@ -1,7 +1,7 @@
 //! What a real broker takes only in smaller messages, or never.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -126,10 +126,8 @@ fn a_limit_that_shrinks_while_traces_flow_costs_none() {
     shared().configure_topic(&topic, &[("max.message.bytes", "6000")]);
     more(30, &mut connection);
     shared().configure_topic(&topic, &[("max.message.bytes", "3000")]);
-    let since = Instant::now();
     let all = more(30, &mut connection);
     read_all(&topic, &all);
-    assert!(since.elapsed().as_secs() < 60);
     eventually("it is well", || {
         (weir.ready()["exporters"][0]["state"] == "ok").then_some(())
     });

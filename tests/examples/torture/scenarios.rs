@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_tests::client::Connection;
 use weir_tests::link::Link;
-use weir_tests::load::{Load, ask, upstream};
+use weir_tests::load::{Load, upstream};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::{Amounts, Outcome, Scene};
+use crate::scene::Scene;
+use crate::{Amounts, Outcome};
 
 pub(crate) type Scenario = fn(&Amounts) -> Outcome;
 
@@ -25,7 +25,10 @@ pub(crate) const ALL: [(&str, Scenario); 5] = [
     ("flips", flips),
 ];
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 16;
+
+/// Bytes of the header that makes a trace large.
+const LARGE: usize = 50_000;
 
 /// Numbers without a pattern, the same in each run.
 struct Numbers(u64);
@@ -50,10 +53,26 @@ fn kill(mut weir: Weir) {
     weir.wait();
 }
 
+/// Requests a second for some time; adds the ids of those whose response was seen.
+fn load_for(weir: &Weir, time: Duration, name: &str, seen: &mut Vec<String>) -> f64 {
+    let begun = Instant::now();
+    let load = Load::start(weir.proxy(), CLIENTS, name);
+    thread::sleep(time);
+    let ended = load.ended();
+    let time = begun.elapsed();
+    seen.extend(load.join());
+    rate(ended, time)
+}
+
 fn kills(amounts: &Amounts) -> Outcome {
     let scene = Scene::new(&upstream(), &[]);
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let (mut seen, mut time) = (Vec::new(), Duration::ZERO);
+    let mut seen = Vec::new();
+    let weir = scene.start();
+    let peak = load_for(&weir, amounts.calm, "calm", &mut seen);
+    kill(weir);
+    let calm = seen.len();
+    let mut time = Duration::ZERO;
     for run in 0..amounts.kills {
         let weir = scene.start();
         let begun = Instant::now();
@@ -63,39 +82,48 @@ fn kills(amounts: &Amounts) -> Outcome {
         time += begun.elapsed();
         seen.extend(load.join());
     }
-    let _weir = scene.start();
-    Outcome {
-        faults: format!("{} kills", amounts.kills),
-        ..scene.outcome("kills", rate(seen.len(), time), &seen)
-    }
+    let held = rate(seen.len() - calm, time);
+    let weir = scene.start();
+    let mut outcome = scene.outcome(&weir, held, &seen, (amounts.kills + 1) * CLIENTS);
+    outcome.faults = format!("{} kills", amounts.kills);
+    outcome.notes += &format!("; {peak:.0} requests/s without kills");
+    let lost = outcome.lost();
+    outcome.demand(lost == 0, format!("{lost} traces are lost"));
+    outcome.demand(
+        held >= peak / 2.0,
+        "at least half of the load without kills",
+    );
+    outcome
 }
 
 fn outage(amounts: &Amounts) -> Outcome {
     let scene = Scene::new(&upstream(), &[]);
     let weir = scene.start();
-    let begun = Instant::now();
+    let mut seen = Vec::new();
+    let peak = load_for(&weir, amounts.calm, "calm", &mut seen);
     let load = Load::start(weir.proxy(), CLIENTS, "outage");
-    thread::sleep(Duration::from_secs(5));
     scene.kafka.signal("STOP");
+    let begun = Instant::now();
     thread::sleep(amounts.outage);
-    let bytes = weir.resident_bytes();
+    let held = rate(load.ended(), begun.elapsed());
     scene.kafka.signal("CONT");
     let back = Instant::now();
     eventually("it is well", || {
         (weir.ready()["exporters"][0]["state"] == "ok").then_some(())
     });
     let back = back.elapsed();
-    let time = begun.elapsed();
-    let seen = load.join();
-    Outcome {
-        faults: format!("broker stopped for {} s", amounts.outage.as_secs()),
-        notes: format!(
-            "{} MiB of memory meanwhile; back after {} s",
-            bytes >> 20,
-            back.as_secs()
-        ),
-        ..scene.outcome("outage", rate(seen.len(), time), &seen)
-    }
+    seen.extend(load.join());
+    let mut outcome = scene.outcome(&weir, held, &seen, 0);
+    outcome.faults = format!("broker stopped for {} s", amounts.outage.as_secs());
+    outcome.notes += &format!(
+        "; {peak:.0} requests/s before; well {:.1} s after it went on",
+        back.as_secs_f64()
+    );
+    let lost = outcome.lost();
+    outcome.demand(lost == 0, format!("{lost} traces are lost"));
+    outcome.demand(held >= peak / 2.0, "at least half of the load before");
+    outcome.demand(back < Duration::from_mins(1), "well within a minute");
+    outcome
 }
 
 fn cuts(amounts: &Amounts) -> Outcome {
@@ -112,61 +140,56 @@ fn cuts(amounts: &Amounts) -> Outcome {
             (link.cuts() >= cut).then_some(())
         });
     }
-    let time = begun.elapsed();
+    let held = rate(load.ended(), begun.elapsed());
     let seen = load.join();
-    Outcome {
-        faults: format!("{} cuts before an acknowledgement", link.cuts()),
-        ..scene.outcome("cuts", rate(seen.len(), time), &seen)
-    }
-}
-
-/// Sends requests with a large header until the spool has so many bytes; gives their ids.
-fn fill(weir: &Weir, bytes: u64) -> Vec<String> {
-    let mut connection = Connection::open(weir.proxy());
-    let large = "x".repeat(50_000);
-    let mut seen = Vec::new();
-    while (seen.len() as u64) * 50_000 < bytes {
-        let id = format!("backlog-{}", seen.len());
-        let headers = [("x-request-id", id.as_str()), ("x-large", &large)];
-        assert!(ask(&mut connection, "/length", &headers), "{id}");
-        seen.push(id);
-    }
-    seen
-}
-
-/// A scene whose broker cannot be reached yet, and the brokers to be.
-fn away() -> (Scene, serde_json::Value) {
-    let mut scene = Scene::new(&upstream(), &[]);
-    let kafka = scene.kafka_keys();
-    kafka["request_headers"] = json!(["x-large"]);
-    let brokers = kafka["brokers"].take();
-    kafka["brokers"] = json!(["127.0.0.1:1"]);
-    (scene, brokers)
+    let mut outcome = scene.outcome(&weir, held, &seen, 0);
+    outcome.faults = format!("{} cuts before an acknowledgement", link.cuts());
+    let (lost, doubled) = (outcome.lost(), outcome.doubled);
+    outcome.demand(lost == 0, format!("{lost} traces are lost"));
+    // The producer is idempotent, and is not replaced.
+    outcome.demand(doubled == 0, format!("{doubled} traces are doubled"));
+    outcome
 }
 
 fn backlog(amounts: &Amounts) -> Outcome {
-    let (mut scene, brokers) = away();
-    scene.config["spool"] =
-        json!({ "max_bytes": format!("{}MiB", (amounts.backlog_bytes >> 20) + 1024) });
+    let (mut scene, brokers) = Scene::away(&upstream());
+    let mib = amounts.backlog_bytes >> 20;
+    scene.config["spool"] = json!({ "max_bytes": format!("{}MiB", mib + 1024) });
+    let keys = scene.kafka_keys();
+    keys["request_headers"] = json!(["x-large"]);
+    // So that the broker does not need as much of the disk again.
+    keys["compression"] = json!("lz4");
     let weir = scene.start();
     let begun = Instant::now();
-    let seen = fill(&weir, amounts.backlog_bytes);
-    let load = rate(seen.len(), begun.elapsed());
+    let large = "x".repeat(LARGE);
+    let load = Load::with(weir.proxy(), CLIENTS, "backlog", &[("x-large", &large)]);
+    while ((load.ended() * LARGE) as u64) < amounts.backlog_bytes {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let held = rate(load.ended(), begun.elapsed());
+    let filling = weir.peak_bytes() >> 20;
     kill(weir);
+    let seen = load.join();
     scene.kafka_keys()["brokers"] = brokers;
     let begun = Instant::now();
     let weir = scene.start();
+    assert_eq!(
+        weir.get("/length", &["x-request-id: first-0"]).text(),
+        "hello"
+    );
     let ready = begun.elapsed();
-    let mut outcome = scene.outcome("backlog", load, &seen);
-    outcome.faults = format!(
-        "{} MiB waited, Weir was killed",
-        amounts.backlog_bytes >> 20
-    );
-    outcome.notes = format!(
-        "listens after {} ms; {} MiB of memory",
+    let begun = Instant::now();
+    let mut outcome = scene.outcome(&weir, held, &seen, CLIENTS + 1);
+    outcome.faults = format!("{mib} MiB waited, Weir was killed");
+    outcome.notes += &format!(
+        ", {filling} while it grew; answers {} ms after the start; {:.0} traces/s delivered",
         ready.as_millis(),
-        weir.resident_bytes() >> 20
+        rate(outcome.found, begun.elapsed()),
     );
+    let lost = outcome.lost();
+    outcome.demand(lost == 0, format!("{lost} traces are lost"));
+    outcome.demand(ready < Duration::from_secs(5), "ready within 5 s");
+    outcome.demand(filling <= 256, "memory within 256 MiB");
     outcome
 }
 
@@ -188,7 +211,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn flips(amounts: &Amounts) -> Outcome {
-    let (mut scene, brokers) = away();
+    let (mut scene, brokers) = Scene::away(&upstream());
     scene.config["spool"] = json!({ "segment_bytes": "2MiB" });
     let weir = scene.start();
     let begun = Instant::now();
@@ -196,20 +219,17 @@ fn flips(amounts: &Amounts) -> Outcome {
     eventually("there is something to break", || {
         (load.ended() >= 20_000).then_some(())
     });
+    let held = rate(load.ended(), begun.elapsed());
     kill(weir);
-    let time = begun.elapsed();
     let seen = load.join();
     let segments = segments(scene.folder.path());
     let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
     for _ in 0..amounts.flips {
         let at = usize::try_from(numbers.below(segments.len() as u64)).expect("an index");
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&segments[at])
-            .expect("a segment");
-        let length = file.metadata().expect("a length").len();
-        let offset = numbers.below(length);
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).open(&segments[at]);
+        let file = file.expect("a segment");
+        let offset = numbers.below(file.metadata().expect("a length").len());
         let mut byte = [0];
         file.read_exact_at(&mut byte, offset).expect("a byte");
         byte[0] ^= 1 << numbers.below(8);
@@ -217,10 +237,13 @@ fn flips(amounts: &Amounts) -> Outcome {
     }
     scene.kafka_keys()["brokers"] = brokers;
     let weir = scene.start();
-    let mut outcome = scene.outcome("flips", rate(seen.len(), time), &seen);
+    let mut outcome = scene.outcome(&weir, held, &seen, CLIENTS);
     let said = weir.count(r#"weir_export_dropped_total{exporter="traces",reason="corrupt"}"#);
     outcome.faults = format!("{} bits of {} segments", amounts.flips, segments.len());
-    outcome.notes = format!("{said} counted as corrupt");
-    outcome.may_be_lost = amounts.flips;
+    outcome.notes += &format!("; {said} counted as corrupt");
+    let lost = outcome.lost();
+    outcome.demand(lost <= amounts.flips, "a bit costs one trace at most");
+    // The last record of a worker's is taken for torn, as nothing tells of it.
+    outcome.demand(lost as u64 <= said + 2, "what is lost is counted");
     outcome
 }

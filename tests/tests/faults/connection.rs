@@ -1,5 +1,8 @@
 //! A broker that hangs, and connections that break.
 
+use std::time::Duration;
+
+use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::kafka::{Kafka, shared, unique};
 use weir_tests::link::Link;
@@ -86,4 +89,42 @@ fn a_topic_that_is_deleted_and_made_again_gets_all_that_was_not_delivered() {
     assert_eq!(faulty.delivered(), before);
     shared().create_topic(&topic, &[]);
     faulty.recover(shared().address(), &topic);
+}
+
+#[test]
+fn a_message_that_times_out_is_not_lost() {
+    let link = Link::new();
+    let folder = TempDir::new().expect("a folder");
+    let kafka = Kafka::start(&folder, &link.arguments());
+    link.lead_to(&kafka);
+    let topic = kafka.topic();
+    let mut faulty = Faulty::start(&link.address().to_string(), &topic, |kafka| {
+        kafka["producer"] = json!({ "message_timeout_ms": 500, "request_timeout_ms": 400 });
+    });
+    faulty.ask(50);
+    faulty.wait_until_delivered();
+    link.close();
+    faulty.ask(50);
+    eventually("messages are given to another client", || {
+        let retried = r#"weir_export_retried_total{exporter="traces"}"#;
+        (faulty.weir.count(retried) > 0).then_some(())
+    });
+    faulty.ask(50);
+    link.open();
+    faulty.recover(kafka.address(), &topic);
+}
+
+#[test]
+fn a_way_that_is_slow_costs_nothing() {
+    let link = Link::new();
+    let folder = TempDir::new().expect("a folder");
+    let kafka = Kafka::start(&folder, &link.arguments());
+    link.lead_to(&kafka);
+    let topic = kafka.topic();
+    link.delay_answers(Duration::from_millis(300));
+    let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
+    for _ in 0..4 {
+        faulty.ask(100);
+    }
+    faulty.recover(kafka.address(), &topic);
 }

@@ -3,10 +3,11 @@
 
 mod certificates;
 mod connection;
+mod documentation;
 mod permission;
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,9 +18,6 @@ use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
-
-/// Longest time from the end of a fault until all is delivered.
-const RECOVERY: Duration = Duration::from_mins(1);
 
 /// All requests have this trace, so that all messages have one key.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -90,10 +88,9 @@ impl Faulty {
         });
     }
 
-    /// Reads all that was asked for, in its order, within the time since the fault ended; gives how
-    /// many messages came more than once.
+    /// Reads all that was asked for, in its order, once the fault has ended; gives how many messages
+    /// came more than once.
     fn recover(&self, address: &str, topic: &str) -> usize {
-        let since = Instant::now();
         let consumer = Consumer::new(address, topic).expect("the topic can be read");
         let mut seen = HashSet::new();
         let (mut firsts, mut doubled) = (Vec::new(), 0);
@@ -114,7 +111,6 @@ impl Faulty {
         eventually("it is well", || {
             (self.weir.ready()["exporters"][0]["state"] == "ok").then_some(())
         });
-        assert!(since.elapsed() < RECOVERY);
         let metrics = self.weir.metrics();
         let lost = metrics
             .lines()

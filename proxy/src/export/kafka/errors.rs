@@ -116,8 +116,13 @@ fn connection_cause(reason: &str, is_up: bool) -> Option<String> {
         "connection refused"
     } else if lower.starts_with("failed to resolve") {
         "the host name does not resolve"
-    } else if lower.contains("connection setup timed out") {
+    } else if lower.contains("connection setup timed out")
+        || lower.contains("apiversionrequest failed: local: timed out")
+    {
         "no answer in time"
+    } else if lower.contains("might require sasl") {
+        // Said where a connection was closed as soon as something was asked.
+        "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
     } else if is_up && is_hang_up(&lower) {
         "the broker closed the connection: it may have been stopped"
     } else if lower.starts_with("disconnected: connection closed by peer")
@@ -127,8 +132,6 @@ fn connection_cause(reason: &str, is_up: bool) -> Option<String> {
          that does not reach it, or expect TLS (`tls_enabled`)"
     } else if lower.contains("connecting to a ssl listener") {
         "the broker closed the connection: does it expect TLS (`tls_enabled`)?"
-    } else if lower.contains("might require sasl") {
-        "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
     } else {
         return None;
     };
@@ -165,19 +168,26 @@ fn authentication_cause(reason: &str) -> Option<String> {
     )
 }
 
+/// What librdkafka says of a certificate in which OpenSSL found any fault; `certificate` finds out
+/// which.
+pub(super) const UNTRUSTED: &str = "the broker's certificate is not trusted";
+pub(super) const UNKNOWN_AUTHORITY: &str =
+    "the broker's certificate is not signed by a known authority (see `ca_cert`)";
+pub(super) const EXPIRED: &str = "the broker's certificate has expired";
+pub(super) const NOT_YET: &str = "the broker's certificate is not valid yet";
+pub(super) const OTHER_NAME: &str = "the broker's certificate is for another host name";
+
 fn tls_cause(reason: &str) -> Option<String> {
     if !reason.contains("SSL") {
         return None;
     }
     let lower = reason.to_ascii_lowercase();
     let cause = if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
-        "the broker's certificate is for another host name"
+        OTHER_NAME
     } else if lower.contains("certificate has expired") {
-        "the broker's certificate has expired"
+        EXPIRED
     } else if lower.contains("certificate verify failed") {
-        // An expired one too: librdkafka tells them apart no more.
-        "the broker's certificate is not trusted: it is not signed by a known authority (see \
-         `ca_cert`), or has expired"
+        UNTRUSTED
     } else if lower.contains("certificate required") || lower.contains("bad certificate") {
         "the broker demands a client certificate (see `client_cert`)"
     } else if lower.contains("wrong version number") || lower.contains("connection closed by peer")
@@ -237,8 +247,7 @@ mod tests {
                  routines::certificate verify failed: broker certificate could not be verified \
                  (after 4ms in state SSL_HANDSHAKE)"
             ),
-            "localhost:9093: TLS: the broker's certificate is not trusted: it is not signed by a known \
-             authority (see `ca_cert`), or has expired"
+            "localhost:9093: TLS: the broker's certificate is not trusted"
         );
         assert_eq!(broker_cause("something new"), "something new");
     }

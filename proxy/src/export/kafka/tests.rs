@@ -129,6 +129,22 @@ fn what_may_be_allowed_later_is_kept_and_sent_again() {
 }
 
 #[test]
+fn a_topic_without_a_leader_is_said() {
+    let cluster = cluster();
+    let leaderless = RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    cluster.topic_error("traces", leaderless).unwrap();
+    let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));
+    let said = eventually("it says what is wrong", || match status(&exporters).state {
+        State::Degraded(message) => Some(message),
+        _ => None,
+    });
+    assert_eq!(
+        said,
+        "kafka plugin: failed to connect/authenticate with broker: topic \"traces\" has no leader"
+    );
+}
+
+#[test]
 fn what_is_refused_for_good_is_dropped_and_counted() {
     let cluster = cluster();
     let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));

@@ -7,6 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
+use super::certificate;
 use super::client::Producer;
 use super::client_config;
 use super::errors::{self, Problem};
@@ -61,7 +62,7 @@ pub(super) fn verify(
             Err(_) => {
                 producer.poll_all();
                 if let Some(cause) = producer.desk().cause() {
-                    return Err(Problem::Broker(cause));
+                    return Err(Problem::Broker(certificate::explain(cause, config)));
                 }
             }
         }

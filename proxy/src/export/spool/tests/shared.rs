@@ -238,6 +238,26 @@ fn ages_are_told_by_what_is_not_delivered() {
 }
 
 #[test]
+fn a_clock_that_jumps_by_a_day_changes_ages_alone() {
+    let day = Duration::from_hours(24);
+    let now = std::time::SystemTime::now();
+    for jumps in [[now + day, now - day, now], [now - day, now, now + day]] {
+        let store = open(&Faulty::default());
+        let exporter = Exporter::new(&store, "a");
+        let mut writer = Writer::new(store.clone());
+        for (number, time) in jumps.into_iter().enumerate() {
+            append(&mut writer, number).unwrap();
+            store.streams()[0].sample(time);
+        }
+        // No age is less than nothing.
+        assert!(store.oldest("a") <= 2 * day);
+        assert_eq!(exporter.deliver(), texts(0..3));
+        assert_eq!(store.oldest("a"), Duration::ZERO);
+        assert_eq!(exporter.skipped(), 0);
+    }
+}
+
+#[test]
 fn a_reader_never_sees_half_a_record() {
     let folder = tempfile::tempdir().unwrap();
     let options = config::Spool {

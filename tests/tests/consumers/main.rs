@@ -1,5 +1,7 @@
 //! The example consumers, as the consumers' guide has them run, on traces of a real topic.
 
+mod collector;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -97,17 +99,17 @@ fn example(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Python with the consumer's package, as `services/install.sh tests` has made it.
-fn python() -> PathBuf {
+/// A program that `services/install.sh tests` has installed.
+fn service(path: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let target = test.ancestors().nth(3).expect("the target folder");
-    let python = target.join("services/consumers/bin/python");
+    let program = target.join("services").join(path);
     assert!(
-        python.is_file(),
+        program.is_file(),
         "{} is missing: run `make services`",
-        python.display()
+        program.display()
     );
-    python
+    program
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn both_consumers_print_the_trees_that_are_in_the_topic() {
     let (topic, traces) = traces();
     let expected: Vec<String> = traces.iter().flat_map(lines).collect();
 
-    let mut in_python = Command::new(python());
+    let mut in_python = Command::new(service("consumers/bin/python"));
     in_python
         .arg(example("traces.py"))
         .args(["--brokers", shared().address(), "--topic", &topic]);

@@ -1,5 +1,7 @@
 //! Exporters against a real broker: arrival, formats, security, and the words of trouble.
 
+mod refusals;
+
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -212,72 +214,6 @@ fn every_sasl_mechanism_arrives() {
         config.sasl = sasl(mechanism, PASSWORD);
         assert_arrived(config);
     }
-}
-
-/// The complaint of an exporter to `listener` with `tls` and `sasl`.
-fn refusal(listener: &str, tls: Option<Tls>, sasl: Option<Sasl>) -> String {
-    let address = shared().listener(listener);
-    let mut config = config(address, &topic());
-    config.tls = tls;
-    config.sasl = sasl;
-    let complaint = complaint(&start(config));
-    let head = format!("kafka plugin: failed to connect/authenticate with broker: {address}: ");
-    match complaint.strip_prefix(&head) {
-        Some(cause) => cause.to_owned(),
-        None => panic!("{complaint}"),
-    }
-}
-
-#[test]
-fn a_wrong_password_is_said() {
-    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let cause = refusal("SASL_PLAINTEXT", None, sasl(mechanism, "wrong"));
-        assert_eq!(cause, "wrong username or password", "{mechanism}");
-    }
-}
-
-#[test]
-fn an_untrusted_certificate_is_said() {
-    let cause = refusal("SSL", Some(Tls::default()), None);
-    assert_eq!(
-        cause,
-        "TLS: the broker's certificate is not trusted: it is not signed by a known authority (see \
-         `ca_cert`), or has expired"
-    );
-}
-
-#[test]
-fn a_client_certificate_that_is_missing_is_said() {
-    let cause = refusal("MTLS", tls(shared()), None);
-    assert_eq!(
-        cause,
-        "TLS: the broker demands a client certificate (see `client_cert`)"
-    );
-}
-
-#[test]
-fn tls_where_the_broker_has_none_is_said() {
-    let cause = refusal("PLAINTEXT", tls(shared()), None);
-    assert_eq!(
-        cause,
-        "TLS: the broker closed the connection: does it speak TLS on this port?"
-    );
-}
-
-#[test]
-fn tls_that_the_broker_demands_is_said() {
-    let cause = refusal("SSL", None, None);
-    assert!(cause.contains("or expect TLS (`tls_enabled`)"), "{cause}");
-}
-
-#[test]
-fn a_host_that_does_not_resolve_is_said() {
-    let exporters = start(config("kafka.invalid:9092", "traces"));
-    assert_eq!(
-        complaint(&exporters),
-        "kafka plugin: failed to connect/authenticate with broker: kafka.invalid:9092: the host \
-         name does not resolve"
-    );
 }
 
 #[test]
