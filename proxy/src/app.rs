@@ -232,6 +232,9 @@ impl App {
 
         // From here on nothing fails. Requests under way finish on the generation they began with.
         self.exporters.apply(&config.exporters);
+        if let (Some(receiver), Some(otlp)) = (&self.receiver, &config.otlp) {
+            receiver.apply(otlp);
+        }
         self.put_in_place(number, config, plugins, log, &before);
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
@@ -521,9 +524,18 @@ fn keep_what_needs_a_restart(config: &mut Config, before: &Config) {
         config.data_dir = before.data_dir.clone();
         config.spool = before.spool.clone();
     }
-    if config.otlp != before.otlp {
-        tracing::warn!("a change of `receivers` takes effect at the next start");
-        config.otlp = before.otlp.clone();
+    let moved = match (&mut config.otlp, &before.otlp) {
+        (Some(now), Some(before)) => now.keep_places(before),
+        (now, before) => {
+            let moved = now.is_some() != before.is_some();
+            now.clone_from(before);
+            moved
+        }
+    };
+    if moved {
+        tracing::warn!(
+            "a change of addresses or of the room on the disk under `receivers` takes effect at the next start"
+        );
     }
     if config.admin.address != before.admin.address {
         tracing::warn!(address = %before.admin.address, "a change of `admin.address` takes effect at the next start");

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
 use crate::config::otlp::Otlp;
@@ -30,6 +31,8 @@ use crate::export::outlet::Outlet;
 use crate::export::spool;
 use crate::listener::drain::Drain;
 use crate::otlp::Signal;
+use crate::otlp::messages::Plan;
+use crate::tls;
 use cells::Cells;
 use lane::Lane;
 
@@ -76,10 +79,16 @@ impl Door {
 /// The receiver of this process: what all workers share.
 #[derive(Debug)]
 pub struct Receiver {
-    config: Otlp,
-    token: Option<[u8; 32]>,
+    current: ArcSwap<Current>,
     lanes: [Lane; 3],
     cells: Box<[Cells]>,
+}
+
+/// What a reload may change. A request keeps that with which it began.
+#[derive(Debug)]
+struct Current {
+    config: Otlp,
+    token: Option<[u8; 32]>,
 }
 
 impl Receiver {
@@ -91,18 +100,26 @@ impl Receiver {
     ) -> Result<Arc<Self>, spool::Error> {
         let lane = |signal| Lane::start(config, signal, data_dir);
         Ok(Arc::new(Self {
-            token: config
-                .token
-                .as_ref()
-                .map(|token| Sha256::digest(token.expose()).into()),
+            current: ArcSwap::from_pointee(Current::new(config)),
             lanes: [
                 lane(Signal::Traces)?,
                 lane(Signal::Metrics)?,
                 lane(Signal::Logs)?,
             ],
             cells: (0..workers).map(|_| Cells::default()).collect(),
-            config: config.clone(),
         }))
+    }
+
+    /// Goes on with another configuration, at the places of before ([`Otlp::keep_places`]).
+    pub fn apply(&self, config: &Otlp) {
+        for lane in &self.lanes {
+            lane.apply(config);
+        }
+        self.current.store(Arc::new(Current::new(config)));
+    }
+
+    fn current(&self) -> Arc<Current> {
+        self.current.load_full()
     }
 
     pub fn lane(&self, signal: Signal) -> &Lane {
@@ -122,6 +139,34 @@ impl Receiver {
     pub fn shutdown(&self, deadline: Instant) {
         for lane in &self.lanes {
             lane.shutdown(deadline);
+        }
+    }
+}
+
+impl Current {
+    fn new(config: &Otlp) -> Self {
+        let token = config.token.as_ref();
+        Self {
+            token: token.map(|token| Sha256::digest(token.expose()).into()),
+            config: config.clone(),
+        }
+    }
+
+    fn tls(&self, door: Door) -> Option<&Arc<tls::Server>> {
+        match door {
+            Door::Grpc => self.config.grpc.as_ref()?.tls.as_ref(),
+            Door::Http => self.config.http.as_ref()?.tls.as_ref(),
+        }
+    }
+
+    /// How a signal's requests become messages.
+    fn plan(&self, signal: Signal) -> Plan {
+        let destination = self.config.destination(signal);
+        Plan {
+            signal,
+            format: self.config.format,
+            keyed: destination.keyed,
+            limit: destination.kafka.producer.max_message_bytes - lane::OVERHEAD,
         }
     }
 

@@ -1,10 +1,12 @@
 //! What `receivers.otlp` becomes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Kafka, Secret, Spool};
 use crate::otlp::Signal;
+use crate::tls;
 
 /// The OTLP receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +31,7 @@ pub struct Otlp {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grpc {
     pub address: SocketAddr,
+    pub tls: Option<Arc<tls::Server>>,
     /// Most bytes of a message after decompression.
     pub max_body_bytes: usize,
 }
@@ -36,6 +39,7 @@ pub struct Grpc {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     pub address: SocketAddr,
+    pub tls: Option<Arc<tls::Server>>,
     /// Most bytes of a body after decompression.
     pub max_body_bytes: usize,
     /// `None`: no answers for browsers.
@@ -83,5 +87,42 @@ impl Otlp {
         let grpc = self.grpc.as_ref().map(|grpc| grpc.address);
         grpc.into_iter()
             .chain(self.http.as_ref().map(|http| http.address))
+    }
+
+    /// Makes what is laid out once, at the start, as it was: sockets, and the disk. Says whether
+    /// that was to be another.
+    pub fn keep_places(&mut self, before: &Self) -> bool {
+        let places = |of: &Self| {
+            let grpc = of.grpc.as_ref().map(|grpc| grpc.address);
+            let http = of.http.as_ref().map(|http| http.address);
+            (grpc, http, of.spool.clone())
+        };
+        if places(self) == places(before) {
+            return false;
+        }
+        if self.spool != before.spool {
+            // A message lies in one file of the spool.
+            let most = usize::try_from(before.spool.segment_bytes).unwrap_or(usize::MAX) / 2;
+            for signal in [&mut self.traces, &mut self.metrics, &mut self.logs] {
+                let producer = &mut signal.kafka.producer;
+                producer.max_message_bytes = producer.max_message_bytes.min(most);
+            }
+            self.spool = before.spool.clone();
+        }
+        self.grpc = match (self.grpc.take(), &before.grpc) {
+            (Some(now), Some(Grpc { address, .. })) => Some(Grpc {
+                address: *address,
+                ..now
+            }),
+            (_, before) => before.clone(),
+        };
+        self.http = match (self.http.take(), &before.http) {
+            (Some(now), Some(Http { address, .. })) => Some(Http {
+                address: *address,
+                ..now
+            }),
+            (_, before) => before.clone(),
+        };
+        true
     }
 }

@@ -28,9 +28,16 @@ pub(super) mod upstream_tls;
 /// The configuration of Weir.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "Weir", extend("required" = ["listeners", "routes"]))]
+#[schemars(
+    title = "Weir",
+    extend("anyOf" = [
+        { "required": ["listeners", "routes"] },
+        { "required": ["receivers"], "properties": { "receivers": { "required": ["otlp"] } } },
+    ]),
+    extend("dependentRequired" = { "listeners": ["routes"], "routes": ["listeners"] })
+)]
 pub(super) struct Config {
-    /// Where requests come in. At least one.
+    /// Where requests come in. At least one, or none with `receivers`.
     #[schemars(length(min = 1))]
     pub(super) listeners: Vec<Listener>,
     /// The address for health, metrics and reload.
@@ -51,7 +58,7 @@ pub(super) struct Config {
     pub(super) upstreams: IndexMap<String, Upstream>,
     /// Plugins, by name. The name may not have a dot, because span names are made of it.
     pub(super) plugins: IndexMap<String, Plugin>,
-    /// Which request goes where, through which plugins. At least one.
+    /// Which request goes where, through which plugins. At least one, or none with `receivers`.
     #[schemars(length(min = 1))]
     pub(super) routes: Vec<route::Route>,
     /// Peers that are believed about clients behind them, as addresses or networks such as

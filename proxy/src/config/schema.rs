@@ -88,7 +88,11 @@ impl Transform for Strict {
         if let Some(Json::String(text)) = object.get_mut("description") {
             *text = text.replace('\n', " ");
         }
-        if object.get("default").is_some_and(Json::is_null) {
+        let forbidden = |default: &Json| {
+            let is_empty = default.as_array().is_some_and(Vec::is_empty);
+            default.is_null() || is_empty && object.contains_key("minItems")
+        };
+        if object.get("default").is_some_and(forbidden) {
             object.remove("default");
         }
         let required = object.get("required").cloned().unwrap_or_default();
@@ -112,6 +116,13 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
     for error in VALIDATOR.iter_errors(&json) {
         let path = instance_path(tree, &error);
         let schema = keyword_owner(&error);
+        let mut missing = |key: &str, of: &Path| {
+            let path = of.key(key);
+            if !incomplete.contains(of) && !faults.iter().any(|(known, _)| *known == path) {
+                let fault = Fault::new(Code::MissingKey, &path, tree.place(of), "is missing");
+                faults.push((path, fault));
+            }
+        };
         match error.kind() {
             Kind::AdditionalProperties { unexpected } => {
                 for key in unexpected {
@@ -122,11 +133,15 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
                 }
             }
             Kind::Required { property } => {
-                if !incomplete.contains(&path) {
-                    let place = tree.place(&path);
-                    let path = path.key(property.as_str().unwrap_or_default());
-                    let fault = Fault::new(Code::MissingKey, &path, place, "is missing");
-                    faults.push((path, fault));
+                missing(property.as_str().unwrap_or_default(), &path);
+            }
+            // One of several sets of keys is needed; what is told is the first of them.
+            Kind::AnyOf { .. } if schema["anyOf"][0]["required"].is_array() => {
+                let needed = schema["anyOf"][0]["required"].as_array();
+                for key in needed.into_iter().flatten().filter_map(Json::as_str) {
+                    if tree.get(&path.key(key)).is_none() {
+                        missing(key, &path);
+                    }
                 }
             }
             _ if wrong.contains(&path) => {}

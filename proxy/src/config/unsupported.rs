@@ -23,8 +23,6 @@ const KEYS: &[(&str, When)] = &[
     ("listeners.*.plugins.*", When::Mapping),
     ("plugins.*.isolation", When::Is("request")),
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
-    ("receivers.otlp.grpc.tls", When::Present),
-    ("receivers.otlp.http.tls", When::Present),
     ("routes.*.mirror", When::Present),
     ("routes.*.plugins.*", When::Mapping),
     ("upstreams.*.endpoints.*", When::Mapping),

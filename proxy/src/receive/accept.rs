@@ -17,7 +17,10 @@ use tokio::sync::oneshot;
 
 use super::reply::Reply;
 use super::{Door, Local};
+use crate::config::otlp::Otlp;
 use crate::listener::drain::Watch;
+use crate::tls::Alpn;
+use crate::transport::Stream;
 
 /// Wait after an accept that failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -35,6 +38,9 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
+
+/// Longest TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -76,10 +82,26 @@ pub async fn accept(
 }
 
 async fn serve(local: Rc<Local>, door: Door, stream: TcpStream, peer: SocketAddr, drain: Watch) {
-    let is_http2 = match door {
-        Door::Grpc => true,
-        Door::Http => begins_with_preface(&stream).await,
+    let current = local.shared.current();
+    let (stream, is_http2) = match current.tls(door) {
+        Some(tls) => match tls.accept(stream, HANDSHAKE).await {
+            Ok(stream) => {
+                let protocol = stream.get_ref().1.alpn_protocol();
+                let is_http2 = door == Door::Grpc || protocol == Some(Alpn::Http2.id());
+                (Stream::Tls(Box::new(stream.into())), is_http2)
+            }
+            Err(failure) => {
+                local.cells().handshake_failures[failure.index()].inc();
+                tracing::debug!(%peer, error = %failure, "no TLS handshake for OTLP");
+                return;
+            }
+        },
+        None => {
+            let is_http2 = door == Door::Grpc || begins_with_preface(&stream).await;
+            (Stream::Plain(stream), is_http2)
+        }
     };
+    drop(current);
     let service = service_fn(move |request: Request<Incoming>| {
         let local = Rc::clone(&local);
         async move { Ok::<_, Infallible>(local.answer(door, request).await) }
@@ -160,10 +182,11 @@ async fn begins_with_preface(stream: &TcpStream) -> bool {
 
 impl Local {
     async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Reply> {
-        let config = &self.shared.config;
-        match (door, &config.grpc, &config.http) {
-            (Door::Grpc, Some(config), _) => self.grpc(config, request).await,
-            (Door::Http, _, Some(config)) => self.http(config, request).await,
+        let current = self.shared.current();
+        let Otlp { grpc, http, .. } = &current.config;
+        match (door, grpc, http) {
+            (Door::Grpc, Some(config), _) => self.grpc(&current, config, request).await,
+            (Door::Http, _, Some(config)) => self.http(&current, config, request).await,
             // A door that is off has no socket.
             _ => Response::new(Reply::default()),
         }

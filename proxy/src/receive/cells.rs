@@ -12,11 +12,16 @@ use super::{Protocol, Receiver};
 use crate::export::status::State;
 use crate::metrics::{Counter, counter, gauge};
 use crate::otlp::Signal;
+use crate::tls;
 
 /// One worker's numbers.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Cells([[Cell; 3]; 3]);
+pub struct Cells {
+    of: [[Cell; 3]; 3],
+    /// By [`tls::Failure::REASONS`].
+    pub(super) handshake_failures: [Counter; tls::Failure::REASONS.len()],
+}
 
 /// Of one signal and protocol.
 #[derive(Debug, Default)]
@@ -37,7 +42,7 @@ pub(super) struct Cell {
 
 impl Cells {
     pub(super) fn of(&self, signal: Signal, protocol: Protocol) -> &Cell {
-        &self.0[signal as usize][protocol as usize]
+        &self.of[signal as usize][protocol as usize]
     }
 }
 
@@ -121,6 +126,18 @@ impl Collector for Collected {
             "weir_otlp_refused",
             "Export requests answered with an error, by reason.",
             refused,
+        )?;
+        let reasons = tls::Failure::REASONS.into_iter().enumerate();
+        let failures = reasons.map(|(index, reason)| {
+            let cells = self.0.cells().iter();
+            let count = cells.map(|cells| cells.handshake_failures[index].get());
+            ([("reason", reason)], count.fold(0, u64::wrapping_add))
+        });
+        counter(
+            encoder,
+            "weir_otlp_handshake_failures",
+            "TLS handshakes that failed, by reason.",
+            failures.filter(|(_, count)| *count > 0),
         )?;
         self.lanes(encoder)
     }

@@ -13,8 +13,8 @@ use super::body::{self, Encoding, Limits};
 use super::intake::Export;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::{Local, Protocol};
-use crate::config::otlp::Grpc;
+use super::{Current, Local, Protocol};
+use crate::config::otlp::{Grpc, Otlp};
 use crate::otlp::Signal;
 use crate::otlp::status::{self, Status};
 
@@ -33,7 +33,12 @@ const TOO_LARGE: &str = "larger than a Kafka message may be (`max_message_bytes`
 
 impl Local {
     /// Answers a request, whatever it is.
-    pub(super) async fn grpc(&self, config: &Grpc, request: Request<Incoming>) -> Response<Reply> {
+    pub(super) async fn grpc(
+        &self,
+        current: &Current,
+        config: &Grpc,
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
         if request.method() != Method::POST || !is_grpc(request.headers()) {
             let mut response = Response::new(Reply::default());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -44,7 +49,7 @@ impl Local {
         };
         let cell = self.cells().of(signal, Protocol::Grpc);
         cell.requests.inc();
-        match self.take_grpc(config, signal, request).await {
+        match self.take_grpc(current, config, signal, request).await {
             Ok(rejected) => {
                 cell.acknowledged.inc();
                 let response = status::Response {
@@ -62,13 +67,14 @@ impl Local {
 
     async fn take_grpc(
         &self,
+        current: &Current,
         config: &Grpc,
         signal: Signal,
         request: Request<Incoming>,
     ) -> Result<u64, Refusal> {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
-        if !self.shared.admits(headers) {
+        if !current.admits(headers) {
             return Err(Refusal::Unauthenticated);
         }
         let encoding = headers
@@ -77,12 +83,17 @@ impl Local {
                 Encoding::named(name.as_bytes())
             })
             .ok_or(Refusal::Encoding)?;
-        let lane = self.shared.lane(signal);
-        let mut place = lane.enter().map_err(|_| Refusal::QueueFull)?;
+        let Otlp {
+            queue_size,
+            queue_bytes,
+            ..
+        } = current.config;
+        let place = self.shared.lane(signal).enter(queue_size);
+        let mut place = place.map_err(|_| Refusal::QueueFull)?;
         let limits = Limits {
             body: config.max_body_bytes + PREFIX,
             place: &mut place,
-            queue: lane.queue_bytes(),
+            queue: queue_bytes,
         };
         let read = body::read(headers, body, Encoding::Identity, limits).await;
         let frame = read.map_err(|refusal| match refusal {
@@ -91,7 +102,7 @@ impl Local {
         })?;
         let body = message(frame, encoding, config.max_body_bytes)?;
         place
-            .grow_to(body.capacity(), lane.queue_bytes())
+            .grow_to(body.capacity(), queue_bytes)
             .map_err(|_| Refusal::QueueFull)?;
         let export = Export {
             signal,
@@ -100,7 +111,7 @@ impl Local {
             place,
             deadline: headers.get(TIMEOUT).and_then(timeout),
         };
-        self.export(export).await
+        self.export(current, export).await
     }
 }
 

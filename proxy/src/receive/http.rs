@@ -8,8 +8,8 @@ use super::body::{self, Encoding, Limits};
 use super::intake::Export;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::{Local, Protocol, cors};
-use crate::config::otlp::Http;
+use super::{Current, Local, Protocol, cors};
+use crate::config::otlp::{Http, Otlp};
 use crate::otlp::Signal;
 use crate::otlp::status::{self, Status};
 
@@ -18,7 +18,12 @@ const TOO_LARGE: &str = "larger than a Kafka message may be (`max_message_bytes`
 
 impl Local {
     /// Answers a request, whatever it is.
-    pub(super) async fn http(&self, config: &Http, request: Request<Incoming>) -> Response<Reply> {
+    pub(super) async fn http(
+        &self,
+        current: &Current,
+        config: &Http,
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
         let cors = config.cors.as_ref();
         let origin = cors::origin(cors, request.headers());
         let mut response = match cors {
@@ -29,7 +34,7 @@ impl Local {
                 }
                 response
             }
-            _ => self.exported(config, request).await,
+            _ => self.exported(current, config, request).await,
         };
         if let Some(origin) = origin {
             cors::allow(origin, response.headers_mut());
@@ -37,7 +42,12 @@ impl Local {
         response
     }
 
-    async fn exported(&self, config: &Http, request: Request<Incoming>) -> Response<Reply> {
+    async fn exported(
+        &self,
+        current: &Current,
+        config: &Http,
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
         let protocol = protocol(request.headers());
         let Some(signal) = signal(request.uri().path()) else {
             return refused(&Refusal::NotFound, protocol);
@@ -49,7 +59,8 @@ impl Local {
             .cells()
             .of(signal, protocol.unwrap_or(Protocol::HttpProtobuf));
         cell.requests.inc();
-        match self.take(config, signal, protocol, request).await {
+        let taken = self.take(current, config, signal, protocol, request);
+        match taken.await {
             Ok(rejected) => {
                 cell.acknowledged.inc();
                 let response = status::Response {
@@ -71,23 +82,29 @@ impl Local {
 
     async fn take(
         &self,
+        current: &Current,
         config: &Http,
         signal: Signal,
         protocol: Option<Protocol>,
         request: Request<Incoming>,
     ) -> Result<u64, Refusal> {
         let (head, body) = request.into_parts();
-        if !self.shared.admits(&head.headers) {
+        if !current.admits(&head.headers) {
             return Err(Refusal::Unauthenticated);
         }
         let protocol = protocol.ok_or(Refusal::MediaType)?;
         let encoding = Encoding::of(&head.headers)?;
-        let lane = self.shared.lane(signal);
-        let mut place = lane.enter().map_err(|_| Refusal::QueueFull)?;
+        let Otlp {
+            queue_size,
+            queue_bytes,
+            ..
+        } = current.config;
+        let place = self.shared.lane(signal).enter(queue_size);
+        let mut place = place.map_err(|_| Refusal::QueueFull)?;
         let limits = Limits {
             body: config.max_body_bytes,
             place: &mut place,
-            queue: lane.queue_bytes(),
+            queue: queue_bytes,
         };
         let body = body::read(&head.headers, body, encoding, limits).await?;
         let export = Export {
@@ -97,7 +114,7 @@ impl Local {
             place,
             deadline: None,
         };
-        self.export(export).await
+        self.export(current, export).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cells::Cell;
 use super::lane::Place;
 use super::refusal::Refusal;
-use super::{Local, Protocol};
+use super::{Current, Local, Protocol};
 use crate::config::otlp::Format;
 use crate::export::outlet::Outlet;
 use crate::export::prepared::{self, ContentType};
@@ -15,7 +15,7 @@ use crate::export::spool::Hold;
 use crate::export::status::Reason;
 use crate::otlp::check::check;
 use crate::otlp::keys::Key;
-use crate::otlp::messages::Sink;
+use crate::otlp::messages::{Plan, Sink};
 use crate::otlp::{Signal, read};
 
 /// Longest wait for Kafka, where there is no spool: exporters wait 10 s by default.
@@ -34,7 +34,7 @@ pub(super) struct Export {
 impl Local {
     /// Takes a request. When this returns it is safe, but for so many items that no message can
     /// hold.
-    pub(super) async fn export(&self, export: Export) -> Result<u64, Refusal> {
+    pub(super) async fn export(&self, current: &Current, export: Export) -> Result<u64, Refusal> {
         let Export {
             signal,
             protocol,
@@ -56,17 +56,17 @@ impl Local {
             return Ok(0);
         }
         let rejected = if self.outlet(signal).is_durable() {
-            self.spool(signal, &protobuf, cell).await?
+            self.spool(&current.plan(signal), &protobuf, cell).await?
         } else {
-            let lane = self.shared.lane(signal);
+            let plan = current.plan(signal);
             let mut queued = Queued {
-                content_type: self.content_type(),
+                content_type: content_type(plan.format),
                 bytes: Vec::new(),
                 records: Vec::new(),
             };
-            let Ok(rejected) = lane.plan().messages(&protobuf, &mut queued);
+            let Ok(rejected) = plan.messages(&protobuf, &mut queued);
             place
-                .grow_to(queued.bytes.capacity(), lane.queue_bytes())
+                .grow_to(queued.bytes.capacity(), current.config.queue_bytes)
                 .map_err(|_| Refusal::QueueFull)?;
             drop(protobuf);
             cell.messages.add(queued.records.len() as u64);
@@ -78,15 +78,15 @@ impl Local {
     }
 
     /// Appends a request's messages to the spool.
-    async fn spool(&self, signal: Signal, request: &[u8], cell: &Cell) -> Result<u64, Refusal> {
-        let lane = self.shared.lane(signal);
+    async fn spool(&self, plan: &Plan, request: &[u8], cell: &Cell) -> Result<u64, Refusal> {
+        let lane = self.shared.lane(plan.signal);
         let mut spooled = Spooled {
-            outlet: self.outlet(signal),
-            content_type: self.content_type(),
+            outlet: self.outlet(plan.signal),
+            content_type: content_type(plan.format),
             hold: None,
             messages: 0,
         };
-        let rejected = lane.plan().messages(request, &mut spooled);
+        let rejected = plan.messages(request, &mut spooled);
         for _ in 0..spooled.messages {
             lane.appended();
         }
@@ -126,12 +126,12 @@ impl Local {
             Ok(_) | Err(_) => Err(Refusal::NotDelivered),
         }
     }
+}
 
-    fn content_type(&self) -> ContentType {
-        match self.shared.config.format {
-            Format::Json | Format::JsonSnakeCase => ContentType::Json,
-            Format::Protobuf => ContentType::Protobuf,
-        }
+fn content_type(format: Format) -> ContentType {
+    match format {
+        Format::Json | Format::JsonSnakeCase => ContentType::Json,
+        Format::Protobuf => ContentType::Protobuf,
     }
 }
 

@@ -14,20 +14,16 @@ use crate::export::outlet::Outlet;
 use crate::export::spool::{self, Spool};
 use crate::export::status::Status;
 use crate::otlp::Signal;
-use crate::otlp::messages::Plan;
 
 /// What a message takes beside its payload: key, record headers, and the batch around it.
-const OVERHEAD: usize = 400;
+pub(super) const OVERHEAD: usize = 400;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Lane {
     pub signal: Signal,
-    plan: Plan,
     exporters: Arc<Exporters>,
     queue: Arc<Queue>,
-    queue_size: Option<u64>,
-    queue_bytes: usize,
     /// Records appended to the spool by this run.
     appended: AtomicU64,
 }
@@ -78,54 +74,39 @@ impl Lane {
         signal: Signal,
         data_dir: Option<&Path>,
     ) -> Result<Self, spool::Error> {
-        let destination = config.destination(signal);
         let spool = data_dir
             .map(|folder| Spool::open(&folder.join("otlp").join(signal.as_str()), &config.spool))
             .transpose()?;
-        let name = format!("otlp-{}", signal.as_str());
-        let exporter = config::Exporter::Kafka(Box::new(destination.kafka.clone()));
-        let exporters = Exporters::start(&IndexMap::from([(name, exporter)]), spool);
+        let exporters = Exporters::start(&exporter(config, signal), spool);
         Ok(Self {
             signal,
-            plan: Plan {
-                signal,
-                format: config.format,
-                keyed: destination.keyed,
-                limit: destination.kafka.producer.max_message_bytes - OVERHEAD,
-            },
             exporters: Arc::new(exporters),
             queue: Arc::default(),
-            queue_size: config.queue_size,
-            queue_bytes: config.queue_bytes,
             appended: AtomicU64::new(0),
         })
+    }
+
+    /// Delivers by another configuration from now on; what waits goes along, or is delivered as it
+    /// was to be.
+    pub(super) fn apply(&self, config: &Otlp) {
+        self.exporters.apply(&exporter(config, self.signal));
     }
 
     pub(super) fn outlet(&self) -> Outlet {
         Outlet::new(Arc::clone(&self.exporters))
     }
 
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// A place for one request more, if there is one.
-    pub(super) fn enter(&self) -> Result<Place, Full> {
+    /// A place for one request more, if there is one among so many.
+    pub(super) fn enter(&self, most: Option<u64>) -> Result<Place, Full> {
         let before = self.queue.requests.fetch_add(1, Relaxed);
         let place = Place {
             queue: Arc::clone(&self.queue),
             bytes: 0,
         };
-        let waiting = before + self.spooled();
-        match self.queue_size {
-            Some(most) if waiting >= most => Err(Full),
+        match most {
+            Some(most) if before + self.spooled() >= most => Err(Full),
             _ => Ok(place),
         }
-    }
-
-    /// Most bytes of requests in memory.
-    pub(super) fn queue_bytes(&self) -> usize {
-        self.queue_bytes
     }
 
     /// Notes that a record of the spool waits for Kafka.
@@ -136,7 +117,7 @@ impl Lane {
     /// About how many records of this run wait in the spool.
     fn spooled(&self) -> u64 {
         let appended = self.appended.load(Relaxed);
-        if appended == 0 || self.queue_size.is_none() {
+        if appended == 0 {
             return 0;
         }
         let settled = self.status().map_or(0, |status| {
@@ -167,6 +148,13 @@ impl Lane {
     pub(super) fn shutdown(&self, deadline: Instant) {
         self.exporters.shutdown(deadline);
     }
+}
+
+/// The one exporter of a signal, by its name.
+fn exporter(config: &Otlp, signal: Signal) -> IndexMap<String, config::Exporter> {
+    let kafka = config.destination(signal).kafka.clone();
+    let name = format!("otlp-{}", signal.as_str());
+    IndexMap::from([(name, config::Exporter::Kafka(Box::new(kafka)))])
 }
 
 #[cfg(test)]

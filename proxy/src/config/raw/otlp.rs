@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SecretVar;
 use super::kafka::{Compression, Kafka as Connection, Sasl};
 use super::producer::Producer;
+use super::tls::Tls;
 use crate::config::units::{ByteSize, Duration};
 
 /// Where telemetry of others comes in.
@@ -49,6 +50,8 @@ pub(in crate::config) struct Grpc {
     pub(in crate::config) enabled: bool,
     /// IP address and port. Default: 0.0.0.0:4317.
     pub(in crate::config) address: String,
+    /// TLS with these certificates; of `alpn` gRPC takes `h2` alone. Default: none, so unencrypted.
+    pub(in crate::config) tls: Option<Tls>,
     /// Most bytes of a message, after decompression (`RESOURCE_EXHAUSTED` past it). Default: 4MiB.
     pub(in crate::config) max_body_bytes: ByteSize,
 }
@@ -61,6 +64,8 @@ pub(in crate::config) struct Http {
     pub(in crate::config) enabled: bool,
     /// IP address and port. Default: 0.0.0.0:4318.
     pub(in crate::config) address: String,
+    /// TLS with these certificates. Default: none, so unencrypted.
+    pub(in crate::config) tls: Option<Tls>,
     /// Most bytes of a body, after decompression (413 past it). Default: 20MiB.
     pub(in crate::config) max_body_bytes: ByteSize,
     /// Which web pages may send telemetry. Default: none.
@@ -206,6 +211,7 @@ impl Default for Grpc {
         Self {
             enabled: true,
             address: "0.0.0.0:4317".to_owned(),
+            tls: None,
             max_body_bytes: ByteSize::mib(4),
         }
     }
@@ -216,6 +222,7 @@ impl Default for Http {
         Self {
             enabled: true,
             address: "0.0.0.0:4318".to_owned(),
+            tls: None,
             max_body_bytes: ByteSize::mib(20),
             cors: None,
         }

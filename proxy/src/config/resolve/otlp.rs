@@ -9,6 +9,7 @@ use crate::config::fault::Code;
 use crate::config::otlp::{Cors, Destination, Format, Grpc, Http, Otlp};
 use crate::config::path::Path;
 use crate::config::raw::otlp as keys;
+use crate::config::raw::tls::Alpn;
 use crate::config::units::ByteSize;
 use crate::config::{Format as KafkaFormat, Partitioner, Spool};
 
@@ -104,11 +105,23 @@ impl Resolver<'_> {
             return None;
         }
         let max_body_bytes = self.max_body_bytes(at, raw.max_body_bytes);
+        let tls = raw.tls.map(|mut tls| {
+            let at = at.key("tls");
+            if !tls.alpn.contains(&Alpn::Http2) {
+                let message = "gRPC is spoken over HTTP/2";
+                self.fault(Code::Conflict, &at.key("alpn"), message);
+                self.hint("leave it out, or have `h2` in it");
+            }
+            tls.alpn = vec![Alpn::Http2];
+            self.listener_tls(&at, &tls)
+        });
         let at = at.key("address");
         let address = self.address(&at, &raw.address)?;
         self.take(address, &at);
         Some(Grpc {
             address,
+            // One whose certificates are at fault is not served at all.
+            tls: tls.flatten(),
             max_body_bytes,
         })
     }
@@ -119,11 +132,13 @@ impl Resolver<'_> {
         }
         let max_body_bytes = self.max_body_bytes(at, raw.max_body_bytes);
         let cors = raw.cors.map(|cors| self.cors(&at.key("cors"), cors));
+        let tls = raw.tls.map(|tls| self.listener_tls(&at.key("tls"), &tls));
         let at = at.key("address");
         let address = self.address(&at, &raw.address)?;
         self.take(address, &at);
         Some(Http {
             address,
+            tls: tls.flatten(),
             max_body_bytes,
             cors,
         })

@@ -185,6 +185,8 @@ fn read_run(files: &dyn FileSystem, generation: u64, run: &Path) -> io::Result<V
         if segments.is_empty() {
             continue;
         }
+        // Names do not tell it: see the segments' module.
+        segments.sort_by_key(|segment| segment.first);
         let size = segments.iter().map(|segment| segment.size).sum();
         let key = Key { generation, worker };
         streams.push((Stream::found(key, run.to_owned(), segments, modified), size));

@@ -1,8 +1,9 @@
 //! Segments and the streams that they make: what is known of the files, beside what is in them.
 //!
 //! A stream is what one worker of one run of Weir wrote: records with sequences 0, 1, 2, … over
-//! segments with ordinals 1, 2, 3, …. All that must be known of a segment is in its name and its
-//! records.
+//! segments. All that must be known of a segment is in its name and its records. Sequences alone
+//! tell the order of segments: a worker that cannot wait makes one by itself while another is being
+//! laid out, so that the one with the lesser ordinal may come behind.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ pub(super) struct Segment {
     pub(super) name: Name,
     /// Bytes on the disk.
     pub(super) size: u64,
+    /// Its number in its stream, in the order of records.
+    pub(super) place: u64,
     /// No record in it has a lesser sequence.
     pub(super) first: u64,
     /// Where the last record ends.
@@ -79,11 +82,12 @@ pub(super) struct Segment {
 
 impl Segment {
     /// One of this run's, to be appended to.
-    pub(super) fn new(path: PathBuf, name: Name, size: u64, first: u64) -> Self {
+    fn new(path: PathBuf, name: Name, size: u64, first: u64) -> Self {
         Self {
             path,
             name,
             size,
+            place: 0,
             first,
             end: AtomicU64::new(0),
             last: AtomicU64::new(OPEN),
@@ -148,6 +152,8 @@ pub(super) struct Stream {
     pub(super) key: Key,
     pub(super) folder: PathBuf,
     segments: Mutex<VecDeque<Arc<Segment>>>,
+    /// Segments that there were so far.
+    places: AtomicU64,
     ordinal: AtomicU64,
     /// Sequence of the record to come; written by the worker alone.
     next: AtomicU64,
@@ -168,6 +174,7 @@ impl Stream {
             key,
             folder,
             segments: Mutex::default(),
+            places: AtomicU64::new(0),
             ordinal: AtomicU64::new(0),
             next: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -189,11 +196,19 @@ impl Stream {
             pair[0].close(pair[1].first);
         }
         let stream = Self::new(key, folder);
+        let segments = segments.into_iter().map(|segment| stream.put(segment));
+        let segments = segments.collect();
         stream.end();
         stream.next.store(u64::MAX, Ordering::Release);
         lock(&stream.samples).push_back((u64::MAX, modified));
-        lock(&stream.segments).extend(segments.into_iter().map(Arc::new));
+        *lock(&stream.segments) = segments;
         stream
+    }
+
+    /// Gives a segment its place, behind all that there were.
+    fn put(&self, segment: Segment) -> Arc<Segment> {
+        let place = self.places.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Segment { place, ..segment })
     }
 
     pub(super) fn next(&self) -> u64 {
@@ -228,7 +243,7 @@ impl Stream {
     /// Makes a file the segment that is appended to.
     pub(super) fn attach(&self, spare: Spare) -> (Arc<Segment>, Arc<dyn File>) {
         let segment = Segment::new(spare.path, spare.name, spare.size, self.next());
-        let segment = Arc::new(segment);
+        let segment = self.put(segment);
         lock(&self.segments).push_back(segment.clone());
         self.unsynced().push(Unsynced {
             segment: segment.clone(),
@@ -245,9 +260,9 @@ impl Stream {
         segments.get(behind.saturating_sub(1)).cloned()
     }
 
-    pub(super) fn after(&self, ordinal: u64) -> Option<Arc<Segment>> {
+    pub(super) fn after(&self, place: u64) -> Option<Arc<Segment>> {
         let segments = lock(&self.segments);
-        let behind = segments.partition_point(|segment| segment.name.ordinal <= ordinal);
+        let behind = segments.partition_point(|segment| segment.place <= place);
         segments.get(behind).cloned()
     }
 

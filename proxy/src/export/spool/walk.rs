@@ -18,7 +18,7 @@ const CHUNK: u64 = 64 * 1024;
 pub(super) struct Walk {
     pub(super) stream: Arc<Stream>,
     place: Option<Place>,
-    /// Ordinal of the segment that was last read to its end.
+    /// Place of the segment that was last read to its end.
     behind: Option<u64>,
     /// The sequence that is wanted next.
     next: u64,
@@ -117,7 +117,7 @@ impl Walk {
                     return Ok(None);
                 }
             };
-            self.behind = Some(place.segment.name.ordinal);
+            self.behind = Some(place.segment.place);
             if last > self.next {
                 let skipped = last - self.next;
                 self.next = last;
@@ -133,7 +133,7 @@ impl Walk {
     /// Opens the segment to read next, if there is one.
     fn enter(&mut self, files: &dyn FileSystem) -> io::Result<bool> {
         let segment = match self.behind {
-            Some(ordinal) => self.stream.after(ordinal),
+            Some(place) => self.stream.after(place),
             None => self.stream.at(self.next),
         };
         let Some(segment) = segment else {

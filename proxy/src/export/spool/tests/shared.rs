@@ -24,6 +24,26 @@ fn a_new_exporter_begins_at_the_tail_and_goes_on_there() {
 }
 
 #[test]
+fn a_segment_that_was_laid_out_too_late_comes_behind_the_one_made_meanwhile() {
+    let files = Faulty::default();
+    let store = open(&files);
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store.clone());
+    let stream = store.streams().remove(0);
+    // The keeper has begun, and the worker does not wait for it.
+    let late = store.create_segment(&stream).unwrap();
+    append(&mut writer, 0).unwrap();
+    *stream.spare() = Some(late);
+    (1..30).for_each(|number| append(&mut writer, number).unwrap());
+    assert_eq!(exporter.take().0, texts(0..30));
+    assert_eq!(exporter.skipped(), 0);
+    let store = open(&files.restart(End::Kill));
+    let exporter = Exporter::new(&store, "a");
+    assert_eq!(exporter.deliver(), texts(0..30));
+    assert_eq!(exporter.skipped(), 0);
+}
+
+#[test]
 fn what_one_exporter_needs_stays_for_it_alone() {
     let files = Faulty::default();
     let store = open(&files);
