@@ -198,20 +198,25 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
     )
 }
 
-/// How a signal of the OTLP receiver fares.
-fn received(lane: &Lane) -> serde_json::Value {
+/// How a signal of the OTLP receiver fares, and what is wrong where something is.
+fn lane_state(lane: &Lane) -> (&'static str, Option<String>) {
     let state = lane.status().map(|status| status.state);
     let spool = lane.spool();
-    let problem = spool.as_ref().and_then(|spool| spool.problem.as_deref());
-    let (state, message) = match (&state, problem) {
-        (Some(State::Degraded(message)), _) => ("degraded", Some(message.as_str())),
+    let full = spool.as_ref().is_some_and(spool::Status::is_full);
+    match (state, spool.and_then(|spool| spool.problem)) {
+        (Some(State::Degraded(message)), _) => ("degraded", Some(message)),
         (_, Some(problem)) => ("degraded", Some(problem)),
-        _ if spool.as_ref().is_some_and(spool::Status::is_full) => {
-            ("degraded", Some("spool: full: requests are refused"))
+        _ if full => {
+            let message = "spool: full: requests are refused";
+            ("degraded", Some(message.to_owned()))
         }
         (Some(State::Ok), _) => ("ok", None),
         _ => ("starting", None),
-    };
+    }
+}
+
+fn received(lane: &Lane) -> serde_json::Value {
+    let (state, message) = lane_state(lane);
     json!({ "name": "otlp", "signal": lane.signal.as_str(), "state": state, "message": message })
 }
 

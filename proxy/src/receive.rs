@@ -105,6 +105,10 @@ impl Receiver {
         }))
     }
 
+    pub fn config(&self) -> &Otlp {
+        &self.config
+    }
+
     pub fn lane(&self, signal: Signal) -> &Lane {
         &self.lanes[signal as usize]
     }
