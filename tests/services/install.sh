@@ -69,6 +69,7 @@ tests)
     need node nodejs
     need npm npm
     need chromium chromium
+    need promtool prometheus
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio

@@ -8,7 +8,7 @@ mod overview;
 mod routes;
 mod traces;
 
-pub(super) use overview::STARTED;
+pub(super) use overview::{STARTED, recent};
 
 use std::sync::Arc;
 
