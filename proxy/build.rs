@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+#[path = "build/pages.rs"]
+mod pages;
 #[path = "build/sdk.rs"]
 mod sdk;
 
@@ -36,18 +38,16 @@ fn main() {
     println!("cargo::rustc-env=WEIR_GUESTS={guests}");
     sdk::embed(&Path::new(&here).join(".."));
 
-    // Built pages where they are, else one that says how to build them: Node is not needed for Rust.
-    let built = format!("{here}/console/dist");
-    let is_built = Path::new(&built).join("index.html").is_file();
-    let pages = if is_built {
-        built
-    } else {
-        format!("{here}/console/unbuilt")
-    };
+    let console = Path::new(&here).join("console");
+    let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let pages = pages::choose(&console, release).unwrap_or_else(|problem| {
+        println!("cargo::error={problem}");
+        console.join("unbuilt")
+    });
     // What is not there cannot be watched: `make console` touches the other page when it makes this.
-    println!("cargo::rerun-if-changed={pages}");
+    println!("cargo::rerun-if-changed={}", pages.display());
     let mut table = String::from("&[\n");
-    list(Path::new(&pages), Path::new(&pages), &mut table);
+    list(&pages, &pages, &mut table);
     table.push(']');
     let out = std::env::var("OUT_DIR").expect("cargo sets it");
     std::fs::write(Path::new(&out).join("pages.rs"), table).expect("write to OUT_DIR");

@@ -25,6 +25,9 @@ class Contestant:
     format: str | None = None
     # Whether traces wait in the spool instead of in memory.
     spool: bool = False
+    # Whether recent traces are kept for the console, and whether somebody follows them live.
+    store: bool = False
+    tail: bool = False
 
 
 ALL = [
@@ -36,6 +39,8 @@ ALL = [
     Contestant("weir-five", "Weir, 5 plugins", "weir", hooks=10),
     Contestant("weir-kafka", "Weir, 5 plugins, JSON to Kafka", "weir", hooks=10, format="json"),
     Contestant("weir-otlp", "Weir, 5 plugins, OTLP to Kafka", "weir", hooks=10, format="otlp_protobuf"),
+    Contestant("weir-store", "Weir, 5 plugins, JSON, console", "weir", hooks=10, format="json", store=True),
+    Contestant("weir-tail", "Weir, 5 plugins, JSON, live tail", "weir", hooks=10, format="json", store=True, tail=True),
     Contestant("weir-spool", "Weir, 5 plugins, spool, JSON", "weir", hooks=10, format="json", spool=True),
 ]
 
@@ -208,4 +213,18 @@ def weir_config(contestant, place, port, upstream, brokers):
         config["exporters"] = {"traces": {"kafka": {
             "brokers": [brokers], "topic": contestant.name, "format": contestant.format,
         }}}
+    if contestant.store:
+        config["store"] = {}
     return config
+
+
+def tail_command(contestant, place):
+    """Follows all traces live, as the console's page does."""
+    config = json.loads((place.folder / f"{contestant.name}.yaml").read_text())
+    tail = f"http://{config['admin']['address']}/api/traces/tail"
+    return ["curl", "--silent", "--no-buffer", "--output", tail_file(contestant, place), tail]
+
+
+def tail_file(contestant, place):
+    """What came live."""
+    return place.folder / f"{contestant.name}.tail"

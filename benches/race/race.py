@@ -114,6 +114,8 @@ def race(args):
                 entry.rounds.append(run_burst(entry, args, args.requests))
                 progress(f"round {number}/{args.rounds}  {entry.contestant.name:12}"
                          f" {entry.rounds[-1]['cpu_us']:6.1f} µs a request")
+        for entry in entries:
+            check_tail(entry.contestant, place)
         return report.result(args, place, [finish(entry) for entry in entries])
 
 
@@ -172,6 +174,9 @@ def start(contestant, place, args, upstream, brokers, running):
     expected = ",".join("race" if number < len(plugins) else "" for number in range(contestants.PLUGINS))
     if status != 200 or seen != expected or any(value != "text/plain" for value in changed.values()):
         raise Failure(f"{contestant.what} does not do the hooks' work: {status}, request {seen!r}, response {changed}")
+    if contestant.tail:
+        follow = contestants.tail_command(contestant, place)
+        running.enter_context(measure.process(follow, args.cores[1], place.folder / f"{contestant.name}.tail.log"))
     return Entry(contestant, port, child.pid, traces, answered=1)
 
 
@@ -192,6 +197,12 @@ def run_burst(entry, args, requests):
         "p99_us": burst.p99_us,
         "disturbance": max(0.0, others / (time.monotonic() - began)),
     }
+
+
+def check_tail(contestant, place):
+    """Somebody who follows traces live has seen some."""
+    if contestant.tail and b"event: trace" not in contestants.tail_file(contestant, place).read_bytes():
+        raise Failure(f"{contestant.what}: no trace came live")
 
 
 def finish(entry):

@@ -32,6 +32,8 @@ TARGETS = [
            lambda five, bare, envoy_five, envoy: (five - bare) / (envoy_five - envoy)),
     Target("the spool, µs: data_dir set - not set", 1.5, ("weir-spool", "weir-kafka"),
            lambda spool, memory: spool - memory),
+    Target("recent traces for the console: kept / not kept", 1.02, ("weir-store", "weir-kafka"),
+           lambda kept, without: kept / without),
 ]
 
 

@@ -9,6 +9,7 @@ mod pages;
 mod query;
 
 mod endpoints;
+mod exposition;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ weir admin
 
 GET  /healthz   200 while the process runs
 GET  /readyz    200 once all listeners accept, until drain begins; exporters and upstreams in the body
-GET  /metrics   Prometheus text
+GET  /metrics   OpenMetrics, or Prometheus text where that is asked for
 POST /reload    read the configuration anew
 GET  /          for browsers: the console
 GET  /api/      what the console shows, as JSON
@@ -103,16 +104,16 @@ async fn answer(app: &Arc<App>, mut request: Request<Incoming>) -> Response<Body
         let path = path.to_owned();
         return api::answer(app, &path, request).await;
     }
-    operate(app, request.method(), path).await.map(Body::from)
+    operate(app, &request, path).await.map(Body::from)
 }
 
 /// What is not for browsers alone.
-async fn operate(app: &App, method: &Method, path: &str) -> Response<Full<Bytes>> {
-    match (method, path) {
+async fn operate<B>(app: &App, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
+    match (request.method(), path) {
         (&Method::GET | &Method::HEAD, "/") => text(INDEX.to_owned()),
         (&Method::GET | &Method::HEAD, "/healthz") => text("ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => ready(app),
-        (&Method::GET | &Method::HEAD, "/metrics") => metrics(app),
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics(app, request.headers()).await,
         (&Method::POST, "/reload") => match app.reload().await {
             Ok(generation) => body(StatusCode::OK, &json!({ "generation": generation })),
             Err(error) => {
@@ -198,24 +199,29 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
     )
 }
 
-/// How a signal of the OTLP receiver fares.
-fn received(lane: &Lane) -> serde_json::Value {
+/// How a signal of the OTLP receiver fares, and what is wrong where something is.
+fn lane_state(lane: &Lane) -> (&'static str, Option<String>) {
     let state = lane.status().map(|status| status.state);
     let spool = lane.spool();
-    let problem = spool.as_ref().and_then(|spool| spool.problem.as_deref());
-    let (state, message) = match (&state, problem) {
-        (Some(State::Degraded(message)), _) => ("degraded", Some(message.as_str())),
+    let full = spool.as_ref().is_some_and(spool::Status::is_full);
+    match (state, spool.and_then(|spool| spool.problem)) {
+        (Some(State::Degraded(message)), _) => ("degraded", Some(message)),
         (_, Some(problem)) => ("degraded", Some(problem)),
-        _ if spool.as_ref().is_some_and(spool::Status::is_full) => {
-            ("degraded", Some("spool: full: requests are refused"))
+        _ if full => {
+            let message = "spool: full: requests are refused";
+            ("degraded", Some(message.to_owned()))
         }
         (Some(State::Ok), _) => ("ok", None),
         _ => ("starting", None),
-    };
+    }
+}
+
+fn received(lane: &Lane) -> serde_json::Value {
+    let (state, message) = lane_state(lane);
     json!({ "name": "otlp", "signal": lane.signal.as_str(), "state": state, "message": message })
 }
 
-fn metrics(app: &App) -> Response<Full<Bytes>> {
+async fn metrics(app: &App, headers: &http::HeaderMap) -> Response<Full<Bytes>> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
     if let Some(receiver) = app.receiver() {
@@ -235,8 +241,8 @@ fn metrics(app: &App) -> Response<Full<Bytes>> {
             "metrics could not be encoded",
         );
     }
+    let (out, kind) = exposition::of(app.store(), headers, out).await;
     let mut response = text(out);
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response
         .headers_mut()
         .insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));

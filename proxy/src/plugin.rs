@@ -287,6 +287,11 @@ impl Plugin {
         }
     }
 
+    /// See [`Guest::config_schema`].
+    pub async fn config_schema(&self) -> Result<String, Failure> {
+        self.guest.config_schema(self.config.limits).await
+    }
+
     pub fn wants(&self, hook: Hook) -> bool {
         self.interests.hooks[hook as usize]
     }

@@ -122,6 +122,10 @@ impl Receiver {
         self.current.load_full()
     }
 
+    pub fn config(&self) -> Otlp {
+        self.current().config.clone()
+    }
+
     pub fn lane(&self, signal: Signal) -> &Lane {
         &self.lanes[signal as usize]
     }

@@ -74,7 +74,7 @@ pub struct Status {
 }
 
 /// What a search gave.
-#[derive(Debug, Default, serde::Serialize)]
+#[derive(Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Page {
     pub traces: Vec<Summary>,
     /// Where the next page begins; `None` at the end.
@@ -84,7 +84,7 @@ pub struct Page {
 }
 
 /// Traces of a span of time.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Bucket {
     /// Microseconds since the Unix epoch.
     pub start_us: i64,

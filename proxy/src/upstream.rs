@@ -15,6 +15,7 @@ pub mod retry;
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub state: eject::State,
     /// What the last active check found wrong; `None` before the first.
     last_check: Mutex<Option<Result<(), String>>>,
+    /// When the certificate that it showed last expires, in seconds since 1970; 0 before the first.
+    certificate_expires: AtomicI64,
 }
 
 /// Why a call gave no response.
@@ -352,6 +355,7 @@ impl Endpoint {
             label,
             state: eject::State::default(),
             last_check: Mutex::default(),
+            certificate_expires: AtomicI64::new(0),
         }
     }
 
@@ -384,6 +388,15 @@ impl Endpoint {
     pub fn last_check(&self) -> Option<Result<(), String>> {
         let last = self.last_check.lock();
         last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the certificate that it showed last expires, in seconds since 1970.
+    pub fn certificate_expires(&self) -> Option<i64> {
+        Some(self.certificate_expires.load(Relaxed)).filter(|seconds| *seconds != 0)
+    }
+
+    fn note_certificate(&self, expires: i64) {
+        self.certificate_expires.store(expires, Relaxed);
     }
 
     fn note_check(&self, problem: Option<String>) {

@@ -36,6 +36,10 @@ export async function traces(browser, { key }) {
   await drawer.getByText("weir.hook.module_digest").waitFor();
   assert.match(page.url(), /span=/);
   await browser.look("trace-span");
+  // The README's picture.
+  await page.setViewportSize({ width: 1200, height: 580 });
+  await browser.shoot("readme");
+  await page.setViewportSize({ width: 1280, height: 800 });
 
   // The whole way by keyboard.
   await page.getByRole("treegrid", { name: "Spans" }).focus();
@@ -194,10 +198,18 @@ export async function tracing(browser, { key, topic }) {
   const message = page.getByLabel("Message", { exact: true });
   await message.filter({ hasText: "plugin.headers.prehook" }).waitFor();
   assert.ok(!(await message.textContent()).includes("plugin.auth."));
-  assert.match(await page.getByText("after its filters").textContent(), new RegExp(topic));
+  await page.getByText(`to topic ${topic}`).waitFor();
   await browser.look("trace-message");
+  await page.getByRole("button", { name: "What they took" }).click();
+  await page.locator(".diff .del", { hasText: "plugin.auth.prehook" }).waitFor();
+  await browser.look("trace-message-taken");
+  await page.getByRole("button", { name: "Before", exact: true }).click();
+  await message.filter({ hasText: "plugin.auth.prehook" }).waitFor();
 
   await browser.open("/exporters/traces");
+  await page.getByRole("heading", { name: "One message" }).click();
+  await page.getByLabel("Message", { exact: true }).filter({ hasText: "plugin.headers.prehook" }).waitFor();
+  await browser.look("kafka-message");
   await page.getByRole("switch", { name: "Enabled", exact: true }).click();
   await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
   await save.getByText("enabled: false").waitFor();
@@ -270,7 +282,55 @@ export async function pages(browser, { key }) {
   await page.getByRole("heading", { name: "Its latest traces" }).waitFor();
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
   await browser.look("plugin");
-  await browser.open("/no/such/page").catch(() => {});
+  await menu.getByRole("link", { name: "OTLP" }).click();
+  await page.getByRole("heading", { name: "Nothing is received" }).waitFor();
+  await browser.look("otlp-empty");
+}
+
+/** A plugin's own keys are a form, and a save changes the file and what requests meet. */
+export async function plugin(browser, { key }) {
+  const { page } = browser;
+  await browser.open("/plugins/auth");
+  await page.getByLabel("config.header").waitFor();
+  assert.ok(!(await page.content()).includes(key), "a key is in the page");
+  await page.getByLabel("config.header").fill("x-other-key");
+  await browser.look("plugin-form");
+  await page.getByRole("button", { name: "Save plugin" }).click();
+  const save = page.getByRole("dialog", { name: "Save to the file" });
+  await save.getByText("header:").waitFor();
+  await save.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Saved and reloaded").waitFor();
+  assert.equal((await browser.request("/v1/a", { headers: { "x-api-key": key } })).status, 401);
+  assert.equal((await browser.request("/v1/a", { headers: { "x-other-key": key } })).status, 200);
+}
+
+/** What others send, by signal and protocol, and what it takes to send more. */
+export async function otlp(browser, { otlp }) {
+  const { page } = browser;
+  const send = (signal, body) =>
+    fetch(`${otlp}/v1/${signal}`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  await browser.open("/otlp");
+  await page.getByRole("heading", { name: "Send here" }).waitFor();
+  const record = { timeUnixNano: "1", body: { stringValue: "hello" } };
+  const logs = { resourceLogs: [{ scopeLogs: [{ logRecords: [record, record, record] }] }] };
+  assert.equal((await send("logs", JSON.stringify(logs))).status, 200);
+  assert.equal((await send("traces", "{nonsense")).status, 400);
+  const row = page.getByRole("table", { name: "Received" }).getByRole("row", { name: "http/json" });
+  await row.filter({ hasText: "logs" }).getByRole("cell", { name: "3", exact: true }).waitFor();
+  await row.filter({ hasText: "traces" }).getByText("malformed 1").waitFor();
+  const variables = await page.getByLabel("Variables for HTTP").textContent();
+  assert.match(variables, /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:\d+\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http\/protobuf/);
+  await browser.look("otlp");
+}
+
+/** Endpoints that are left out say why. */
+export async function upstreams(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  await page.getByText("1 of 2 endpoints are left out").waitFor();
+  await page.getByText("Left out: unhealthy").waitFor();
+  await page.getByText("cannot connect").waitFor();
+  await browser.look("upstreams-out");
 }
 
 /** The token is asked for once, and pages that were asked for come then. */

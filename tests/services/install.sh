@@ -85,9 +85,11 @@ tests)
     need node nodejs
     need npm npm
     need chromium chromium
+    need promtool prometheus
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio
+    python api schemathesis
     go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
     python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     collector

@@ -118,6 +118,7 @@ export interface Exporter {
   sampled_out: number | null;
   delivered: number | null;
   dropped: Record<string, number>;
+  dead_letters: Record<string, number>;
 }
 
 export interface Overview {
@@ -166,6 +167,7 @@ export interface Route {
   upstream: string;
   plugins: string[];
   metrics: RouteMetrics | null;
+  last_us: number | null;
 }
 
 export interface Tried {
@@ -182,9 +184,20 @@ export interface Tried {
   }[];
 }
 
+export interface Endpoint {
+  endpoint: string;
+  state: "ok" | "unhealthy" | "ejected";
+  /** What the last check found wrong. */
+  message: string | null;
+  ejections: number;
+  tls: boolean;
+  /** When the certificate it showed last expires: seconds since 1970. */
+  certificate_expires: number | null;
+}
+
 export interface Upstream {
   name: string;
-  endpoints: string[];
+  endpoints: Endpoint[];
   max_requests: number;
   routes: string[];
   metrics: UpstreamMetrics | null;
@@ -202,6 +215,40 @@ export interface Plugin {
   metrics: HookMetrics[];
   routes: string[];
   listeners: string[];
+}
+
+export interface Received {
+  protocol: string;
+  requests: number;
+  bytes: number;
+  items: number;
+  acknowledged: number;
+  messages: number;
+  rejected: number;
+  refused: Record<string, number>;
+}
+
+export interface Lane {
+  signal: string;
+  topic: string;
+  state: "ok" | "starting" | "degraded";
+  message: string | null;
+  queue: { requests: number; bytes: number; max_requests: number | null; max_bytes: number };
+  spool: { bytes: number; max_bytes: number; full: boolean } | null;
+  produced: number;
+  dropped: Record<string, number>;
+  protocols: Received[];
+}
+
+export interface Otlp {
+  receiver: {
+    grpc: string | null;
+    http: string | null;
+    token: boolean;
+    format: string;
+    brokers: string[];
+  } | null;
+  signals: Lane[];
 }
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
@@ -298,6 +345,11 @@ async function answer<T>(response: Response): Promise<T> {
 export async function get<T>(path: string, parameters?: URLSearchParams): Promise<T> {
   const query = parameters && parameters.size > 0 ? `?${parameters}` : "";
   return answer(await fetch(`api/${path}${query}`));
+}
+
+/** Reads the configuration's file anew. */
+export async function reload(): Promise<{ generation: number }> {
+  return answer(await fetch("reload", { method: "POST" }));
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {

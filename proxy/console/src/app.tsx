@@ -5,6 +5,7 @@ import { get, type Overview as Fares } from "./api";
 import { Configuration } from "./pages/configuration";
 import { Exporter } from "./pages/exporter";
 import { Exporters } from "./pages/exporters";
+import { Otlp } from "./pages/otlp";
 import { Overview } from "./pages/overview";
 import { Plugin, Plugins } from "./pages/plugins";
 import { Routes } from "./pages/routes";
@@ -41,6 +42,7 @@ export function App() {
           <Route path="/exporters/:name">
             {({ name }) => <Exporter key={name} name={decodeURIComponent(name)} />}
           </Route>
+          <Route path="/otlp" component={Otlp} />
           <Route path="/configuration" component={Configuration} />
           <Route>
             <Empty title="There is no such page">
@@ -83,6 +85,7 @@ function Side() {
         Kafka
         {failing > 0 && <span className="badge bad">{failing} failing</span>}
       </Item>
+      <Item to="/otlp">OTLP</Item>
       <p className="group">System</p>
       <Item to="/configuration">Configuration</Item>
       <footer>

@@ -31,6 +31,17 @@ export function count(value: number): string {
   return whole.format(value);
 }
 
+/** Of counts by reason. */
+export function sum(counts: Record<string, number>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
+
+export function listed(counts: Record<string, number>): string {
+  return Object.entries(counts)
+    .map(([reason, times]) => `${reason} ${count(times)}`)
+    .join(", ");
+}
+
 export function rate(value: number): string {
   return value < 10 ? value.toFixed(1) : whole.format(Math.round(value));
 }
@@ -57,4 +68,9 @@ export function nanoseconds(time: string, from: string): number {
   const whole = (Date.parse(`${time.slice(0, 19)}Z`) - Date.parse(`${from.slice(0, 19)}Z`)) * 1e6;
   const fraction = (text: string) => Number((/\.(\d+)/.exec(text)?.[1] ?? "").padEnd(9, "0").slice(0, 9));
   return whole + fraction(time) - fraction(from);
+}
+
+/** How long it is until then. */
+export function until(seconds: number): string {
+  return seconds <= 0 ? `expired ${ago(-seconds)} ago` : `expires in ${ago(seconds)}`;
 }

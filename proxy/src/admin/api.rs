@@ -1,16 +1,19 @@
 //! The JSON API of the console, under `/api/`. [`guard`](super::guard) has let the request in.
 
 mod configuration;
+mod openapi;
+mod operations;
+mod otlp;
 mod overview;
 mod routes;
 mod traces;
 
-pub(super) use overview::STARTED;
+pub(super) use overview::{STARTED, recent};
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -18,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::body::Body;
 use super::{not_allowed, problem, query};
 use crate::app::App;
+use operations::{Miss, Operation};
 
 /// Most bytes of what is sent here.
 const MOST: usize = 2 << 20;
@@ -70,17 +74,15 @@ pub(super) async fn answer(
     let parameters = Parameters(query::parse(request.uri().query().unwrap_or_default()));
     let segments: Vec<String> = path.split('/').map(query::decode).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let answer = match request.method() {
-        &Method::GET | &Method::HEAD => {
-            if segments == ["traces", "tail"] {
-                return traces::tail(app, &parameters).unwrap_or_else(|Problem(status, detail)| {
-                    problem(status, &detail).map(Body::from)
-                });
-            }
-            get(app, &segments, &parameters).await
+    let answer = match operations::find(request.method(), &segments) {
+        Ok(Operation::Tail) => {
+            return traces::tail(app, &parameters).unwrap_or_else(|Problem(status, detail)| {
+                problem(status, &detail).map(Body::from)
+            });
         }
-        &Method::POST => post(app, &segments, request).await,
-        _ => return not_allowed("GET, HEAD, POST").map(Body::from),
+        Ok(operation) => run(operation, app, &segments, &parameters, request).await,
+        Err(Miss::NotFound) => Err(Problem::missing("such thing here")),
+        Err(Miss::Method(allowed)) => return not_allowed(allowed).map(Body::from),
     };
     let mut answer = answer.unwrap_or_else(|Problem(status, detail)| problem(status, &detail));
     let no_store = http::HeaderValue::from_static("no-store");
@@ -90,34 +92,34 @@ pub(super) async fn answer(
     answer.map(Body::from)
 }
 
-async fn get(app: &Arc<App>, path: &[&str], parameters: &Parameters) -> Result<Answer, Problem> {
-    match path {
-        ["overview"] => overview::overview(app).await,
-        ["traces"] => traces::list(app, parameters).await,
-        ["traces", "histogram"] => traces::histogram(app, parameters).await,
-        ["traces", id] => traces::one(app, id, parameters).await,
-        ["traces", id, "message"] => traces::message(app, id, parameters).await,
-        ["routes"] => Ok(routes::routes(app)),
-        ["routes", "test"] => routes::test(app, parameters),
-        ["upstreams"] => Ok(routes::upstreams(app)),
-        ["plugins"] => Ok(routes::plugins(app)),
-        ["exporters"] => Ok(overview::exporters(app)),
-        ["configuration"] => configuration::effective(app),
-        ["configuration", "form"] => configuration::form(app, parameters),
-        _ => Err(Problem::missing("such thing here")),
-    }
-}
-
-async fn post(
+async fn run(
+    operation: Operation,
     app: &Arc<App>,
     path: &[&str],
+    parameters: &Parameters,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    match path {
-        ["configuration", "preview"] => configuration::preview(app, read(request).await?),
-        ["configuration", "save"] => configuration::save(app, read(request).await?).await,
-        ["exporters", "test"] => configuration::test_exporter(app, read(request).await?).await,
-        _ => Err(Problem::missing("such thing here")),
+    let id = path.get(1).copied().unwrap_or_default();
+    match operation {
+        Operation::Overview => overview::overview(app).await,
+        Operation::Traces => traces::list(app, parameters).await,
+        Operation::Histogram => traces::histogram(app, parameters).await,
+        // Its answer does not end, and is given before.
+        Operation::Tail => Err(Problem::missing("such thing here")),
+        Operation::Trace => traces::one(app, id, parameters).await,
+        Operation::Message => traces::message(app, id, parameters).await,
+        Operation::Routes => Ok(routes::routes(app).await),
+        Operation::TestRoute => routes::test(app, parameters),
+        Operation::Upstreams => Ok(routes::upstreams(app)),
+        Operation::Plugins => Ok(routes::plugins(app)),
+        Operation::Exporters => Ok(overview::exporters(app)),
+        Operation::TestExporter => configuration::test_exporter(app, read(request).await?).await,
+        Operation::Otlp => Ok(otlp::fares(app)),
+        Operation::Configuration => configuration::effective(app),
+        Operation::Form => configuration::form(app, parameters).await,
+        Operation::Preview => configuration::preview(app, read(request).await?),
+        Operation::Save => configuration::save(app, read(request).await?).await,
+        Operation::Document => Ok(super::body(StatusCode::OK, &openapi::document())),
     }
 }
 

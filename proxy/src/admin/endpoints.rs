@@ -1,4 +1,4 @@
-//! What is known of upstreams' endpoints, for `/readyz` and `/metrics`.
+//! What is known of upstreams' endpoints, for `/readyz`, `/metrics` and the console.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::generation::Generation;
@@ -23,17 +25,17 @@ pub(super) fn ready(generation: &Generation) -> Vec<Value> {
                 .count();
             let all = upstream.endpoints.len();
             let message = (out > 0).then(|| format!("{out} of {all} endpoints are left out"));
-            let endpoints: Vec<_> = upstream
-                .endpoints
-                .iter()
-                .map(|endpoint| {
-                    let problem = endpoint.last_check().and_then(Result::err);
-                    json!({
-                        "endpoint": endpoint.label,
-                        "state": state(endpoint, now),
-                        "message": problem,
-                    })
-                })
+            let endpoints: Vec<_> = known(upstream, now)
+                .map(
+                    |Known {
+                         endpoint,
+                         state,
+                         message,
+                         ..
+                     }| {
+                        json!({ "endpoint": endpoint, "state": state, "message": message })
+                    },
+                )
                 .collect();
             json!({
                 "name": upstream.name,
@@ -43,6 +45,34 @@ pub(super) fn ready(generation: &Generation) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// An endpoint at one moment.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Known<'e> {
+    endpoint: &'e str,
+    /// `ok`, or why it gets no requests: `ejected` or `unhealthy`.
+    state: &'static str,
+    /// What the last active check found wrong.
+    message: Option<String>,
+    /// Times it was left out because it kept failing.
+    ejections: u64,
+    /// Whether connections to it are encrypted.
+    tls: bool,
+    /// When the certificate that it showed last expires, in seconds since 1970.
+    certificate_expires: Option<i64>,
+}
+
+/// What is known of an upstream's endpoints.
+pub(super) fn known(upstream: &Upstream, now: Instant) -> impl Iterator<Item = Known<'_>> {
+    upstream.endpoints.iter().map(move |endpoint| Known {
+        endpoint: &endpoint.label,
+        state: state(endpoint, now),
+        message: endpoint.last_check().and_then(Result::err),
+        ejections: endpoint.state.ejections(),
+        tls: endpoint.config.tls.is_some(),
+        certificate_expires: endpoint.certificate_expires(),
+    })
 }
 
 fn state(endpoint: &Endpoint, now: Instant) -> &'static str {

@@ -20,7 +20,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
 
 /// First segments of the pages' paths; the console finds its way itself from there.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
+    "otlp",
     "traces",
     "routes",
     "upstreams",

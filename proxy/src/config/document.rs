@@ -78,12 +78,18 @@ impl Document {
         load::read(&self.file).map(Text::new)
     }
 
-    /// All keys below a mapping (named by its keys), with value and source; shows no secret.
-    pub fn form(&self, text: &Text, at: &[&str]) -> Result<Vec<Field>, Faults> {
+    /// All keys below a mapping (named by its keys), with value and source; shows no secret. `config`
+    /// is the schema of what a plugin's `config` may hold, where that is known.
+    pub fn form(
+        &self,
+        text: &Text,
+        at: &[&str],
+        config: Option<&serde_json::Value>,
+    ) -> Result<Vec<Field>, Faults> {
         let (tree, _) = load::read_tree(&text.text, &self.set, &self.environment)
             .map_err(|fault| Faults::new(self.file.clone(), vec![fault]))?;
         let at = at.iter().fold(Path::root(), |path, key| path.key(key));
-        Ok(form::fields(&tree, &at))
+        Ok(form::fields(&tree, &at, config))
     }
 
     /// Makes changes to a text, and checks the result whole.

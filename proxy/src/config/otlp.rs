@@ -73,6 +73,17 @@ pub enum Format {
     JsonSnakeCase,
 }
 
+impl Format {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "otlp_json",
+            Self::Protobuf => "otlp_protobuf",
+            Self::JsonSnakeCase => "otlp_json_snake_case",
+        }
+    }
+}
+
 impl Otlp {
     pub fn destination(&self, signal: Signal) -> &Destination {
         match signal {

@@ -27,9 +27,17 @@ pub fn schema() -> &'static Json {
 }
 
 /// What a schema refers to.
-pub(super) fn resolve(mut of: &Json) -> &Json {
-    while let Some(pointer) = of.get("$ref").and_then(Json::as_str) {
-        match schema().pointer(pointer.trim_start_matches('#')) {
+pub(super) fn resolve(of: &Json) -> &Json {
+    resolve_in(schema(), of)
+}
+
+/// As [`resolve`], in another document, whose author may have made it refer to itself.
+pub(super) fn resolve_in<'s>(document: &'s Json, mut of: &'s Json) -> &'s Json {
+    for _ in 0..16 {
+        let Some(pointer) = of.get("$ref").and_then(Json::as_str) else {
+            break;
+        };
+        match document.pointer(pointer.trim_start_matches('#')) {
             Some(target) => of = target,
             None => break,
         }

@@ -45,6 +45,11 @@ pub(super) struct SyntaxError {
 }
 
 impl Node {
+    /// Whether there is anything below it.
+    pub(super) fn is_collection(&self) -> bool {
+        matches!(self.value, Value::List(_) | Value::Map(_))
+    }
+
     /// Reads one YAML document. Aliases and merge keys are resolved; an empty document is `Null`.
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
         let options = serde_saphyr::options! {

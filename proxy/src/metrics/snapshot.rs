@@ -1,5 +1,6 @@
 //! The counters at one moment, as the console shows them: sums over workers, and quantiles.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Histogram, Metrics, Sum, lock, sum, summed};
@@ -7,7 +8,7 @@ use crate::plugin::Failure;
 use crate::upstream;
 
 /// All that is counted, since the process began.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Snapshot {
     pub connections: u64,
     pub connections_open: u64,
@@ -18,7 +19,7 @@ pub struct Snapshot {
 }
 
 /// Durations, in milliseconds. Quantiles are estimated from buckets that double in width.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Latency {
     pub count: u64,
     pub sum_ms: f64,
@@ -26,7 +27,7 @@ pub struct Latency {
     pub p99_ms: f64,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Route {
     pub name: String,
     pub duration: Latency,
@@ -36,7 +37,7 @@ pub struct Route {
     pub active: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Hook {
     pub plugin: String,
     pub hook: &'static str,
@@ -45,7 +46,7 @@ pub struct Hook {
     pub failures: Vec<(&'static str, u64)>,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Upstream {
     pub name: String,
     pub duration: Latency,

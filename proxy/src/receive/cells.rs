@@ -1,11 +1,14 @@
 //! What workers have received: cells that each worker writes alone, and the metrics made of them
 //! and of the lanes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::refusal::Refusal;
 use super::{Protocol, Receiver};
@@ -46,18 +49,59 @@ impl Cells {
     }
 }
 
+/// What was received of one signal by one protocol, over all workers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Received {
+    protocol: &'static str,
+    requests: u64,
+    /// Of protobuf or JSON, after decompression.
+    bytes: u64,
+    /// Spans, data points or log records.
+    items: u64,
+    /// Requests answered with success.
+    acknowledged: u64,
+    /// Made for Kafka.
+    messages: u64,
+    /// Items that are too large for a message.
+    rejected: u64,
+    /// Requests answered with an error, by reason.
+    refused: BTreeMap<&'static str, u64>,
+}
+
+/// Sums workers' numbers.
+pub fn received(receiver: &Receiver, signal: Signal, protocol: Protocol) -> Received {
+    let sum = |of: &dyn Fn(&Cell) -> &Counter| sum(receiver, signal, protocol, of);
+    let refused = Refusal::REASONS.into_iter().enumerate();
+    let refused = refused.map(|(index, reason)| (reason, sum(&|cell| &cell.refused[index])));
+    Received {
+        protocol: protocol.as_str(),
+        requests: sum(&|cell| &cell.requests),
+        bytes: sum(&|cell| &cell.bytes),
+        items: sum(&|cell| &cell.items),
+        acknowledged: sum(&|cell| &cell.acknowledged),
+        messages: sum(&|cell| &cell.messages),
+        rejected: sum(&|cell| &cell.rejected),
+        refused: refused.filter(|(_, count)| *count > 0).collect(),
+    }
+}
+
+fn sum(
+    receiver: &Receiver,
+    signal: Signal,
+    protocol: Protocol,
+    of: impl Fn(&Cell) -> &Counter,
+) -> u64 {
+    let cells = receiver.cells().iter();
+    cells
+        .map(|cells| of(cells.of(signal, protocol)).get())
+        .fold(0, u64::wrapping_add)
+}
+
 /// The receiver's metrics.
 #[derive(Debug)]
 pub struct Collected(pub Arc<Receiver>);
 
 impl Collected {
-    fn sum(&self, signal: Signal, protocol: Protocol, of: impl Fn(&Cell) -> &Counter) -> u64 {
-        let cells = self.0.cells().iter();
-        cells
-            .map(|cells| of(cells.of(signal, protocol)).get())
-            .fold(0, u64::wrapping_add)
-    }
-
     fn each(
         &self,
         of: impl Fn(&Cell) -> &Counter + Copy,
@@ -67,7 +111,7 @@ impl Collected {
             .flat_map(|signal| Protocol::ALL.map(|protocol| (signal, protocol)));
         pairs.map(move |(signal, protocol)| {
             let labels = [("signal", signal.as_str()), ("protocol", protocol.as_str())];
-            (labels, self.sum(signal, protocol, of))
+            (labels, sum(&self.0, signal, protocol, of))
         })
     }
 }

@@ -1,11 +1,12 @@
 //! What a list says of a trace.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::trace::{Status, Trace, Value};
 
 /// One line of a list of traces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     /// Its place in the store: later ones are greater.
     pub id: i64,

@@ -82,6 +82,12 @@ impl Identity {
     }
 }
 
+/// When the first of a chain expires, in seconds since 1970.
+pub fn expires(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(leaf.validity().not_after.timestamp())
+}
+
 /// The certificates of a PEM text, at least one.
 pub fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();

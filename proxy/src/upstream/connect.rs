@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::body::RequestBody;
 use super::{Endpoint, Error};
 use crate::config::Protocol;
-use crate::tls::Alpn;
+use crate::tls::{Alpn, certificate};
 use crate::transport::Stream;
 
 /// What an upstream may send before it is taken: on a stream, and on all of a connection. One slow
@@ -210,7 +210,7 @@ pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connecti
     let config = &endpoint.config;
     let (stream, speaks) = match &config.tls {
         None => (Stream::Plain(stream), None),
-        Some(tls) => encrypted(tls, &config.host, stream, alone).await?,
+        Some(tls) => encrypted(tls, endpoint, stream, alone).await?,
     };
     let http2 = match config.protocol {
         Protocol::Http1 => false,
@@ -249,11 +249,16 @@ pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connecti
 
 async fn encrypted(
     tls: &crate::tls::client::Client,
-    host: &str,
+    endpoint: &Endpoint,
     stream: TcpStream,
     alone: bool,
 ) -> Result<(Stream, Option<Alpn>), Error> {
+    let host = &endpoint.config.host;
     let stream = tls.connect(host, stream, alone).await.map_err(Error::Tls)?;
+    let shown = stream.get_ref().1.peer_certificates();
+    if let Some(expires) = shown.and_then(certificate::expires) {
+        endpoint.note_certificate(expires);
+    }
     let chosen = stream.get_ref().1.alpn_protocol();
     let chosen = [Alpn::Http1, Alpn::Http2]
         .into_iter()

@@ -120,6 +120,66 @@ fn a_tail_gives_those_that_fit_as_they_end() {
 }
 
 #[test]
+fn a_message_is_told_before_and_after_the_filters() {
+    let mut config = with_store();
+    config["plugins"] = json!({ "request-id": { "module": "builtin:request-id" } });
+    config["listeners"][0]["plugins"] = json!(["request-id"]);
+    config["exporters"]["traces"]["kafka"] = json!({
+        "brokers": ["127.0.0.1:1"],
+        "topic": "t",
+        "plugin_span_filter": { "mode": "exclude", "plugins": ["request-id"] },
+    });
+    let weir = Weir::start(&config.to_string());
+    weir.get("/one", &[]);
+    let id = traces(&weir, "", 1)[0]["trace_id"].clone();
+    let id = id.as_str().expect("an id");
+    let answer = get(&weir, &format!("/api/traces/{id}/message?exporter=traces")).json();
+    let hooks = |message: &Value| message.to_string().matches("plugin.request-id.").count();
+    assert_eq!(hooks(&answer["message"]), 0, "{answer}");
+    assert!(hooks(&answer["whole"]) > 0, "{answer}");
+}
+
+#[test]
+fn endpoints_tell_how_they_fare() {
+    let mut config = with_store();
+    let well = config["upstreams"]["up"]["endpoints"][0].clone();
+    config["upstreams"]["up"] = json!({
+        "endpoints": [well, "http://127.0.0.1:1"],
+        "health": { "interval": "100ms" },
+    });
+    let weir = Weir::start(&config.to_string());
+    let endpoints = eventually("the check has failed", || {
+        let answer = get(&weir, "/api/upstreams").json();
+        let endpoints = answer["upstreams"][0]["endpoints"].clone();
+        (endpoints[1]["state"] == "unhealthy").then_some(endpoints)
+    });
+    assert_eq!(endpoints[1]["endpoint"], "127.0.0.1:1");
+    let message = endpoints[1]["message"].as_str().expect("a reason");
+    assert!(message.contains("cannot connect"), "{message}");
+    assert_eq!(endpoints[0]["state"], "ok");
+    assert_eq!(endpoints[0]["certificate_expires"], Value::Null);
+}
+
+#[test]
+fn a_plugin_has_a_form_by_its_own_schema() {
+    let mut config = with_store();
+    config["plugins"]["auth"] =
+        json!({ "module": "builtin:key-auth", "config": { "keys": ["hunter2"], "hide": true } });
+    let weir = Weir::start(&config.to_string());
+    let answer = get(&weir, "/api/configuration/form?at=plugins&at=auth");
+    assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+    let answer = answer.json();
+    let fields = answer["fields"].as_array().expect("fields");
+    let field = |key: &str| {
+        let found = fields.iter().find(|field| field["key"] == key);
+        found.unwrap_or_else(|| panic!("no {key}"))
+    };
+    assert_eq!(field("config.hide")["value"], true);
+    assert_eq!(field("config.keys")["hidden"], true);
+    assert_eq!(field("config.header")["default"], "x-api-key");
+}
+
+#[test]
 fn names_that_were_made_to_point_here_read_nothing() {
     let weir = Weir::start(&with_store().to_string());
     for path in ["/api/overview", "/api/traces", "/traces", "/assets/x.js"] {

@@ -60,6 +60,47 @@ fn every_page_shows_what_happens() {
 }
 
 #[test]
+fn a_plugins_own_keys_are_a_form() {
+    let before = file(&Upstream::hello(), "");
+    let weir = Weir::start(&before);
+    drive("plugin", &weir, &key());
+    let expected = before.replace(
+        "config: { keys: [open-sesame-4711] }",
+        "config: { keys: [open-sesame-4711], header: x-other-key }",
+    );
+    assert_eq!(written(&weir), expected);
+}
+
+#[test]
+fn what_is_received_by_otlp_is_shown_by_signal_and_protocol() {
+    let kafka = kafka::shared();
+    let mut config = config();
+    config["receivers"]["otlp"] = json!({
+        "http": { "address": "127.0.0.1:0" },
+        "exporter": { "kafka": {
+            "brokers": [kafka.address()],
+            "traces_topic": kafka.topic(),
+            "metrics_topic": kafka.topic(),
+            "logs_topic": kafka.topic(),
+        }},
+    });
+    let weir = Weir::start(&config.to_string());
+    let address = format!("http://{}", weir.otlp("http"));
+    drive("otlp", &weir, &json!({ "otlp": address }));
+}
+
+#[test]
+fn an_endpoint_that_is_left_out_says_why() {
+    let mut config = config();
+    let well = config["upstreams"]["up"]["endpoints"][0].clone();
+    config["upstreams"]["up"] = json!({
+        "endpoints": [well, "http://127.0.0.1:1"],
+        "health": { "interval": "100ms" },
+    });
+    drive("upstreams", &Weir::start(&config.to_string()), &json!({}));
+}
+
+#[test]
 fn the_token_is_asked_for_once() {
     let mut config = config();
     config["admin"]["token"] = json!("s3cret-token");

@@ -1,7 +1,8 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { type Fault, get } from "../api";
+import { type Fault, reload } from "../api";
 import { useTitle } from "../app";
+import { useAnswer } from "../parts/answer";
 import { Failure, Head, Loading, Toggle } from "../parts/basics";
 
 interface Answer {
@@ -16,11 +17,9 @@ interface Answer {
 export function Configuration() {
   useTitle("Configuration");
   const [written, setWritten] = useState(false);
-  const { data, error } = useQuery({
-    queryKey: ["configuration"],
-    queryFn: () => get<Answer>("configuration"),
-    refetchInterval: 5000,
-  });
+  const client = useQueryClient();
+  const { data, error } = useAnswer<Answer>("configuration", { every: 5000 });
+  const reloading = useMutation({ mutationFn: reload, onSettled: () => client.invalidateQueries() });
   if (!data) return error ? <Failure error={error} /> : <Loading />;
   const lines = (data.text ?? "").split("\n").filter((line) => line !== "").map(split);
   const shown = written ? lines.filter((line, index) => line.source !== "default" && !onlyDefaults(lines, index)) : lines;
@@ -38,11 +37,14 @@ export function Configuration() {
       </Head>
       {data.read_only && <p className="notice">{data.read_only}</p>}
       {data.pending && (
-        <p className="notice warn">
-          The file says something else than what is served: it was changed and not reloaded. <code>POST /reload</code>, or
-          send SIGHUP.
-        </p>
+        <div className="notice warn toolbar">
+          The file says something else than what is served: it was changed and not reloaded.
+          <button type="button" className="end" disabled={reloading.isPending} onClick={() => reloading.mutate()}>
+            {reloading.isPending ? "Reloading…" : "Reload"}
+          </button>
+        </div>
       )}
+      {reloading.error && <Failure error={reloading.error} />}
       {data.faults.map((fault) => (
         <p key={`${fault.path} ${fault.message}`} className="notice bad">
           Line {fault.line}: <code>{fault.path}</code> {fault.message}

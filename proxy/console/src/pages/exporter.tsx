@@ -1,15 +1,16 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
-import { type Edit, type Exporter as Fares, type Field, type Form, get, type Json, post } from "../api";
+import { useState } from "react";
+import { Link } from "wouter";
+import { type Edit, type Exporter as Fares, type Page, post } from "../api";
 import { useOverview, useTitle } from "../app";
-import { ago, bytes, count } from "../format";
+import { ago, bytes, count, listed, sum } from "../format";
+import { useAnswer } from "../parts/answer";
 import { Failure, Figure, Head, Loading, Toggle } from "../parts/basics";
-import { FieldRow } from "../parts/field";
-import { Save } from "../parts/save";
+import { State } from "../parts/exporter";
+import { Fields, type Group, locked, useForm } from "../parts/form";
+import { Message } from "../parts/message";
 import { Tracing } from "../parts/tracing";
-import { State } from "./overview";
 
-const GROUPS: { title: string; note: string; open: boolean; has: (key: string) => boolean }[] = [
+const GROUPS: Group[] = [
   {
     title: "Connection",
     note: "where messages go, and what they are",
@@ -41,45 +42,15 @@ const GROUPS: { title: string; note: string; open: boolean; has: (key: string) =
 
 export function Exporter({ name }: { name: string }) {
   useTitle(`Kafka ${name}`);
-  const client = useQueryClient();
   const overview = useOverview();
   const exporter = overview.data?.exporters.find((exporter) => exporter.name === name);
-  const at = ["exporters", name, "kafka"];
-  const { data: form, error } = useQuery({
-    queryKey: ["form", name],
-    queryFn: () => get<Form>("configuration/form", new URLSearchParams(at.map((key) => ["at", key]))),
-    // A form that somebody fills in does not change below their hands.
-    staleTime: Number.POSITIVE_INFINITY,
-  });
-  const [draft, setDraft] = useState<Record<string, Json>>({});
-  const [saving, setSaving] = useState<Edit[] | null>(null);
+  const form = useForm(["exporters", name, exporter?.kind ?? "kafka"]);
   const [tracing, setTracing] = useState(false);
-  const [faults, setFaults] = useState<Record<string, string>>({});
-  const [saved, setSaved] = useState(false);
-  // Controls begin anew with each.
-  const [version, setVersion] = useState(0);
+  if (!form.form) return form.error ? <Failure error={form.error} /> : <Loading />;
 
-  const edits = useMemo(() => (form ? changes(form.fields, draft) : []), [form, draft]);
-  if (!form) return error ? <Failure error={error} /> : <Loading />;
-
-  const enabled = form.fields.find((field) => field.key === "enabled");
-  const on = (draft.enabled ?? enabled?.value ?? enabled?.default ?? true) === true;
-  const known = new Set<string>(["enabled", "plugin_span_filter.mode", "plugin_span_filter.plugins"]);
-  const groups = GROUPS.map((group) => {
-    const fields = form.fields.filter((field) => !known.has(field.key) && group.has(field.key));
-    for (const field of fields) known.add(field.key);
-    return { ...group, fields };
-  }).filter((group) => group.fields.length > 0);
-  const change = (field: Field, value: Json) => {
-    setSaved(false);
-    setFaults(({ [field.key]: _, ...others }) => others);
-    setDraft((before) => ({ ...before, [field.key]: value }));
-  };
-  const reload = async () => {
-    await client.invalidateQueries({ queryKey: ["form", name] });
-    await client.invalidateQueries({ queryKey: ["overview"] });
-  };
-
+  const { fields, read_only } = form.form;
+  const enabled = fields.find((field) => field.key === "enabled");
+  const on = (form.draft.enabled ?? enabled?.value ?? enabled?.default ?? true) === true;
   return (
     <div className="stack">
       <Head title={name} note={exporter ? <State exporter={exporter} /> : "not configured yet"}>
@@ -91,93 +62,29 @@ export function Exporter({ name }: { name: string }) {
             label="Enabled"
             checked={on}
             disabled={locked(enabled) !== null}
-            onChange={(value) => change(enabled, value)}
+            onChange={(value) => form.change(enabled, value)}
           />
         )}
       </Head>
-      {form.read_only && <p className="notice">{form.read_only}. Save shows the YAML to copy.</p>}
+      {read_only && <p className="notice">{read_only}. Save shows the YAML to copy.</p>}
       {exporter && <Delivery exporter={exporter} spool={overview.data?.spool ?? null} />}
-      <form
-        className="form"
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          setSaving(edits);
-        }}
+      {exporter && overview.data?.store && <Latest exporter={exporter} />}
+      <Fields
+        of={form}
+        groups={GROUPS}
+        without={["enabled", "plugin_span_filter.mode", "plugin_span_filter.plugins"]}
+        action="Save Kafka Configuration"
       >
-        {groups.map((group) => (
-          <details key={group.title} className="panel group" open={group.open || group.fields.some((field) => faults[field.key])}>
-            <summary>
-              <h2>{group.title}</h2> <span className="quiet">{group.note}</span>
-            </summary>
-            {group.fields.map((field) => (
-              <FieldRow
-                key={`${field.key} ${version}`}
-                field={field}
-                value={draft[field.key]}
-                fault={faults[field.key]}
-                locked={locked(field)}
-                onChange={(value) => change(field, value)}
-              />
-            ))}
-          </details>
-        ))}
-        <div className="save-bar">
-          <span className="note quiet" role="status">
-            {saved && edits.length === 0
-              ? "Saved and reloaded"
-              : edits.length === 0
-                ? "Nothing changed"
-                : edits.length === 1
-                  ? "1 change"
-                  : `${edits.length} changes`}
-          </span>
-          {edits.length > 0 && (
-            <button
-              type="button"
-              onClick={() => {
-                setDraft({});
-                setVersion(version + 1);
-              }}
-            >
-              Discard
-            </button>
-          )}
-          <Test name={name} edits={edits} configured={exporter !== undefined} />
-          <button type="submit" className="primary" disabled={edits.length === 0}>
-            Save Kafka Configuration
-          </button>
-        </div>
-      </form>
+        <Test name={name} edits={form.edits} configured={exporter !== undefined} />
+      </Fields>
       {tracing && (
         <Tracing
-          form={form}
+          form={form.form}
           plugins={overview.data?.plugins ?? []}
           onClose={() => setTracing(false)}
           onSave={(edits) => {
             setTracing(false);
-            setSaving(edits);
-          }}
-        />
-      )}
-      {saving && (
-        <Save
-          digest={form.digest}
-          edits={saving}
-          onFaults={(found) => {
-            const prefix = `exporters.${name}.kafka.`;
-            const own = found.filter((fault) => fault.path.startsWith(prefix));
-            setFaults(Object.fromEntries(own.map((fault) => [fault.path.slice(prefix.length).replace(/\[\d+\]$/, ""), fault.message])));
-          }}
-          onClose={() => setSaving(null)}
-          onReload={() => void reload()}
-          onSaved={async () => {
-            setSaving(null);
-            setFaults({});
-            await reload();
-            setDraft({});
-            setVersion(version + 1);
-            setSaved(true);
+            form.save(edits);
           }}
         />
       )}
@@ -185,31 +92,29 @@ export function Exporter({ name }: { name: string }) {
   );
 }
 
-/** Why a value cannot be changed in the file. */
-export function locked(field: Field): string | null {
-  const { origin } = field;
-  if (origin.kind === "override") return `Set by --set ${origin.name}, which rules over the file`;
-  if (origin.kind === "environment") return `Set by the variable ${origin.name}, which rules over the file`;
-  return null;
-}
-
-/** What was changed, as edits; nothing and the default are no value. */
-function changes(fields: Field[], draft: Record<string, Json>): Edit[] {
-  return fields.flatMap((field) => {
-    const value = draft[field.key];
-    if (value === undefined) return [];
-    const nothing = value === "" || (Array.isArray(value) && value.length === 0);
-    const wanted = nothing ? null : value;
-    const unwritten = field.value === null && !field.hidden;
-    if (JSON.stringify(wanted) === JSON.stringify(field.value) && !field.hidden) return [];
-    if (wanted === null && unwritten) return [];
-    if (unwritten && JSON.stringify(wanted) === JSON.stringify(field.default)) return [];
-    return [{ path: field.path, value: wanted }];
-  });
+/** One message before and after the filters: that of the latest trace. */
+function Latest({ exporter }: { exporter: Fares }) {
+  const [open, setOpen] = useState(false);
+  const { data } = useAnswer<Page>("traces", { query: { limit: "1" }, enabled: open });
+  const trace = data?.traces[0];
+  return (
+    <details className="panel group" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>
+        <h2>One message</h2> <span className="quiet">what the latest trace is before this exporter’s filters, and after</span>
+      </summary>
+      {open && trace && (
+        <Message key={trace.id} trace={trace.trace_id} request={String(trace.id)} exporter={exporter}>
+          <Link href={`/traces/${trace.trace_id}?request=${trace.id}`}>
+            {trace.method} {trace.path}
+          </Link>
+        </Message>
+      )}
+      {open && data && !trace && <p className="quiet">There is no trace yet: send a request through Weir.</p>}
+    </details>
+  );
 }
 
 function Delivery({ exporter, spool }: { exporter: Fares; spool: { bytes: number; max_bytes: number } | null }) {
-  const dropped = Object.entries(exporter.dropped);
   return (
     <>
       {exporter.message && (
@@ -221,8 +126,13 @@ function Delivery({ exporter, spool }: { exporter: Fares; spool: { bytes: number
         <Figure label="Acknowledged" value={count(exporter.delivered ?? 0)} note={`of ${count(exporter.taken ?? 0)} taken`} />
         <Figure
           label="Dropped"
-          value={count(dropped.reduce((sum, [, dropped]) => sum + dropped, 0))}
-          note={dropped.map(([reason, dropped]) => `${reason} ${dropped}`).join(", ") || "none"}
+          value={count(sum(exporter.dropped))}
+          note={listed(exporter.dropped) || "none"}
+        />
+        <Figure
+          label="Dead letters"
+          value={count(sum(exporter.dead_letters))}
+          note={listed(exporter.dead_letters) || "none refused for good"}
         />
         <Figure label="Sampled out" value={count(exporter.sampled_out ?? 0)} />
         <Figure label="In memory" value={bytes(exporter.queue_bytes ?? 0)} note="waiting, or not acknowledged" />

@@ -1,9 +1,10 @@
 import { useState } from "react";
-import { Link, useLocation } from "wouter";
+import { useLocation } from "wouter";
 import { useOverview, useTitle } from "../app";
-import { ago, bytes, count } from "../format";
+import { ago, bytes } from "../format";
 import { Empty, Failure, Head, Loading } from "../parts/basics";
-import { State } from "./overview";
+import { delivered, named, stated } from "../parts/exporter";
+import { Table } from "../parts/table";
 
 export function Exporters() {
   useTitle("Kafka");
@@ -24,52 +25,29 @@ export function Exporters() {
           <Add taken={[]} first />
         </Empty>
       ) : (
-        <div className="panel scroll">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Exporter</th>
-                <th scope="col">State</th>
-                <th scope="col">Topic</th>
-                <th scope="col" className="number">
-                  Delivered
-                </th>
-                <th scope="col" className="number">
-                  Dropped
-                </th>
-                <th scope="col" className="number">
-                  In memory
-                </th>
-                <th scope="col" className="number">
-                  Oldest waits
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.exporters.map((exporter) => (
-                <tr key={exporter.name}>
-                  <th scope="row">
-                    <Link href={`/exporters/${encodeURIComponent(exporter.name)}`}>{exporter.name}</Link>
-                  </th>
-                  <td>
-                    <State exporter={exporter} />
-                    {exporter.message && <div className="quiet wrap">{exporter.message}</div>}
-                  </td>
-                  <td>
+        <section className="panel" aria-label="Exporters">
+          <Table
+            headed
+            rows={data.exporters}
+            rowKey={(exporter) => exporter.name}
+            columns={[
+              named,
+              stated,
+              {
+                name: "Topic",
+                cell: (exporter) => (
+                  <>
                     <code>{exporter.topic}</code>
                     <div className="quiet">{exporter.brokers.join(", ")}</div>
-                  </td>
-                  <td className="number">{count(exporter.delivered ?? 0)}</td>
-                  <td className="number">
-                    {count(Object.values(exporter.dropped).reduce((sum, dropped) => sum + dropped, 0))}
-                  </td>
-                  <td className="number">{bytes(exporter.queue_bytes ?? 0)}</td>
-                  <td className="number">{exporter.oldest_s ? ago(exporter.oldest_s) : "–"}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+                  </>
+                ),
+              },
+              ...delivered,
+              { name: "In memory", number: true, cell: (exporter) => bytes(exporter.queue_bytes ?? 0) },
+              { name: "Oldest waits", number: true, cell: (exporter) => (exporter.oldest_s ? ago(exporter.oldest_s) : "–") },
+            ]}
+          />
+        </section>
       )}
       <p className="quiet">
         {data.spool

@@ -1,121 +1,96 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
-import { get, type HookMetrics, type Page, type Plugin as Configured } from "../api";
+import type { HookMetrics, Page, Plugin as Configured } from "../api";
 import { useTitle } from "../app";
-import { bytes, count, milliseconds } from "../format";
-import { Empty, Failure, Figure, Head, Loading } from "../parts/basics";
+import { bytes, milliseconds } from "../format";
+import { Answered, useAnswer } from "../parts/answer";
+import { Empty, Figure, Head } from "../parts/basics";
+import { Fields, type Group, useForm } from "../parts/form";
+import { latency, Reasons, Table } from "../parts/table";
 import { Rows } from "./traces";
 
 function usePlugins() {
-  return useQuery({
-    queryKey: ["plugins"],
-    queryFn: () => get<{ plugins: Configured[] }>("plugins"),
-    refetchInterval: 3000,
-  });
+  return useAnswer<{ plugins: Configured[] }>("plugins", { every: 3000 });
 }
 
 export function Plugins() {
   useTitle("Plugins");
-  const { data, error } = usePlugins();
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
   return (
-    <div className="stack">
-      <Head title="Plugins" />
-      {data.plugins.length === 0 ? (
-        <Empty title="No plugin is configured">
-          <p>Plugins are sandboxed WebAssembly; each of their hooks is a span in every trace. Three come with Weir:</p>
-          <pre className="code" tabIndex={0}>{"plugins:\n  request-id: { module: builtin:request-id }\nroutes:\n  - upstream: api\n    plugins: [request-id]"}</pre>
-        </Empty>
-      ) : (
-        <div className="panel scroll">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Plugin</th>
-                <th scope="col">Module</th>
-                <th scope="col">Hook</th>
-                <th scope="col" className="number">
-                  Calls
-                </th>
-                <th scope="col" className="number">
-                  p50
-                </th>
-                <th scope="col" className="number">
-                  p99
-                </th>
-                <th scope="col">Failures</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.plugins.flatMap((plugin) => {
-                const hooks = plugin.hooks.length > 0 ? plugin.hooks : [""];
-                return hooks.map((hook, index) => {
-                  const metrics = plugin.metrics.find((of) => of.hook === hook);
-                  return (
-                    <tr key={`${plugin.key} ${hook}`}>
-                      {index === 0 && (
-                        <>
-                          <th scope="row" rowSpan={hooks.length}>
-                            <Link href={`/plugins/${encodeURIComponent(plugin.name)}`}>{plugin.key}</Link>
-                          </th>
-                          <td rowSpan={hooks.length} className="clip">
-                            <code>{plugin.module}</code>
-                          </td>
-                        </>
-                      )}
-                      <td>{hook || <span className="quiet">none</span>}</td>
-                      <Measured metrics={metrics} />
-                    </tr>
-                  );
-                });
-              })}
-            </tbody>
-          </table>
+    <Answered of={usePlugins()}>
+      {({ plugins }) => (
+        <div className="stack">
+          <Head title="Plugins" note="sandboxed WebAssembly; each of their hooks is a span in every trace" />
+          {plugins.length === 0 ? (
+            <Empty title="No plugin is configured">
+              <p>Some come with Weir; name one, and a route or listener that runs it.</p>
+              <pre className="code" tabIndex={0}>{"plugins:\n  request-id: { module: builtin:request-id }\nroutes:\n  - upstream: api\n    plugins: [request-id]"}</pre>
+            </Empty>
+          ) : (
+            <section className="panel" aria-label="Hooks of all plugins">
+              <Table
+                headed
+                rows={plugins.flatMap((plugin) => hooks(plugin).map((hook, index) => ({ plugin, hook, first: index === 0 })))}
+                rowKey={({ plugin, hook }) => `${plugin.key} ${hook?.hook}`}
+                columns={[
+                  {
+                    name: "Plugin",
+                    cell: ({ plugin, first }) =>
+                      first ? (
+                        <Link href={`/plugins/${encodeURIComponent(plugin.name)}`}>{plugin.key}</Link>
+                      ) : (
+                        <span className="visually-hidden">{plugin.key}</span>
+                      ),
+                  },
+                  { name: "Hook", cell: ({ hook }) => hook?.hook ?? <span className="quiet">none</span> },
+                  { name: "Module", className: "clip mono quiet", cell: ({ plugin, first }) => first && plugin.module },
+                  { name: "Runs on", className: "clip quiet", cell: ({ plugin, first }) => first && ([...plugin.listeners, ...plugin.routes].join(", ") || "nothing") },
+                  ...latency<{ hook?: Hook }>("Calls", ({ hook }) => hook?.metrics?.duration),
+                  { name: "Failures", cell: ({ hook }) => <Reasons of={hook?.metrics?.failures ?? []} /> },
+                ]}
+              />
+            </section>
+          )}
         </div>
       )}
-    </div>
+    </Answered>
   );
 }
 
-function Measured({ metrics }: { metrics?: HookMetrics }) {
-  return (
-    <>
-      <td className="number">{count(metrics?.duration.count ?? 0)}</td>
-      <td className="number">{metrics ? milliseconds(metrics.duration.p50_ms) : "–"}</td>
-      <td className="number">{metrics ? milliseconds(metrics.duration.p99_ms) : "–"}</td>
-      <td>
-        <span className="chips">
-          {metrics?.failures.map(([reason, failures]) => (
-            <span className="badge bad" key={reason}>
-              {reason} {count(failures)}
-            </span>
-          ))}
-          {!metrics?.failures.length && <span className="quiet">none</span>}
-        </span>
-      </td>
-    </>
-  );
+interface Hook {
+  hook: string;
+  metrics?: HookMetrics;
+}
+
+/** At least one row for each plugin. */
+function hooks(plugin: Configured): (Hook | undefined)[] {
+  const all = plugin.hooks.map((hook) => ({ hook, metrics: plugin.metrics.find((of) => of.hook === hook) }));
+  return all.length > 0 ? all : [undefined];
 }
 
 export function Plugin({ name }: { name: string }) {
   useTitle(`Plugin ${name}`);
-  const { data, error } = usePlugins();
-  const traces = useQuery({
-    queryKey: ["traces of", name],
-    queryFn: () => get<Page>("traces", new URLSearchParams({ plugin: name, limit: "20" })),
-    refetchInterval: 3000,
-  });
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
-  const plugin = data.plugins.find((plugin) => plugin.name === name || plugin.key === name);
-  if (!plugin) {
-    return (
-      <Empty title={`No plugin is called ${name}`}>
-        <p>
-          <Link href="/plugins">See those that are configured</Link>
-        </p>
-      </Empty>
-    );
-  }
+  return (
+    <Answered of={usePlugins()}>
+      {({ plugins }) => {
+        const plugin = plugins.find((plugin) => plugin.name === name || plugin.key === name);
+        return plugin ? (
+          <One plugin={plugin} />
+        ) : (
+          <Empty title={`No plugin is called ${name}`}>
+            <p>
+              <Link href="/plugins">See those that are configured</Link>
+            </p>
+          </Empty>
+        );
+      }}
+    </Answered>
+  );
+}
+
+function One({ plugin }: { plugin: Configured }) {
+  const runs = [
+    ...plugin.listeners.map((listener) => `every request of ${listener}`),
+    ...plugin.routes.map((route) => `route ${route}`),
+  ];
   return (
     <div className="stack">
       <Head title={plugin.key} note={<code>{plugin.module}</code>} />
@@ -127,54 +102,69 @@ export function Plugin({ name }: { name: string }) {
       </dl>
       <section className="panel">
         <h2>Hooks</h2>
-        <div className="scroll">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Hook</th>
-                <th scope="col" className="number">
-                  Calls
-                </th>
-                <th scope="col" className="number">
-                  p50
-                </th>
-                <th scope="col" className="number">
-                  p99
-                </th>
-                <th scope="col">Failures</th>
-              </tr>
-            </thead>
-            <tbody>
-              {plugin.hooks.map((hook) => (
-                <tr key={hook}>
-                  <th scope="row">{hook}</th>
-                  <Measured metrics={plugin.metrics.find((of) => of.hook === hook)} />
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Hooks"
+          headed
+          rows={hooks(plugin)}
+          rowKey={(hook) => hook?.hook ?? ""}
+          columns={[
+            { name: "Hook", cell: (hook) => hook?.hook ?? "none" },
+            ...latency<Hook | undefined>("Calls", (hook) => hook?.metrics?.duration),
+            { name: "Failures", cell: (hook) => <Reasons of={hook?.metrics?.failures ?? []} /> },
+          ]}
+        />
         <p className="quiet wrap">
-          Runs on {plugin.listeners.length > 0 && `every request of ${plugin.listeners.join(", ")}`}
-          {plugin.listeners.length > 0 && plugin.routes.length > 0 && " and "}
-          {plugin.routes.length > 0 && `the routes ${plugin.routes.join(", ")}`}
-          {plugin.listeners.length + plugin.routes.length === 0 && "nothing: no listener and no route names it"}.
+          Runs on {runs.join(", ") || "nothing: no listener and no route names it"}.
           <br />
           Module digest <code>{plugin.digest}</code>
           {plugin.pinned ? ", pinned in the configuration" : ""}
         </p>
       </section>
-      <section className="stack">
-        <header className="head" style={{ marginBottom: 0 }}>
-          <h2>Its latest traces</h2>
-          <Link href={`/traces?plugin=${encodeURIComponent(plugin.name)}`}>All</Link>
-        </header>
-        {traces.data && traces.data.traces.length > 0 ? (
-          <Rows rows={traces.data.traces} />
-        ) : (
-          <p className="quiet">None that is kept here.</p>
-        )}
-      </section>
+      <Traces plugin={plugin} />
+      <Form key={plugin.key} name={plugin.key} />
     </div>
+  );
+}
+
+function Traces({ plugin }: { plugin: Configured }) {
+  const traces = useAnswer<Page>("traces", { query: { plugin: plugin.name, limit: "8" }, every: 3000 });
+  return (
+    <section className="stack" aria-label="Traces of the plugin">
+      <header className="head">
+        <h2>Its latest traces</h2>
+        <Link href={`/traces?plugin=${encodeURIComponent(plugin.name)}`}>All, with what it logged</Link>
+      </header>
+      {traces.data && traces.data.traces.length > 0 ? (
+        <Rows rows={traces.data.traces} />
+      ) : (
+        <p className="quiet">None that is kept here.</p>
+      )}
+    </section>
+  );
+}
+
+const GROUPS: Group[] = [
+  {
+    title: "Its own configuration",
+    note: "by the schema that the plugin has; what may be a secret is not shown",
+    open: true,
+    has: (key) => key === "config" || key.startsWith("config."),
+  },
+  {
+    title: "How Weir runs it",
+    note: "module, failures and limits",
+    open: false,
+    has: () => true,
+  },
+];
+
+function Form({ name }: { name: string }) {
+  const form = useForm(["plugins", name]);
+  if (!form.form) return null;
+  return (
+    <>
+      {form.form.read_only && <p className="notice">{form.form.read_only}. Save shows the YAML to copy.</p>}
+      <Fields of={form} groups={GROUPS} action="Save plugin" />
+    </>
   );
 }

@@ -3,8 +3,11 @@ import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { get, type Route, type RouteMatch, type Tried } from "../api";
 import { useTitle } from "../app";
-import { count, milliseconds } from "../format";
-import { Failure, Head, Loading } from "../parts/basics";
+import { ago, count, rate } from "../format";
+import { Answered, useAnswer } from "../parts/answer";
+import { Failure, Head } from "../parts/basics";
+import { now, useRates } from "../parts/history";
+import { type Column, latency, Table } from "../parts/table";
 
 interface Answer {
   routes: Route[];
@@ -13,79 +16,66 @@ interface Answer {
 
 export function Routes() {
   useTitle("Routes");
-  const { data, error } = useQuery({
-    queryKey: ["routes"],
-    queryFn: () => get<Answer>("routes"),
-    refetchInterval: 3000,
-  });
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
-  const before = data.listeners.flatMap((listener) => listener.plugins);
+  const answer = useAnswer<Answer>("routes", { every: 2000 });
+  const counts = answer.data?.routes.map((route) => route.metrics?.duration.count ?? 0);
+  const rates = useRates("routes", counts, answer.dataUpdatedAt);
   return (
-    <div className="stack">
-      <Head title="Routes" note="tried in this order; the first that fits takes the request" />
-      <div className="panel scroll">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Route</th>
-              <th scope="col">Match</th>
-              <th scope="col">Plugins, in order</th>
-              <th scope="col">Leads to</th>
-              <th scope="col" className="number">
-                Requests
-              </th>
-              <th scope="col" className="number">
-                5xx
-              </th>
-              <th scope="col" className="number">
-                p50
-              </th>
-              <th scope="col" className="number">
-                p99
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.routes.map((route) => (
-              <tr key={route.name}>
-                <th scope="row">
-                  <Link href={`/traces?route=${encodeURIComponent(route.name)}`}>{route.name}</Link>
-                </th>
-                <td>
-                  <Match match={route.match} />
-                </td>
-                <td>
-                  <span className="chips">
-                    {[...new Set(before)].map((plugin) => (
-                      <span className="chip" key={`listener ${plugin}`} title="of the listener">
-                        {plugin} <span className="quiet">listener</span>
-                      </span>
-                    ))}
-                    {route.plugins.map((plugin) => (
-                      <Link className="chip" key={plugin} href={`/plugins/${encodeURIComponent(plugin)}`}>
-                        {plugin}
-                      </Link>
-                    ))}
-                    {before.length + route.plugins.length === 0 && <span className="quiet">none</span>}
-                  </span>
-                </td>
-                <td>{route.upstream}</td>
-                <td className="number">{count(route.metrics?.duration.count ?? 0)}</td>
-                <td className="number">{count(route.metrics?.responses[4] ?? 0)}</td>
-                <td className="number">{time(route, "p50_ms")}</td>
-                <td className="number">{time(route, "p99_ms")}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      <Tester />
-    </div>
+    <Answered of={answer}>
+      {({ routes, listeners }) => (
+        <div className="stack">
+          <Head title="Routes" note="tried in this order; the first that fits takes the request" />
+          <section className="panel" aria-label="Routes">
+            <Table
+              headed
+              rows={routes}
+              rowKey={(route) => route.name}
+              columns={[
+                {
+                  name: "Route",
+                  cell: (route) => <Link href={`/traces?route=${encodeURIComponent(route.name)}`}>{route.name}</Link>,
+                },
+                { name: "Match", cell: (route) => <Match match={route.match} /> },
+                {
+                  name: "Plugins, in order",
+                  cell: (route) => <Chain before={listeners.flatMap((listener) => listener.plugins)} own={route.plugins} />,
+                },
+                { name: "Leads to", cell: (route) => route.upstream },
+                { name: "A second", number: true, cell: (_, index) => rate(now(rates, index)) },
+                ...latency<Route>("Requests", (route) => route.metrics?.duration),
+                { name: "5xx", number: true, cell: (route) => count(route.metrics?.responses[4] ?? 0) },
+                { name: "Last hit", number: true, cell: (route) => <Last route={route} /> },
+              ]}
+            />
+          </section>
+          <Tester />
+        </div>
+      )}
+    </Answered>
   );
 }
 
-function time(route: Route, which: "p50_ms" | "p99_ms"): string {
-  return route.metrics && route.metrics.duration.count > 0 ? milliseconds(route.metrics.duration[which]) : "–";
+function Chain({ before, own }: { before: string[]; own: string[] }) {
+  if (before.length + own.length === 0) return <span className="quiet">none</span>;
+  return (
+    <span className="chips">
+      {[...new Set(before)].map((plugin) => (
+        <Link className="chip" key={`listener ${plugin}`} href={`/plugins/${encodeURIComponent(plugin)}`}>
+          {plugin} <span className="quiet">listener</span>
+        </Link>
+      ))}
+      {own.map((plugin) => (
+        <Link className="chip" key={plugin} href={`/plugins/${encodeURIComponent(plugin)}`}>
+          {plugin}
+        </Link>
+      ))}
+    </span>
+  );
+}
+
+/** Of the traces that are kept. */
+function Last({ route }: { route: Route }) {
+  if (route.last_us === null) return <span className="quiet">–</span>;
+  return `${ago(Math.max(Date.now() / 1000 - route.last_us / 1e6, 0))} ago`;
 }
 
 function Match({ match }: { match: RouteMatch }) {
@@ -149,39 +139,32 @@ function Tester() {
               <>No route: Weir answers {data.answer.status}.</>
             )}
           </p>
-          <div className="scroll">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Route</th>
-                  <th scope="col">Match</th>
-                  <th scope="col">Host</th>
-                  <th scope="col">Path</th>
-                  <th scope="col">Headers, query</th>
-                  <th scope="col">Method</th>
-                  <th scope="col">Result</th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.routes.map((route) => (
-                  <tr key={route.name}>
-                    <th scope="row">{route.name}</th>
-                    <td>
-                      <Match match={route.match} />
-                    </td>
-                    {[route.host, route.path, route.header !== false && route.query !== false, route.method].map((fits, index) => (
-                      <td key={index}>{route.result === "not tried" ? "" : fits ? "fits" : "differs"}</td>
-                    ))}
-                    <td>
-                      <span className={route.result === "taken" ? "badge good" : "quiet"}>{route.result}</span>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            headed
+            rows={data.routes}
+            rowKey={(route) => route.name}
+            columns={[
+              { name: "Route", cell: (route) => route.name },
+              { name: "Match", cell: (route) => <Match match={route.match} /> },
+              fits("Host", (route) => route.host),
+              fits("Path", (route) => route.path),
+              fits("Headers, query", (route) => route.header !== false && route.query !== false),
+              fits("Method", (route) => route.method),
+              {
+                name: "Result",
+                cell: (route) => <span className={route.result === "taken" ? "badge good" : "quiet"}>{route.result}</span>,
+              },
+            ]}
+          />
         </div>
       )}
     </section>
   );
+}
+
+type Candidate = Tried["routes"][number];
+
+function fits(name: string, of: (route: Candidate) => boolean): Column<Candidate> {
+  const said = (route: Candidate) => (of(route) ? "fits" : "differs");
+  return { name, cell: (route) => (route.result === "not tried" ? "" : said(route)) };
 }

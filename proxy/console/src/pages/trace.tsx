@@ -1,12 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useMemo, useState } from "react";
+import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type AttributeValue, get, type Json, Problem, type Summary, type Trace as Whole } from "../api";
+import { type AttributeValue, get, Problem, type Summary, type Trace as Whole } from "../api";
 import { useOverview, useTitle } from "../app";
 import { bytes, clock, day, duration, nanoseconds } from "../format";
 import { Copy, Empty, Failure, Head, Loading, Status, Tabs } from "../parts/basics";
-import { logs, plugin, tree } from "../parts/spans";
-import { rows } from "../parts/spans";
+import { Message } from "../parts/message";
+import { logs, plugin, rows, tree } from "../parts/spans";
+import { Table } from "../parts/table";
 import { Waterfall } from "../parts/waterfall";
 
 type Tab = "spans" | "logs" | "headers" | "message";
@@ -69,6 +70,7 @@ export function Trace({ id }: { id: string }) {
             {summary.method} {summary.path || summary.route}
           </>
         }
+        note={<code>{id}</code>}
       >
         <Copy text={id} label="Copy id" />
         <button type="button" onClick={() => download(`trace-${id}.json`, trace)}>
@@ -98,9 +100,6 @@ export function Trace({ id }: { id: string }) {
         )}
         <span>
           request <code>{summary.request_id}</code>
-        </span>
-        <span>
-          trace <code>{id}</code>
         </span>
         {summary.short_circuit && <span className="badge warn">answered by {summary.short_circuit}</span>}
         {summary.error && <span className="badge bad">{summary.error}</span>}
@@ -141,7 +140,7 @@ export function Trace({ id }: { id: string }) {
           )}
           {tab === "logs" && <Logs trace={trace} />}
           {tab === "headers" && <Headers trace={trace} />}
-          {tab === "message" && <Message id={id} request={request} />}
+          {tab === "message" && <Exported id={id} request={request} />}
         </Tabs>
       </section>
     </>
@@ -290,28 +289,17 @@ function Logs({ trace }: { trace: Whole }) {
     );
   }
   return (
-    <div className="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Time</th>
-            <th scope="col">Plugin</th>
-            <th scope="col">Level</th>
-            <th scope="col">Message</th>
-          </tr>
-        </thead>
-        <tbody>
-          {trace.PluginLogs.map((line, index) => (
-            <tr key={index}>
-              <td className="mono nowrap">{clock(line.timestamp * 1000)}</td>
-              <td>{line.plugin_name}</td>
-              <td>{line.level}</td>
-              <td className="wrap">{line.message}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="Logs"
+      rows={trace.PluginLogs}
+      rowKey={(_, index) => index}
+      columns={[
+        { name: "Time", className: "mono nowrap", cell: (line) => clock(line.timestamp * 1000) },
+        { name: "Plugin", cell: (line) => line.plugin_name },
+        { name: "Level", cell: (line) => line.level },
+        { name: "Message", className: "wrap", cell: (line) => line.message },
+      ]}
+    />
   );
 }
 
@@ -329,44 +317,24 @@ function Headers({ trace }: { trace: Whole }) {
     );
   }
   return (
-    <div className="scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Request header</th>
-            <th scope="col">Value</th>
-          </tr>
-        </thead>
-        <tbody>
-          {headers.map(([name, value]) => (
-            <tr key={name}>
-              <td className="mono nowrap">{name}</td>
-              <td className="mono wrap">{value}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="Headers"
+      rows={headers}
+      rowKey={([name]) => name}
+      columns={[
+        { name: "Request header", className: "mono nowrap", cell: ([name]) => name },
+        { name: "Value", className: "mono wrap", cell: ([, value]) => value },
+      ]}
+    />
   );
 }
 
-function Message({ id, request }: { id: string; request: string | null }) {
+function Exported({ id, request }: { id: string; request: string | null }) {
   const { data } = useOverview();
   const exporters = data?.exporters ?? [];
   const [chosen, setChosen] = useState<string | null>(null);
   const exporter = exporters.find((other) => other.name === chosen) ?? exporters[0];
-  const { data: answer, error } = useQuery({
-    queryKey: ["message", id, request, exporter?.name, data?.generation],
-    enabled: exporter !== undefined,
-    queryFn: () => {
-      const parameters = new URLSearchParams({ exporter: exporter!.name });
-      if (request) parameters.set("request", request);
-      return get<{ message?: Json; sampled_out?: boolean }>(`traces/${id}/message`, parameters);
-    },
-  });
-  const text = useMemo(() => JSON.stringify(answer?.message, null, 2) ?? "", [answer]);
-  useEffect(() => setChosen(null), [id]);
-  if (exporters.length === 0) {
+  if (!exporter) {
     return (
       <Empty title="No exporter is configured">
         <p>
@@ -376,30 +344,16 @@ function Message({ id, request }: { id: string; request: string | null }) {
     );
   }
   return (
-    <div className="message">
-      <div style={{ display: "flex", gap: 8, alignItems: "center", flexWrap: "wrap" }}>
-        <label>
-          Exporter{" "}
-          <select value={exporter?.name} onChange={(event) => setChosen(event.target.value)}>
-            {exporters.map((other) => (
-              <option key={other.name}>{other.name}</option>
-            ))}
-          </select>
-        </label>
-        <span className="quiet">after its filters, to topic {exporter?.topic}</span>
-        <span style={{ marginLeft: "auto" }}>
-          <Copy text={text} />
-        </span>
-      </div>
-      {error && <Failure error={error} />}
-      {answer?.sampled_out ? (
-        <p className="notice">This exporter’s sampling leaves the trace out: it sends no message for it.</p>
-      ) : (
-        <pre className="code" tabIndex={0} aria-label="Message">
-          {text}
-        </pre>
-      )}
-    </div>
+    <Message key={`${exporter.name} ${data?.generation}`} trace={id} request={request} exporter={exporter}>
+      <label>
+        Exporter{" "}
+        <select value={exporter.name} onChange={(event) => setChosen(event.target.value)}>
+          {exporters.map((other) => (
+            <option key={other.name}>{other.name}</option>
+          ))}
+        </select>
+      </label>
+    </Message>
   );
 }
 

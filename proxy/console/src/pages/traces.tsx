@@ -6,6 +6,7 @@ import { useOverview, useTitle } from "../app";
 import { clock, count, day, duration } from "../format";
 import { Empty, Failure, Head, Loading, Status, Toggle } from "../parts/basics";
 import { Histogram } from "../parts/histogram";
+import { Table } from "../parts/table";
 
 const NAMES = ["route", "status", "method", "min_ms", "max_ms", "plugin", "short_circuit", "failed", "model", "attribute", "q"];
 const SPANS: [string, string, number][] = [
@@ -325,69 +326,58 @@ export function Rows({ rows }: { rows: Summary[] }) {
   const [, navigate] = useLocation();
   const slowest = Math.max(...rows.map((row) => row.duration_ns), 1);
   const today = day(Date.now() * 1000);
+  const to = (row: Summary) => `/traces/${row.trace_id}${sameId(rows, row) ? `?request=${row.id}` : ""}`;
   return (
-    <div className="panel scroll">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Time</th>
-            <th scope="col">Status</th>
-            <th scope="col">Request</th>
-            <th scope="col">Route</th>
-            <th scope="col" className="number">
-              Duration
-            </th>
-            <th scope="col">
-              <span className="quiet">Weir’s part, upstream’s</span>
-            </th>
-            <th scope="col" className="number">
-              Spans
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => {
-            const to = `/traces/${row.trace_id}${sameId(rows, row) ? `?request=${row.id}` : ""}`;
-            return (
-              <tr
-                key={row.id}
-                className="link"
-                onClick={(event) => {
-                  // The link itself, and a choice of text, are the browser's.
-                  if (!(event.target as Element).closest("a") && !getSelection()?.toString()) navigate(to);
-                }}
-              >
-                <td className="nowrap mono">
-                  {day(row.start_us) !== today && `${day(row.start_us)} `}
-                  {clock(row.start_us)}
-                </td>
-                <td>
-                  <Status status={row.status} />
-                </td>
-                <td className="clip">
-                  <Link href={to}>
-                    {row.method} {row.path}
-                  </Link>{" "}
-                  {row.short_circuit !== "" && <span className="badge warn">answered by {row.short_circuit}</span>}{" "}
-                  {row.failed && (
-                    <span className="badge bad" title={row.error}>
-                      error
-                    </span>
-                  )}{" "}
-                  {row.model !== "" && <span className="badge">{row.model}</span>}
-                </td>
-                <td className="clip quiet">{row.route || "no route"}</td>
-                <td className="number">{duration(row.duration_ns)}</td>
-                <td>
-                  <Split row={row} slowest={slowest} />
-                </td>
-                <td className="number quiet">{row.spans}</td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+    <div className="panel">
+      <Table
+        label="Traces"
+        rows={rows}
+        rowKey={(row) => row.id}
+        onRow={(row, event) => {
+          // The link itself, and a choice of text, are the browser's.
+          if (!(event.target as Element).closest("a") && !getSelection()?.toString()) navigate(to(row));
+        }}
+        columns={[
+          {
+            name: "Time",
+            className: "nowrap mono",
+            cell: (row) => `${day(row.start_us) === today ? "" : `${day(row.start_us)} `}${clock(row.start_us)}`,
+          },
+          { name: "Status", cell: (row) => <Status status={row.status} /> },
+          {
+            name: "Request",
+            className: "clip",
+            cell: (row) => (
+              <>
+                <Link href={to(row)}>
+                  {row.method} {row.path}
+                </Link>{" "}
+                {row.short_circuit !== "" && <span className="badge warn">answered by {row.short_circuit}</span>}{" "}
+                {row.failed && (
+                  <span className="badge bad" title={row.error}>
+                    error
+                  </span>
+                )}{" "}
+                {row.model !== "" && <span className="badge">{row.model}</span>}
+              </>
+            ),
+          },
+          { name: "Route", className: "clip quiet", cell: (row) => row.route || "no route" },
+          { name: "Duration", number: true, cell: (row) => duration(row.duration_ns) },
+          { name: <Key />, cell: (row) => <Split row={row} slowest={slowest} /> },
+          { name: "Spans", number: true, cell: (row) => <span className="quiet">{row.spans}</span> },
+        ]}
+      />
     </div>
+  );
+}
+
+/** What the two parts of a duration are. */
+function Key() {
+  return (
+    <span className="legend-inline">
+      <i className="kind-plugin" /> Weir’s part <i className="kind-client" /> upstream’s
+    </span>
   );
 }
 

@@ -1,97 +1,115 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
-import { get, type Upstream } from "../api";
+import type { Endpoint, Upstream } from "../api";
 import { useTitle } from "../app";
-import { count, milliseconds } from "../format";
-import { Empty, Failure, Head, Loading } from "../parts/basics";
+import { count, until } from "../format";
+import { Answered, useAnswer } from "../parts/answer";
+import { Empty, Head } from "../parts/basics";
+import { latency, Reasons, Table } from "../parts/table";
 
 export function Upstreams() {
   useTitle("Upstreams");
-  const { data, error } = useQuery({
-    queryKey: ["upstreams"],
-    queryFn: () => get<{ upstreams: Upstream[] }>("upstreams"),
-    refetchInterval: 3000,
-  });
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
+  const answer = useAnswer<{ upstreams: Upstream[] }>("upstreams", { every: 3000 });
   return (
-    <div className="stack">
-      <Head title="Upstreams" />
-      {data.upstreams.length === 0 ? (
-        <Empty title="No upstream is configured">
-          <p>Requests have nowhere to go. Name one, and a route that leads to it, in the configuration.</p>
-          <pre className="code" tabIndex={0}>{'upstreams:\n  api:\n    endpoints: ["http://127.0.0.1:9000"]'}</pre>
-        </Empty>
-      ) : (
-        <div className="panel scroll">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Upstream</th>
-                <th scope="col">Endpoints</th>
-                <th scope="col">Routes</th>
-                <th scope="col" className="number">
-                  Calls
-                </th>
-                <th scope="col" className="number">
-                  Under way
-                </th>
-                <th scope="col" className="number">
-                  p50
-                </th>
-                <th scope="col" className="number">
-                  p99
-                </th>
-                <th scope="col" className="number">
-                  Connections made
-                </th>
-                <th scope="col">Failures</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.upstreams.map((upstream) => {
-                const metrics = upstream.metrics;
-                const called = (metrics?.duration.count ?? 0) > 0;
-                return (
-                  <tr key={upstream.name}>
-                    <th scope="row">{upstream.name}</th>
-                    <td>
-                      {upstream.endpoints.map((endpoint) => (
-                        <div key={endpoint}>
-                          <code>{endpoint}</code>
-                        </div>
-                      ))}
-                    </td>
-                    <td>
-                      {upstream.routes.map((route) => (
-                        <div key={route}>
-                          <Link href={`/traces?route=${encodeURIComponent(route)}`}>{route}</Link>
-                        </div>
-                      ))}
-                    </td>
-                    <td className="number">{count(metrics?.duration.count ?? 0)}</td>
-                    <td className="number">
-                      {count(metrics?.active ?? 0)} <span className="quiet">of {count(upstream.max_requests)}</span>
-                    </td>
-                    <td className="number">{called ? milliseconds(metrics!.duration.p50_ms) : "–"}</td>
-                    <td className="number">{called ? milliseconds(metrics!.duration.p99_ms) : "–"}</td>
-                    <td className="number">{count(metrics?.connects ?? 0)}</td>
-                    <td>
-                      <span className="chips">
-                        {metrics?.failures.map(([reason, failures]) => (
-                          <span className="badge bad" key={reason}>
-                            {reason} {count(failures)}
-                          </span>
-                        ))}
-                        {!metrics?.failures.length && <span className="quiet">none</span>}
-                      </span>
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
+    <Answered of={answer}>
+      {({ upstreams }) => (
+        <div className="stack">
+          <Head title="Upstreams" note={summary(upstreams)} />
+          {upstreams.length === 0 && (
+            <Empty title="No upstream is configured">
+              <p>Requests have nowhere to go. Name one, and a route that leads to it, in the configuration.</p>
+              <pre className="code" tabIndex={0}>{'upstreams:\n  api:\n    endpoints: ["http://127.0.0.1:9000"]'}</pre>
+            </Empty>
+          )}
+          {upstreams.length > 0 && <Calls upstreams={upstreams} />}
+          {upstreams.length > 0 && <Endpoints upstreams={upstreams} />}
         </div>
       )}
-    </div>
+    </Answered>
   );
+}
+
+function summary(upstreams: Upstream[]): string {
+  const endpoints = upstreams.flatMap((upstream) => upstream.endpoints);
+  const out = endpoints.filter((endpoint) => endpoint.state !== "ok").length;
+  return out === 0 ? "" : `${out} of ${endpoints.length} endpoints are left out`;
+}
+
+function Calls({ upstreams }: { upstreams: Upstream[] }) {
+  return (
+    <section className="panel" aria-label="Calls">
+      <Table
+        headed
+        rows={upstreams}
+        rowKey={(upstream) => upstream.name}
+        columns={[
+          { name: "Upstream", cell: (upstream) => upstream.name },
+          {
+            name: "Routes",
+            cell: (upstream) => (
+              <span className="chips">
+                {upstream.routes.map((route) => (
+                  <Link key={route} className="chip" href={`/traces?route=${encodeURIComponent(route)}`}>
+                    {route}
+                  </Link>
+                ))}
+                {upstream.routes.length === 0 && <span className="quiet">none</span>}
+              </span>
+            ),
+          },
+          ...latency<Upstream>("Calls", (upstream) => upstream.metrics?.duration),
+          {
+            name: "Under way",
+            number: true,
+            cell: (upstream) => (
+              <>
+                {count(upstream.metrics?.active ?? 0)} <span className="quiet">of {count(upstream.max_requests)}</span>
+              </>
+            ),
+          },
+          { name: "Connections made", number: true, cell: (upstream) => count(upstream.metrics?.connects ?? 0) },
+          { name: "Failures", cell: (upstream) => <Reasons of={upstream.metrics?.failures ?? []} /> },
+        ]}
+      />
+    </section>
+  );
+}
+
+function Endpoints({ upstreams }: { upstreams: Upstream[] }) {
+  const rows = upstreams.flatMap((upstream) => upstream.endpoints.map((endpoint) => ({ upstream, endpoint })));
+  return (
+    <section className="panel">
+      <h2>Endpoints</h2>
+      <Table
+        label="Endpoints"
+        headed
+        rows={rows}
+        rowKey={({ upstream, endpoint }) => `${upstream.name} ${endpoint.endpoint}`}
+        columns={[
+          { name: "Endpoint", className: "mono", cell: ({ endpoint }) => endpoint.endpoint },
+          { name: "Upstream", cell: ({ upstream }) => upstream.name },
+          { name: "State", cell: ({ endpoint }) => <State endpoint={endpoint} /> },
+          { name: "Ejections", number: true, cell: ({ endpoint }) => count(endpoint.ejections) },
+          { name: "Certificate", cell: ({ endpoint }) => <Certificate endpoint={endpoint} /> },
+          { name: "Last check", className: "wrap quiet", cell: ({ endpoint }) => endpoint.message ?? "" },
+        ]}
+      />
+    </section>
+  );
+}
+
+function State({ endpoint }: { endpoint: Endpoint }) {
+  const [look, text] = {
+    ok: ["good", "Gets requests"],
+    ejected: ["warn", "Left out: kept failing"],
+    unhealthy: ["bad", "Left out: unhealthy"],
+  }[endpoint.state] as [string, string];
+  return <span className={`state ${look}`}>{text}</span>;
+}
+
+function Certificate({ endpoint }: { endpoint: Endpoint }) {
+  if (!endpoint.tls) return <span className="quiet">plain HTTP</span>;
+  if (endpoint.certificate_expires === null) return <span className="quiet">not seen yet</span>;
+  const seconds = endpoint.certificate_expires - Date.now() / 1000;
+  const soon = seconds < 14 * 86400;
+  return <span className={soon ? "state bad" : undefined}>{until(seconds)}</span>;
 }

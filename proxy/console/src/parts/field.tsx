@@ -24,7 +24,7 @@ export function FieldRow(props: {
   };
   return (
     <div className="field">
-      {field.kind === "boolean" ? (
+      {field.kind === "boolean" || isElsewhere(field) ? (
         <span className="label">{field.key}</span>
       ) : (
         <label htmlFor={id}>
@@ -42,6 +42,11 @@ export function FieldRow(props: {
       </div>
     </div>
   );
+}
+
+/** Whether it is no single control, but a part of the file. */
+function isElsewhere(field: Field): boolean {
+  return field.kind === "other" && field.unit === null;
 }
 
 /** What stands between backticks is code. */
@@ -98,7 +103,7 @@ function Control(props: {
           {...common}
           rows={Math.min(Math.max(items.length, 1) + 1, 8)}
           spellCheck={false}
-          placeholder="one on each line"
+          placeholder={field.hidden ? "written in the file, not shown; what you enter replaces it" : "one on each line"}
           defaultValue={items.join("\n")}
           onChange={(event) => {
             const lines = event.target.value.split("\n").map((line) => line.trim());
@@ -127,6 +132,15 @@ function Control(props: {
           }}
         />
       );
+    case "other":
+      if (isElsewhere(field)) {
+        return (
+          <p className="quiet">
+            {field.hidden || field.value !== null ? "Written in the file, and changed there: it is more than one value." : "To be written in the file: it is more than one value."}
+          </p>
+        );
+      }
+    // Falls through: a value with a unit is one line.
     default:
       return (
         <input

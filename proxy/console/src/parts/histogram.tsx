@@ -1,4 +1,5 @@
 import { clock, count } from "../format";
+import { Table } from "./table";
 
 interface Bucket {
   start_us: number;
@@ -41,28 +42,15 @@ export function Histogram({ buckets }: { buckets: Bucket[] }) {
       </figcaption>
       <details>
         <summary>As a table</summary>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">From</th>
-              <th scope="col" className="number">
-                Traces
-              </th>
-              <th scope="col" className="number">
-                Failed
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {some.map((bucket) => (
-              <tr key={bucket.start_us}>
-                <td className="mono">{clock(bucket.start_us)}</td>
-                <td className="number">{bucket.count}</td>
-                <td className="number">{bucket.failed}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table
+          rows={some}
+          rowKey={(bucket) => bucket.start_us}
+          columns={[
+            { name: "From", className: "mono", cell: (bucket) => clock(bucket.start_us) },
+            { name: "Traces", number: true, cell: (bucket) => count(bucket.count) },
+            { name: "Failed", number: true, cell: (bucket) => count(bucket.failed) },
+          ]}
+        />
       </details>
     </figure>
   );

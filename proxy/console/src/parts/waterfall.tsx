@@ -1,5 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
+import { type CSSProperties, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
 import type { Trace } from "../api";
 import { duration } from "../format";
 import { type Node, rows, tree } from "./spans";
@@ -189,7 +189,7 @@ function Row(props: {
       style={{ transform: `translateY(${props.top}px)` }}
       onClick={props.onSelect}
     >
-      <div className="name" role="gridcell" style={{ paddingLeft: 8 + Math.min(node.depth, DEEPEST) * 10 }}>
+      <div className="name" role="gridcell" style={indent(node.depth)}>
         <button
           type="button"
           className="fold"
@@ -209,7 +209,7 @@ function Row(props: {
           </span>
         )}
         <span className="text" title={span.Name}>
-          {span.Name}
+          <Name name={span.Name} />
         </span>
         {short && <span className="tag">answered</span>}
       </div>
@@ -225,6 +225,24 @@ function Row(props: {
         {duration(node.end - node.start)}
       </div>
     </div>
+  );
+}
+
+function indent(depth: number): CSSProperties {
+  const levels = Math.min(depth, DEEPEST);
+  return { paddingLeft: 8 + levels * 10, "--depth": levels } as CSSProperties;
+}
+
+/** Of a hook's span, the plugin is what the eye looks for. */
+function Name({ name }: { name: string }) {
+  const hook = /^(plugin\.)(.+)(\.[a-z]+)$/.exec(name);
+  if (!hook) return name;
+  return (
+    <>
+      <i>{hook[1]}</i>
+      {hook[2]}
+      <i>{hook[3]}</i>
+    </>
   );
 }
 

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, guard};
 use crate::app::App;
-use crate::config::{self, Document, Edit, Edited, Exporter, Faults};
+use crate::config::{self, Document, Edit, Edited, Exporter, Faults, Field};
 use crate::export::kafka;
 
 /// One save after the other.
 static SAVING: Mutex<()> = Mutex::const_new(());
 
 /// Changes to the file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Changes {
     /// Of the text that the form was made from; a change in between is a conflict.
     digest: String,
@@ -25,11 +26,21 @@ pub(super) struct Changes {
 }
 
 /// An exporter to try.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Trial {
     exporter: String,
     #[serde(default)]
     edits: Vec<Edit>,
+}
+
+/// A part of the configuration, key by key.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Form {
+    /// Of the file's text, to be given back with changes.
+    digest: String,
+    /// Why nothing can be saved, where nothing can.
+    read_only: Option<String>,
+    fields: Vec<Field>,
 }
 
 fn document(app: &App) -> Result<&Document, Problem> {
@@ -65,20 +76,38 @@ pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
     Ok(body(StatusCode::OK, &answer))
 }
 
-pub(super) fn form(app: &App, parameters: &Parameters) -> Result<Answer, Problem> {
+pub(super) async fn form(app: &App, parameters: &Parameters) -> Result<Answer, Problem> {
     let at = parameters.0.iter().filter(|(name, _)| name == "at");
     let at: Vec<&str> = at.map(|(_, key)| key.as_str()).collect();
     let document = document(app)?;
     let text = document.read().map_err(|faults| faulty(&faults))?;
+    let config = match at.as_slice() {
+        ["plugins", key] => plugin_schema(app, key).await,
+        _ => None,
+    };
     let fields = document
-        .form(&text, &at)
+        .form(&text, &at, config.as_ref())
         .map_err(|faults| faulty(&faults))?;
-    let answer = json!({
-        "digest": text.digest,
-        "read_only": guard::may_save(app).err(),
-        "fields": fields,
+    let form = Form {
+        digest: text.digest,
+        read_only: guard::may_save(app).err(),
+        fields,
+    };
+    Ok(body(StatusCode::OK, &form))
+}
+
+/// The schema that a plugin has for its configuration. The guest is asked for it, so on a thread that
+/// may wait.
+async fn plugin_schema(app: &App, key: &str) -> Option<Value> {
+    let plugin = Arc::clone(app.generation().plugins.get(key)?);
+    let asked = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .ok()?;
+        runtime.block_on(plugin.config_schema()).ok()
     });
-    Ok(body(StatusCode::OK, &answer))
+    serde_json::from_str(&asked.await.ok()??).ok()
 }
 
 pub(super) fn preview(app: &App, changes: Changes) -> Result<Answer, Problem> {

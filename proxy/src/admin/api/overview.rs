@@ -10,8 +10,8 @@ use super::{Answer, Problem};
 use crate::admin::{body, guard};
 use crate::app::App;
 use crate::config::{Exporter, Kafka};
-use crate::export::status::{State, Status};
-use crate::store::{Filter, Summary};
+use crate::export::status::{Reason, State, Status};
+use crate::store::{Filter, Store, Summary};
 
 /// Of how many recent traces quantiles are made.
 const RECENT: usize = 300;
@@ -22,15 +22,7 @@ pub(in crate::admin) static STARTED: LazyLock<Instant> = LazyLock::new(Instant::
 pub(super) async fn overview(app: &Arc<App>) -> Result<Answer, Problem> {
     let uptime = STARTED.elapsed().as_secs();
     let store = app.store();
-    let recent = match store.clone() {
-        Some(store) => {
-            let search = move || store.search(&Filter::default(), None, RECENT);
-            let page = tokio::task::spawn_blocking(search).await;
-            // What is wrong with the store is in its status.
-            page.ok().and_then(Result::ok).unwrap_or_default().traces
-        }
-        None => Vec::new(),
-    };
+    let recent = recent(store.clone()).await;
     let status = store.map(|store| store.status()).map(|status| {
         json!({
             "traces": status.traces,
@@ -71,6 +63,17 @@ pub(super) async fn overview(app: &Arc<App>) -> Result<Answer, Problem> {
             "store": status,
         }),
     ))
+}
+
+/// The latest traces, newest first; none without a store.
+pub(in crate::admin) async fn recent(store: Option<Arc<Store>>) -> Vec<Summary> {
+    let Some(store) = store else {
+        return Vec::new();
+    };
+    let search = move || store.search(&Filter::default(), None, RECENT);
+    let page = tokio::task::spawn_blocking(search).await;
+    // What is wrong with the store is in its status.
+    page.ok().and_then(Result::ok).unwrap_or_default().traces
 }
 
 /// Of recent requests that reached an upstream: its time, and Weir's own.
@@ -125,12 +128,8 @@ fn exporter_json(name: &str, kafka: &Kafka, status: Option<&Status>) -> Value {
         let mode = if filter.include { "include" } else { "exclude" };
         json!({ "mode": mode, "plugins": filter.plugins })
     });
-    let dropped: Map<String, Value> = status
-        .into_iter()
-        .flat_map(|status| &status.dropped)
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.as_str().to_owned(), json!(count)))
-        .collect();
+    let dropped = by_reason(status.map_or(&[], |status| &status.dropped));
+    let dead_letters = by_reason(status.map_or(&[], |status| &status.dead_letters));
     json!({
         "name": name,
         "kind": "kafka",
@@ -146,5 +145,14 @@ fn exporter_json(name: &str, kafka: &Kafka, status: Option<&Status>) -> Value {
         "sampled_out": status.map(|status| status.sampled_out),
         "delivered": status.map(|status| status.delivered),
         "dropped": dropped,
+        "dead_letters": dead_letters,
     })
+}
+
+/// Those that happened.
+fn by_reason(counts: &[(Reason, u64)]) -> Map<String, Value> {
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    counts
+        .map(|(reason, count)| (reason.as_str().to_owned(), json!(count)))
+        .collect()
 }

@@ -1,40 +1,93 @@
 //! Routes and which of them a request takes; upstreams; plugins.
 
+use std::time::Instant;
+
 use http::{HeaderMap, Method, StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Parameters, Problem};
-use crate::admin::body;
+use super::{Answer, Parameters, Problem, overview};
+use crate::admin::{body, endpoints};
 use crate::app::App;
 use crate::config::{Action, Module, OnError, RouteMatch};
+use crate::metrics::snapshot;
 use crate::plugin::Hook;
 use crate::router::{Difference, Head, Miss};
 
-pub(super) fn routes(app: &App) -> Answer {
+/// What `/api/routes` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Routes {
+    routes: Vec<Route>,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Route {
+    name: String,
+    #[serde(rename = "match")]
+    matches: Match,
+    /// Where its requests go, in words.
+    upstream: String,
+    plugins: Vec<String>,
+    metrics: Option<snapshot::Route>,
+    /// When the latest of the recent traces began, in microseconds since 1970.
+    last_us: Option<i64>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Match {
+    host: Option<String>,
+    path: String,
+    methods: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Listener {
+    address: String,
+    plugins: Vec<String>,
+}
+
+/// What `/api/upstreams` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Upstreams<'u> {
+    upstreams: Vec<Upstream<'u>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Upstream<'u> {
+    name: &'u str,
+    endpoints: Vec<endpoints::Known<'u>>,
+    /// Most requests under way.
+    max_requests: u64,
+    routes: Vec<&'u str>,
+    metrics: Option<snapshot::Upstream>,
+}
+
+pub(super) async fn routes(app: &App) -> Answer {
     let generation = app.generation();
     let metrics = app.metrics().snapshot();
-    let routes: Vec<Value> = generation
-        .config
-        .routes
-        .iter()
-        .map(|route| {
-            let counted = metrics.routes.iter().find(|of| of.name == route.name);
-            json!({
-                "name": route.name,
-                "match": match_json(&route.matches),
-                "upstream": leads_to(&route.action),
-                "plugins": route.plugins,
-                "metrics": counted,
-            })
-        })
-        .collect();
-    let listeners: Vec<Value> = generation
-        .config
-        .listeners
-        .iter()
-        .map(|of| json!({ "address": of.address.to_string(), "plugins": of.plugins }))
-        .collect();
-    let answer = json!({ "routes": routes, "listeners": listeners });
+    let recent = overview::recent(app.store()).await;
+    let routes = generation.config.routes.iter().map(|route| {
+        let counted = metrics.routes.iter().find(|of| of.name == route.name);
+        let last = recent.iter().find(|trace| trace.route == route.name);
+        Route {
+            name: route.name.clone(),
+            matches: match_of(&route.matches),
+            upstream: leads_to(&route.action),
+            plugins: route.plugins.clone(),
+            metrics: counted.cloned(),
+            last_us: last.map(|trace| trace.start_us),
+        }
+    });
+    let listeners = generation.config.listeners.iter().map(|of| Listener {
+        address: of.address.to_string(),
+        plugins: of.plugins.clone(),
+    });
+    let answer = Routes {
+        routes: routes.collect(),
+        listeners: listeners.collect(),
+    };
     body(StatusCode::OK, &answer)
 }
 
@@ -50,9 +103,13 @@ fn leads_to(action: &Action) -> String {
     }
 }
 
-fn match_json(matches: &RouteMatch) -> Value {
-    let methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
-    json!({ "host": matches.host, "path": matches.path, "methods": methods })
+fn match_of(matches: &RouteMatch) -> Match {
+    let methods = matches.methods.iter().map(ToString::to_string);
+    Match {
+        host: matches.host.clone(),
+        path: matches.path.clone(),
+        methods: methods.collect(),
+    }
 }
 
 /// Which route a request takes, and why none of those before it.
@@ -92,7 +149,7 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
             };
             json!({
                 "name": route.name,
-                "match": match_json(&route.matches),
+                "match": match_of(&route.matches),
                 "host": !matches!(difference, Some(Difference::Host)),
                 "path": !matches!(difference, Some(Difference::Path)),
                 "method": !matches!(difference, Some(Difference::Method)),
@@ -119,28 +176,23 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
 pub(super) fn upstreams(app: &App) -> Answer {
     let generation = app.generation();
     let metrics = app.metrics().snapshot();
-    let upstreams: Vec<Value> = generation
-        .config
-        .upstreams
-        .iter()
-        .map(|(name, upstream)| {
-            let endpoints: Vec<String> = upstream
-                .endpoints
-                .iter()
-                .map(|of| format!("{}:{}", of.host, of.port))
-                .collect();
-            let routes = generation.config.routes.iter();
-            let routes = routes.filter(|route| route.action.leads_to(name));
-            json!({
-                "name": name,
-                "endpoints": endpoints,
-                "max_requests": upstream.max_requests,
-                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
-                "metrics": metrics.upstreams.iter().find(|of| of.name == *name),
-            })
-        })
-        .collect();
-    body(StatusCode::OK, &json!({ "upstreams": upstreams }))
+    let now = Instant::now();
+    let upstreams = generation.upstreams.values().map(|upstream| {
+        let routes = generation.config.routes.iter();
+        let routes = routes.filter(|route| route.action.leads_to(&upstream.name));
+        let mut counted = metrics.upstreams.iter();
+        Upstream {
+            name: &upstream.name,
+            endpoints: endpoints::known(upstream, now).collect(),
+            max_requests: upstream.config.max_requests,
+            routes: routes.map(|route| route.name.as_str()).collect(),
+            metrics: counted.find(|of| of.name == upstream.name).cloned(),
+        }
+    });
+    let answer = Upstreams {
+        upstreams: upstreams.collect(),
+    };
+    body(StatusCode::OK, &answer)
 }
 
 pub(super) fn plugins(app: &App) -> Answer {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Parameters, Problem};
@@ -10,7 +12,7 @@ use crate::admin::body::Body;
 use crate::app::App;
 use crate::config::{Exporter, Format};
 use crate::filter::{Filters, Selection};
-use crate::store::{Filter, Store};
+use crate::store::{Bucket, Filter, Store};
 use crate::trace::split::Encode;
 use crate::trace::{json, otlp, record};
 
@@ -18,6 +20,12 @@ use crate::trace::{json, otlp, record};
 const MOST: usize = 500;
 
 const WITHOUT_STORE: &str = "recent traces are not kept: add `store: {}` to the configuration";
+
+/// How many traces there were when.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Histogram {
+    buckets: Vec<Bucket>,
+}
 
 fn store(app: &App) -> Result<Arc<Store>, Problem> {
     app.store()
@@ -56,11 +64,8 @@ pub(super) async fn histogram(app: &App, parameters: &Parameters) -> Result<Answ
     };
     let (from, to): (i64, i64) = (time("from")?, time("to")?);
     let buckets = parameters.number("buckets")?.unwrap_or(60).clamp(1, 500);
-    let histogram = ask(move || store.histogram(&filter, from, to, buckets)).await?;
-    Ok(super::super::body(
-        StatusCode::OK,
-        &json!({ "buckets": histogram }),
-    ))
+    let buckets = ask(move || store.histogram(&filter, from, to, buckets)).await?;
+    Ok(super::super::body(StatusCode::OK, &Histogram { buckets }))
 }
 
 pub(super) async fn one(app: &App, id: &str, parameters: &Parameters) -> Result<Answer, Problem> {
@@ -76,7 +81,7 @@ pub(super) async fn one(app: &App, id: &str, parameters: &Parameters) -> Result<
     Ok(as_json(text))
 }
 
-/// The message that an exporter makes of it.
+/// The message that an exporter makes of it, and what it would be without filters.
 pub(super) async fn message(
     app: &App,
     id: &str,
@@ -98,12 +103,15 @@ pub(super) async fn message(
         },
     };
     let filters = Filters::new(exporter.filters());
-    let Some(selection) = filters.select(&trace) else {
-        let sampled_out = json!({ "sampled_out": true });
-        return Ok(super::super::body(StatusCode::OK, &sampled_out));
-    };
-    let mut text = br#"{"message":"#.to_vec();
-    encode(&trace, &selection, &mut text);
+    let mut text = br#"{"whole":"#.to_vec();
+    encode(&trace, &Selection::all(), &mut text);
+    match filters.select(&trace) {
+        Some(selection) => {
+            text.extend_from_slice(br#","message":"#);
+            encode(&trace, &selection, &mut text);
+        }
+        None => text.extend_from_slice(br#","sampled_out":true"#),
+    }
     text.extend_from_slice(b"}\n");
     Ok(as_json(text))
 }

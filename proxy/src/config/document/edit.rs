@@ -4,6 +4,7 @@
 //! What comes out is read again and compared with what was meant. So a text of a form that is not
 //! understood here (anchors, keys over several lines) is refused, and never spoilt.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -12,7 +13,7 @@ use crate::config::path::{Path, Step};
 use crate::config::tree::{Node, Value};
 
 /// A value to write, or to take away with its key where there is none.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Edit {
     /// Keys from the root to the value, all of mappings.
     pub path: Vec<String>,

@@ -240,7 +240,7 @@ fn a_form_shows_values_with_their_sources_and_no_secret() {
         "exporters:\n  traces:\n    kafka:\n      topic: t\n      sasl: { username: env.USER, password: hunter2 }\n",
     );
     let fields = document
-        .form(&text, &["exporters", "traces", "kafka"])
+        .form(&text, &["exporters", "traces", "kafka"], None)
         .unwrap();
     let field = |key: &str| {
         let found = fields.iter().find(|field| field.key == key);
@@ -264,5 +264,81 @@ fn a_form_shows_values_with_their_sources_and_no_secret() {
     ));
     assert_eq!(field("producer.acks").default, json!("all"));
     assert!(field("producer.custom_config").secret);
+    assert!(!serde_json::to_string(&fields).unwrap().contains("hunter2"));
+}
+
+fn plain() -> Document {
+    Document {
+        file: "weir.yaml".into(),
+        set: Vec::new(),
+        environment: std::iter::empty::<(&str, &str)>().collect(),
+    }
+}
+
+const WITH_SECRETS: &str = "\
+plugins:
+  auth: { module: builtin:key-auth, config: { keys: [hunter2], header: hunter2, hide: true, by: all, deep: { list: [1] } } }
+exporters:
+  traces: { kafka: { brokers: [a], topic: t, sasl: { password: hunter2 } } }
+";
+
+#[test]
+fn no_form_shows_a_secret_wherever_it_begins() {
+    let text = Text::of(WITH_SECRETS);
+    for at in [
+        &[][..],
+        &["plugins"],
+        &["plugins", "auth"],
+        &["exporters"],
+        &["exporters", "traces"],
+    ] {
+        let fields = plain().form(&text, at, None).unwrap();
+        let shown = serde_json::to_string(&fields).unwrap();
+        assert!(!shown.contains("hunter2"), "{at:?}: {shown}");
+    }
+}
+
+#[test]
+fn a_plugins_configuration_is_a_form_by_its_own_schema() {
+    let schema = json!({
+        "type": "object",
+        "required": ["keys"],
+        "properties": {
+            "keys": { "type": "array", "items": { "type": "string" } },
+            "header": { "type": "string", "default": "x-api-key" },
+            "hide": { "type": "boolean", "description": "Takes it\naway." },
+            "by": { "$ref": "#/$defs/By" },
+            "deep": { "$ref": "#/$defs/Deep" },
+            "rules": { "type": "array", "items": { "$ref": "#/$defs/Deep" } },
+            "endless": { "$ref": "#/$defs/Endless" },
+        },
+        "$defs": {
+            "By": { "oneOf": [{ "const": "client" }, { "const": "all" }] },
+            "Deep": { "type": "object", "properties": { "limit": { "type": ["integer", "null"] } } },
+            "Endless": { "$ref": "#/$defs/Endless" },
+        },
+    });
+    let text = Text::of(WITH_SECRETS);
+    let fields = plain()
+        .form(&text, &["plugins", "auth"], Some(&schema))
+        .unwrap();
+    let field = |key: &str| {
+        let found = fields.iter().find(|field| field.key == key);
+        found.unwrap_or_else(|| panic!("no {key}"))
+    };
+    assert_eq!(
+        field("config.keys").path,
+        ["plugins", "auth", "config", "keys"]
+    );
+    assert!(field("config.keys").required && field("config.keys").hidden);
+    assert!(field("config.header").hidden);
+    assert_eq!(field("config.header").default, json!("x-api-key"));
+    assert_eq!(field("config.hide").value, json!(true));
+    assert_eq!(field("config.hide").description, "Takes it away.");
+    assert_eq!(field("config.by").options, ["client", "all"]);
+    assert_eq!(field("config.by").value, json!("all"));
+    assert_eq!(field("config.deep.limit").kind, "integer");
+    assert_eq!(field("config.rules").kind, "other");
+    assert_eq!(field("on_error").kind, "choice");
     assert!(!serde_json::to_string(&fields).unwrap().contains("hunter2"));
 }
