@@ -25,10 +25,8 @@ const KEYS: &[(&str, When)] = &[
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
     ("receivers.otlp.grpc.tls", When::Present),
     ("receivers.otlp.http.tls", When::Present),
-    ("routes.*.mirror", When::Present),
     ("routes.*.plugins.*", When::Mapping),
     ("upstreams.*.endpoints.*", When::Mapping),
-    ("upstreams.*.limits", When::Present),
 ];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.

@@ -129,13 +129,13 @@ pub(super) fn upstreams(app: &App) -> Answer {
                 .iter()
                 .map(|of| format!("{}:{}", of.host, of.port))
                 .collect();
-            let routes = generation.config.routes.iter();
-            let routes = routes.filter(|route| route.action.leads_to(name));
+            let routes = generation.routes.iter();
+            let routes = routes.filter(|route| route.leads_to(name));
             json!({
                 "name": name,
                 "endpoints": endpoints,
                 "max_requests": upstream.max_requests,
-                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
+                "routes": routes.map(|route| &*route.name).collect::<Vec<_>>(),
                 "metrics": metrics.upstreams.iter().find(|of| of.name == *name),
             })
         })
