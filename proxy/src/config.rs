@@ -36,18 +36,18 @@ mod units;
 mod unsupported;
 mod upstream;
 
-pub use clients::{AccessLog, AccessLogFormat, Clients, Forwarded, Network};
+pub use clients::{AccessLog, AccessLogFormat, Clients, Forwarded, Network, Underscores};
 pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
 pub use route::{
-    Action, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
+    Action, Mirror, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
 };
 pub use schema::schema;
 pub use units::duration;
-pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Retries};
+pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Retries, UpstreamLimits};
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +120,12 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it).
     pub max_head_bytes: usize,
+    /// Most bytes a request's body may have, where its route does not say it (413 past it).
+    pub max_body_bytes: Option<u64>,
+    pub underscores: Underscores,
     pub max_connections: Option<u64>,
+    /// Most requests on one connection.
+    pub max_requests_per_connection: Option<u64>,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
 }
@@ -165,6 +170,7 @@ pub struct Upstream {
     pub upgrades: Vec<String>,
     /// Most requests that wait for a response's head at once (503 past it).
     pub max_requests: u64,
+    pub limits: UpstreamLimits,
     pub balance: Balance,
     pub health: Option<Health>,
     pub ejection: Ejection,

@@ -10,8 +10,10 @@ mod call;
 mod direct;
 mod forwarded;
 pub mod head;
+mod http1;
 mod http2;
 pub mod life;
+pub mod mirror;
 pub mod state;
 mod target;
 pub mod trailers;
@@ -115,12 +117,12 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     let Some(listener) = generation.listener(client.listener) else {
         return answer(&mut life, respond::refusal(&Refusal::Draining), None);
     };
-    if let Err(refusal) = head::read(life.state(), head, &client, &generation) {
+    if let Err(refusal) = head::read(life.state(), head, &client, &generation, &listener.config) {
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
     progress.now = Instant::now();
-    let mut body = RequestSource::new(body, listener.config.timeouts.body);
+    let mut body = RequestSource::new(body, &listener.config);
     let (chain, outcome) = run_request_hooks(
         worker,
         &generation,
@@ -195,6 +197,12 @@ async fn run_request_hooks<'g>(
     let route = &generation.routes[index];
     life.routed(route);
     let chain = &listener.chains[index];
+    if let Some(most) = route.max_body_bytes {
+        body.limit(most);
+    }
+    if body.is_too_large() {
+        return (chain, Err(respond::refusal(&Refusal::RequestTooLarge)));
+    }
     let outcome = chain
         .run_request(Hook::Request, runner(worker), life.slot(), progress, body)
         .await;

@@ -31,6 +31,7 @@ pub struct Settings {
     http2: config::Http2,
     timeouts: config::ListenerTimeouts,
     max_head_bytes: usize,
+    max_requests: u64,
     /// Most connections of one worker.
     share: Option<u64>,
     proxy_protocol: bool,
@@ -55,6 +56,7 @@ impl Settings {
             share: share.map(|most| most.div_ceil(workers as u64)),
             proxy_protocol: config.proxy_protocol,
             max_head_bytes: config.max_head_bytes,
+            max_requests: config.max_requests_per_connection.unwrap_or(u64::MAX),
             cells,
         }
     }

@@ -9,6 +9,7 @@ pub mod body;
 pub mod connect;
 pub mod eject;
 pub mod health;
+pub mod places;
 pub mod pool;
 pub mod resolve;
 pub mod retry;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::UPGRADE;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
@@ -38,6 +39,8 @@ pub struct Upstream {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Most requests under way from one worker.
     pub share: u64,
+    /// Of one worker, for each endpoint.
+    pub limits: places::Limits,
     pub cells: Arc<[UpstreamCells]>,
     turnstile: eject::Turnstile,
 }
@@ -73,6 +76,8 @@ pub enum Error {
     Protocol(#[source] hyper::Error),
     #[error("upstream switched to a protocol that nobody asked for")]
     Switched,
+    #[error("upstream's response says in two ways how long it is")]
+    Framing,
     #[error("too many requests under way")]
     Overload,
     #[error("client's body: {0}")]
@@ -95,7 +100,7 @@ impl Error {
             Self::Connect(_) => 0,
             Self::ConnectTimeout(_) => 1,
             Self::ResponseTimeout(_) => 2,
-            Self::Protocol(_) | Self::Switched => 3,
+            Self::Protocol(_) | Self::Switched | Self::Framing => 3,
             Self::Overload => 4,
             Self::Upload(_) => 5,
             Self::Tls(_) => 6,
@@ -162,6 +167,7 @@ impl Upstream {
             name: name.to_owned(),
             endpoints,
             share: config.max_requests.div_ceil(workers as u64),
+            limits: places::Limits::share(&config.limits, workers),
             config: config.clone(),
             cells,
             turnstile: eject::Turnstile::default(),
@@ -211,7 +217,13 @@ impl Upstream {
             })
         } else {
             let _active = Active::new(&self.cells, worker);
-            send(endpoint, request, upload, timeouts, pools, cells).await
+            let way = Way {
+                endpoint,
+                timeouts,
+                limits: &self.limits,
+                pools,
+            };
+            send(&way, request, upload, cells).await
         };
         match &result {
             Ok(_) => cells.duration.record(start.elapsed()),
@@ -221,14 +233,26 @@ impl Upstream {
     }
 }
 
+/// Where a request goes, and how.
+struct Way<'w> {
+    endpoint: &'w Arc<Endpoint>,
+    timeouts: &'w UpstreamTimeouts,
+    limits: &'w places::Limits,
+    pools: &'w Pools,
+}
+
 async fn send(
-    endpoint: &Arc<Endpoint>,
+    way: &Way<'_>,
     mut request: Request<RequestBody>,
     upload: &Upload,
-    timeouts: &UpstreamTimeouts,
-    pools: &Pools,
     cells: &UpstreamCells,
 ) -> Result<Reply, Failure> {
+    let Way {
+        endpoint,
+        timeouts,
+        pools,
+        ..
+    } = *way;
     let reply = |response, lease| Reply {
         response,
         lease,
@@ -249,7 +273,8 @@ async fn send(
             Err(Failed::Final(error)) => return Err(sent(error)),
         }
     }
-    let (mut lease, made) = match pools.connect(endpoint, timeouts.connect, alone).await {
+    let connected = pools.connect(endpoint, timeouts.connect, alone, way.limits);
+    let (mut lease, made) = match connected.await {
         Ok(connected) => connected,
         Err(error) => {
             return Err(Failure {
@@ -304,6 +329,9 @@ async fn round_trip(
     upload.progressed();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+            if result.as_ref().is_ok_and(is_doubtful) {
+                return Poll::Ready(Err(Failed::Final(Error::Framing)));
+            }
             if let Ok(response) = &result
                 && response.status() == StatusCode::SWITCHING_PROTOCOLS
                 && !(asked && response.headers().contains_key(UPGRADE))
@@ -339,6 +367,17 @@ async fn round_trip(
         }
     })
     .await
+}
+
+/// Whether others could find the end of a response's body elsewhere. HTTP/2 has no such fields.
+fn is_doubtful(response: &Response<Incoming>) -> bool {
+    let headers = response.headers();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| {
+        codings.next().is_some()
+            || headers.contains_key(CONTENT_LENGTH)
+            || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+    })
 }
 
 impl Endpoint {

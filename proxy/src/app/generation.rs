@@ -46,8 +46,18 @@ pub struct Route {
     /// The path pattern (`http.route`).
     pub pattern: String,
     pub action: Action,
+    /// Who gets a copy of its requests.
+    pub mirror: Option<Mirror>,
     pub rewrite: config::Rewrite,
+    /// Most bytes of a request's body; `None` is what the listener has.
+    pub max_body_bytes: Option<u64>,
     pub cells: Arc<[RouteCells]>,
+}
+
+/// An upstream that gets a copy of a route's requests.
+pub struct Mirror {
+    pub upstream: Arc<Upstream>,
+    pub config: config::Mirror,
 }
 
 /// What becomes of a route's requests.
@@ -92,11 +102,19 @@ impl Route {
                 Action::Upstream(shares.iter().filter_map(target).collect())
             }
         };
+        let mirror = |config: &config::Mirror| {
+            Some(Mirror {
+                upstream: Arc::clone(upstreams.get(&config.upstream)?),
+                config: config.clone(),
+            })
+        };
         Self {
             name: route.name.as_str().into(),
             pattern: route.matches.path.clone(),
             action,
+            mirror: route.mirror.as_ref().and_then(mirror),
             rewrite: route.rewrite.clone(),
+            max_body_bytes: route.max_body_bytes,
             cells,
         }
     }

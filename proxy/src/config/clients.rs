@@ -25,6 +25,17 @@ pub enum Forwarded {
     Off,
 }
 
+/// What becomes of requests' fields with `_` in their names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// They are taken out.
+    #[default]
+    Drop,
+    /// The request is answered with 400.
+    Refuse,
+    Pass,
+}
+
 /// Where a line for each response goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {

@@ -125,10 +125,19 @@ pub(super) struct Listener {
     pub(super) timeouts: ListenerTimeouts,
     /// Most bytes a request head may have (431 past it); at least 8KiB. Default: 64KiB.
     pub(super) max_head_bytes: ByteSize,
+    /// Most bytes a request's body may have (413 past it), where its route does not say it. Default:
+    /// no limit.
+    pub(super) max_body_bytes: Option<ByteSize>,
+    /// What becomes of requests' fields with `_` in their names, which some upstreams read as `-`:
+    /// `drop` takes them out, `refuse` answers 400, `pass` leaves them. Default: drop.
+    pub(super) underscores: clients::Underscores,
     /// Most connections at once, over all workers, each of which takes its share; what is more is
     /// closed. Default: no limit.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_connections: Option<u64>,
+    /// Most requests on one connection, which ends after the last. Default: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(super) max_requests_per_connection: Option<u64>,
     /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, which is
     /// believed of `trusted_proxies` only; without one, connections are closed. Default: false.
     pub(super) proxy_protocol: bool,
@@ -188,6 +197,8 @@ pub(super) struct Upstream {
     /// its share; what is more is answered with 503. Default: 10000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_requests: u64,
+    /// Connections to each endpoint, and requests that wait for one.
+    pub(super) limits: upstream::Limits,
     /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
     /// one of two drawn by chance that has fewer requests under way, `random` one by chance,
     /// `consistent_hash` the same one for the same key. Default: `round_robin`.
@@ -358,7 +369,10 @@ impl Default for Listener {
             http2: tls::Http2::default(),
             timeouts: ListenerTimeouts::default(),
             max_head_bytes: ByteSize::kib(64),
+            max_body_bytes: None,
+            underscores: clients::Underscores::default(),
             max_connections: None,
+            max_requests_per_connection: None,
             proxy_protocol: false,
         }
     }
@@ -394,6 +408,7 @@ impl Default for Upstream {
             upgrades: vec!["websocket".to_owned()],
             timeouts: UpstreamTimeouts::default(),
             max_requests: 10_000,
+            limits: upstream::Limits::default(),
             balance: upstream::Balance::default(),
             hash_by: None,
             health: None,

@@ -202,7 +202,10 @@ impl<'a> Resolver<'a> {
                 },
                 timeouts,
                 max_head_bytes: raw.max_head_bytes.bytes(),
+                max_body_bytes: raw.max_body_bytes.map(|size| size.0),
+                underscores: clients::underscores(raw.underscores),
                 max_connections: raw.max_connections,
+                max_requests_per_connection: raw.max_requests_per_connection,
                 proxy_protocol: raw.proxy_protocol,
             });
         }

@@ -13,8 +13,11 @@ pub struct Route {
     pub name: String,
     pub matches: RouteMatch,
     pub action: Action,
+    pub mirror: Option<Mirror>,
     pub rewrite: Rewrite,
     pub timeouts: RouteTimeouts,
+    /// Most bytes a request's body may have (413 past it); `None` is what the listener has.
+    pub max_body_bytes: Option<u64>,
     /// Names of plugins: request hooks in this order, response hooks in reverse.
     pub plugins: Vec<String>,
 }
@@ -49,21 +52,22 @@ pub enum Action {
     Respond(Respond),
 }
 
-impl Action {
-    /// Whether requests may go to the upstream of this name.
-    pub fn leads_to(&self, upstream: &str) -> bool {
-        match self {
-            Self::Upstream(shares) => shares.iter().any(|share| share.upstream == upstream),
-            Self::Redirect(_) | Self::Respond(_) => false,
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Name of an upstream.
     pub upstream: String,
     pub weight: u32,
+}
+
+/// A copy of requests that another upstream gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Name of an upstream.
+    pub upstream: String,
+    /// Of the requests.
+    pub percent: u32,
+    /// Most bytes of a body that is copied.
+    pub max_body_bytes: usize,
 }
 
 /// `None` is what was asked for.

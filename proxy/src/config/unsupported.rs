@@ -23,10 +23,8 @@ const KEYS: &[(&str, When)] = &[
     ("listeners.*.plugins.*", When::Mapping),
     ("plugins.*.isolation", When::Is("request")),
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
-    ("routes.*.mirror", When::Present),
     ("routes.*.plugins.*", When::Mapping),
     ("upstreams.*.endpoints.*", When::Mapping),
-    ("upstreams.*.limits", When::Present),
 ];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.

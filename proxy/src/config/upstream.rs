@@ -55,6 +55,15 @@ pub struct HttpCheck {
     pub expected: Vec<StatusCode>,
 }
 
+/// What spares each endpoint, over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Most connections at once.
+    pub connections: Option<u64>,
+    /// Most requests that wait for one.
+    pub pending: u64,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retries {
     /// Most further tries of one request.

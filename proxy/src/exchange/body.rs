@@ -120,16 +120,13 @@ impl Body {
             }
             Content::Upstream(streaming) => {
                 let mut piece = ready!(streaming.poll_piece(cx, &mut this.life));
-                if let Some(Ok(frame)) = &mut piece
-                    && let Some(trailers) = frame.trailers_mut()
-                {
-                    trailers::strip(trailers);
-                    trailers::note_status(this.life.state(), trailers);
-                }
-                if let Some(Ok(frame)) = &piece
-                    && let Some(data) = frame.data_ref()
-                {
-                    this.life.sends(data.len());
+                if let Some(Ok(frame)) = &mut piece {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        trailers::strip(trailers);
+                        trailers::note_status(this.life.state(), trailers);
+                    } else if let Some(data) = frame.data_ref() {
+                        this.life.sends(data.len());
+                    }
                 }
                 match piece {
                     Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),

@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 
 use super::state::{Answer, Held, ResponseHead, State};
 use super::{Content, trailers};
+use crate::config;
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::server::respond::{self, Refusal};
 use crate::trace::Status;
-use crate::upstream::body::{Fault, RequestBody, Upload};
+use crate::upstream::body::{Fault, Limits, RequestBody, Upload};
 use crate::worker::Worker;
 
 /// Most bytes of bodies that are held at once in the process.
@@ -124,28 +125,44 @@ fn fit(bytes: &Bytes, most: usize) -> Fit {
 /// A request's body, until it goes to the upstream.
 pub(super) struct RequestSource {
     body: Incoming,
-    longest_wait: Duration,
+    limits: Limits,
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
 }
 
 impl RequestSource {
-    pub(super) fn new(body: Incoming, longest_wait: Duration) -> Self {
+    pub(super) fn new(body: Incoming, listener: &config::Listener) -> Self {
         Self {
             body,
-            longest_wait,
+            limits: Limits {
+                wait: listener.timeouts.body,
+                bytes: listener.max_body_bytes.unwrap_or(u64::MAX),
+            },
             read: None,
         }
+    }
+
+    /// It may have so many bytes, whatever was said before.
+    pub(super) fn limit(&mut self, most: u64) {
+        self.limits.bytes = most;
+    }
+
+    /// Whether it is known to be larger than it may be.
+    pub(super) fn is_too_large(&self) -> bool {
+        let read = self.read.as_ref().map_or(0, |read| read.room.0) as u64;
+        read.saturating_add(self.body.size_hint().lower()) > self.limits.bytes
     }
 
     /// The body as it goes to the upstream, its length put right in the head.
     pub(super) fn send(self, state: &mut State, upload: Upload) -> RequestBody {
         let Some(read) = self.read else {
-            return RequestBody::new(self.body, upload, self.longest_wait);
+            return RequestBody::new(self.body, upload, self.limits);
         };
         let Held::Whole(bytes) = std::mem::take(&mut state.request_body) else {
             let begun = read.bytes.freeze();
-            return RequestBody::begun(begun, self.body, upload, self.longest_wait);
+            let mut limits = self.limits;
+            limits.bytes = limits.bytes.saturating_sub(begun.len() as u64);
+            return RequestBody::begun(begun, self.body, upload, limits);
         };
         let headers = &mut state.request.headers;
         if read.trailers.is_some() {
@@ -164,7 +181,11 @@ impl Bodies for RequestSource {
             return Ok(fit(bytes, most));
         }
         let read = self.read.get_or_insert_default();
-        match read.fill(&mut self.body, most, self.longest_wait).await {
+        let Limits { wait, bytes } = self.limits;
+        let bound = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match read.fill(&mut self.body, most.min(bound), wait).await {
+            // Of one that ended too late, a replacement may have any length.
+            Ok(()) if read.bytes.len() > bound => Err(self.refusal()),
             Ok(()) if read.ended => {
                 let bytes = read.whole();
                 let fit = fit(&bytes, most);
@@ -317,7 +338,7 @@ impl Bodies for ResponseSource<'_> {
             Err(Stopped::Fault(Fault::Timeout)) => {
                 self.give_up(state, &Refusal::GatewayTimeout, "upstream_body_timeout");
             }
-            Err(Stopped::Fault(Fault::Broken)) => {
+            Err(Stopped::Fault(_)) => {
                 self.give_up(state, &Refusal::BadGateway, "upstream_body");
             }
         }

@@ -1,5 +1,6 @@
 //! 6 — The call to an upstream, with its span, and further tries, each with a span of its own.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
 use super::state::State;
-use super::{Content, head, tunnel};
+use super::{Content, head, mirror, tunnel};
 use crate::app::generation::{Route, Target};
 use crate::plugin::chain::Progress;
 use crate::server::respond::{self, Refusal};
@@ -23,7 +24,7 @@ use crate::worker::Worker;
 
 /// What a call needs of its exchange.
 pub(super) struct Call<'c> {
-    pub(super) worker: &'c Worker,
+    pub(super) worker: &'c Rc<Worker>,
     pub(super) route: &'c Route,
     /// In which form B3 is sent on, if it is.
     pub(super) b3: Option<Form>,
@@ -61,6 +62,9 @@ impl Call<'_> {
         let mut request = head::send(&mut state.request, parent, body, rewrite, self.keep_head);
         tunnel::ask(state, &mut request, &upstream.config.upgrades);
         self.add_b3(state, span, request.headers_mut());
+        if let Some(mirror) = &self.route.mirror {
+            mirror::begin(worker, mirror, &state.request, &mut request);
+        }
         let spare = Spare::of(upstream, &request);
         let mut now;
         let outcome = loop {
@@ -154,7 +158,12 @@ fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progre
 }
 
 /// What the endpoint's state learns of a try.
-fn learn(upstream: &Upstream, index: usize, called: &Result<Reply, Failure>, now: Instant) {
+pub(super) fn learn(
+    upstream: &Upstream,
+    index: usize,
+    called: &Result<Reply, Failure>,
+    now: Instant,
+) {
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match failure.error {
@@ -249,9 +258,11 @@ fn finish(
                 recorder.end(span, Status::Error, &error.to_string(), now);
             }
             Content::Answer(respond::refusal(&match error {
-                Error::Connect(_) | Error::Tls(_) | Error::Protocol(_) | Error::Switched => {
-                    Refusal::BadGateway
-                }
+                Error::Connect(_)
+                | Error::Tls(_)
+                | Error::Protocol(_)
+                | Error::Switched
+                | Error::Framing => Refusal::BadGateway,
                 Error::ConnectTimeout(_) | Error::ResponseTimeout(_) => Refusal::GatewayTimeout,
                 Error::Overload => Refusal::Overload,
                 Error::Upload(fault) => Refusal::Upload(fault),

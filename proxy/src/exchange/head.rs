@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, forwarded, http2, target, trailers, tunnel};
+use super::{Client, Content, forwarded, http1, http2, target, trailers, tunnel};
 use crate::app::generation::Generation;
-use crate::config::Rewrite;
+use crate::config::{self, Rewrite};
 use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -31,6 +31,7 @@ pub(super) fn read(
     mut head: request::Parts,
     client: &Client,
     generation: &Generation,
+    listener: &config::Listener,
 ) -> Result<(), Refusal> {
     let clients = &generation.config.clients;
     state.version = head.version;
@@ -46,10 +47,12 @@ pub(super) fn read(
     if request.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
+    http1::check(&head)?;
     if head.version == Version::HTTP_2 {
         http2::normalise(&mut head)?;
     }
     let mut headers = head.headers;
+    http1::underscores(&mut headers, listener.underscores)?;
     let host = single_host(&headers)?;
     request.uri = match head.uri.authority() {
         // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
@@ -66,7 +69,6 @@ pub(super) fn read(
                 .cloned()
                 .map_or_else(|| Uri::from_static("/"), Uri::from)
         }
-        None if head.uri.path() == "*" => head.uri,
         None => {
             match host {
                 Some(host) => host.clone_into(&mut request.authority),

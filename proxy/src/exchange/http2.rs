@@ -2,17 +2,13 @@
 //! another way than Weir does goes no further (RFC 9113, sections 8.2 and 8.3).
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Method, request};
+use http::{HeaderMap, HeaderValue, request};
 
 use crate::server::respond::Refusal;
 
 /// Checks a head, and joins its cookies.
 pub(super) fn normalise(head: &mut request::Parts) -> Result<(), Refusal> {
     let refused = |detail| Err(Refusal::BadRequest(detail));
-    match head.uri.scheme_str() {
-        None | Some("http" | "https") => {}
-        Some(_) => return refused("the scheme is neither http nor https"),
-    }
     let mut hosts = head.headers.get_all(HOST).iter();
     if let (Some(host), Some(authority)) = (hosts.next(), head.uri.authority())
         && !host
@@ -26,9 +22,6 @@ pub(super) fn normalise(head: &mut request::Parts) -> Result<(), Refusal> {
     }
     if head.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return refused("several Content-Length fields");
-    }
-    if head.uri.path() == "*" && head.method != Method::OPTIONS {
-        return refused("the target `*` is for OPTIONS alone");
     }
     if head.headers.values().any(is_padded) {
         return refused("a field's value begins or ends with white space");

@@ -6,6 +6,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Sleep;
@@ -34,10 +36,17 @@ pub(super) async fn serve(
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
     let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
     let opened = Rc::clone(&tunnel);
+    let left = Cell::new(settings.max_requests);
     let service = service_fn(move |request| {
         let (client, opened) = (client.clone(), Rc::clone(&opened));
+        left.set(left.get().saturating_sub(1));
+        let last = left.get() == 0;
         async move {
             let mut response = exchange::serve(client, request).await;
+            if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             if let Some(tunnel) = response.body_mut().take_tunnel() {
                 opened.set(Some(tunnel));
             }

@@ -52,9 +52,12 @@ pub(super) async fn serve(
         stalled: Cell::new(0),
         open: Cell::new(0),
         changed: Cell::new(Instant::now()),
+        left: Cell::new(settings.max_requests),
     });
+    let counted = Rc::clone(&streams);
     let service = service_fn(move |request| {
         let client = client.clone();
+        counted.left.set(counted.left.get().saturating_sub(1));
         async move { Ok::<_, Infallible>(exchange::serve(client, request).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(Tasks(Rc::clone(&streams)))
@@ -79,6 +82,11 @@ pub(super) async fn serve(
             ended = connection.as_mut().poll(cx);
             idle.as_mut()
                 .reset(tokio::time::Instant::now() + LAST.min(timeouts.head));
+        }
+        if !closing && ended.is_pending() && streams.left.get() == 0 {
+            closing = true;
+            connection.as_mut().graceful_shutdown();
+            ended = connection.as_mut().poll(cx);
         }
         if let Poll::Ready(ended) = ended {
             return Poll::Ready(Some(ended));
@@ -135,6 +143,8 @@ struct Streams {
     open: Cell<usize>,
     /// When the last stream began or ended.
     changed: Cell<Instant>,
+    /// Requests that it may still make.
+    left: Cell<u64>,
 }
 
 impl Streams {

@@ -19,7 +19,7 @@ pub enum Refusal {
     NoUpstream(String),
     /// A plugin failed that may not be passed over; the trace says which.
     PluginFailed,
-    /// The request's body is larger than a plugin takes.
+    /// The request's body is larger than its route, its listener or a plugin takes.
     RequestTooLarge,
     /// The response's body is.
     ResponseTooLarge,
@@ -48,7 +48,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be processed",
         ),
-        Refusal::RequestTooLarge => (
+        Refusal::RequestTooLarge | Refusal::Upload(Fault::TooLarge) => (
             StatusCode::PAYLOAD_TOO_LARGE,
             "the request's body is too large",
         ),

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::exchange::mirror;
 use crate::exchange::trailers;
 
 /// Why a client's body did not come to its end.
@@ -20,6 +21,8 @@ pub enum Fault {
     Timeout,
     #[error("broke off or was malformed")]
     Broken,
+    #[error("is larger than its route or listener takes")]
+    TooLarge,
 }
 
 /// What is known of an upload outside of the body that hyper owns.
@@ -70,8 +73,19 @@ struct Sending {
     body: Option<Incoming>,
     trailers: Option<HeaderMap>,
     upload: Upload,
-    longest_wait: Duration,
+    limits: Limits,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// What another upstream is to get, where one is.
+    copy: Option<Box<mirror::Copy>>,
+}
+
+/// How long and how large a client's body may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest wait for the next piece.
+    pub wait: Duration,
+    /// Most bytes that may still come.
+    pub bytes: u64,
 }
 
 impl RequestBody {
@@ -84,30 +98,45 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
+    pub fn new(body: Incoming, upload: Upload, limits: Limits) -> Self {
         Self((!body.is_end_stream()).then_some(Sending {
             begun: Bytes::new(),
             body: Some(body),
             trailers: None,
             upload,
-            longest_wait,
+            limits,
             timer: None,
+            copy: None,
         }))
     }
 
     /// A body behind what of it was read already.
-    pub fn begun(begun: Bytes, body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
+    pub fn begun(begun: Bytes, body: Incoming, upload: Upload, limits: Limits) -> Self {
         if begun.is_empty() {
-            return Self::new(body, upload, longest_wait);
+            return Self::new(body, upload, limits);
         }
         Self(Some(Sending {
             begun,
             body: Some(body),
             trailers: None,
             upload,
-            longest_wait,
+            limits,
             timer: None,
+            copy: None,
         }))
+    }
+
+    /// Bytes that it has at the least.
+    pub fn least_bytes(&self) -> u64 {
+        self.size_hint().lower()
+    }
+
+    /// Has `copy` see what is sent.
+    pub fn mirror(&mut self, copy: mirror::Copy) {
+        match &mut self.0 {
+            Some(sending) => sending.copy = Some(Box::new(copy)),
+            None => copy.send(),
+        }
     }
 
     /// A body that was read to its end.
@@ -118,10 +147,39 @@ impl RequestBody {
                 body: None,
                 trailers,
                 upload,
-                longest_wait: Duration::MAX,
+                limits: Limits {
+                    wait: Duration::MAX,
+                    bytes: u64::MAX,
+                },
                 timer: None,
+                copy: None,
             }),
         )
+    }
+}
+
+impl Sending {
+    /// A piece goes out.
+    fn copied(&mut self, piece: &Bytes) {
+        let Some(copy) = &mut self.copy else { return };
+        if !copy.add(piece) {
+            self.copy = None;
+        } else if self.is_end_stream() {
+            self.ended();
+        }
+    }
+
+    /// All of it has gone out.
+    fn ended(&mut self) {
+        if let Some(copy) = self.copy.take() {
+            copy.send();
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun.is_empty()
+            && self.trailers.is_none()
+            && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 }
 
@@ -139,11 +197,13 @@ impl Body for RequestBody {
         if !sending.begun.is_empty() {
             sending.upload.progressed();
             let begun = std::mem::take(&mut sending.begun);
+            sending.copied(&begun);
             return Poll::Ready(Some(Ok(Frame::data(begun))));
         }
         let Some(body) = &mut sending.body else {
             sending.upload.progressed();
             let trailers = sending.trailers.take();
+            sending.ended();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         };
         let polled = Pin::new(body).poll_frame(cx);
@@ -152,18 +212,30 @@ impl Body for RequestBody {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     trailers::strip(trailers);
+                    sending.ended();
                 }
                 sending.timer = None;
                 sending.upload.progressed();
-                return Poll::Ready(Some(Ok(frame)));
+                let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match sending.limits.bytes.checked_sub(len) {
+                    Some(left) => {
+                        sending.limits.bytes = left;
+                        if let Some(data) = frame.data_ref() {
+                            sending.copied(data);
+                        }
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                    None => Fault::TooLarge,
+                }
             }
             Poll::Ready(None) => {
                 sending.upload.progressed();
+                sending.ended();
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(_))) => Fault::Broken,
             Poll::Pending => {
-                let longest_wait = sending.longest_wait;
+                let longest_wait = sending.limits.wait;
                 let timer = sending
                     .timer
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
@@ -178,11 +250,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| {
-            sending.begun.is_empty()
-                && sending.trailers.is_none()
-                && sending.body.as_ref().is_none_or(Body::is_end_stream)
-        })
+        self.0.as_ref().is_none_or(Sending::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

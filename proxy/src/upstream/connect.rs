@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
+use super::places::Place;
 use super::{Endpoint, Error};
 use crate::config::Protocol;
 use crate::tls::{Alpn, certificate};
@@ -51,6 +52,7 @@ pub struct Http1 {
     pub sender: http1::SendRequest<RequestBody>,
     /// Of the task that reads and writes.
     task: AbortHandle,
+    _place: Place,
 }
 
 impl Drop for Http1 {
@@ -69,6 +71,7 @@ pub struct Http2 {
     allowed: Rc<Cell<usize>>,
     /// When the last request ended.
     used: Cell<Instant>,
+    place: Place,
 }
 
 impl Http2 {
@@ -97,6 +100,7 @@ impl Http2 {
     pub fn end(&self) {
         self.streams.set(self.streams.get() - 1);
         self.used.set(Instant::now());
+        self.place.free_stream();
     }
 }
 
@@ -204,7 +208,11 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<Requ
 }
 
 /// Makes one, for as long as it takes; `alone` where it must be of HTTP/1.1.
-pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connection, Error> {
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    alone: bool,
+    place: Place,
+) -> Result<Connection, Error> {
     let stream = endpoint.open().await.map_err(Error::Connect)?;
     stream.set_nodelay(true).map_err(Error::Connect)?;
     let config = &endpoint.config;
@@ -229,7 +237,7 @@ pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connecti
         } else {
             Scheme::HTTP
         };
-        return connect_http2(io, scheme).await;
+        return connect_http2(io, scheme, place).await;
     }
     let (sender, connection) = http1::Builder::new()
         .handshake(io)
@@ -244,6 +252,7 @@ pub(super) async fn connect(endpoint: &Endpoint, alone: bool) -> Result<Connecti
     Ok(Connection::Http1(Http1 {
         sender,
         task: task.abort_handle(),
+        _place: place,
     }))
 }
 
@@ -266,7 +275,11 @@ async fn encrypted(
     Ok((Stream::Tls(Box::new(stream.into())), chosen))
 }
 
-async fn connect_http2(io: TokioIo<Stream>, scheme: Scheme) -> Result<Connection, Error> {
+async fn connect_http2(
+    io: TokioIo<Stream>,
+    scheme: Scheme,
+    place: Place,
+) -> Result<Connection, Error> {
     let (sender, mut connection) = http2::Builder::new(Tasks)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -296,6 +309,7 @@ async fn connect_http2(io: TokioIo<Stream>, scheme: Scheme) -> Result<Connection
         streams: Cell::new(0),
         allowed,
         used: Cell::new(Instant::now()),
+        place,
     })))
 }
 

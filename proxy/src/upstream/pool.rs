@@ -2,7 +2,7 @@
 //!
 //! Belongs to one worker: no lock. Of HTTP/1.1, a connection is leased for one exchange and given
 //! back once the response's body has ended; it is used again while it is open and young enough. Of
-//! HTTP/2, exchanges share it.
+//! HTTP/2, exchanges share it. Where there are as many as there may be, requests wait for one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::body::RequestBody;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
+use super::places::{Limits, Place, Places};
 use super::{Endpoint, Error};
 
 /// Most idle connections a worker keeps to one endpoint.
@@ -29,6 +30,7 @@ struct Pool {
     idle: Vec<Idle>,
     shared: Vec<Rc<Http2>>,
     dialling: Rc<Dialling>,
+    places: Rc<Places>,
 }
 
 struct Idle {
@@ -83,6 +85,39 @@ impl Drop for Lease {
     }
 }
 
+impl Pool {
+    fn take(&mut self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
+        if !alone && !self.shared.is_empty() {
+            self.shared.retain(|shared| !shared.is_closed());
+            if let Some(shared) = self.shared.iter().find(|shared| shared.has_room()) {
+                return Some(Lease::new(Connection::Http2(Rc::clone(shared)), endpoint));
+            }
+        }
+        let mut at = self.idle.len();
+        while at > 0 {
+            at -= 1;
+            let idle = &self.idle[at];
+            let sender = &idle.connection.sender;
+            if sender.is_ready() && idle.since.elapsed() < longest {
+                let connection = self.idle.remove(at).connection;
+                return Some(Lease::new(Connection::Http1(connection), endpoint));
+            }
+            if sender.is_closed() || idle.since.elapsed() >= longest {
+                self.idle.remove(at);
+            }
+            // Else its task has not run since the last response ended: soon ready, left for later.
+        }
+        None
+    }
+}
+
+/// What a request waited for.
+enum Found {
+    Lease(Lease),
+    /// For a connection of its own.
+    Place(Place),
+}
+
 impl Pools {
     /// A connection that can be written to now; `alone` where it must be of HTTP/1.1.
     pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
@@ -90,37 +125,44 @@ impl Pools {
         let pool = pools
             .iter_mut()
             .find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
-        if !alone && !pool.shared.is_empty() {
-            pool.shared.retain(|shared| !shared.is_closed());
-            if let Some(shared) = pool.shared.iter().find(|shared| shared.has_room()) {
-                return Some(Lease::new(Connection::Http2(Rc::clone(shared)), endpoint));
-            }
+        // Who waits was here first.
+        if pool.places.is_waited_for() {
+            return None;
         }
-        let mut at = pool.idle.len();
-        while at > 0 {
-            at -= 1;
-            let idle = &pool.idle[at];
-            let sender = &idle.connection.sender;
-            if sender.is_ready() && idle.since.elapsed() < longest {
-                let connection = pool.idle.remove(at).connection;
-                return Some(Lease::new(Connection::Http1(connection), endpoint));
-            }
-            if sender.is_closed() || idle.since.elapsed() >= longest {
-                pool.idle.remove(at);
-            }
-            // Else its task has not run since the last response ended: soon ready, left for later.
-        }
-        None
+        pool.take(endpoint, longest, alone)
     }
 
     /// Makes a connection within `limit`, or shares one that is made meanwhile; says whether it was
-    /// made. `alone` as in [`Pools::take`].
+    /// made. Where there are as many as there may be, it waits for one, as long. `alone` as in
+    /// [`Pools::take`].
     pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
         limit: Duration,
         alone: bool,
+        limits: &Limits,
     ) -> Result<(Lease, bool), Error> {
+        let places = Rc::clone(&self.pool(endpoint).places);
+        let place = if places.is_waited_for() {
+            None
+        } else {
+            places.take(limits)
+        };
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let found = || {
+                    let used = self.pool(endpoint).take(endpoint, Duration::MAX, alone);
+                    let new = || places.take(limits).map(Found::Place);
+                    used.map(Found::Lease).or_else(new)
+                };
+                let waiting = tokio::time::timeout(limit, places.wait(limits, found));
+                match waiting.await.unwrap_or(Err(Error::Overload))? {
+                    Found::Place(place) => place,
+                    Found::Lease(lease) => return Ok((lease, false)),
+                }
+            }
+        };
         let dialling = Rc::clone(&self.pool(endpoint).dialling);
         let connecting = async {
             let may_share = !alone && endpoint.config.may_speak_http2() && !dialling.alone.get();
@@ -130,19 +172,21 @@ impl Pools {
                 None
             };
             if one.is_some()
-                && let Some(lease) = self.take(endpoint, Duration::MAX, alone)
+                && let Some(lease) = self.pool(endpoint).take(endpoint, Duration::MAX, alone)
             {
                 return Ok((lease, false));
             }
-            let connection = connect::connect(endpoint, alone).await?;
+            let connection = connect::connect(endpoint, alone, place).await?;
             if !alone {
                 let http1 = matches!(connection, Connection::Http1(_));
                 dialling.alone.set(http1);
             }
-            if let Connection::Http2(shared) = &connection {
+            let lease = Lease::new(connection, endpoint);
+            if let Some(Connection::Http2(shared)) = &lease.connection {
                 self.pool(endpoint).shared.push(Rc::clone(shared));
+                places.free_all();
             }
-            Ok((Lease::new(connection, endpoint), true))
+            Ok((lease, true))
         };
         tokio::time::timeout(limit, connecting)
             .await
@@ -168,6 +212,7 @@ impl Pools {
                 since: Instant::now(),
             });
         }
+        pool.places.free_one();
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>) -> std::cell::RefMut<'_, Pool> {
@@ -181,6 +226,7 @@ impl Pools {
                         idle: Vec::new(),
                         shared: Vec::new(),
                         dialling: Rc::default(),
+                        places: Rc::default(),
                     });
                     pools.len() - 1
                 });

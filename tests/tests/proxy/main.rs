@@ -5,6 +5,8 @@ mod bodies;
 mod connections;
 mod failures;
 mod heads;
+mod limits;
+mod mirror;
 mod routes;
 
 use std::fmt::Write as _;

@@ -178,14 +178,14 @@ pub(super) fn upstreams(app: &App) -> Answer {
     let metrics = app.metrics().snapshot();
     let now = Instant::now();
     let upstreams = generation.upstreams.values().map(|upstream| {
-        let routes = generation.config.routes.iter();
-        let routes = routes.filter(|route| route.action.leads_to(&upstream.name));
+        let routes = generation.routes.iter();
+        let routes = routes.filter(|route| route.leads_to(&upstream.name));
         let mut counted = metrics.upstreams.iter();
         Upstream {
             name: &upstream.name,
             endpoints: endpoints::known(upstream, now).collect(),
             max_requests: upstream.config.max_requests,
-            routes: routes.map(|route| route.name.as_str()).collect(),
+            routes: routes.map(|route| &*route.name).collect(),
             metrics: counted.find(|of| of.name == upstream.name).cloned(),
         }
     });

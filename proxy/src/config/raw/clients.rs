@@ -17,6 +17,17 @@ pub(in crate::config) enum Forwarded {
     Off,
 }
 
+/// What becomes of fields with `_` in their names.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum Underscores {
+    #[default]
+    Drop,
+    Refuse,
+    Pass,
+}
+
 /// In which form B3 is sent on.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::units::Duration;
+use crate::config::units::{ByteSize, Duration};
 
 /// Which requests are sent where, or answered how, and through which plugins. One of `upstream`,
 /// `split`, `redirect` and `respond` must be there.
@@ -27,10 +27,14 @@ pub(in crate::config) struct Route {
     pub(in crate::config) redirect: Option<Redirect>,
     /// Answers at once.
     pub(in crate::config) respond: Option<Respond>,
+    /// Another upstream that gets a copy of the requests, whose responses nobody sees.
+    pub(in crate::config) mirror: Option<Mirror>,
     /// What the upstream sees instead of what the client asked for.
     pub(in crate::config) rewrite: Option<Rewrite>,
     /// How long the upstream is waited for on this route.
     pub(in crate::config) timeouts: RouteTimeouts,
+    /// Most bytes a request's body may have (413 past it). Default: the listener's.
+    pub(in crate::config) max_body_bytes: Option<ByteSize>,
     /// Names of plugins: request hooks in this order, response hooks in reverse. Default: none.
     #[schemars(extend("uniqueItems" = true))]
     pub(in crate::config) plugins: Vec<String>,
@@ -67,6 +71,23 @@ pub(in crate::config) struct Share {
     /// Its part of the sum of all weights; 0 is none for now.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(in crate::config) weight: u32,
+}
+
+/// Another upstream that gets a copy of the requests, whose responses nobody sees. No request waits
+/// for its copy.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-optional" = true, "required" = ["upstream"]))]
+pub(in crate::config) struct Mirror {
+    /// Name of an upstream.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) upstream: String,
+    /// How many of the requests, in percent, each by chance. Default: 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub(in crate::config) percent: u32,
+    /// Most bytes of a body that is copied, up to 16MiB; requests with more have no copy. Default:
+    /// 64KiB.
+    pub(in crate::config) max_body_bytes: ByteSize,
 }
 
 /// An answer with another place to look at. What is not given is as it was asked for.
@@ -155,6 +176,16 @@ impl Default for RouteMatch {
             methods: Vec::new(),
             headers: IndexMap::new(),
             query: IndexMap::new(),
+        }
+    }
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self {
+            upstream: String::new(),
+            percent: 100,
+            max_body_bytes: ByteSize::kib(64),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The keys of `upstreams.<name>` that choose an endpoint: balance, health, ejection, retries.
+//! The keys of `upstreams.<name>` that choose an endpoint: balance, health, ejection, retries; and
+//! those that spare one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,21 @@ pub(in crate::config) struct HashBy {
     /// Name of a cookie.
     #[schemars(length(min = 1))]
     pub(in crate::config) cookie: Option<String>,
+}
+
+/// Connections to each endpoint, and requests that wait for one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// Most connections to one endpoint at once, over all workers, each of which takes its share, at
+    /// least one. Default: no limit.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) connections: Option<u64>,
+    /// Most requests to one endpoint that wait for a connection, where there are as many as there may
+    /// be; over all workers, each of which takes its share. What is more is answered with 503, and so
+    /// is what waits longer than `timeouts.connect`. Default: 1000.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(in crate::config) pending: u64,
 }
 
 /// When an endpoint that keeps failing is left out for a time.
@@ -89,6 +105,15 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget_percent: u32,
     /// Statuses after which another endpoint is tried, from 400 to 599. Default: [502, 503, 504].
     pub(in crate::config) statuses: Vec<u16>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            pending: 1000,
+        }
+    }
 }
 
 impl Default for Ejection {

@@ -3,7 +3,7 @@
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{AccessLog, AccessLogFormat, Clients, Forwarded, raw};
+use crate::config::{AccessLog, AccessLogFormat, Clients, Forwarded, Underscores, raw};
 use crate::trace::context::b3;
 
 impl Resolver<'_> {
@@ -40,6 +40,14 @@ impl Resolver<'_> {
             },
             path: raw.path.map(|path| self.file(&path)),
         })
+    }
+}
+
+pub(super) fn underscores(raw: raw::clients::Underscores) -> Underscores {
+    match raw {
+        raw::clients::Underscores::Drop => Underscores::Drop,
+        raw::clients::Underscores::Refuse => Underscores::Refuse,
+        raw::clients::Underscores::Pass => Underscores::Pass,
     }
 }
 

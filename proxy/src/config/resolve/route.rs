@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 use super::{Resolver, did_you_mean};
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Route, RouteMatch, RouteTimeouts, ValueMatch, raw};
+use crate::config::units::ByteSize;
+use crate::config::{Mirror, Route, RouteMatch, RouteTimeouts, ValueMatch, raw};
 
 impl Resolver<'_> {
     pub(super) fn routes(&mut self, raw: Vec<raw::route::Route>) -> Vec<Route> {
@@ -43,15 +44,31 @@ impl Resolver<'_> {
         };
         let rewrite = self.rewrite(at, &pattern, raw.rewrite.as_ref());
         let action = self.action(at, &pattern, &raw);
+        let mirror = (raw.mirror.as_ref()).map(|mirror| self.mirror(&at.key("mirror"), mirror));
         let matches = self.route_match(&at.key("match"), raw.matches);
         Some(Route {
             name: name.unwrap_or(pattern),
             matches,
             action: action?,
+            mirror,
             rewrite,
             timeouts,
+            max_body_bytes: raw.max_body_bytes.map(|size| size.0),
             plugins: raw.plugins,
         })
+    }
+
+    fn mirror(&mut self, at: &Path, raw: &raw::route::Mirror) -> Mirror {
+        self.upstream_name(&at.key("upstream"), &raw.upstream);
+        if raw.max_body_bytes.0 > ByteSize::mib(16).0 {
+            let message = "must be at most 16MiB";
+            self.fault(Code::InvalidValue, &at.key("max_body_bytes"), message);
+        }
+        Mirror {
+            upstream: raw.upstream.clone(),
+            percent: raw.percent,
+            max_body_bytes: raw.max_body_bytes.bytes(),
+        }
     }
 
     /// A reference to an upstream.

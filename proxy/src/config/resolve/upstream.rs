@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Endpoint, Protocol, Upstream, UpstreamTimeouts, raw};
+use crate::config::{Endpoint, Protocol, Upstream, UpstreamLimits, UpstreamTimeouts, raw};
 
 impl Resolver<'_> {
     pub(super) fn upstreams(
@@ -49,6 +49,10 @@ impl Resolver<'_> {
             },
             upgrades: self.upgrades(&at.key("upgrades"), &raw.upgrades),
             max_requests: raw.max_requests,
+            limits: UpstreamLimits {
+                connections: raw.limits.connections,
+                pending: raw.limits.pending,
+            },
             balance,
             health,
             ejection,

@@ -49,7 +49,10 @@ fn what_is_left_out_has_the_documented_default() {
                     send: seconds(30),
                 },
                 max_head_bytes: 64 * 1024,
+                max_body_bytes: None,
+                underscores: Underscores::Drop,
                 max_connections: None,
+                max_requests_per_connection: None,
                 proxy_protocol: false,
             }],
             admin: Admin {
@@ -85,6 +88,10 @@ fn what_is_left_out_has_the_documented_default() {
                     },
                     upgrades: vec!["websocket".to_owned()],
                     max_requests: 10_000,
+                    limits: UpstreamLimits {
+                        connections: None,
+                        pending: 1000,
+                    },
                     balance: Balance::RoundRobin,
                     health: None,
                     ejection: Ejection {
@@ -136,6 +143,8 @@ fn what_is_left_out_has_the_documented_default() {
                 }]),
                 rewrite: Rewrite::default(),
                 timeouts: RouteTimeouts::default(),
+                max_body_bytes: None,
+                mirror: None,
                 plugins: vec![],
             }],
             clients: Clients::default(),

@@ -28,6 +28,10 @@ fn upstream(endpoints: u16, balance: Balance) -> Upstream {
         },
         upgrades: Vec::new(),
         max_requests: 1,
+        limits: config::UpstreamLimits {
+            connections: None,
+            pending: 0,
+        },
         balance,
         health: None,
         ejection: Ejection {

@@ -44,7 +44,7 @@ impl Resolver<'_> {
         }
         let upstreams = matches!(given.first(), Some(&"upstream" | &"split"));
         if !upstreams && !given.is_empty() {
-            for key in ["rewrite", "timeouts"] {
+            for key in ["mirror", "rewrite", "timeouts"] {
                 if self.is_present(&at.key(key)) {
                     let message = format!("has no effect with `{}`", given[0]);
                     self.fault(Code::Conflict, &at.key(key), message);

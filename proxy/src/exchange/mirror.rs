@@ -1,0 +1,122 @@
+//! 6 — A copy of a request for another upstream, whose response nobody sees.
+//!
+//! It goes out once the request's own body has passed, in a task of its own: no request waits for its
+//! copy, or fails with it. What is copied is bounded, and so is what is under way, by the other
+//! upstream's own limits.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::BodyExt as _;
+
+use super::call;
+use super::state::RequestHead;
+use crate::app::generation::Mirror;
+use crate::upstream::balance::{Busy, Tried};
+use crate::upstream::body::{RequestBody, Upload};
+use crate::upstream::{Reply, Upstream};
+use crate::worker::Worker;
+
+/// A request as it was so far.
+pub struct Copy {
+    worker: Rc<Worker>,
+    upstream: Arc<Upstream>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: BytesMut,
+    most: usize,
+    /// By which the other upstream's endpoint is chosen.
+    key: u64,
+}
+
+/// Copies a request that is about to go out, if it is drawn; `head` is what the client asked for.
+pub(super) fn begin(
+    worker: &Rc<Worker>,
+    mirror: &Mirror,
+    head: &RequestHead,
+    request: &mut Request<RequestBody>,
+) {
+    let config = &mirror.config;
+    // What becomes a tunnel has no copy, nor has a body that is known to be too large.
+    if fastrand::u32(..100) >= config.percent
+        || request.headers().contains_key(UPGRADE)
+        || request.body().least_bytes() > config.max_body_bytes as u64
+    {
+        return;
+    }
+    let copy = Copy {
+        worker: Rc::clone(worker),
+        upstream: Arc::clone(&mirror.upstream),
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        headers: request.headers().clone(),
+        body: BytesMut::new(),
+        most: config.max_body_bytes,
+        key: mirror.upstream.key(head),
+    };
+    request.body_mut().mirror(copy);
+}
+
+impl Copy {
+    /// Adds a piece of the body; false where there is too much of it.
+    pub fn add(&mut self, piece: &Bytes) -> bool {
+        let fits = self.body.len() + piece.len() <= self.most;
+        if fits {
+            self.body.extend_from_slice(piece);
+        }
+        fits
+    }
+
+    /// Sends it, now that it is whole.
+    pub fn send(self) {
+        tokio::task::spawn_local(self.deliver());
+    }
+
+    async fn deliver(self) {
+        let (worker, upstream) = (&self.worker, &self.upstream);
+        let now = Instant::now();
+        let upload = Upload::new(now);
+        let body = RequestBody::whole(self.body.freeze(), None, upload.clone());
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        // Its length is known now.
+        request.headers_mut().remove(TRANSFER_ENCODING);
+        let local = worker.local(upstream);
+        let Some(index) = upstream.choose(&local, self.key, &Tried::new(), now) else {
+            return;
+        };
+        let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
+        let endpoint = &upstream.endpoints[index];
+        let (timeouts, pools) = (&upstream.config.timeouts, &worker.pools);
+        let called = upstream
+            .call(endpoint, request, &upload, timeouts, pools, worker.index)
+            .await;
+        call::learn(upstream, index, &called, Instant::now());
+        let Ok(Reply {
+            response, lease, ..
+        }) = called
+        else {
+            return;
+        };
+        let mut body = response.into_body();
+        let discarded = async {
+            while let Some(piece) = body.frame().await {
+                if piece.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        // One that goes on for ever is cut.
+        if let Ok(true) = tokio::time::timeout(timeouts.body, discarded).await {
+            pools.give(lease);
+        }
+    }
+}
