@@ -7,7 +7,9 @@
 
 pub mod handoff;
 pub(crate) mod kafka;
+mod letter_file;
 pub(crate) mod local;
+mod log_limit;
 pub mod metrics;
 pub mod outlet;
 pub mod prepared;

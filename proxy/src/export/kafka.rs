@@ -19,7 +19,6 @@ mod dead_letter;
 mod delivery;
 mod encoding;
 mod errors;
-mod log_limit;
 mod parts;
 mod probe;
 mod statistics;

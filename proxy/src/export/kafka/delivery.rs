@@ -16,10 +16,10 @@ use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _, OwnedHeade
 
 use super::encoding::payload_bytes;
 use super::errors::{self, Problem, Verdict};
-use super::log_limit::LogLimit;
 use super::parts::{Outcome, Parts};
 use crate::config;
 use crate::export::Feed;
+use crate::export::log_limit::LogLimit;
 use crate::export::source::{Place, Settled};
 use crate::export::status::{Health, Meter, Reason, State};
 pub(super) use letters::Letter;
