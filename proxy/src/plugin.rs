@@ -18,6 +18,7 @@ pub mod kv;
 pub mod module;
 pub mod registry;
 mod sandbox;
+pub mod stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -40,6 +41,9 @@ pub enum Hook {
     PreRequest = 0,
     Request = 1,
     Response = 2,
+    /// For each piece of a body that streams.
+    RequestBody = 3,
+    ResponseBody = 4,
 }
 
 /// Of an exchange.
@@ -61,21 +65,24 @@ pub enum BodyMode {
 }
 
 impl Hook {
+    /// Those of heads, which have a span each.
     pub const ALL: [Self; 3] = [Self::PreRequest, Self::Request, Self::Response];
 
     pub fn side(self) -> Side {
         match self {
-            Self::PreRequest | Self::Request => Side::Request,
-            Self::Response => Side::Response,
+            Self::PreRequest | Self::Request | Self::RequestBody => Side::Request,
+            Self::Response | Self::ResponseBody => Side::Response,
         }
     }
 
-    /// As in span names.
+    /// As in span names and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::PreRequest => "prerequesthook",
             Self::Request => "prehook",
             Self::Response => "posthook",
+            Self::RequestBody => "requestbody",
+            Self::ResponseBody => "responsebody",
         }
     }
 }
@@ -103,6 +110,8 @@ pub struct Plugin {
     pub interests: Interests,
     guest: Guest,
     hooks: [HookFace; 3],
+    /// Of calls for pieces, by [`Side`].
+    pieces: [Arc<[HookCells]>; 2],
     /// Second of the process's life in which a failure was last logged.
     warned: AtomicU64,
 }
@@ -154,6 +163,10 @@ pub enum Action {
     Proceed,
     /// Send [`State::answer`].
     Respond,
+    /// Of a piece of a body: [`State::written`] goes on instead.
+    Replace,
+    /// Of a piece of a body: break the body off.
+    Abort,
 }
 
 /// One call of a hook, for an [`Instance`].
@@ -275,6 +288,7 @@ impl Plugin {
             .with_blanks(&HOOK_COSTS),
             cells: cells(&name, hook),
         });
+        let pieces = [Hook::RequestBody, Hook::ResponseBody].map(|hook| cells(&name, hook));
         Self {
             id,
             name,
@@ -283,6 +297,7 @@ impl Plugin {
             interests,
             guest,
             hooks,
+            pieces,
             warned: AtomicU64::new(u64::MAX),
         }
     }
@@ -299,6 +314,13 @@ impl Plugin {
         }
     }
 
+    /// Whether a hook is the last of the plugin's on the head of a side whose body it streams.
+    fn streams_after(&self, hook: Hook) -> bool {
+        let side = hook.side();
+        self.interests.bodies[side as usize] == BodyMode::Stream
+            && (hook != Hook::PreRequest || !self.wants(Hook::Request))
+    }
+
     /// At most one log line a second.
     fn may_warn(&self) -> bool {
         static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -308,5 +330,10 @@ impl Plugin {
 
     fn face(&self, hook: Hook) -> &HookFace {
         &self.hooks[hook as usize]
+    }
+
+    /// What counts the calls for a piece.
+    fn cells(&self, hook: Hook) -> &[HookCells] {
+        &self.pieces[hook.side() as usize]
     }
 }

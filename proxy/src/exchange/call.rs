@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
@@ -241,7 +240,7 @@ fn finish(
                     recorder.mark_error(span, "");
                 }
             }
-            Content::Upstream(reply, Bytes::new())
+            Content::Upstream(reply)
         }
         Err(Failure { error, .. }) => {
             for span in spans {

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::buffer::Room;
 use crate::plugin::Side;
+use crate::plugin::stream::Piece;
 use crate::trace::recorder::Recorder;
 use crate::trace::{SpanIndex, Value};
 use crate::upstream::Upstream;
@@ -46,6 +47,11 @@ pub struct State {
     pub response_body: Held,
     /// The last hook put another body in the place of its side's.
     pub body_replaced: bool,
+    /// The last hook's body is to pass by.
+    pub skips_body: bool,
+    /// The piece of a body that a hook is called for, and what is to go on instead.
+    pub piece: Piece,
+    pub written: Vec<Bytes>,
     /// What the bodies take of the room there is for all.
     pub room: Option<Room>,
     /// Lines and bytes of plugin logs so far.
@@ -154,6 +160,37 @@ impl State {
         }
     }
 
+    /// Begins where another state of the same exchange stands, to be absorbed by it at the end.
+    pub fn fork(&mut self, from: &Self) {
+        self.clear();
+        self.recorder.fork(&from.recorder);
+        self.held.clone_from(&from.held);
+        self.call = from.call;
+        self.logged = from.logged;
+    }
+
+    /// The exchange it was forked of went on.
+    pub fn catch_up(&mut self, from: &Self) {
+        self.recorder.catch_up(&from.recorder);
+        for held in &from.held {
+            if !self.held.contains(held) {
+                self.held
+                    .retain(|(id, key, _)| (*id, &*key) != (held.0, &held.1));
+                self.held.push(held.clone());
+            }
+        }
+    }
+
+    /// Takes over what another noted that was forked of it.
+    pub fn absorb(&mut self, side: &Self) {
+        self.recorder.absorb(&side.recorder);
+        if let Some(call) = self.call {
+            for note in &side.for_upstream {
+                note.record(&mut self.recorder, call);
+            }
+        }
+    }
+
     /// Forgets the last exchange but keeps what was allocated.
     pub fn clear(&mut self) {
         self.request = RequestHead::default();
@@ -170,6 +207,9 @@ impl State {
         self.response_body = Held::Unread;
         self.room = None;
         self.body_replaced = false;
+        self.skips_body = false;
+        self.piece = Piece::default();
+        self.written.clear();
         self.logged = (0, 0);
     }
 }

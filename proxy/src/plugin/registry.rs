@@ -28,8 +28,9 @@ macro_rules! guest {
 }
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 10] = [
+const BUILTINS: [(&str, &[u8]); 11] = [
     ("basic-auth", guest!("basic-auth")),
+    ("body-limit", guest!("body-limit")),
     ("cors", guest!("cors")),
     ("header-rewrite", guest!("header-rewrite")),
     ("ip-restriction", guest!("ip-restriction")),

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::exchange::stream::{Broke, Through};
 use crate::exchange::trailers;
+use crate::plugin::stream::Stop;
 
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,8 @@ pub enum Fault {
     Timeout,
     #[error("broke off or was malformed")]
     Broken,
+    #[error("{0}")]
+    Plugin(Stop),
 }
 
 /// What is known of an upload outside of the body that hyper owns.
@@ -28,7 +31,7 @@ pub struct Upload(Rc<Progress>);
 
 struct Progress {
     last: Cell<Instant>,
-    /// The next piece was asked of the client and has not come.
+    /// The next piece was asked of the client, or of a plugin, and has not come.
     awaits_client: Cell<bool>,
     fault: Cell<Option<Fault>>,
 }
@@ -64,11 +67,7 @@ impl Upload {
 pub struct RequestBody(Option<Sending>);
 
 struct Sending {
-    /// What of it was read already.
-    begun: Bytes,
-    /// What comes of the client still; `None` where all was read.
-    body: Option<Incoming>,
-    trailers: Option<HeaderMap>,
+    body: Through<Incoming>,
     upload: Upload,
     longest_wait: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -84,44 +83,13 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    pub fn new(body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
+    pub fn new(body: Through<Incoming>, upload: Upload, longest_wait: Duration) -> Self {
         Self((!body.is_end_stream()).then_some(Sending {
-            begun: Bytes::new(),
-            body: Some(body),
-            trailers: None,
+            body,
             upload,
             longest_wait,
             timer: None,
         }))
-    }
-
-    /// A body behind what of it was read already.
-    pub fn begun(begun: Bytes, body: Incoming, upload: Upload, longest_wait: Duration) -> Self {
-        if begun.is_empty() {
-            return Self::new(body, upload, longest_wait);
-        }
-        Self(Some(Sending {
-            begun,
-            body: Some(body),
-            trailers: None,
-            upload,
-            longest_wait,
-            timer: None,
-        }))
-    }
-
-    /// A body that was read to its end.
-    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>, upload: Upload) -> Self {
-        Self(
-            (!bytes.is_empty() || trailers.is_some()).then_some(Sending {
-                begun: bytes,
-                body: None,
-                trailers,
-                upload,
-                longest_wait: Duration::MAX,
-                timer: None,
-            }),
-        )
     }
 }
 
@@ -136,17 +104,7 @@ impl Body for RequestBody {
         let Some(sending) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        if !sending.begun.is_empty() {
-            sending.upload.progressed();
-            let begun = std::mem::take(&mut sending.begun);
-            return Poll::Ready(Some(Ok(Frame::data(begun))));
-        }
-        let Some(body) = &mut sending.body else {
-            sending.upload.progressed();
-            let trailers = sending.trailers.take();
-            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-        };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut sending.body).poll_frame(cx);
         sending.upload.0.awaits_client.set(polled.is_pending());
         let fault = match polled {
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -161,7 +119,9 @@ impl Body for RequestBody {
                 sending.upload.progressed();
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => Fault::Broken,
+            Poll::Ready(Some(Err(Broke::Source))) => Fault::Broken,
+            Poll::Ready(Some(Err(Broke::Stopped(stop)))) => Fault::Plugin(stop),
+            Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
             Poll::Pending => {
                 let longest_wait = sending.longest_wait;
                 let timer = sending
@@ -178,30 +138,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| {
-            sending.begun.is_empty()
-                && sending.trailers.is_none()
-                && sending.body.as_ref().is_none_or(Body::is_end_stream)
-        })
+        let sending = self.0.as_ref();
+        sending.is_none_or(|sending| sending.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(sending) = &self.0 else {
-            return SizeHint::with_exact(0);
-        };
-        let begun = sending.begun.len() as u64;
-        match &sending.body {
-            None if sending.trailers.is_none() => SizeHint::with_exact(begun),
-            None => SizeHint::new(),
-            Some(body) => {
-                let rest = body.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + begun);
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper + begun);
-                }
-                hint
-            }
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(sending) => sending.body.size_hint(),
         }
     }
 }

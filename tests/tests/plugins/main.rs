@@ -5,6 +5,7 @@ mod bodies;
 mod bundled;
 mod chain;
 mod loading;
+mod streams;
 
 use serde_json::{Value, json};
 use weir_tests::client::Response;
