@@ -164,21 +164,15 @@ impl State {
     pub fn fork(&mut self, from: &Self) {
         self.clear();
         self.recorder.fork(&from.recorder);
-        self.held.clone_from(&from.held);
         self.call = from.call;
         self.logged = from.logged;
     }
 
-    /// The exchange it was forked of went on.
-    pub fn catch_up(&mut self, from: &Self) {
-        self.recorder.catch_up(&from.recorder);
-        for held in &from.held {
-            if !self.held.contains(held) {
-                self.held
-                    .retain(|(id, key, _)| (*id, &*key) != (held.0, &held.1));
-                self.held.push(held.clone());
-            }
-        }
+    /// Takes what some plugins, by their ids, left for their later hooks.
+    pub fn take_held(&mut self, from: &Self, whose: impl Fn(u32) -> bool) {
+        self.held.retain(|(id, ..)| !whose(*id));
+        let theirs = from.held.iter().filter(|(id, ..)| whose(*id));
+        self.held.extend(theirs.cloned());
     }
 
     /// Takes over what another noted that was forked of it.

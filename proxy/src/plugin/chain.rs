@@ -208,10 +208,14 @@ async fn run(
         .span(&face.span_name, Kind::Plugin, progress.parent, start);
     progress.parent = span;
 
-    let called = match runner.instances.take(plugin).await {
-        Ok((mut instance, served)) => {
+    let called = match runner.instances.take(plugin, start).await {
+        Ok(mut kept) => {
             // A fresh instance took its time, which is not the hook's.
-            let start = if served == 0 { Instant::now() } else { start };
+            let start = if kept.is_fresh() {
+                Instant::now()
+            } else {
+                start
+            };
             let restores = plugin.config.on_error == OnError::Continue;
             let call = Call {
                 hook,
@@ -220,16 +224,19 @@ async fn run(
                 limits: plugin.config.limits,
                 restores,
             };
-            let called = instance.call(call, slot).await;
+            let called = kept.instance.call(call, slot).await;
             match (&called.result, slot.as_deref_mut()) {
                 (Ok(Action::Proceed), Some(state))
                     if plugin.streams_after(hook) && !state.skips_body =>
                 {
                     let free = (runner.instances, runner.worker);
-                    let pipe = Pipe::new(plugin, hook.side(), span, free, (instance, served));
+                    let pipe = Pipe::new(plugin, hook.side(), span, free, (kept, called.memory));
                     body.attach(pipe, state);
                 }
-                (Ok(_), _) => runner.instances.give(plugin, instance, served),
+                (Ok(_), _) => {
+                    let memory = called.memory;
+                    runner.instances.give(plugin, kept, memory, called.end);
+                }
                 (Err(_), _) => {}
             }
             called
@@ -245,6 +252,7 @@ async fn run(
     let failure = called.result.as_ref().err();
     face.cells[runner.worker].record(called.end.saturating_duration_since(start), failure);
     if let Some(failure) = failure {
+        runner.instances.failed(plugin, failure, called.end);
         warn(plugin, hook, failure);
     }
     let Some(state) = slot else {

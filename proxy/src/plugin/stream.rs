@@ -20,8 +20,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::chain::warn;
-use super::instances::Instances;
-use super::{Action, Call, Failure, Hook, Instance, Plugin, Side};
+use super::instances::{Instances, Kept};
+use super::{Action, Call, Failure, Hook, Plugin, Side};
 use crate::config::OnError;
 use crate::exchange::state::{Answer, State};
 use crate::trace::{SpanIndex, Status};
@@ -71,6 +71,7 @@ pub struct Flow {
 /// The calls of one plugin for the pieces of one body.
 #[derive(Clone, Debug)]
 struct Sum {
+    plugin: u32,
     span: SpanIndex,
     calls: u32,
     errors: u32,
@@ -90,10 +91,11 @@ impl Flow {
         })
     }
 
-    /// A further hook on the head has run.
+    /// A further hook on the head has run, of a plugin that is going to stream the body too.
     pub fn catch_up(&self, exchange: &State) {
         if let Some(state) = &mut *self.state.borrow_mut() {
-            state.catch_up(exchange);
+            state.recorder.catch_up(&exchange.recorder);
+            state.take_held(exchange, |id| !self.has(id));
         }
     }
 
@@ -110,8 +112,13 @@ impl Flow {
     /// What plugins left for their later hooks.
     pub fn settle(&self, exchange: &mut State) {
         if let Some(state) = &*self.state.borrow() {
-            exchange.held.clone_from(&state.held);
+            exchange.take_held(state, |id| self.has(id));
         }
+    }
+
+    /// Whether the plugin streams this side's body.
+    fn has(&self, plugin: u32) -> bool {
+        self.sums.borrow().iter().any(|sum| sum.plugin == plugin)
     }
 
     /// Takes over what was noted, at the end of the exchange; gives the state back for another.
@@ -121,7 +128,7 @@ impl Flow {
             exchange.absorb(side);
         }
         let recorder = &mut exchange.recorder;
-        let sums = self.sums.borrow_mut();
+        let sums = self.sums.borrow();
         for sum in sums.iter().filter(|sum| sum.calls > 0) {
             let milliseconds = sum.total.as_secs_f64() * 1e3;
             let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
@@ -174,7 +181,9 @@ pub struct Pipe {
     /// Of the head's hook.
     span: SpanIndex,
     /// `None` where the rest passes by.
-    instance: Option<(Instance, u32)>,
+    instance: Option<Kept>,
+    /// Linear memory after its last call, in bytes.
+    memory: usize,
     /// The guest has seen a piece.
     started: bool,
 }
@@ -185,7 +194,7 @@ impl Pipe {
         side: Side,
         span: SpanIndex,
         (instances, worker): (&Rc<Instances>, usize),
-        instance: (Instance, u32),
+        (instance, memory): (Kept, usize),
     ) -> Self {
         Self {
             plugin: Arc::clone(plugin),
@@ -197,14 +206,17 @@ impl Pipe {
             worker,
             span,
             instance: Some(instance),
+            memory,
             started: false,
         }
     }
 
     /// The instance is free again.
     fn release(&mut self) {
-        if let Some((instance, served)) = self.instance.take() {
-            self.instances.give(&self.plugin, instance, served);
+        if let Some(kept) = self.instance.take() {
+            let memory = self.memory;
+            self.instances
+                .give(&self.plugin, kept, memory, Instant::now());
         }
     }
 
@@ -215,7 +227,7 @@ impl Pipe {
         place: usize,
         piece: Piece,
     ) -> Result<VecDeque<Piece>, Stop> {
-        let Some((mut instance, served)) = self.instance.take() else {
+        let Some(mut kept) = self.instance.take() else {
             return Ok([piece].into());
         };
         let mut loan = Loan::new(flow);
@@ -233,7 +245,7 @@ impl Pipe {
             limits: self.plugin.config.limits,
             restores: false,
         };
-        let called = instance.call(call, &mut loan.state).await;
+        let called = kept.instance.call(call, &mut loan.state).await;
         let took = called.end.saturating_duration_since(start);
         let failure = called.result.as_ref().err();
         self.plugin.cells(self.hook)[self.worker].record(took, failure);
@@ -244,13 +256,15 @@ impl Pipe {
         if let Some(failure) = failure {
             sum.errors += 1;
             sum.failure = Some(failure.clone());
+            self.instances.failed(&self.plugin, failure, called.end);
             warn(&self.plugin, self.hook, failure);
             return match self.plugin.config.on_error {
                 OnError::Continue => Ok([piece].into()),
                 OnError::Reject => Err(Stop::Failed),
             };
         }
-        self.instance = Some((instance, served));
+        self.instance = Some(kept);
+        self.memory = called.memory;
         let Some(state) = &mut loan.state else {
             return Err(Stop::Failed);
         };
@@ -348,13 +362,14 @@ impl Pipes {
     /// Puts a plugin behind the last one.
     pub fn push(&mut self, pipe: Pipe) {
         let mut sums = self.flow.sums.borrow_mut();
-        let span = pipe.span;
+        let (plugin, span) = (pipe.plugin.id, pipe.span);
         self.stages.push(Stage {
             pipe: Some(pipe),
             place: sums.len(),
             waiting: VecDeque::new(),
         });
         sums.push(Sum {
+            plugin,
             span,
             calls: 0,
             errors: 0,

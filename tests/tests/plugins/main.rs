@@ -4,6 +4,7 @@ mod abi;
 mod bodies;
 mod bundled;
 mod chain;
+mod life;
 mod loading;
 mod streams;
 

@@ -107,7 +107,9 @@ impl Trial {
     /// A fresh instance of a plugin, which is dropped again; says how long that took.
     pub(super) fn instantiate(&self, plugin: &Plugin) -> Result<std::time::Duration, Error> {
         let start = Instant::now();
-        let made = self.runtime.block_on(Instances::default().take(plugin));
+        let made = self
+            .runtime
+            .block_on(Instances::default().take(plugin, start));
         let took = start.elapsed();
         made.map(|_| took)
             .map_err(|failure| Error::new(failure.to_string()))
