@@ -7,6 +7,7 @@
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
 //! name wasmtime.
 
+pub mod cache;
 pub mod chain;
 pub mod component;
 mod contract;
@@ -29,6 +30,7 @@ use crate::exchange::state::State;
 use crate::metrics::HookCells;
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
+use cache::{Cache, Kind};
 use engine::Engine;
 
 pub use failure::Failure;
@@ -193,13 +195,31 @@ pub struct Called {
 impl Code {
     /// Compiles a component or a core module. Takes long: not on a worker.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
-        /// Magic, then version 1, layer 0.
-        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-        if bytes.starts_with(MODULE) {
-            wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module)
-        } else {
-            wasmtime::component::Component::new(&engine.wasm, bytes).map(Self::Component)
+        match Kind::of(bytes) {
+            Kind::Module => wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module),
+            Kind::Component => {
+                wasmtime::component::Component::new(&engine.wasm, bytes).map(Self::Component)
+            }
         }
+    }
+
+    /// As [`Code::compile`], or what was kept of it before.
+    fn cached(
+        cache: Option<&Cache>,
+        engine: &Engine,
+        digest: &str,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Self> {
+        let Some(cache) = cache else {
+            return Self::compile(engine, bytes);
+        };
+        let kind = Kind::of(bytes);
+        if let Some(code) = cache.get(&engine.wasm, kind, digest) {
+            return Ok(code);
+        }
+        let code = Self::compile(engine, bytes)?;
+        cache.put(kind, digest, &code);
+        Ok(code)
     }
 }
 

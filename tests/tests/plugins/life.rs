@@ -125,3 +125,44 @@ fn an_instance_serves_one_hook_where_it_is_to() {
     assert_eq!(counted("shared"), [1, 2, 3]);
     assert_eq!(counted("request"), [1, 1, 1]);
 }
+
+#[test]
+fn compiled_modules_are_kept_and_what_is_damaged_is_compiled_anew() {
+    let upstream = Upstream::hello();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = weir_tests::config::config(&upstream);
+    config["data_dir"] = json!(folder.path().join("data"));
+    config["plugins"]["mark"] = crate::marker("mark");
+    config["routes"][0]["plugins"] = json!(["mark"]);
+    let start = || {
+        let weir = weir_tests::weir::Weir::start(&config.to_string());
+        assert_eq!(
+            crate::values(&weir.get("/", &[]).headers, "x-order"),
+            ["mark"]
+        );
+        weir.logged("a compiled module is damaged: it is compiled anew")
+    };
+    assert!(!start());
+    let compiled = folder.path().join("data/compiled");
+    let kept: Vec<_> = std::fs::read_dir(&compiled)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    let [file] = &kept[..] else {
+        panic!("one module was compiled: {kept:?}");
+    };
+    let written = || {
+        let meta = std::fs::metadata(file).expect("it is there");
+        meta.modified().expect("a time")
+    };
+    let first = written();
+    assert!(!start());
+    assert_eq!(written(), first, "it is not compiled again");
+
+    let mut bytes = std::fs::read(file).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, &bytes).expect("written");
+    assert!(start());
+    assert!(!start(), "it was put right");
+}
