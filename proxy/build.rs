@@ -15,6 +15,7 @@ fn main() {
         std::env::var("WEIR_GUESTS").unwrap_or_else(|_| format!("{here}/../target/guests"));
     for name in [
         "basic-auth",
+        "body-limit",
         "cors",
         "header-rewrite",
         "ip-restriction",

@@ -85,7 +85,7 @@ impl App {
         document: Option<Document>,
     ) -> Result<Arc<Self>, Error> {
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let registry = Arc::new(Registry::new(engine));
+        let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
         let plugins = load_plugins(&registry, &config, Plugins::new(), 1, &metrics).await?;
         let mut sockets = Vec::new();

@@ -245,6 +245,25 @@ pub struct Plugin {
     pub on_error: OnError,
     pub on_large_body: OnLargeBody,
     pub limits: Limits,
+    pub isolation: Isolation,
+    pub breaker: Breaker,
+}
+
+/// Whether hooks share warm instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    Shared,
+    /// A fresh one each.
+    Request,
+}
+
+/// When a plugin that keeps failing is not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// In a row, on one worker; 0 where it never opens.
+    pub failures: u32,
+    /// Until one hook may try.
+    pub pause: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -473,6 +492,8 @@ impl std::fmt::Debug for Plugin {
             .field("on_error", &self.on_error)
             .field("on_large_body", &self.on_large_body)
             .field("limits", &self.limits)
+            .field("isolation", &self.isolation)
+            .field("breaker", &self.breaker)
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,7 @@ mod http2;
 pub mod life;
 pub mod mirror;
 pub mod state;
+pub mod stream;
 mod target;
 pub mod trailers;
 pub mod tunnel;
@@ -29,8 +30,8 @@ use hyper::body::Incoming;
 
 use crate::app::generation::{Action, Generation, Listener, Route};
 use crate::listener;
-use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
+use crate::plugin::{Hook, Side};
 use crate::router;
 use crate::server::respond::{self, Refusal};
 use crate::tls;
@@ -44,6 +45,7 @@ use buffer::{RequestSource, ResponseSource, Whole};
 use call::Call;
 use life::Life;
 use state::{Answer, ResponseHead, State};
+use stream::Through;
 use tunnel::Tunnel;
 
 /// Where a request came in.
@@ -87,8 +89,9 @@ enum Content {
     Answer(Answer),
     /// Of an upstream, read for a hook.
     Whole(Whole),
-    /// Behind what of it was read already.
-    Upstream(Reply, Bytes),
+    Upstream(Reply),
+    /// An answer, or a body read whole, on its way through plugins.
+    Streamed(Through<Incoming>),
 }
 
 /// Serves one request; every failure is a response.
@@ -122,7 +125,7 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     }
 
     progress.now = Instant::now();
-    let mut body = RequestSource::new(body, &listener.config);
+    let mut body = RequestSource::new(worker, body, &listener.config);
     let (chain, outcome) = run_request_hooks(
         worker,
         &generation,
@@ -136,6 +139,7 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         Ok(route) => match &route.action {
             Action::Upstream(targets) => {
                 let upload = Upload::new(now);
+                life.follow(Side::Request, body.flow());
                 let body = body.send(life.state(), upload.clone());
                 let call = Call {
                     worker,
@@ -157,12 +161,17 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         Err(answer) => Content::Answer(answer),
     };
 
+    if let Some(answer) = life.answered_in_stream() {
+        content = Content::Answer(answer);
+    }
+
     head::receive(life.state(), &mut content);
     let mut source = ResponseSource::new(worker, content);
     chain
         .run_response(runner(worker), life.slot(), &mut progress, &mut source)
         .await;
     life.waited(source.waited);
+    life.follow(Side::Response, source.flow());
     let content = source.send(life.state());
     respond(&mut life, content)
 }
@@ -175,7 +184,7 @@ async fn run_request_hooks<'g>(
     listener: &'g Listener,
     life: &mut Life,
     progress: &mut Progress,
-    body: &mut RequestSource,
+    body: &mut RequestSource<'_>,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
     let chain = &listener.chain;
     let outcome = chain
@@ -261,13 +270,18 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             let body = Body::whole(bytes, trailers, life.take());
             response.map(|()| body)
         }
-        Content::Upstream(mut reply, begun) => {
+        Content::Streamed(body) => {
+            let response = upstreams_head(life);
+            let body = Body::streamed(body, life.take());
+            response.map(|()| body)
+        }
+        Content::Upstream(mut reply) => {
             let head = &mut life.state().response;
             let switched = Tunnel::open(&mut reply, head.status, &mut head.headers);
             let response = upstreams_head(life);
             let body = match switched {
                 Some(upstream) => Body::tunnel(reply, upstream, life.take()),
-                None => Body::upstream(reply, begun, life.take()),
+                None => Body::upstream(reply, life.take()),
             };
             response.map(|()| body)
         }

@@ -7,6 +7,7 @@
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
 //! name wasmtime.
 
+pub mod cache;
 pub mod chain;
 pub mod component;
 mod contract;
@@ -18,6 +19,7 @@ pub mod kv;
 pub mod module;
 pub mod registry;
 mod sandbox;
+pub mod stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -28,6 +30,7 @@ use crate::exchange::state::State;
 use crate::metrics::HookCells;
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
+use cache::{Cache, Kind};
 use engine::Engine;
 
 pub use failure::Failure;
@@ -40,6 +43,9 @@ pub enum Hook {
     PreRequest = 0,
     Request = 1,
     Response = 2,
+    /// For each piece of a body that streams.
+    RequestBody = 3,
+    ResponseBody = 4,
 }
 
 /// Of an exchange.
@@ -61,21 +67,24 @@ pub enum BodyMode {
 }
 
 impl Hook {
+    /// Those of heads, which have a span each.
     pub const ALL: [Self; 3] = [Self::PreRequest, Self::Request, Self::Response];
 
     pub fn side(self) -> Side {
         match self {
-            Self::PreRequest | Self::Request => Side::Request,
-            Self::Response => Side::Response,
+            Self::PreRequest | Self::Request | Self::RequestBody => Side::Request,
+            Self::Response | Self::ResponseBody => Side::Response,
         }
     }
 
-    /// As in span names.
+    /// As in span names and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::PreRequest => "prerequesthook",
             Self::Request => "prehook",
             Self::Response => "posthook",
+            Self::RequestBody => "requestbody",
+            Self::ResponseBody => "responsebody",
         }
     }
 }
@@ -103,6 +112,8 @@ pub struct Plugin {
     pub interests: Interests,
     guest: Guest,
     hooks: [HookFace; 3],
+    /// Of calls for pieces, by [`Side`].
+    pieces: [Arc<[HookCells]>; 2],
     /// Second of the process's life in which a failure was last logged.
     warned: AtomicU64,
 }
@@ -154,6 +165,10 @@ pub enum Action {
     Proceed,
     /// Send [`State::answer`].
     Respond,
+    /// Of a piece of a body: [`State::written`] goes on instead.
+    Replace,
+    /// Of a piece of a body: break the body off.
+    Abort,
 }
 
 /// One call of a hook, for an [`Instance`].
@@ -180,13 +195,31 @@ pub struct Called {
 impl Code {
     /// Compiles a component or a core module. Takes long: not on a worker.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
-        /// Magic, then version 1, layer 0.
-        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-        if bytes.starts_with(MODULE) {
-            wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module)
-        } else {
-            wasmtime::component::Component::new(&engine.wasm, bytes).map(Self::Component)
+        match Kind::of(bytes) {
+            Kind::Module => wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module),
+            Kind::Component => {
+                wasmtime::component::Component::new(&engine.wasm, bytes).map(Self::Component)
+            }
         }
+    }
+
+    /// As [`Code::compile`], or what was kept of it before.
+    fn cached(
+        cache: Option<&Cache>,
+        engine: &Engine,
+        digest: &str,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Self> {
+        let Some(cache) = cache else {
+            return Self::compile(engine, bytes);
+        };
+        let kind = Kind::of(bytes);
+        if let Some(code) = cache.get(&engine.wasm, kind, digest) {
+            return Ok(code);
+        }
+        let code = Self::compile(engine, bytes)?;
+        cache.put(kind, digest, &code);
+        Ok(code)
     }
 }
 
@@ -275,6 +308,7 @@ impl Plugin {
             .with_blanks(&HOOK_COSTS),
             cells: cells(&name, hook),
         });
+        let pieces = [Hook::RequestBody, Hook::ResponseBody].map(|hook| cells(&name, hook));
         Self {
             id,
             name,
@@ -283,6 +317,7 @@ impl Plugin {
             interests,
             guest,
             hooks,
+            pieces,
             warned: AtomicU64::new(u64::MAX),
         }
     }
@@ -304,6 +339,13 @@ impl Plugin {
         }
     }
 
+    /// Whether a hook is the last of the plugin's on the head of a side whose body it streams.
+    fn streams_after(&self, hook: Hook) -> bool {
+        let side = hook.side();
+        self.interests.bodies[side as usize] == BodyMode::Stream
+            && (hook != Hook::PreRequest || !self.wants(Hook::Request))
+    }
+
     /// At most one log line a second.
     fn may_warn(&self) -> bool {
         static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -313,5 +355,10 @@ impl Plugin {
 
     fn face(&self, hook: Hook) -> &HookFace {
         &self.hooks[hook as usize]
+    }
+
+    /// What counts the calls for a piece.
+    fn cells(&self, hook: Hook) -> &[HookCells] {
+        &self.pieces[hook.side() as usize]
     }
 }

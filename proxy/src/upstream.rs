@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use crate::config::{self, UpstreamTimeouts};
+use crate::exchange::stream::Through;
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
 use connect::Unanswered;
@@ -122,7 +123,7 @@ pub struct Failure {
 
 /// A response's head, with its body still to come over the leased connection.
 pub struct Reply {
-    pub response: Response<Incoming>,
+    pub response: Response<Through<Incoming>>,
     pub lease: Lease,
     /// Longest wait for the next piece of the body.
     pub body_timeout: Duration,
@@ -253,8 +254,8 @@ async fn send(
         pools,
         ..
     } = *way;
-    let reply = |response, lease| Reply {
-        response,
+    let reply = |response: Response<Incoming>, lease| Reply {
+        response: response.map(Through::new),
         lease,
         body_timeout: timeouts.body,
         switched: None,

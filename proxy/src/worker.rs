@@ -57,7 +57,7 @@ pub enum Offered {
 /// What all of a worker's tasks share.
 pub struct Worker {
     pub index: usize,
-    pub instances: Instances,
+    pub instances: Rc<Instances>,
     pub pools: Pools,
     pub handoff: Handoff,
     pub drain: Drain,
@@ -198,7 +198,7 @@ impl Thread {
                 let current = Current::new(generation.load_full(), None);
                 let worker = Rc::new(Worker {
                     index,
-                    instances: Instances::default(),
+                    instances: Rc::default(),
                     pools: Pools::default(),
                     handoff: handoff(),
                     drain: Drain::default(),

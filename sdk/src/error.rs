@@ -50,6 +50,9 @@ pub enum RespondError {
     /// The body is larger than the host allows.
     #[error("a body larger than the host allows")]
     TooLarge,
+    /// The response's head has gone out: only pieces of a request may be answered.
+    #[error("the response has begun to go out")]
+    TooLate,
 }
 
 /// Why a request was not routed anew.

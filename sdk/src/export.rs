@@ -42,6 +42,14 @@ macro_rules! export {
                 fn on_response(response: &bindings::Response) -> bindings::Action {
                     guest::on_response(&INSTANCE, response)
                 }
+
+                fn on_request_body(chunk: &bindings::Chunk) -> bindings::Flow {
+                    guest::on_request_body(&INSTANCE, chunk)
+                }
+
+                fn on_response_body(chunk: &bindings::Chunk) -> bindings::Flow {
+                    guest::on_response_body(&INSTANCE, chunk)
+                }
             }
 
             guest::bindings::export_component!(Component with_types_in guest::bindings);

@@ -12,7 +12,9 @@ use bindings::weir::plugin as wit;
 
 use crate::log::Level;
 use crate::span::{Target, Value};
-use crate::{Action, BodyError, HeaderError, Hook, Plugin, RerouteError, RespondError, kv, plugin};
+use crate::{
+    Action, BodyError, Flow, HeaderError, Hook, Plugin, RerouteError, RespondError, kv, plugin,
+};
 
 #[allow(
     clippy::all,
@@ -42,8 +44,11 @@ pub fn configure<P: Plugin>(
     let interests = plugin.interests();
     instance.with(|cell| cell.set(plugin).map_err(|_| "configured twice"))?;
 
-    let body =
-        |most: Option<u64>| most.map_or(bindings::BodyMode::None, bindings::BodyMode::Buffer);
+    let body = |most: Option<u64>, streams: bool| match most {
+        _ if streams => bindings::BodyMode::Stream,
+        Some(most) => bindings::BodyMode::Buffer(most),
+        None => bindings::BodyMode::None,
+    };
     let hook = |hook, flag| {
         if interests.contains(hook) {
             flag
@@ -55,8 +60,14 @@ pub fn configure<P: Plugin>(
         hooks: hook(Hook::PreRequest, bindings::Hooks::PRE_REQUEST)
             | hook(Hook::Request, bindings::Hooks::REQUEST)
             | hook(Hook::Response, bindings::Hooks::RESPONSE),
-        request_body: body(interests.buffers_request_body()),
-        response_body: body(interests.buffers_response_body()),
+        request_body: body(
+            interests.buffers_request_body(),
+            interests.streams_request_body(),
+        ),
+        response_body: body(
+            interests.buffers_response_body(),
+            interests.streams_response_body(),
+        ),
         request_head: interests.wants_request_head(),
     })
 }
@@ -89,6 +100,51 @@ pub fn on_response<P: Plugin>(
     finish(action, |status, headers, body| {
         response.respond(status, headers, body)
     })
+}
+
+pub fn on_request_body<P: Plugin>(
+    instance: &'static Instance<P>,
+    chunk: &wit::http::Chunk,
+) -> bindings::Flow {
+    on_body(instance, chunk, P::on_request_body)
+}
+
+pub fn on_response_body<P: Plugin>(
+    instance: &'static Instance<P>,
+    chunk: &wit::http::Chunk,
+) -> bindings::Flow {
+    on_body(instance, chunk, P::on_response_body)
+}
+
+fn on_body<P: Plugin>(
+    instance: &'static Instance<P>,
+    chunk: &wit::http::Chunk,
+    hook: impl FnOnce(&P, &mut crate::Chunk) -> Flow,
+) -> bindings::Flow {
+    let flow = with(instance, |plugin| {
+        hook(plugin, &mut crate::Chunk(Chunk::lend(chunk)))
+    });
+    match flow {
+        Flow::Pass => bindings::Flow::Pass,
+        Flow::Replace(bytes) => {
+            if !bytes.is_empty()
+                && let Err(refused) = chunk.write(&bytes)
+            {
+                panic!(
+                    "the host refused what goes on: {}",
+                    BodyError::from(refused)
+                );
+            }
+            bindings::Flow::Replace
+        }
+        Flow::Respond(answer) => {
+            finish(Action::Respond(answer), |status, headers, body| {
+                chunk.respond(status, headers, body)
+            });
+            bindings::Flow::Respond
+        }
+        Flow::Abort => bindings::Flow::Abort,
+    }
 }
 
 fn on_request_head<P: Plugin>(
@@ -152,6 +208,7 @@ fn panicked(info: &PanicHookInfo<'_>) {
 pub(crate) struct Lent<T>(ManuallyDrop<T>);
 pub(crate) type Request = Lent<wit::http::Request>;
 pub(crate) type Response = Lent<wit::http::Response>;
+pub(crate) type Chunk = Lent<wit::http::Chunk>;
 
 impl Request {
     fn lend(request: &wit::http::Request) -> Self {
@@ -170,6 +227,16 @@ impl Response {
         #[allow(unsafe_code, reason = "hides the bindings' lifetime from authors")]
         Self(ManuallyDrop::new(unsafe {
             wit::http::Response::from_handle(response.handle())
+        }))
+    }
+}
+
+impl Chunk {
+    fn lend(chunk: &wit::http::Chunk) -> Self {
+        // SAFETY: as for `Request::lend`.
+        #[allow(unsafe_code, reason = "hides the bindings' lifetime from authors")]
+        Self(ManuallyDrop::new(unsafe {
+            wit::http::Chunk::from_handle(chunk.handle())
         }))
     }
 }
@@ -286,6 +353,7 @@ impl From<wit::http::RespondError> for RespondError {
             wit::http::RespondError::InvalidStatus => Self::InvalidStatus,
             wit::http::RespondError::Header(error) => Self::Header(error.into()),
             wit::http::RespondError::TooLarge => Self::TooLarge,
+            wit::http::RespondError::TooLate => Self::TooLate,
         }
     }
 }

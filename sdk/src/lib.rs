@@ -74,7 +74,7 @@
 //!
 //! - the heads of [`Request`] and [`Response`], which are read lazily: each call crosses to the host
 //!   and copies what it asks for, so a plugin pays for what it uses;
-//! - their bodies, read and replaced whole, where [`Interests`] ask for them;
+//! - their bodies, whole or [piece by piece](Chunk), where [`Interests`] ask for them;
 //! - [`span`]: attributes, events and error of its hook's span, and of the call to the upstream;
 //! - [`log`], [`clock`], [`random`];
 //! - [`kv`]: values that all its instances share, with a time to live;
@@ -88,6 +88,7 @@
     reason = "documented where an author can bring it about"
 )]
 
+mod chunk;
 pub mod clock;
 mod error;
 pub mod exchange;
@@ -112,12 +113,13 @@ use guest as backend;
 #[cfg(not(target_arch = "wasm32"))]
 use testing::backend;
 
+pub use chunk::Chunk;
 pub use error::{BodyError, HeaderError, RerouteError, RespondError};
 #[doc(hidden)]
 #[cfg(not(target_arch = "wasm32"))]
 pub use export::assert_plugin;
 pub use head::{header_name, header_value};
 pub use http;
-pub use plugin::{Action, Error, Hook, Interests, Plugin};
+pub use plugin::{Action, Error, Flow, Hook, Interests, Plugin};
 pub use request::{Request, Route};
 pub use response::Response;

@@ -9,7 +9,7 @@ use http::Response as Answer;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Request, Response};
+use crate::{Chunk, Request, Response};
 
 /// Why a plugin refuses its configuration. Anything that is an error, and any text, becomes one
 /// by `?` or `.into()`.
@@ -185,6 +185,80 @@ pub trait Plugin: Sized + 'static {
         let _ = response;
         Action::Continue
     }
+
+    /// A piece of the request's body has come, on its way to the upstream; for
+    /// [`Interests::stream_request_body`]. Called after the request hook, which may
+    /// [let the body by](Request::skip_body).
+    ///
+    /// All pieces of a body come, in order, to the instance that had its head, which until the last
+    /// one serves no other exchange: what is kept in `self` meanwhile is of this body alone, if it is
+    /// cleared with the last piece. Where a body breaks off, the instance is dropped.
+    ///
+    /// ```
+    /// # use weir_sdk::{Chunk, Error, Flow, Interests, Plugin, http};
+    /// # use std::cell::Cell;
+    /// /// Lets through no more than a number of bytes.
+    /// struct Limit {
+    ///     most: usize,
+    ///     seen: Cell<usize>,
+    /// }
+    ///
+    /// # impl Plugin for Limit {
+    /// # type Config = usize;
+    /// # fn new(most: usize) -> Result<Self, Error> { Ok(Self { most, seen: Cell::new(0) }) }
+    /// # fn interests(&self) -> Interests { Interests::none().stream_request_body() }
+    /// fn on_request_body(&self, chunk: &mut Chunk) -> Flow {
+    ///     let seen = self.seen.get() + chunk.data().len();
+    ///     self.seen.set(if chunk.is_last() { 0 } else { seen });
+    ///     if seen <= self.most {
+    ///         return Flow::Pass;
+    ///     }
+    ///     let mut answer = http::Response::new(b"too much\n".to_vec());
+    ///     *answer.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
+    ///     Flow::Respond(answer)
+    /// }
+    /// # }
+    /// ```
+    fn on_request_body(&self, chunk: &mut Chunk) -> Flow {
+        let _ = chunk;
+        Flow::Pass
+    }
+
+    /// A piece of the response's body, on its way to the client; for
+    /// [`Interests::stream_response_body`]. As [`Plugin::on_request_body`]; the plugins see it in the
+    /// reverse order.
+    ///
+    /// ```
+    /// # use weir_sdk::{Chunk, Error, Flow, Interests, Plugin};
+    /// # struct Shout;
+    /// # impl Plugin for Shout {
+    /// # type Config = ();
+    /// # fn new((): ()) -> Result<Self, Error> { Ok(Self) }
+    /// # fn interests(&self) -> Interests { Interests::none().stream_response_body() }
+    /// fn on_response_body(&self, chunk: &mut Chunk) -> Flow {
+    ///     Flow::Replace(chunk.data().to_ascii_uppercase())
+    /// }
+    /// # }
+    /// ```
+    fn on_response_body(&self, chunk: &mut Chunk) -> Flow {
+        let _ = chunk;
+        Flow::Pass
+    }
+}
+
+/// What becomes of a piece of a body.
+#[derive(Debug)]
+#[must_use]
+pub enum Flow {
+    /// It goes on as it came.
+    Pass,
+    /// These bytes go on instead of it, behind what was [written](Chunk::write); nothing where there
+    /// are none, as when more must be seen first.
+    Replace(Vec<u8>),
+    /// Of a request: send this instead, and the body no further. As [`Action::Respond`].
+    Respond(Answer<Vec<u8>>),
+    /// Break the body off: who receives it sees that it did not reach its end.
+    Abort,
 }
 
 /// What a hook decided.
@@ -221,6 +295,8 @@ pub struct Interests {
     request_head: bool,
     /// Of request and response: most bytes that the plugin wants to hold.
     bodies: [Option<u64>; 2],
+    /// Which of them it wants to see piece by piece.
+    streams: [bool; 2],
 }
 
 impl Interests {
@@ -230,6 +306,7 @@ impl Interests {
             hooks: [false; 3],
             request_head: false,
             bodies: [None; 2],
+            streams: [false; 2],
         }
     }
 
@@ -293,6 +370,30 @@ impl Interests {
         self
     }
 
+    /// Call [`Plugin::on_request_body`] for each piece of the request's body, which nothing holds
+    /// back, and the request hook for its head.
+    pub const fn stream_request_body(mut self) -> Self {
+        self.streams[0] = true;
+        self
+    }
+
+    /// Call [`Plugin::on_response_body`] for each piece of the response's body, and the response hook
+    /// for its head.
+    pub const fn stream_response_body(mut self) -> Self {
+        self.streams[1] = true;
+        self
+    }
+
+    /// Whether the plugin sees the request's body piece by piece.
+    pub const fn streams_request_body(self) -> bool {
+        self.streams[0]
+    }
+
+    /// Whether the plugin sees the response's body piece by piece.
+    pub const fn streams_response_body(self) -> bool {
+        self.streams[1]
+    }
+
     /// Most bytes of the request's body that the plugin wants to hold.
     pub const fn buffers_request_body(self) -> Option<u64> {
         self.bodies[0]
@@ -303,9 +404,14 @@ impl Interests {
         self.bodies[1]
     }
 
-    /// Whether the hook is to be called.
+    /// Whether the hook is to be called: also for the head of a body that streams.
     pub const fn contains(self, hook: Hook) -> bool {
         self.hooks[hook as usize]
+            || match hook {
+                Hook::PreRequest => false,
+                Hook::Request => self.streams[0] && !self.hooks[Hook::PreRequest as usize],
+                Hook::Response => self.streams[1],
+            }
     }
 
     /// Whether the request's fields are to be kept.

@@ -103,6 +103,12 @@ impl Request {
         Ok(self.0.set_body(body.as_ref())?)
     }
 
+    /// Lets this request's body by unseen, where the plugin
+    /// [streams](crate::Interests::stream_request_body) bodies: not every one is worth the calls.
+    pub fn skip_body(&mut self) {
+        self.0.skip_body();
+    }
+
     /// Changes what the router is going to see. Only in `on_pre_request`.
     pub fn reroute(&mut self, route: Route<'_>) -> Result<(), RerouteError> {
         Ok(self

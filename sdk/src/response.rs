@@ -78,6 +78,12 @@ impl Response {
         Ok(self.0.set_body(body.as_ref())?)
     }
 
+    /// Lets this response's body by unseen, where the plugin
+    /// [streams](crate::Interests::stream_response_body) bodies: not every one is worth the calls.
+    pub fn skip_body(&mut self) {
+        self.0.skip_body();
+    }
+
     /// The first value of a header of the request as it went to the upstream.
     ///
     /// # Panics

@@ -48,10 +48,12 @@ pub mod cases;
 mod context;
 mod head;
 mod host;
+mod stream;
 
 pub use cases::run_cases;
 pub use context::{Event, Log, Span};
 pub use host::{Body, Exchange, Host};
+pub use stream::Stream;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,6 @@ enum When {
     Present,
     /// Where the value is a mapping; other forms of it are supported.
     Mapping,
-    /// Where the value is this string.
-    Is(&'static str),
 }
 
 /// Key paths; `*` is every key or item.
@@ -21,7 +19,6 @@ const KEYS: &[(&str, When)] = &[
     ("kv", When::Present),
     ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),
-    ("plugins.*.isolation", When::Is("request")),
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
     ("routes.*.plugins.*", When::Mapping),
     ("upstreams.*.endpoints.*", When::Mapping),
@@ -36,13 +33,11 @@ pub(super) fn take(tree: &mut Node) -> Vec<(Path, Fault)> {
             let refused = match when {
                 When::Present => true,
                 When::Mapping => matches!(value, Some(Value::Map(_))),
-                When::Is(refused) => matches!(value, Some(Value::String(is)) if is == refused),
             };
             if refused {
                 let message = match when {
                     When::Present => "is not supported yet".to_owned(),
                     When::Mapping => "a mapping is not supported here yet".to_owned(),
-                    When::Is(value) => format!("`{value}` is not supported yet"),
                 };
                 let place = tree.place_of_key(&path);
                 found.push((

@@ -15,8 +15,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::life::{End, Life};
+use super::stream::{Broke, Through};
 use super::trailers;
 use super::tunnel::Tunnel;
+use crate::plugin::stream::Stop;
 use crate::upstream::Reply;
 use crate::upstream::balance::Busy;
 use crate::upstream::pool::Lease;
@@ -39,9 +41,7 @@ enum Content {
 }
 
 struct Streaming {
-    /// What of it was read already.
-    begun: Bytes,
-    incoming: Incoming,
+    body: Through<Incoming>,
     lease: Option<Lease>,
     longest_wait: Duration,
     /// Set while the upstream keeps the client waiting.
@@ -49,10 +49,23 @@ struct Streaming {
     _busy: Option<Busy>,
 }
 
-/// The upstream's body broke off: the client's connection is cut, never ended as if it were whole.
+/// The body broke off: the client's connection is cut, never ended as if it were whole.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("upstream's body did not reach its end: {0}")]
-pub struct Broken(&'static str);
+pub enum Broken {
+    #[error("upstream's body did not reach its end: {0}")]
+    Upstream(&'static str),
+    #[error(transparent)]
+    Stopped(Stop),
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Upstream(reason) => Self::UpstreamBody(reason),
+            Broken::Stopped(stop) => Self::Stopped(stop.reason()),
+        }
+    }
+}
 
 impl Body {
     /// A body that is at hand. The exchange ends at once where there is none.
@@ -129,9 +142,9 @@ impl Body {
                     }
                 }
                 match piece {
-                    Some(Ok(_)) if !streaming.incoming.is_end_stream() => Poll::Ready(piece),
-                    Some(Err(Broken(reason))) => {
-                        this.life.finish(End::UpstreamBody(reason));
+                    Some(Ok(_)) if !streaming.body.is_end_stream() => Poll::Ready(piece),
+                    Some(Err(broken)) => {
+                        this.life.finish(broken.into());
                         this.content = Content::Empty;
                         Poll::Ready(piece)
                     }
@@ -163,8 +176,8 @@ impl Body {
         }
     }
 
-    /// A body that streams from the upstream, behind what of it was read already.
-    pub(super) fn upstream(reply: Reply, begun: Bytes, mut life: Life) -> Self {
+    /// A body that streams from the upstream.
+    pub(super) fn upstream(reply: Reply, life: Life) -> Self {
         let Reply {
             response,
             lease,
@@ -172,9 +185,26 @@ impl Body {
             busy,
             ..
         } = reply;
-        let incoming = response.into_body();
-        if begun.is_empty() && incoming.is_end_stream() {
-            life.worker().pools.give(lease);
+        let body = response.into_body();
+        Self::streaming(body, Some(lease), body_timeout, busy, life)
+    }
+
+    /// A body that is at hand, on its way through plugins.
+    pub(super) fn streamed(body: Through<Incoming>, life: Life) -> Self {
+        Self::streaming(body, None, Duration::MAX, None, life)
+    }
+
+    fn streaming(
+        body: Through<Incoming>,
+        lease: Option<Lease>,
+        longest_wait: Duration,
+        busy: Option<Busy>,
+        mut life: Life,
+    ) -> Self {
+        if body.is_end_stream() {
+            if let Some(lease) = lease {
+                life.worker().pools.give(lease);
+            }
             life.finish(End::Complete);
             return Self {
                 content: Content::Empty,
@@ -182,10 +212,9 @@ impl Body {
             };
         }
         let streaming = Streaming {
-            begun,
-            incoming,
-            lease: Some(lease),
-            longest_wait: body_timeout,
+            body,
+            lease,
+            longest_wait,
             waiting: None,
             _busy: busy,
         };
@@ -203,24 +232,26 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if !self.begun.is_empty() {
-            let begun = std::mem::take(&mut self.begun);
-            return Poll::Ready(Some(Ok(Frame::data(begun))));
-        }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(piece) => {
                 if let Some((since, _)) = self.waiting.take() {
                     life.waited(since.elapsed());
                 }
-                Poll::Ready(piece.map(|piece| piece.map_err(|_| Broken("upstream_body"))))
+                Poll::Ready(piece.map(|piece| {
+                    piece.map_err(|broke| match broke {
+                        Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
+                        Broke::Stopped(stop) => Broken::Stopped(stop),
+                    })
+                }))
             }
+            Poll::Pending if self.body.waits_for_guest() => Poll::Pending,
             Poll::Pending => {
                 let longest = self.longest_wait;
                 let (_, timer) = self
                     .waiting
                     .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(longest))));
                 ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Some(Err(Broken("upstream_body_timeout"))))
+                Poll::Ready(Some(Err(Broken::Upstream("upstream_body_timeout"))))
             }
         }
     }
@@ -247,9 +278,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Tunnel(_) => true,
             Content::Whole(..) | Content::Held(..) => false,
-            Content::Upstream(streaming) => {
-                streaming.begun.is_empty() && streaming.incoming.is_end_stream()
-            }
+            Content::Upstream(streaming) => streaming.body.is_end_stream(),
         }
     }
 
@@ -257,20 +286,8 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Tunnel(_) => SizeHint::with_exact(0),
             Content::Whole(bytes, None) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(streaming) => {
-                behind(streaming.begun.len(), &streaming.incoming.size_hint())
-            }
+            Content::Upstream(streaming) => streaming.body.size_hint(),
             Content::Whole(..) | Content::Held(..) => SizeHint::default(),
         }
     }
-}
-
-/// The size of what is behind so many bytes, with them.
-fn behind(begun: usize, rest: &SizeHint) -> SizeHint {
-    let mut hint = SizeHint::new();
-    hint.set_lower(rest.lower() + begun as u64);
-    if let Some(upper) = rest.upper() {
-        hint.set_upper(upper + begun as u64);
-    }
-    hint
 }

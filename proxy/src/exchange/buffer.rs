@@ -3,6 +3,7 @@
 //! A body is read only as far as some hook asks for. What was read of one that turned out too large
 //! goes out first, and the rest streams behind it.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,18 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::state::{Answer, Held, ResponseHead, State};
+use super::stream::{Broke, Through};
 use super::{Content, trailers};
 use crate::config;
 use crate::plugin::chain::{Bodies, Fit, Outcome};
+use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
 use crate::trace::Status;
-use crate::upstream::body::{Fault, Limits, RequestBody, Upload};
+use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::worker::Worker;
+
+/// How long nothing may come of a body that is at hand, but goes through plugins.
+const LONG: Duration = Duration::from_hours(1);
 
 /// Most bytes of bodies that are held at once in the process.
 const HELD: usize = 512 << 20;
@@ -52,6 +58,8 @@ impl Drop for Room {
 /// Why a body was not read to its end or its bound.
 enum Stopped {
     Fault(Fault),
+    /// By a plugin that streams it.
+    Plugin,
     /// Too many bodies are held.
     Full,
 }
@@ -74,7 +82,7 @@ impl Read {
     /// Reads until the end, or until there are more bytes than `most`.
     async fn fill(
         &mut self,
-        body: &mut (impl Body<Data = Bytes> + Unpin),
+        body: &mut Through<Incoming>,
         most: usize,
         longest_wait: Duration,
     ) -> Result<(), Stopped> {
@@ -93,7 +101,9 @@ impl Read {
                 .map_err(|_| Stopped::Fault(Fault::Timeout))?;
             match frame {
                 None => self.ended = true,
-                Some(Err(_)) => return Err(Stopped::Fault(Fault::Broken)),
+                Some(Err(Broke::Source)) => return Err(Stopped::Fault(Fault::Broken)),
+                Some(Err(Broke::TooLarge)) => return Err(Stopped::Fault(Fault::TooLarge)),
+                Some(Err(Broke::Stopped(_))) => return Err(Stopped::Plugin),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         if !self.room.grow(self.bytes.len() + data.len()) {
@@ -123,69 +133,76 @@ fn fit(bytes: &Bytes, most: usize) -> Fit {
 }
 
 /// A request's body, until it goes to the upstream.
-pub(super) struct RequestSource {
-    body: Incoming,
-    limits: Limits,
+pub(super) struct RequestSource<'w> {
+    worker: &'w Worker,
+    body: Through<Incoming>,
+    longest_wait: Duration,
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
+    flow: Option<Rc<Flow>>,
 }
 
-impl RequestSource {
-    pub(super) fn new(body: Incoming, listener: &config::Listener) -> Self {
+impl<'w> RequestSource<'w> {
+    pub(super) fn new(worker: &'w Worker, body: Incoming, listener: &config::Listener) -> Self {
+        let mut body = Through::new(body);
+        body.limit(listener.max_body_bytes.unwrap_or(u64::MAX));
         Self {
+            worker,
             body,
-            limits: Limits {
-                wait: listener.timeouts.body,
-                bytes: listener.max_body_bytes.unwrap_or(u64::MAX),
-            },
+            longest_wait: listener.timeouts.body,
             read: None,
+            flow: None,
         }
     }
 
     /// It may have so many bytes, whatever was said before.
     pub(super) fn limit(&mut self, most: u64) {
-        self.limits.bytes = most;
+        self.body.limit(most);
     }
 
     /// Whether it is known to be larger than it may be.
     pub(super) fn is_too_large(&self) -> bool {
-        let read = self.read.as_ref().map_or(0, |read| read.room.0) as u64;
-        read.saturating_add(self.body.size_hint().lower()) > self.limits.bytes
+        self.body.is_too_large()
+    }
+
+    /// What plugins note while it streams.
+    pub(super) fn flow(&self) -> Option<Rc<Flow>> {
+        self.flow.clone()
     }
 
     /// The body as it goes to the upstream, its length put right in the head.
-    pub(super) fn send(self, state: &mut State, upload: Upload) -> RequestBody {
-        let Some(read) = self.read else {
-            return RequestBody::new(self.body, upload, self.limits);
-        };
-        let Held::Whole(bytes) = std::mem::take(&mut state.request_body) else {
-            let begun = read.bytes.freeze();
-            let mut limits = self.limits;
-            limits.bytes = limits.bytes.saturating_sub(begun.len() as u64);
-            return RequestBody::begun(begun, self.body, upload, limits);
-        };
+    pub(super) fn send(mut self, state: &mut State, upload: Upload) -> RequestBody {
         let headers = &mut state.request.headers;
-        if read.trailers.is_some() {
-            headers.remove(CONTENT_LENGTH);
-        } else if !bytes.is_empty() || headers.contains_key(CONTENT_LENGTH) || read.room.0 > 0 {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        if let Some(read) = self.read {
+            if let Held::Whole(bytes) = std::mem::take(&mut state.request_body) {
+                if read.trailers.is_some() {
+                    headers.remove(CONTENT_LENGTH);
+                } else if !bytes.is_empty()
+                    || headers.contains_key(CONTENT_LENGTH)
+                    || read.room.0 > 0
+                {
+                    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                }
+                state.room = Some(read.room);
+                self.body.replace(bytes, read.trailers);
+            } else {
+                self.body.unread(read.bytes.freeze());
+            }
         }
-        state.room = Some(read.room);
-        RequestBody::whole(bytes, read.trailers, upload)
+        if self.body.is_piped() {
+            headers.remove(CONTENT_LENGTH);
+        }
+        RequestBody::new(self.body, upload, self.longest_wait)
     }
 }
 
-impl Bodies for RequestSource {
+impl Bodies for RequestSource<'_> {
     async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
         if let Held::Whole(bytes) = &state.request_body {
             return Ok(fit(bytes, most));
         }
         let read = self.read.get_or_insert_default();
-        let Limits { wait, bytes } = self.limits;
-        let bound = usize::try_from(bytes).unwrap_or(usize::MAX);
-        match read.fill(&mut self.body, most.min(bound), wait).await {
-            // Of one that ended too late, a replacement may have any length.
-            Ok(()) if read.bytes.len() > bound => Err(self.refusal()),
+        match read.fill(&mut self.body, most, self.longest_wait).await {
             Ok(()) if read.ended => {
                 let bytes = read.whole();
                 let fit = fit(&bytes, most);
@@ -197,13 +214,42 @@ impl Bodies for RequestSource {
                 Ok(Fit::TooLarge)
             }
             Err(Stopped::Full) => Err(respond::refusal(&Refusal::Overload)),
+            Err(Stopped::Plugin) => {
+                let answer = self.flow.as_ref().and_then(|flow| flow.answer());
+                Err(answer.unwrap_or_else(|| respond::refusal(&Refusal::PluginFailed)))
+            }
             Err(Stopped::Fault(fault)) => Err(respond::refusal(&Refusal::Upload(fault))),
         }
+    }
+
+    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+        if let Some(mut read) = self.read.take() {
+            // What comes behind sees what this plugin makes of it.
+            match std::mem::take(&mut state.request_body) {
+                Held::Whole(bytes) => {
+                    self.body.replace(bytes, read.trailers.take());
+                    state.room = Some(read.room);
+                }
+                Held::Unread | Held::Part => self.body.unread(read.bytes.freeze()),
+            }
+        }
+        if self.body.is_end_stream() {
+            return;
+        }
+        let flow = flow(&mut self.flow, self.worker, state);
+        self.body.attach(pipe, || Pipes::new(flow));
     }
 
     fn refusal(&self) -> Answer {
         respond::refusal(&Refusal::RequestTooLarge)
     }
+}
+
+/// What one side's plugins note, from the first that streams it on.
+fn flow<'f>(flow: &'f mut Option<Rc<Flow>>, worker: &Worker, state: &State) -> &'f Rc<Flow> {
+    let flow = flow.get_or_insert_with(|| Flow::new(state, worker.take_state()));
+    flow.catch_up(state);
+    flow
 }
 
 /// The response, while response hooks run.
@@ -213,6 +259,7 @@ pub(super) struct ResponseSource<'w> {
     read: Option<Box<Read>>,
     /// Time in which hooks waited for the upstream.
     pub(super) waited: Duration,
+    flow: Option<Rc<Flow>>,
 }
 
 impl<'w> ResponseSource<'w> {
@@ -222,7 +269,13 @@ impl<'w> ResponseSource<'w> {
             content,
             read: None,
             waited: Duration::ZERO,
+            flow: None,
         }
+    }
+
+    /// What plugins note while it streams.
+    pub(super) fn flow(&self) -> Option<Rc<Flow>> {
+        self.flow.clone()
     }
 
     /// The content as it goes out.
@@ -240,11 +293,41 @@ impl<'w> ResponseSource<'w> {
                 });
                 Content::Whole(whole(state, bytes, trailers))
             }
-            (Content::Upstream(reply, _), _, Some(read)) if !read.bytes.is_empty() => {
-                Content::Upstream(reply, read.bytes.freeze())
+            (Content::Upstream(mut reply), _, read) => {
+                let body = reply.response.body_mut();
+                if let Some(read) = read {
+                    body.unread(read.bytes.freeze());
+                }
+                if body.is_piped() {
+                    state.response.headers.remove(CONTENT_LENGTH);
+                }
+                Content::Upstream(reply)
+            }
+            (Content::Streamed(mut body), _, read) => {
+                if let Some(read) = read {
+                    body.unread(read.bytes.freeze());
+                }
+                state.response.headers.remove(CONTENT_LENGTH);
+                Content::Streamed(body)
             }
             (content, ..) => content,
         }
+    }
+
+    /// Whether there is a body that a plugin may see: none where the connection is switched, or where
+    /// its length is that of another response.
+    fn has_body(&self, state: &State) -> bool {
+        let status = state.response.status;
+        state.request.method != Method::HEAD
+            && status != StatusCode::NO_CONTENT
+            && status != StatusCode::NOT_MODIFIED
+            && match &self.content {
+                Content::Upstream(reply) => {
+                    reply.switched.is_none() && !reply.response.body().is_end_stream()
+                }
+                Content::Streamed(body) => !body.is_end_stream(),
+                Content::Answer(_) | Content::Whole(_) => true,
+            }
     }
 
     /// Answers instead of a response that cannot be had whole.
@@ -291,10 +374,11 @@ impl Bodies for ResponseSource<'_> {
         if let Held::Whole(bytes) = &state.response_body {
             return Ok(fit(bytes, most));
         }
-        let reply = match &mut self.content {
+        let (body, longest_wait) = match &mut self.content {
             // The connection is switched: there is no body.
-            Content::Upstream(reply, _) if reply.switched.is_some() => return Ok(Fit::Whole),
-            Content::Upstream(reply, _) => reply,
+            Content::Upstream(reply) if reply.switched.is_some() => return Ok(Fit::Whole),
+            Content::Upstream(reply) => (reply.response.body_mut(), reply.body_timeout),
+            Content::Streamed(body) => (body, LONG),
             Content::Answer(answer) => {
                 let bytes = answer.body.clone();
                 let fit = fit(&bytes, most);
@@ -305,9 +389,7 @@ impl Bodies for ResponseSource<'_> {
         };
         let start = Instant::now();
         let read = self.read.get_or_insert_default();
-        let filled = read
-            .fill(reply.response.body_mut(), most, reply.body_timeout)
-            .await;
+        let filled = read.fill(body, most, longest_wait).await;
         let now = Instant::now();
         self.waited += now.saturating_duration_since(start);
         match filled {
@@ -325,7 +407,7 @@ impl Bodies for ResponseSource<'_> {
                     bytes: Bytes::new(),
                     trailers: None,
                 });
-                if let Content::Upstream(reply, _) = std::mem::replace(&mut self.content, whole) {
+                if let Content::Upstream(reply) = std::mem::replace(&mut self.content, whole) {
                     self.worker.pools.give(reply.lease);
                 }
                 return Ok(fit);
@@ -335,6 +417,7 @@ impl Bodies for ResponseSource<'_> {
                 return Ok(Fit::TooLarge);
             }
             Err(Stopped::Full) => self.give_up(state, &Refusal::Overload, "overload"),
+            Err(Stopped::Plugin) => self.replace(respond::refusal(&Refusal::PluginFailed), state),
             Err(Stopped::Fault(Fault::Timeout)) => {
                 self.give_up(state, &Refusal::GatewayTimeout, "upstream_body_timeout");
             }
@@ -343,6 +426,42 @@ impl Bodies for ResponseSource<'_> {
             }
         }
         Ok(Fit::Whole)
+    }
+
+    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+        let held = std::mem::take(&mut state.response_body);
+        if !self.has_body(state) {
+            state.response_body = held;
+            return;
+        }
+        let mut read = self.read.take();
+        let whole = match (&mut self.content, held) {
+            (Content::Answer(_) | Content::Whole(_), Held::Whole(bytes)) => bytes,
+            (Content::Answer(answer), _) => std::mem::take(&mut answer.body),
+            (Content::Whole(whole), _) => std::mem::take(&mut whole.bytes),
+            (Content::Upstream(_) | Content::Streamed(_), _) => Bytes::new(),
+        };
+        if let Content::Answer(_) | Content::Whole(_) = &self.content {
+            let trailers = read.as_mut().and_then(|read| read.trailers.take());
+            if let Some(read) = &mut read {
+                state.room = Some(std::mem::take(&mut read.room));
+            }
+            if whole.is_empty() && trailers.is_none() {
+                state.response_body = Held::Whole(whole);
+                return;
+            }
+            self.content = Content::Streamed(Through::whole(whole, trailers));
+        }
+        let body = match &mut self.content {
+            Content::Upstream(reply) => reply.response.body_mut(),
+            Content::Streamed(body) => body,
+            Content::Answer(_) | Content::Whole(_) => return,
+        };
+        if let Some(read) = read {
+            body.unread(read.bytes.freeze());
+        }
+        let flow = flow(&mut self.flow, self.worker, state);
+        body.attach(pipe, || Pipes::new(flow));
     }
 
     fn refusal(&self) -> Answer {

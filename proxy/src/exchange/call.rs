@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
@@ -250,7 +249,7 @@ fn finish(
                     recorder.mark_error(span, "");
                 }
             }
-            Content::Upstream(reply, Bytes::new())
+            Content::Upstream(reply)
         }
         Err(Failure { error, .. }) => {
             for span in spans {

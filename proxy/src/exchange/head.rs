@@ -277,7 +277,7 @@ pub(super) fn receive(state: &mut State, content: &mut Content) {
             status: answer.status,
             headers: answer.headers.clone(),
         },
-        Content::Upstream(reply, _) => {
+        Content::Upstream(reply) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
             if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 reply.switched = headers.get(UPGRADE).cloned();
@@ -289,7 +289,7 @@ pub(super) fn receive(state: &mut State, content: &mut Content) {
                 headers,
             }
         }
-        Content::Whole(_) => return,
+        Content::Whole(_) | Content::Streamed(_) => return,
     };
 }
 

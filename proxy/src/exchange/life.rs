@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use http::header::USER_AGENT;
 use http::{StatusCode, Version};
 
-use super::state::State;
+use super::state::{Answer, State};
 use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
 use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
+use crate::plugin::Side;
+use crate::plugin::stream::Flow;
 use crate::trace::context::Context;
 use crate::trace::{SpanIndex, Status};
 use crate::worker::Worker;
@@ -35,6 +37,8 @@ pub struct Life {
     hold: Option<Hold>,
     /// Bytes of the response's body so far.
     sent: u64,
+    /// What bodies that stream through plugins are noted in, by [`Side`].
+    flows: [Option<Rc<Flow>>; 2],
 }
 
 /// Why a life ended, beside its status.
@@ -45,6 +49,8 @@ pub enum End {
     ClientGone,
     /// The upstream's body broke off or stalled.
     UpstreamBody(&'static str),
+    /// A plugin failed or broke the body off in mid-stream.
+    Stopped(&'static str),
 }
 
 impl Life {
@@ -63,7 +69,20 @@ impl Life {
             ended: false,
             hold: None,
             sent: 0,
+            flows: [None, None],
         }
+    }
+
+    /// Takes over at the end what plugins note while a body streams.
+    pub(super) fn follow(&mut self, side: Side, flow: Option<Rc<Flow>>) {
+        self.flows[side as usize] = flow;
+    }
+
+    /// What a plugin answered while the request's body streamed.
+    pub(super) fn answered_in_stream(&mut self) -> Option<Answer> {
+        let flow = Rc::clone(self.flows[Side::Request as usize].as_ref()?);
+        flow.settle(self.state());
+        flow.answer()
     }
 
     /// The state, which a call of a hook takes and gives back.
@@ -118,6 +137,7 @@ impl Life {
             ended: false,
             hold: None,
             sent: self.sent,
+            flows: std::mem::take(&mut self.flows),
         };
         self.ended = true;
         taken
@@ -155,6 +175,11 @@ impl Life {
             cells.responses[class - 1].inc();
         } else {
             cells.aborted.inc();
+        }
+        for flow in std::mem::take(&mut self.flows).into_iter().flatten() {
+            if let Some(side) = flow.finish(&mut state) {
+                self.worker.give_state(side);
+            }
         }
         self.end_spans(&mut state, end, now);
         let generation = self.worker.generation();
@@ -202,7 +227,7 @@ impl Life {
                 end: match end {
                     End::Complete => "complete",
                     End::ClientGone => "client_disconnected",
-                    End::UpstreamBody(reason) => reason,
+                    End::UpstreamBody(reason) | End::Stopped(reason) => reason,
                 },
                 trace_id: &recorder.trace_id().to_string(),
                 request_id: recorder.request_id(),
@@ -231,7 +256,9 @@ impl Life {
                         now,
                     );
                 }
-                End::Complete | End::ClientGone => recorder.end(call, Status::Ok, "", now),
+                End::Complete | End::ClientGone | End::Stopped(_) => {
+                    recorder.end(call, Status::Ok, "", now);
+                }
             }
         }
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -256,7 +283,7 @@ impl Life {
                 Some("client_disconnected"),
                 "client disconnected",
             ),
-            End::UpstreamBody(reason) => (
+            End::UpstreamBody(reason) | End::Stopped(reason) => (
                 Status::Error,
                 Some(reason),
                 "response body did not reach its end",

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::buffer::Room;
 use crate::plugin::Side;
+use crate::plugin::stream::Piece;
 use crate::trace::recorder::Recorder;
 use crate::trace::{SpanIndex, Value};
 use crate::upstream::Upstream;
@@ -46,6 +47,11 @@ pub struct State {
     pub response_body: Held,
     /// The last hook put another body in the place of its side's.
     pub body_replaced: bool,
+    /// The last hook's body is to pass by.
+    pub skips_body: bool,
+    /// The piece of a body that a hook is called for, and what is to go on instead.
+    pub piece: Piece,
+    pub written: Vec<Bytes>,
     /// What the bodies take of the room there is for all.
     pub room: Option<Room>,
     /// Lines and bytes of plugin logs so far.
@@ -154,6 +160,31 @@ impl State {
         }
     }
 
+    /// Begins where another state of the same exchange stands, to be absorbed by it at the end.
+    pub fn fork(&mut self, from: &Self) {
+        self.clear();
+        self.recorder.fork(&from.recorder);
+        self.call = from.call;
+        self.logged = from.logged;
+    }
+
+    /// Takes what some plugins, by their ids, left for their later hooks.
+    pub fn take_held(&mut self, from: &Self, whose: impl Fn(u32) -> bool) {
+        self.held.retain(|(id, ..)| !whose(*id));
+        let theirs = from.held.iter().filter(|(id, ..)| whose(*id));
+        self.held.extend(theirs.cloned());
+    }
+
+    /// Takes over what another noted that was forked of it.
+    pub fn absorb(&mut self, side: &Self) {
+        self.recorder.absorb(&side.recorder);
+        if let Some(call) = self.call {
+            for note in &side.for_upstream {
+                note.record(&mut self.recorder, call);
+            }
+        }
+    }
+
     /// Forgets the last exchange but keeps what was allocated.
     pub fn clear(&mut self) {
         self.request = RequestHead::default();
@@ -170,6 +201,9 @@ impl State {
         self.response_body = Held::Unread;
         self.room = None;
         self.body_replaced = false;
+        self.skips_body = false;
+        self.piece = Piece::default();
+        self.written.clear();
         self.logged = (0, 0);
     }
 }

@@ -35,6 +35,11 @@ const NEVER: [HeaderName; 18] = [
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// Whether a field may be one.
+pub fn may_be(name: &HeaderName) -> bool {
+    !NEVER.contains(name)
+}
+
 /// Removes what may not be a trailer.
 pub fn strip(trailers: &mut HeaderMap) {
     for name in &NEVER {

@@ -3,10 +3,12 @@
 //! Request-side hooks run in the order of the configuration until one answers or fails; response
 //! hooks run in reverse, for every plugin whose place the request side had reached.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::instances::Instances;
+use super::stream::Pipe;
 use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
 use crate::config::{OnError, OnLargeBody};
 use crate::exchange::state::{Answer, Held, State};
@@ -44,7 +46,7 @@ pub enum Outcome {
 /// What a chain needs of the worker it runs on.
 #[derive(Clone, Copy)]
 pub struct Runner<'w> {
-    pub instances: &'w Instances,
+    pub instances: &'w Rc<Instances>,
     pub worker: usize,
 }
 
@@ -62,6 +64,9 @@ pub trait Bodies {
     /// Reads the body into the state, if it has at most so many bytes. An error is what is answered
     /// instead.
     async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer>;
+
+    /// Lets a plugin see the pieces of the body on its way.
+    fn attach(&mut self, pipe: Pipe, state: &mut State);
 
     /// What is answered where the body is too large.
     fn refusal(&self) -> Answer;
@@ -135,7 +140,7 @@ impl Chain {
                     return Outcome::Answered;
                 }
             }
-            let outcome = run(plugin, hook, runner, slot, progress).await;
+            let outcome = run(plugin, hook, runner, slot, progress, body).await;
             if outcome != Outcome::Proceed {
                 return outcome;
             }
@@ -175,7 +180,7 @@ impl Chain {
                     Err(answer) => body.replace(answer, state),
                 }
             }
-            let outcome = run(plugin, Hook::Response, runner, slot, progress).await;
+            let outcome = run(plugin, Hook::Response, runner, slot, progress, body).await;
             if outcome != Outcome::Proceed
                 && let Some(state) = slot
             {
@@ -186,11 +191,12 @@ impl Chain {
 }
 
 async fn run(
-    plugin: &Plugin,
+    plugin: &Arc<Plugin>,
     hook: Hook,
     runner: Runner<'_>,
     slot: &mut Option<Box<State>>,
     progress: &mut Progress,
+    body: &mut impl Bodies,
 ) -> Outcome {
     let start = progress.now;
     let face = plugin.face(hook);
@@ -202,10 +208,14 @@ async fn run(
         .span(&face.span_name, Kind::Plugin, progress.parent, start);
     progress.parent = span;
 
-    let called = match runner.instances.take(plugin).await {
-        Ok((mut instance, served)) => {
+    let called = match runner.instances.take(plugin, start).await {
+        Ok(mut kept) => {
             // A fresh instance took its time, which is not the hook's.
-            let start = if served == 0 { Instant::now() } else { start };
+            let start = if kept.is_fresh() {
+                Instant::now()
+            } else {
+                start
+            };
             let restores = plugin.config.on_error == OnError::Continue;
             let call = Call {
                 hook,
@@ -214,9 +224,20 @@ async fn run(
                 limits: plugin.config.limits,
                 restores,
             };
-            let called = instance.call(call, slot).await;
-            if called.result.is_ok() {
-                runner.instances.give(plugin, instance, served);
+            let called = kept.instance.call(call, slot).await;
+            match (&called.result, slot.as_deref_mut()) {
+                (Ok(Action::Proceed), Some(state))
+                    if plugin.streams_after(hook) && !state.skips_body =>
+                {
+                    let free = (runner.instances, runner.worker);
+                    let pipe = Pipe::new(plugin, hook.side(), span, free, (kept, called.memory));
+                    body.attach(pipe, state);
+                }
+                (Ok(_), _) => {
+                    let memory = called.memory;
+                    runner.instances.give(plugin, kept, memory, called.end);
+                }
+                (Err(_), _) => {}
             }
             called
         }
@@ -231,6 +252,7 @@ async fn run(
     let failure = called.result.as_ref().err();
     face.cells[runner.worker].record(called.end.saturating_duration_since(start), failure);
     if let Some(failure) = failure {
+        runner.instances.failed(plugin, failure, called.end);
         warn(plugin, hook, failure);
     }
     let Some(state) = slot else {
@@ -238,8 +260,8 @@ async fn run(
     };
     note(plugin, hook, span, start, &called, state);
     match called.result {
-        Ok(Action::Proceed) => Outcome::Proceed,
         Ok(Action::Respond) => Outcome::Answered,
+        Ok(_) => Outcome::Proceed,
         Err(_) if plugin.config.on_error == OnError::Continue => Outcome::Proceed,
         Err(_) => Outcome::Failed,
     }
@@ -268,8 +290,8 @@ fn note(
 ) {
     let decision = match (&called.result, hook) {
         (Ok(Action::Proceed), Hook::PreRequest) if state.upstream.is_some() => "reroute",
-        (Ok(Action::Proceed), _) => "continue",
         (Ok(Action::Respond), _) => "respond",
+        (Ok(_), _) => "continue",
         (Err(_), _) => "error",
     };
     let recorder = &mut state.recorder;
@@ -299,11 +321,11 @@ fn note(
         recorder.list(span, "weir.hook.headers_changed", &state.changed);
     }
     match &called.result {
-        Ok(Action::Proceed) => recorder.end(span, Status::Ok, "", called.end),
         Ok(Action::Respond) => {
             recorder.attribute(span, "short_circuit", true);
             recorder.end(span, Status::Ok, "short-circuit", called.end);
         }
+        Ok(_) => recorder.end(span, Status::Ok, "", called.end),
         Err(failure) => {
             recorder.attribute(span, "error.type", failure.reason());
             recorder.end(span, Status::Error, &failure.to_string(), called.end);
@@ -316,7 +338,7 @@ fn nanos(time: Duration) -> i64 {
 }
 
 /// Logs a failure; a plugin that fails on every request does not fill the log.
-fn warn(plugin: &Plugin, hook: Hook, failure: &Failure) {
+pub(super) fn warn(plugin: &Plugin, hook: Hook, failure: &Failure) {
     if plugin.may_warn() {
         tracing::warn!(
             plugin = %plugin.name,

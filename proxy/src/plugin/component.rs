@@ -70,6 +70,15 @@ fn asked_for(asked: &contract::Interests) -> Interests {
     }
 }
 
+impl From<contract::Action> for Action {
+    fn from(action: contract::Action) -> Self {
+        match action {
+            contract::Action::Proceed => Self::Proceed,
+            contract::Action::Respond => Self::Respond,
+        }
+    }
+}
+
 /// A component's instance with its store.
 pub struct Instance {
     sandbox: Sandbox,
@@ -82,17 +91,33 @@ impl Instance {
         let guest = &self.guest;
         self.sandbox
             .hook(call, slot, async |store| {
-                let action = match call.hook {
+                let flow = match call.hook {
                     Hook::PreRequest => {
                         let request = Resource::new_borrow(0);
-                        guest.call_on_pre_request(store, request).await
+                        return Ok(guest.call_on_pre_request(store, request).await?.into());
                     }
-                    Hook::Request => guest.call_on_request(store, Resource::new_borrow(0)).await,
-                    Hook::Response => guest.call_on_response(store, Resource::new_borrow(0)).await,
+                    Hook::Request => {
+                        let request = Resource::new_borrow(0);
+                        return Ok(guest.call_on_request(store, request).await?.into());
+                    }
+                    Hook::Response => {
+                        let response = Resource::new_borrow(0);
+                        return Ok(guest.call_on_response(store, response).await?.into());
+                    }
+                    Hook::RequestBody => {
+                        let chunk = Resource::new_borrow(0);
+                        guest.call_on_request_body(store, chunk).await?
+                    }
+                    Hook::ResponseBody => {
+                        let chunk = Resource::new_borrow(0);
+                        guest.call_on_response_body(store, chunk).await?
+                    }
                 };
-                Ok(match action? {
-                    contract::Action::Proceed => Action::Proceed,
-                    contract::Action::Respond => Action::Respond,
+                Ok(match flow {
+                    contract::Flow::Pass => Action::Proceed,
+                    contract::Flow::Replace => Action::Replace,
+                    contract::Flow::Respond => Action::Respond,
+                    contract::Flow::Abort => Action::Abort,
                 })
             })
             .await

@@ -17,5 +17,6 @@ wasmtime::component::bindgen!({
     with: {
         "weir:plugin/http.request": super::host::RequestHandle,
         "weir:plugin/http.response": super::host::ResponseHandle,
+        "weir:plugin/http.chunk": super::host::ChunkHandle,
     },
 });

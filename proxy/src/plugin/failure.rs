@@ -33,6 +33,8 @@ pub enum Failure {
     Instantiate(String),
     #[error("panicked in a host call")]
     Host,
+    #[error("breaker open: it failed {0} times in a row, and is not called for a while")]
+    BreakerOpen(u32),
 }
 
 impl Failure {
@@ -52,11 +54,12 @@ impl Failure {
             Self::Configure(_) => "configure",
             Self::Instantiate(_) => "instantiate",
             Self::Host => "host",
+            Self::BreakerOpen(_) => "breaker_open",
         }
     }
 
     /// All there are, for metrics that begin at zero.
-    pub const REASONS: [&'static str; 13] = [
+    pub const REASONS: [&'static str; 14] = [
         "panic",
         "trap",
         "cpu_time",
@@ -70,6 +73,7 @@ impl Failure {
         "configure",
         "instantiate",
         "host",
+        "breaker_open",
     ];
 
     /// Index of [`Failure::reason`] in [`Failure::REASONS`].

@@ -4,6 +4,7 @@
 
 mod ambient;
 mod bodies;
+mod chunks;
 mod heads;
 mod held;
 mod notes;
@@ -23,11 +24,13 @@ use crate::trace::SpanIndex;
 
 pub(super) use heads::{Reroute, Which, text};
 
-/// Stand for `request` and `response`: a handle means the exchange that is lent, there is no other.
+/// Stand for `request`, `response` and `chunk`: a handle means the exchange that is lent, there is no other.
 #[allow(unreachable_pub, reason = "the bindings export them again")]
 pub enum RequestHandle {}
 #[allow(unreachable_pub, reason = "the bindings export them again")]
 pub enum ResponseHandle {}
+#[allow(unreachable_pub, reason = "the bindings export them again")]
+pub enum ChunkHandle {}
 
 /// A store's data.
 pub(super) struct Host {
@@ -99,6 +102,7 @@ impl Host {
         if let Some(state) = &mut state {
             state.changed.clear();
             state.body_replaced = false;
+            state.skips_body = false;
         }
         self.state = state;
         self.hook = call.hook;
@@ -171,6 +175,7 @@ impl Host {
             return;
         };
         self.heads = Some(match self.hook {
+            Hook::RequestBody | Hook::ResponseBody => return,
             Hook::PreRequest | Hook::Request => Heads::Request {
                 uri: state.request.uri.clone(),
                 authority: state.request.authority.clone(),

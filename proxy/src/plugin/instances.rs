@@ -1,19 +1,23 @@
-//! A worker's warm instances.
+//! A worker's warm instances, and its breakers.
 //!
 //! Belongs to one worker: no lock. An instance is taken for one hook and given back when the hook
-//! went well; one that failed is dropped by not giving it back.
+//! went well; one that failed is dropped by not giving it back. A plugin that keeps failing is not
+//! called any more for a while: its [`Breaker`] is open.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use super::{Failure, Instance, Plugin};
+use crate::config::{self, Isolation};
 
 /// Most warm instances a worker keeps of one plugin: as many as hooks of it were ever suspended at
 /// once, within this bound.
 const WARM: usize = 64;
 
-/// Hooks an instance serves before a fresh one takes its place, so that a slow leak in a guest
-/// cannot grow for ever.
+/// Hooks an instance serves, and how old it gets, before a fresh one takes its place, so that a slow
+/// leak in a guest cannot grow for ever.
 const HOOKS: u32 = 100_000;
+const AGE: Duration = Duration::from_hours(1);
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -21,30 +25,122 @@ pub struct Instances(RefCell<Vec<Warm>>);
 
 struct Warm {
     plugin: u32,
-    free: Vec<(Instance, u32)>,
+    free: Vec<Kept>,
+    breaker: Breaker,
+}
+
+/// An instance, and what is known of its life.
+pub struct Kept {
+    pub instance: Instance,
+    /// Hooks that went well.
+    served: u32,
+    born: Instant,
+    /// Linear memory after its first hook, in bytes.
+    memory: usize,
+}
+
+impl Kept {
+    /// Whether it has served no hook yet.
+    pub fn is_fresh(&self) -> bool {
+        self.served == 0
+    }
+
+    /// Whether a fresh one is to take its place: where it is used up, or has grown into the last
+    /// quarter of what it may have.
+    fn is_worn(&self, memory: usize, limit: usize, now: Instant) -> bool {
+        self.served >= HOOKS
+            || now.saturating_duration_since(self.born) >= AGE
+            || (memory > self.memory && memory > limit / 4 * 3)
+    }
+}
+
+/// Stops the calls of a plugin that keeps failing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Breaker {
+    /// Failures in a row.
+    failed: u32,
+    /// When it opened, or last let a call through to try.
+    open: Option<Instant>,
+}
+
+impl Breaker {
+    /// Whether a call may be made. Where it is open, one may after each pause, to try.
+    fn lets(&mut self, config: &config::Breaker, now: Instant) -> bool {
+        match self.open {
+            Some(since) if now.saturating_duration_since(since) < config.pause => false,
+            Some(_) => {
+                self.open = Some(now);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Whether it opened by this failure.
+    fn fail(&mut self, config: &config::Breaker, now: Instant) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        let opens = config.failures > 0 && self.failed >= config.failures;
+        let was_open = self.open.is_some();
+        if opens {
+            self.open = Some(now);
+        }
+        opens && !was_open
+    }
 }
 
 impl Instances {
-    /// A warm instance, or a fresh one; with the number of hooks it has served.
-    pub async fn take(&self, plugin: &Plugin) -> Result<(Instance, u32), Failure> {
-        let warm = self.with(plugin.id, Vec::pop);
+    /// A warm instance, or a fresh one.
+    pub async fn take(&self, plugin: &Plugin, now: Instant) -> Result<Kept, Failure> {
+        let breaker = &plugin.config.breaker;
+        let warm = self.with(plugin.id, |warm| {
+            if !warm.breaker.lets(breaker, now) {
+                return Err(Failure::BreakerOpen(breaker.failures));
+            }
+            Ok(warm.free.pop())
+        })?;
         match warm {
-            Some(instance) => Ok(instance),
+            Some(kept) => Ok(kept),
             None => {
                 let (instance, _) = plugin.guest.instantiate(plugin.config.limits).await?;
-                Ok((instance, 0))
+                Ok(Kept {
+                    instance,
+                    served: 0,
+                    born: now,
+                    memory: 0,
+                })
             }
         }
     }
 
-    /// Gives an instance back after a hook that went well.
-    pub fn give(&self, plugin: &Plugin, instance: Instance, served: u32) {
-        if served < HOOKS {
-            self.with(plugin.id, |free| {
-                if free.len() < WARM {
-                    free.push((instance, served + 1));
-                }
-            });
+    /// Gives an instance back after a hook that went well, with so much memory.
+    pub fn give(&self, plugin: &Plugin, mut kept: Kept, memory: usize, now: Instant) {
+        if kept.is_fresh() {
+            kept.memory = memory;
+        }
+        kept.served += 1;
+        let keeps = plugin.config.isolation == Isolation::Shared
+            && !kept.is_worn(memory, plugin.config.limits.memory, now);
+        self.with(plugin.id, |warm| {
+            warm.breaker = Breaker::default();
+            if keeps && warm.free.len() < WARM {
+                warm.free.push(kept);
+            }
+        });
+    }
+
+    /// A hook of the plugin failed; one that was not called for it teaches nothing.
+    pub fn failed(&self, plugin: &Plugin, failure: &Failure, now: Instant) {
+        if matches!(failure, Failure::BreakerOpen(_)) {
+            return;
+        }
+        let breaker = &plugin.config.breaker;
+        if self.with(plugin.id, |warm| warm.breaker.fail(breaker, now)) {
+            tracing::warn!(
+                plugin = %plugin.name,
+                failures = breaker.failures,
+                pause_seconds = breaker.pause.as_secs_f64(),
+                "plugin keeps failing: its hooks are not called for a while"
+            );
         }
     }
 
@@ -53,7 +149,7 @@ impl Instances {
         self.0.borrow_mut().retain(|warm| plugins(warm.plugin));
     }
 
-    fn with<T>(&self, plugin: u32, f: impl FnOnce(&mut Vec<(Instance, u32)>) -> T) -> T {
+    fn with<T>(&self, plugin: u32, f: impl FnOnce(&mut Warm) -> T) -> T {
         let mut all = self.0.borrow_mut();
         let index = all
             .iter()
@@ -62,9 +158,48 @@ impl Instances {
                 all.push(Warm {
                     plugin,
                     free: Vec::new(),
+                    breaker: Breaker::default(),
                 });
                 all.len() - 1
             });
-        f(&mut all[index].free)
+        f(&mut all[index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breaker_opens_after_failures_in_a_row_and_lets_one_try_after_each_pause() {
+        let config = config::Breaker {
+            failures: 2,
+            pause: Duration::from_secs(1),
+        };
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut breaker = Breaker::default();
+        assert!(!breaker.fail(&config, start));
+        assert!(breaker.lets(&config, start));
+        assert!(breaker.fail(&config, start), "it opens");
+        assert!(!breaker.lets(&config, at(999)));
+        assert!(breaker.lets(&config, at(1000)), "one tries");
+        assert!(!breaker.lets(&config, at(1001)), "and no other meanwhile");
+        assert!(!breaker.fail(&config, at(1500)), "it stays open");
+        assert!(!breaker.lets(&config, at(2499)));
+        assert!(breaker.lets(&config, at(2500)));
+    }
+
+    #[test]
+    fn a_breaker_of_no_failures_never_opens() {
+        let config = config::Breaker {
+            failures: 0,
+            pause: Duration::from_secs(1),
+        };
+        let mut breaker = Breaker::default();
+        for _ in 0..1000 {
+            assert!(!breaker.fail(&config, Instant::now()));
+        }
+        assert!(breaker.lets(&config, Instant::now()));
     }
 }

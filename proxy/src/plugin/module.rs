@@ -15,7 +15,7 @@ use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValTyp
 
 use super::host::Host;
 use super::sandbox::{Sandbox, Seed};
-use super::{Action, Call, Called, Failure, Interests};
+use super::{Call, Called, Failure, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
@@ -23,30 +23,36 @@ pub(super) use abi::Exports;
 
 /// What a plugin's module exports beside its memory: name, count of parameters and of results, all
 /// `i32`.
-const FUNCTIONS: [(&str, usize, usize); 6] = [
+const FUNCTIONS: [(&str, usize, usize); 8] = [
     ("cabi_realloc", 4, 1),
     ("configure", 2, 1),
     ("config-schema", 0, 1),
     ("on-pre-request", 1, 1),
     ("on-request", 1, 1),
     ("on-response", 1, 1),
+    ("on-request-body", 1, 1),
+    ("on-response-body", 1, 1),
 ];
 
 /// What it may export: called once its memory is there, and after each function of the same name.
-const OPTIONAL: [(&str, usize, usize); 6] = [
+const OPTIONAL: [(&str, usize, usize); 8] = [
     ("_initialize", 0, 0),
     ("cabi_post_configure", 1, 0),
     ("cabi_post_config-schema", 1, 0),
     ("cabi_post_on-pre-request", 1, 0),
     ("cabi_post_on-request", 1, 0),
     ("cabi_post_on-response", 1, 0),
+    ("cabi_post_on-request-body", 1, 0),
+    ("cabi_post_on-response-body", 1, 0),
 ];
 
 /// In the order of [`super::Hook`].
-const HOOKS: [(&str, &str); 3] = [
+const HOOKS: [(&str, &str); 5] = [
     ("on-pre-request", "cabi_post_on-pre-request"),
     ("on-request", "cabi_post_on-request"),
     ("on-response", "cabi_post_on-response"),
+    ("on-request-body", "cabi_post_on-request-body"),
+    ("on-response-body", "cabi_post_on-response-body"),
 ];
 
 /// A compiled and linked module with its configuration.
@@ -129,13 +135,15 @@ impl Guest {
             hook(store, HOOKS[0])?,
             hook(store, HOOKS[1])?,
             hook(store, HOOKS[2])?,
+            hook(store, HOOKS[3])?,
+            hook(store, HOOKS[4])?,
         ];
         let asked = abi::configure(&instance, store, &self.seed.config).await?;
         Ok(((hooks, instance), asked))
     }
 }
 
-type Begun = ([Hook; 3], wasmtime::Instance);
+type Begun = ([Hook; 5], wasmtime::Instance);
 
 /// A hook's function, and what lets the guest clean up after it.
 struct Hook {
@@ -169,7 +177,7 @@ fn check_export(
 pub struct Instance {
     sandbox: Sandbox,
     /// In the order of [`super::Hook`].
-    hooks: [Hook; 3],
+    hooks: [Hook; 5],
     instance: wasmtime::Instance,
 }
 
@@ -181,11 +189,7 @@ impl Instance {
             .hook(call, slot, async |store| {
                 let handle = abi::lend(store.data_mut(), call.hook)?;
                 let returned = hook.call.call_async(&mut *store, handle).await?;
-                let action = match returned {
-                    0 => Action::Proceed,
-                    1 => Action::Respond,
-                    other => return Err(abi::broken(format!("`{other}` is no action"))),
-                };
+                let action = abi::action(call.hook, returned)?;
                 abi::take_back(store.data())?;
                 if let Some(post) = &hook.post {
                     abi::confined(store, post, returned).await?;

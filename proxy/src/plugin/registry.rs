@@ -5,12 +5,14 @@
 //! kept, with its warm instances; what fails is named, and nothing of the new set is used then.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
+use super::cache::Cache;
 use super::engine::Engine;
 use super::kv::Kv;
 use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
@@ -28,8 +30,9 @@ macro_rules! guest {
 }
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 10] = [
+const BUILTINS: [(&str, &[u8]); 11] = [
     ("basic-auth", guest!("basic-auth")),
+    ("body-limit", guest!("body-limit")),
     ("cors", guest!("cors")),
     ("header-rewrite", guest!("header-rewrite")),
     ("ip-restriction", guest!("ip-restriction")),
@@ -89,6 +92,7 @@ pub fn builtin(name: &str) -> Option<&'static [u8]> {
 /// Makes plugins; one a process.
 pub struct Registry {
     engine: Engine,
+    cache: Option<Cache>,
     next: AtomicU32,
     /// By the plugin's normal name.
     stores: Mutex<HashMap<String, Arc<Kv>>>,
@@ -98,9 +102,25 @@ impl Registry {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
+            cache: None,
             next: AtomicU32::new(1),
             stores: Mutex::default(),
         }
+    }
+
+    /// Keeps compiled modules in a folder below `data_dir`, where there is one that can be used.
+    #[must_use]
+    pub fn with_cache(mut self, data_dir: Option<&Path>) -> Self {
+        let Some(folder) = data_dir.map(|folder| folder.join("compiled")) else {
+            return self;
+        };
+        match Cache::open(&folder, &self.engine.wasm) {
+            Ok(cache) => self.cache = Some(cache),
+            Err(error) => {
+                tracing::warn!(path = %folder.display(), %error, "compiled modules are not kept");
+            }
+        }
+        self
     }
 
     /// Loads every configured plugin, or says what is wrong with each that cannot be.
@@ -183,7 +203,8 @@ impl Registry {
         let code = match compiled.get(&digest) {
             Some(code) => code.clone(),
             None => {
-                let code = Code::compile(&self.engine, &bytes)
+                let cache = self.cache.as_ref();
+                let code = Code::cached(cache, &self.engine, &digest, &bytes)
                     .map_err(|error| module(format!("cannot be compiled: {error:#}")))?;
                 compiled.insert(digest.clone(), code.clone());
                 code

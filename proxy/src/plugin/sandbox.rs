@@ -17,7 +17,7 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use super::engine::Engine;
 use super::host::Host;
 use super::kv::Kv;
-use super::{Action, BodyMode, Call, Called, Failure, Interests};
+use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
 use meter::{Meter, Stop};
@@ -98,17 +98,18 @@ impl Sandbox {
             reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
             Failure::Configure(reason)
         })?;
-        if interests.bodies.contains(&BodyMode::Stream) {
-            return Err(Failure::Configure(
-                "asks for a body in mode `stream`, which is not supported yet".to_owned(),
-            ));
-        }
+        // Who streams a body is called for its head, which decides.
+        let [request_body, response_body] = interests.bodies.map(|mode| mode == BodyMode::Stream);
+        interests.hooks[Hook::Request as usize] |=
+            request_body && !interests.hooks[Hook::PreRequest as usize];
+        interests.hooks[Hook::Response as usize] |= response_body;
         let [pre_request, request, response] = interests.hooks;
         for (mode, has_hook) in
             (interests.bodies.iter_mut()).zip([pre_request || request, response])
         {
             *mode = match *mode {
                 BodyMode::Buffer(most) if has_hook => BodyMode::Buffer(most.min(limits.body)),
+                BodyMode::Stream => BodyMode::Stream,
                 _ => BodyMode::None,
             };
         }
@@ -149,9 +150,9 @@ impl Sandbox {
         let done = metered.run(&mut *lent.store, run).await;
         let host = lent.store.data_mut();
         let result = match done.result {
-            Ok(Action::Proceed) => {
+            Ok(action @ (Action::Proceed | Action::Replace | Action::Abort)) => {
                 host.forget_answer();
-                Ok(Action::Proceed)
+                Ok(action)
             }
             Ok(Action::Respond) if host.has_answered() => Ok(Action::Respond),
             Ok(Action::Respond) => {

@@ -44,7 +44,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::METHOD_NOT_ALLOWED,
             "no route takes this method here",
         ),
-        Refusal::NoUpstream(_) | Refusal::PluginFailed => (
+        Refusal::NoUpstream(_) | Refusal::PluginFailed | Refusal::Upload(Fault::Plugin(_)) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the request could not be processed",
         ),

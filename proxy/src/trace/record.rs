@@ -49,6 +49,14 @@ pub(super) struct Slice {
 }
 
 impl Slice {
+    /// As its text lies behind so many bytes of others.
+    pub(super) fn behind(self, bytes: u32) -> Self {
+        Self {
+            offset: self.offset + bytes,
+            ..self
+        }
+    }
+
     fn of(self, texts: &str) -> Option<&str> {
         texts.get(self.offset as usize..)?.get(..self.len as usize)
     }

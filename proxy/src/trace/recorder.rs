@@ -117,6 +117,38 @@ impl Recorder {
         self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
     }
 
+    /// Begins with the spans of another, so that both may note what happens to them.
+    pub(crate) fn fork(&mut self, from: &Self) {
+        self.log.clear();
+        self.dropped = 0;
+        (self.trace_id, self.parent, self.flags) = (from.trace_id, from.parent, from.flags);
+        (self.anchor, self.start) = (from.anchor, from.start);
+        self.request_id.clone_from(&from.request_id);
+        self.state.clear();
+        self.spans.clone_from(&from.spans);
+    }
+
+    /// Takes the spans that have begun in another since it was forked of that.
+    pub(crate) fn catch_up(&mut self, from: &Self) {
+        let known = self.spans.len().min(from.spans.len());
+        self.spans.extend_from_slice(&from.spans[known..]);
+    }
+
+    /// Takes over what was noted by one that was forked of it.
+    pub(crate) fn absorb(&mut self, side: &Self) {
+        self.dropped += side.dropped;
+        if !self.has_room(side.log.len()) {
+            return;
+        }
+        let behind = self.log.absorb(&side.log);
+        for (span, noted) in self.spans.iter_mut().zip(&side.spans) {
+            if noted.status == Status::Error && span.status != Status::Error {
+                span.status = Status::Error;
+                span.message = noted.message.behind(behind);
+            }
+        }
+    }
+
     /// Whether little memory is held, so that a recorder is worth keeping.
     pub fn is_small(&self) -> bool {
         self.log.capacity() <= 64 << 10

@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::exchange::mirror;
+use crate::exchange::stream::{Broke, Through};
 use crate::exchange::trailers;
+use crate::plugin::stream::Stop;
 
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,8 @@ pub enum Fault {
     Broken,
     #[error("is larger than its route or listener takes")]
     TooLarge,
+    #[error("{0}")]
+    Plugin(Stop),
 }
 
 /// What is known of an upload outside of the body that hyper owns.
@@ -31,7 +34,7 @@ pub struct Upload(Rc<Progress>);
 
 struct Progress {
     last: Cell<Instant>,
-    /// The next piece was asked of the client and has not come.
+    /// The next piece was asked of the client, or of a plugin, and has not come.
     awaits_client: Cell<bool>,
     fault: Cell<Option<Fault>>,
 }
@@ -67,25 +70,12 @@ impl Upload {
 pub struct RequestBody(Option<Sending>);
 
 struct Sending {
-    /// What of it was read already.
-    begun: Bytes,
-    /// What comes of the client still; `None` where all was read.
-    body: Option<Incoming>,
-    trailers: Option<HeaderMap>,
+    body: Through<Incoming>,
     upload: Upload,
-    limits: Limits,
+    longest_wait: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// What another upstream is to get, where one is.
     copy: Option<Box<mirror::Copy>>,
-}
-
-/// How long and how large a client's body may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Longest wait for the next piece.
-    pub wait: Duration,
-    /// Most bytes that may still come.
-    pub bytes: u64,
 }
 
 impl RequestBody {
@@ -98,29 +88,11 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    pub fn new(body: Incoming, upload: Upload, limits: Limits) -> Self {
+    pub fn new(body: Through<Incoming>, upload: Upload, longest_wait: Duration) -> Self {
         Self((!body.is_end_stream()).then_some(Sending {
-            begun: Bytes::new(),
-            body: Some(body),
-            trailers: None,
+            body,
             upload,
-            limits,
-            timer: None,
-            copy: None,
-        }))
-    }
-
-    /// A body behind what of it was read already.
-    pub fn begun(begun: Bytes, body: Incoming, upload: Upload, limits: Limits) -> Self {
-        if begun.is_empty() {
-            return Self::new(body, upload, limits);
-        }
-        Self(Some(Sending {
-            begun,
-            body: Some(body),
-            trailers: None,
-            upload,
-            limits,
+            longest_wait,
             timer: None,
             copy: None,
         }))
@@ -138,24 +110,6 @@ impl RequestBody {
             None => copy.send(),
         }
     }
-
-    /// A body that was read to its end.
-    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>, upload: Upload) -> Self {
-        Self(
-            (!bytes.is_empty() || trailers.is_some()).then_some(Sending {
-                begun: bytes,
-                body: None,
-                trailers,
-                upload,
-                limits: Limits {
-                    wait: Duration::MAX,
-                    bytes: u64::MAX,
-                },
-                timer: None,
-                copy: None,
-            }),
-        )
-    }
 }
 
 impl Sending {
@@ -164,7 +118,7 @@ impl Sending {
         let Some(copy) = &mut self.copy else { return };
         if !copy.add(piece) {
             self.copy = None;
-        } else if self.is_end_stream() {
+        } else if self.body.is_end_stream() {
             self.ended();
         }
     }
@@ -174,12 +128,6 @@ impl Sending {
         if let Some(copy) = self.copy.take() {
             copy.send();
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.begun.is_empty()
-            && self.trailers.is_none()
-            && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 }
 
@@ -194,19 +142,7 @@ impl Body for RequestBody {
         let Some(sending) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
-        if !sending.begun.is_empty() {
-            sending.upload.progressed();
-            let begun = std::mem::take(&mut sending.begun);
-            sending.copied(&begun);
-            return Poll::Ready(Some(Ok(Frame::data(begun))));
-        }
-        let Some(body) = &mut sending.body else {
-            sending.upload.progressed();
-            let trailers = sending.trailers.take();
-            sending.ended();
-            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-        };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut sending.body).poll_frame(cx);
         sending.upload.0.awaits_client.set(polled.is_pending());
         let fault = match polled {
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -216,26 +152,22 @@ impl Body for RequestBody {
                 }
                 sending.timer = None;
                 sending.upload.progressed();
-                let len = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match sending.limits.bytes.checked_sub(len) {
-                    Some(left) => {
-                        sending.limits.bytes = left;
-                        if let Some(data) = frame.data_ref() {
-                            sending.copied(data);
-                        }
-                        return Poll::Ready(Some(Ok(frame)));
-                    }
-                    None => Fault::TooLarge,
+                if let Some(data) = frame.data_ref() {
+                    sending.copied(data);
                 }
+                return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
                 sending.upload.progressed();
                 sending.ended();
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => Fault::Broken,
+            Poll::Ready(Some(Err(Broke::Source))) => Fault::Broken,
+            Poll::Ready(Some(Err(Broke::TooLarge))) => Fault::TooLarge,
+            Poll::Ready(Some(Err(Broke::Stopped(stop)))) => Fault::Plugin(stop),
+            Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
             Poll::Pending => {
-                let longest_wait = sending.limits.wait;
+                let longest_wait = sending.longest_wait;
                 let timer = sending
                     .timer
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
@@ -250,26 +182,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Sending::is_end_stream)
+        let sending = self.0.as_ref();
+        sending.is_none_or(|sending| sending.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(sending) = &self.0 else {
-            return SizeHint::with_exact(0);
-        };
-        let begun = sending.begun.len() as u64;
-        match &sending.body {
-            None if sending.trailers.is_none() => SizeHint::with_exact(begun),
-            None => SizeHint::new(),
-            Some(body) => {
-                let rest = body.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + begun);
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper + begun);
-                }
-                hint
-            }
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(sending) => sending.body.size_hint(),
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Request {
     pub(crate) upstream: Option<String>,
     pub(crate) routed: bool,
     pub(crate) body: Body,
+    pub(crate) skips_body: bool,
 }
 
 /// A body, and how much of it the plugin wants to hold.
@@ -117,6 +118,10 @@ impl Request {
         self.body.set(body)
     }
 
+    pub(crate) fn skip_body(&mut self) {
+        self.skips_body = true;
+    }
+
     pub(crate) fn reroute(
         &mut self,
         authority: Option<&str>,
@@ -165,6 +170,7 @@ pub(crate) struct Response {
     pub(crate) request: Request,
     pub(crate) has_request_head: bool,
     pub(crate) body: Body,
+    pub(crate) skips_body: bool,
 }
 
 impl Response {
@@ -210,6 +216,10 @@ impl Response {
         self.body.set(body)
     }
 
+    pub(crate) fn skip_body(&mut self) {
+        self.skips_body = true;
+    }
+
     pub(crate) fn request_header(&self, name: &str) -> Option<String> {
         assert!(
             self.has_request_head,
@@ -224,6 +234,59 @@ impl Response {
 
     pub(crate) fn request_path(&self) -> String {
         self.request.path()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Chunk {
+    pub(crate) data: Vec<u8>,
+    pub(crate) last: bool,
+    pub(crate) trailers: Fields,
+    pub(crate) written: Vec<Vec<u8>>,
+}
+
+impl Chunk {
+    pub(crate) fn data(&self) -> Vec<u8> {
+        self.data.clone()
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.data.len()).expect("a piece has at most 64 KiB")
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.last
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
+        let written: usize = self.written.iter().map(Vec::len).sum();
+        if (written + bytes.len()) as u64 > MAX_BODY_BYTES {
+            return Err(BodyError::TooLarge);
+        }
+        self.written.push(bytes.into());
+        Ok(())
+    }
+
+    pub(crate) fn trailers(&self) -> Vec<(String, Vec<u8>)> {
+        self.trailers.headers()
+    }
+
+    pub(crate) fn set_trailer(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        self.check_last()?;
+        self.trailers.set_header(name, value)
+    }
+
+    pub(crate) fn remove_trailer(&mut self, name: &str) -> Result<(), HeaderError> {
+        self.check_last()?;
+        self.trailers.remove_header(name)
+    }
+
+    fn check_last(&self) -> Result<(), HeaderError> {
+        if self.last {
+            Ok(())
+        } else {
+            Err(HeaderError::Immutable)
+        }
     }
 }
 

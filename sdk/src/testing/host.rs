@@ -111,6 +111,7 @@ impl<P: Plugin> Host<P> {
             fields,
             upstream: None,
             routed: false,
+            skips_body: false,
             body: held(body.into_bytes(), self.interests.buffers_request_body()),
         };
         let mut exchange = Exchange {
@@ -123,6 +124,7 @@ impl<P: Plugin> Host<P> {
         exchange.run_request_hook(Hook::PreRequest, P::on_pre_request);
         exchange.request.routed = true;
         exchange.run_request_hook(Hook::Request, P::on_request);
+        exchange.send_request();
         exchange
     }
 }
@@ -199,6 +201,7 @@ impl<P: Plugin> Exchange<'_, P> {
             request: self.request.clone(),
             has_request_head: self.host.interests.wants_request_head(),
             body: held(body, self.host.interests.buffers_response_body()),
+            skips_body: false,
         });
         let plugin = &self.host.plugin;
         if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
@@ -206,7 +209,38 @@ impl<P: Plugin> Exchange<'_, P> {
         }
         head.status = response.status();
         head.headers = response.0.fields.0;
-        http::Response::from_parts(head, response.0.body.bytes)
+        let mut body = response.0.body.bytes;
+        let streams = self.host.interests.streams_response_body() && !response.0.skips_body;
+        if streams && !body.is_empty() {
+            body = self.stream_response([body]).bytes();
+        }
+        http::Response::from_parts(head, body)
+    }
+
+    /// The request's body, where the plugin streams it, in one piece.
+    fn send_request(&mut self) {
+        let body = &mut self.request.body.bytes;
+        let streams = self.host.interests.streams_request_body() && !self.request.skips_body;
+        if !streams || body.is_empty() || self.answer.is_some() {
+            return;
+        }
+        let body = std::mem::take(body);
+        let stream = self.stream_request([body]);
+        self.request.body.bytes = stream.bytes();
+        self.answer = stream.answer;
+    }
+
+    /// Runs a hook whose notes are those of another, which ran before.
+    pub(super) fn note_on<T>(&mut self, hook: Hook, call: impl FnOnce(&P) -> T) -> T {
+        let plugin = &self.host.plugin;
+        self.context.hook = self.spans[hook as usize].take().unwrap_or_default();
+        let result = self.context.enter(|| call(plugin));
+        self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
+        result
+    }
+
+    pub(super) fn interests(&self) -> Interests {
+        self.host.interests
     }
 
     fn run_request_hook(&mut self, hook: Hook, call: fn(&P, &mut Request) -> Action) {

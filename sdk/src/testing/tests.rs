@@ -1,5 +1,6 @@
 mod calls;
 mod heads;
+mod streams;
 
 use http::StatusCode;
 

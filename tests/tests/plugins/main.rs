@@ -4,7 +4,9 @@ mod abi;
 mod bodies;
 mod bundled;
 mod chain;
+mod life;
 mod loading;
+mod streams;
 
 use serde_json::{Value, json};
 use weir_tests::client::Response;

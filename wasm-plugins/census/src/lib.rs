@@ -30,7 +30,7 @@ use std::fmt::Debug;
 
 use bindings::weir::plugin::log::{self, Level};
 use bindings::weir::plugin::span::{self, Target, Value};
-use bindings::{Action, BodyMode, Guest, Hooks, Interests, Request, Response};
+use bindings::{Action, BodyMode, Chunk, Flow, Guest, Hooks, Interests, Request, Response};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -109,6 +109,14 @@ impl Guest for Census {
             return heads::answer(response);
         }
         Action::Proceed
+    }
+
+    fn on_request_body(_: &Chunk) -> Flow {
+        Flow::Pass
+    }
+
+    fn on_response_body(_: &Chunk) -> Flow {
+        Flow::Pass
     }
 }
 

@@ -8,4 +8,6 @@
   (export "config-schema" (func $run))
   (export "on-pre-request" (func $run))
   (export "on-request" (func $run))
-  (export "on-response" (func $run)))
+  (export "on-response" (func $run))
+  (export "on-request-body" (func $run))
+  (export "on-response-body" (func $run)))

@@ -25,7 +25,7 @@ mod bindings {
 
 use std::cell::OnceCell;
 
-use bindings::{Action, BodyMode, Guest, Hooks, Interests, Request, Response};
+use bindings::{Action, BodyMode, Chunk, Flow, Guest, Hooks, Interests, Request, Response};
 use harm::{Head, Mode};
 use serde::Deserialize;
 
@@ -94,6 +94,14 @@ impl Guest for Hostile {
 
     fn on_response(response: &Response) -> Action {
         run(&Head::Response(response), |name| response.header(name))
+    }
+
+    fn on_request_body(_: &Chunk) -> Flow {
+        Flow::Pass
+    }
+
+    fn on_response_body(_: &Chunk) -> Flow {
+        Flow::Pass
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
                     Hook::PreRequest => "pre-request",
                     Hook::Request => "request",
                     Hook::Response => "response",
+                    Hook::RequestBody => "request body",
+                    Hook::ResponseBody => "response body",
                 },
                 time(part(&mut costs, 50)),
                 time(part(&mut costs, 99)),

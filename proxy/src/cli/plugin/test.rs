@@ -12,7 +12,7 @@ use weir_sdk::testing::cases::{self, Action, Case, Observed, Place};
 use super::project::{self, Language, Project};
 use super::trial::{self, Alone, Done, Trial};
 use super::{Error, build, bytes, inspect, print};
-use crate::config::{self, Limits, Module, OnError, OnLargeBody};
+use crate::config::{self, Breaker, Isolation, Limits, Module, OnError, OnLargeBody};
 use crate::plugin::chain::{Chain, Outcome};
 use crate::plugin::{Failure, Plugin, registry};
 
@@ -192,6 +192,12 @@ fn configured(module: &Path, config: &Value) -> config::Plugin {
         on_error: OnError::Reject,
         on_large_body: OnLargeBody::Reject,
         limits: LIMITS,
+        isolation: Isolation::Shared,
+        // Each case is to fail by itself.
+        breaker: Breaker {
+            failures: 0,
+            pause: std::time::Duration::from_secs(1),
+        },
     }
 }
 

@@ -5,23 +5,27 @@
 //! response that is given.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
+use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use super::Error;
 use crate::config;
 use crate::exchange::state::{Answer, Held, ResponseHead, State};
+use crate::exchange::stream::Through;
 use crate::filter::{Capture, Filters};
 use crate::metrics::Metrics;
 use crate::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use crate::plugin::engine::Engine;
 use crate::plugin::instances::Instances;
 use crate::plugin::registry::{self, Registry};
+use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::plugin::{Hook, Plugin, Side};
 use crate::server::respond::{self, Refusal};
 use crate::trace::{Kind, SpanIndex, Status, json, record};
@@ -34,7 +38,7 @@ pub(super) struct Trial {
     runtime: Runtime,
     registry: Registry,
     metrics: Arc<Metrics>,
-    instances: Instances,
+    instances: Rc<Instances>,
 }
 
 /// What came of an exchange.
@@ -82,7 +86,7 @@ impl Trial {
             runtime,
             registry: Registry::new(engine),
             metrics: Metrics::new(1),
-            instances: Instances::default(),
+            instances: Rc::default(),
         })
     }
 
@@ -103,7 +107,9 @@ impl Trial {
     /// A fresh instance of a plugin, which is dropped again; says how long that took.
     pub(super) fn instantiate(&self, plugin: &Plugin) -> Result<std::time::Duration, Error> {
         let start = Instant::now();
-        let made = self.runtime.block_on(Instances::default().take(plugin));
+        let made = self
+            .runtime
+            .block_on(Instances::default().take(plugin, start));
         let took = start.elapsed();
         made.map(|_| took)
             .map_err(|failure| Error::new(failure.to_string()))
@@ -233,6 +239,7 @@ impl Trial {
                         .await;
                     if outcome == Outcome::Proceed {
                         call(state(&mut slot), &progress, upstream);
+                        answer = given.flow(state(&mut slot)).await.err();
                     }
                 }
                 Err(refusal) => answer = Some(*refusal),
@@ -259,6 +266,9 @@ impl Trial {
             .await;
 
         let state = state(&mut slot);
+        if let Err(answer) = given.flow(state).await {
+            given.replace(answer, state);
+        }
         if let Held::Whole(held) = std::mem::take(&mut state.response_body) {
             body = held;
         }
@@ -281,6 +291,8 @@ impl Trial {
 struct Given {
     side: Side,
     bytes: Bytes,
+    /// On its way through plugins that stream it.
+    piped: Option<(Through<Incoming>, Rc<Flow>)>,
 }
 
 impl Given {
@@ -288,6 +300,7 @@ impl Given {
         Self {
             side: Side::Request,
             bytes: Bytes::copy_from_slice(request.body()),
+            piped: None,
         }
     }
 
@@ -295,16 +308,29 @@ impl Given {
         Self {
             side: Side::Response,
             bytes: Bytes::copy_from_slice(body),
+            piped: None,
         }
+    }
+
+    /// Lets the body through the plugins that stream it; an error is what is answered instead.
+    async fn flow(&mut self, state: &mut State) -> Result<(), Answer> {
+        let Some((body, flow)) = self.piped.take() else {
+            return Ok(());
+        };
+        let collected = body.collect().await;
+        let answer = flow.answer();
+        flow.finish(state);
+        let failed = || respond::refusal(&Refusal::PluginFailed);
+        let (bytes, _) = collected.map_err(|_| answer.unwrap_or_else(failed))?;
+        *state.body(self.side) = Held::Whole(bytes);
+        Ok(())
     }
 }
 
 impl Bodies for Given {
     async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
-        let held = match self.side {
-            Side::Request => &mut state.request_body,
-            Side::Response => &mut state.response_body,
-        };
+        self.flow(state).await?;
+        let held = state.body(self.side);
         let len = match held {
             Held::Whole(bytes) => bytes.len(),
             _ => self.bytes.len(),
@@ -316,6 +342,22 @@ impl Bodies for Given {
             *held = Held::Whole(self.bytes.clone());
         }
         Ok(Fit::Whole)
+    }
+
+    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+        let bytes = match std::mem::take(state.body(self.side)) {
+            Held::Whole(bytes) => bytes,
+            Held::Unread | Held::Part => self.bytes.clone(),
+        };
+        if bytes.is_empty() && self.piped.is_none() {
+            return;
+        }
+        let (body, flow) = self.piped.get_or_insert_with(|| {
+            let flow = Flow::new(state, Box::default());
+            (Through::whole(bytes, None), flow)
+        });
+        flow.catch_up(state);
+        body.attach(pipe, || Pipes::new(flow));
     }
 
     fn refusal(&self) -> Answer {

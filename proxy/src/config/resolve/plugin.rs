@@ -6,7 +6,7 @@ use super::{Resolver, suggest};
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::units::ByteSize;
-use crate::config::{Limits, Module, OnError, OnLargeBody, Plugin, raw};
+use crate::config::{Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, raw};
 use crate::plugin::registry::builtins;
 
 impl Resolver<'_> {
@@ -61,6 +61,14 @@ impl Resolver<'_> {
                 raw::OnLargeBody::Bypass => OnLargeBody::Bypass,
             },
             limits,
+            isolation: match raw.isolation {
+                raw::Isolation::Shared => Isolation::Shared,
+                raw::Isolation::Request => Isolation::Request,
+            },
+            breaker: Breaker {
+                failures: raw.breaker.failures,
+                pause: self.positive(&at.key("breaker").key("pause"), raw.breaker.pause),
+            },
         })
     }
 

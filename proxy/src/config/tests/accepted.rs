@@ -126,6 +126,11 @@ fn what_is_left_out_has_the_documented_default() {
                         body: 4 << 20,
                         kv: 8 << 20,
                     },
+                    isolation: Isolation::Shared,
+                    breaker: Breaker {
+                        failures: 50,
+                        pause: seconds(5),
+                    },
                 },
             )]),
             routes: vec![Route {

@@ -8,11 +8,12 @@ use crate::plugin::contract::weir::plugin::http::{
 };
 use crate::plugin::contract::weir::plugin::span::{Target, Value as GuestValue};
 use crate::plugin::contract::weir::plugin::{clock, exchange, http, kv, log, random, span};
-use crate::plugin::host::{Host, RequestHandle, Reroute, ResponseHandle, Which, text};
+use crate::plugin::host::{ChunkHandle, Host, RequestHandle, Reroute, ResponseHandle, Which, text};
 use crate::trace::{Level, Value};
 
 type Request = Resource<RequestHandle>;
 type Response = Resource<ResponseHandle>;
+type Chunk = Resource<ChunkHandle>;
 type Fields = Vec<(String, Vec<u8>)>;
 
 fn values(host: &mut Host, which: Which, name: &str) -> wasmtime::Result<Vec<Vec<u8>>> {
@@ -117,6 +118,10 @@ impl http::HostRequest for Host {
         Host::set_body(self, Side::Request, &body)
     }
 
+    fn skip_body(&mut self, _: Request) -> wasmtime::Result<()> {
+        Host::skip_body(self)
+    }
+
     fn respond(
         &mut self,
         _: Request,
@@ -209,6 +214,10 @@ impl http::HostResponse for Host {
         Host::set_body(self, Side::Response, &body)
     }
 
+    fn skip_body(&mut self, _: Response) -> wasmtime::Result<()> {
+        Host::skip_body(self)
+    }
+
     fn respond(
         &mut self,
         _: Response,
@@ -233,6 +242,59 @@ impl http::HostResponse for Host {
     }
 
     fn drop(&mut self, _: Response) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl http::HostChunk for Host {
+    fn data(&mut self, _: Chunk) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.chunk()?.data.to_vec())
+    }
+
+    fn len(&mut self, _: Chunk) -> wasmtime::Result<u32> {
+        Ok(self.chunk()?.len())
+    }
+
+    fn is_last(&mut self, _: Chunk) -> wasmtime::Result<bool> {
+        Ok(self.chunk()?.last)
+    }
+
+    fn write(&mut self, _: Chunk, bytes: Vec<u8>) -> wasmtime::Result<Result<(), BodyError>> {
+        self.write_chunk(&bytes)
+    }
+
+    fn trailers(&mut self, _: Chunk) -> wasmtime::Result<Fields> {
+        fields(self, Which::Chunk)
+    }
+
+    fn set_trailer(
+        &mut self,
+        _: Chunk,
+        name: String,
+        value: String,
+    ) -> wasmtime::Result<Result<(), HeaderError>> {
+        Host::set_header(self, Which::Chunk, &name, &value)
+    }
+
+    fn remove_trailer(
+        &mut self,
+        _: Chunk,
+        name: String,
+    ) -> wasmtime::Result<Result<(), HeaderError>> {
+        Host::remove_header(self, Which::Chunk, &name)
+    }
+
+    fn respond(
+        &mut self,
+        _: Chunk,
+        status: u16,
+        headers: Fields,
+        body: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), RespondError>> {
+        respond(self, status, &headers, &body)
+    }
+
+    fn drop(&mut self, _: Chunk) -> wasmtime::Result<()> {
         Ok(())
     }
 }

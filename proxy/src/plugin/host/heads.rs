@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::Host;
 use crate::exchange::state::{Answer, RequestHead};
+use crate::exchange::trailers;
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use crate::plugin::{Failure, Hook};
 
@@ -23,6 +24,8 @@ const ANSWER_BYTES: usize = 4 << 20;
 pub(in crate::plugin) enum Which {
     Request,
     Response,
+    /// A piece of a body: the trailers behind it.
+    Chunk,
 }
 
 /// What the router is to see instead.
@@ -75,6 +78,7 @@ impl Host {
         Ok(match which {
             Which::Request => &mut state.request.headers,
             Which::Response => &mut state.response.headers,
+            Which::Chunk => &mut state.piece.trailers,
         })
     }
 
@@ -114,6 +118,14 @@ impl Host {
             Ok(name) => name,
             Err(error) => return Ok(Err(error)),
         };
+        if which == Which::Chunk {
+            if !self.chunk()?.last {
+                return Ok(Err(HeaderError::Immutable));
+            }
+            if !trailers::may_be(&name) {
+                return Ok(Err(HeaderError::Forbidden));
+            }
+        }
         self.remember();
         let headers = self.headers(which)?;
         let (value, replaces) = match change {
@@ -183,6 +195,9 @@ impl Host {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
+        if self.hook == Hook::ResponseBody {
+            return Ok(Err(RespondError::TooLate));
+        }
         let answered = self.answered;
         let before = self.state()?.answer.replace(answer);
         if !answered {

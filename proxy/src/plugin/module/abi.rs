@@ -11,7 +11,7 @@ use wasmtime::{
 use super::given;
 use super::passed::{Passed, long, number};
 use crate::plugin::host::{Host, Which};
-use crate::plugin::{BodyMode, Failure, Hook, Interests};
+use crate::plugin::{Action, BodyMode, Failure, Hook, Interests};
 
 /// The result of an import.
 pub(super) type Done<T = ()> = wasmtime::Result<T>;
@@ -78,6 +78,7 @@ pub(super) fn lend(host: &mut Host, hook: Hook) -> Done<u32> {
     exports(host)?.lent = Some(match hook {
         Hook::PreRequest | Hook::Request => Which::Request,
         Hook::Response => Which::Response,
+        Hook::RequestBody | Hook::ResponseBody => Which::Chunk,
     });
     Ok(HANDLE)
 }
@@ -120,6 +121,23 @@ pub(super) fn method<'c>(
 ) -> Done<(&'c mut [u8], &'c mut Host)> {
     let memory = check(caller.data_mut(), handle, which)?.memory;
     Ok(memory.data_and_store_mut(caller))
+}
+
+/// What a hook returned: an `action`, or of a piece a `flow`.
+pub(super) fn action(hook: Hook, returned: u32) -> Done<Action> {
+    const ACTIONS: [Action; 2] = [Action::Proceed, Action::Respond];
+    const FLOWS: [Action; 4] = [
+        Action::Proceed,
+        Action::Replace,
+        Action::Respond,
+        Action::Abort,
+    ];
+    let actions = match hook {
+        Hook::RequestBody | Hook::ResponseBody => &FLOWS[..],
+        _ => &ACTIONS[..],
+    };
+    let action = actions.get(returned as usize).copied();
+    action.ok_or_else(|| broken(format!("`{returned}` is no action")))
 }
 
 /// Calls `configure`.

@@ -1,6 +1,7 @@
 //! The imports of the world `plugin`, for core modules: parameters are flat, a result that is more
 //! than one value is stored at the place that the last parameter tells.
 
+mod chunks;
 mod heads;
 mod store;
 
@@ -24,6 +25,7 @@ const RANDOM: &str = "weir:plugin/random@0.1.0";
 /// Defines all of them.
 pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     heads::link(linker)?;
+    chunks::link(linker)?;
     exchange(linker)?;
     span(linker)?;
     log(linker)?;

@@ -65,10 +65,17 @@ impl Log {
         self.entries[at..at + 4].copy_from_slice(&len.to_le_bytes());
     }
 
-    /// In a block: the attributes of another log, which has nothing else.
+    /// The entries of another log; in a block, of one that has only attributes.
     pub(in crate::trace) fn append(&mut self, attributes: &Self) {
         self.entries.extend_from_slice(&attributes.entries);
         self.texts.push_str(&attributes.texts);
+    }
+
+    /// What another log has, behind what this one has; says where its texts are.
+    pub(in crate::trace) fn absorb(&mut self, other: &Self) -> u32 {
+        let behind = long(self.texts.len());
+        self.append(other);
+        behind
     }
 
     /// Bytes of entries alone, where the next one is going to be.

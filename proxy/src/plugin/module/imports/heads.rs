@@ -5,13 +5,17 @@ use wasmtime::Linker;
 
 use super::Guest;
 use crate::plugin::Side;
-use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
+use crate::plugin::contract::weir::plugin::http::{
+    BodyError, HeaderError, RerouteError, RespondError,
+};
 use crate::plugin::host::{self, Host, Reroute, Which};
 use crate::plugin::module::abi::{Done, drop_handle, method, parts};
 use crate::plugin::module::given::{give, give_list, give_option, give_result, put, room, store};
 use crate::plugin::module::passed::{Passed, number};
 
-const HTTP: &str = "weir:plugin/http@0.1.0";
+pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
+
+type Change = fn(&mut Host, Which, &str, &str) -> Done<Result<(), HeaderError>>;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     either_head(linker, "request", Which::Request)?;
@@ -51,56 +55,13 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
             })
         },
     )?;
-    linker.func_wrap(
-        HTTP,
-        &name("headers"),
-        move |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
-            let (_, host) = method(&mut guest, head, which)?;
-            let fields = host.headers(which)?.clone();
-            let fields = (fields.len(), &fields);
-            give_list(&mut guest, to, fields, |guest, (name, value)| {
-                let mut item = [0; 16];
-                item[..8].copy_from_slice(&put(guest, name.as_str().as_bytes())?);
-                item[8..].copy_from_slice(&put(guest, value.as_bytes())?);
-                Ok(item)
-            })
-        },
-    )?;
-    for (method_name, change) in [
-        ("set-header", Host::set_header as Change),
-        ("add-header", Host::add_header),
-    ] {
-        linker.func_wrap(
-            HTTP,
-            &name(method_name),
-            move |mut guest: Guest<'_>,
-                  head: u32,
-                  n: u32,
-                  n_len: u32,
-                  v: u32,
-                  v_len: u32,
-                  to: u32|
-                  -> Done {
-                let (memory, host) = method(&mut guest, head, which)?;
-                let passed = Passed::of(memory);
-                let (name, value) = (passed.text(n, n_len)?, passed.text(v, v_len)?);
-                let done = change(host, which, name, value)?;
-                store(memory, to as usize, &header_result(done))
-            },
-        )?;
-    }
-    linker.func_wrap(
-        HTTP,
-        &name("remove-header"),
-        move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
-            let (memory, host) = method(&mut guest, head, which)?;
-            let done = host.remove_header(which, Passed::of(memory).text(name, len)?)?;
-            store(memory, to as usize, &header_result(done))
-        },
-    )?;
+    gives_fields(linker, &name("headers"), which)?;
+    changes_field(linker, &name("set-header"), which, Host::set_header)?;
+    changes_field(linker, &name("add-header"), which, Host::add_header)?;
+    removes_field(linker, &name("remove-header"), which)?;
     let side = match which {
         Which::Request => Side::Request,
-        Which::Response => Side::Response,
+        Which::Response | Which::Chunk => Side::Response,
     };
     linker.func_wrap(
         HTTP,
@@ -119,13 +80,86 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
             let body = Passed::up_to(memory, host.body_limit()).bytes(body, len)?;
             let done = host.set_body(side, body)?;
-            let done = done.map_or_else(|error| [1, error as u8], |()| [0; 2]);
-            store(memory, to as usize, &done)
+            store(memory, to as usize, &body_result(done))
         },
     )?;
     linker.func_wrap(
         HTTP,
-        &name("respond"),
+        &name("skip-body"),
+        move |mut guest: Guest<'_>, head: u32| -> Done {
+            method(&mut guest, head, which)?.1.skip_body()
+        },
+    )?;
+    responds(linker, &name("respond"), which)
+}
+
+/// A method that gives all fields.
+pub(super) fn gives_fields(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
+        move |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, which)?;
+            let fields = host.headers(which)?.clone();
+            let fields = (fields.len(), &fields);
+            give_list(&mut guest, to, fields, |guest, (name, value)| {
+                let mut item = [0; 16];
+                item[..8].copy_from_slice(&put(guest, name.as_str().as_bytes())?);
+                item[8..].copy_from_slice(&put(guest, value.as_bytes())?);
+                Ok(item)
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// A method that gives a field a value.
+pub(super) fn changes_field(
+    linker: &mut Linker<Host>,
+    name: &str,
+    which: Which,
+    change: Change,
+) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
+        move |mut guest: Guest<'_>,
+              head: u32,
+              n: u32,
+              n_len: u32,
+              v: u32,
+              v_len: u32,
+              to: u32|
+              -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let passed = Passed::of(memory);
+            let (name, value) = (passed.text(n, n_len)?, passed.text(v, v_len)?);
+            let done = change(host, which, name, value)?;
+            store(memory, to as usize, &header_result(done))
+        },
+    )?;
+    Ok(())
+}
+
+/// A method that removes a field.
+pub(super) fn removes_field(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
+        move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let done = host.remove_header(which, Passed::of(memory).text(name, len)?)?;
+            store(memory, to as usize, &header_result(done))
+        },
+    )?;
+    Ok(())
+}
+
+/// A method that gives an answer instead of what there is.
+pub(super) fn responds(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
         move |mut guest: Guest<'_>,
               head: u32,
               status: u32,
@@ -154,8 +188,6 @@ fn give_value(guest: &mut Guest<'_>, to: u32, value: Option<&HeaderValue>) -> Do
     give_option(guest, to, value.as_deref().map(str::as_bytes))
 }
 
-type Change = fn(&mut Host, Which, &str, &str) -> Done<Result<(), HeaderError>>;
-
 /// A `u16`, which is passed as 32 bits.
 #[allow(clippy::cast_possible_truncation, reason = "so the ABI reads a u16")]
 fn word(value: u32) -> u16 {
@@ -166,12 +198,17 @@ fn header_result(result: Result<(), HeaderError>) -> [u8; 2] {
     result.map_or_else(|error| [1, error as u8], |()| [0; 2])
 }
 
+pub(super) fn body_result(result: Result<(), BodyError>) -> [u8; 2] {
+    result.map_or_else(|error| [1, error as u8], |()| [0; 2])
+}
+
 fn respond_result(result: Result<(), RespondError>) -> [u8; 3] {
     match result {
         Ok(()) => [0; 3],
         Err(RespondError::InvalidStatus) => [1, 0, 0],
         Err(RespondError::Header(error)) => [1, 1, error as u8],
         Err(RespondError::TooLarge) => [1, 2, 0],
+        Err(RespondError::TooLate) => [1, 3, 0],
     }
 }
 

@@ -1,0 +1,292 @@
+//! 5, 7 — A body on its way, through the plugins that want to see its pieces.
+//!
+//! [`Through`] is any body, behind what of it was read already. Where no plugin streams it, it hands
+//! on what it is given. What the plugins do is `plugin/stream.rs`.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::plugin::stream::{Piece, Pipe, Pipes, Progress, Stop};
+
+/// See the module's documentation.
+pub struct Through<B> {
+    /// What of it was read already.
+    begun: Bytes,
+    rest: Rest<B>,
+    /// Behind what was read, where that was all.
+    trailers: Option<Box<HeaderMap>>,
+    pipes: Option<Box<Pipes>>,
+    /// The pipes have seen the end, or nothing more may come.
+    ended: bool,
+    /// Bytes that came of [`Rest::Body`], and how many may.
+    seen: u64,
+    most: u64,
+}
+
+enum Rest<B> {
+    /// All was read.
+    None,
+    Body(B),
+    /// Of a body whose pieces other plugins saw before.
+    Through(Box<Through<B>>),
+}
+
+/// Why a body broke off.
+#[derive(Clone, Copy, Debug)]
+pub enum Broke {
+    /// Where it comes from.
+    Source,
+    /// It has more bytes than it may.
+    TooLarge,
+    /// On its way.
+    Stopped(Stop),
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Broke>>>;
+
+impl<B: Body<Data = Bytes> + Unpin> Through<B> {
+    pub fn new(body: B) -> Self {
+        Self {
+            begun: Bytes::new(),
+            rest: Rest::Body(body),
+            trailers: None,
+            pipes: None,
+            ended: false,
+            seen: 0,
+            most: u64::MAX,
+        }
+    }
+
+    /// A body that was read to its end.
+    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self {
+            begun: bytes,
+            rest: Rest::None,
+            trailers: trailers.map(Box::new),
+            pipes: None,
+            ended: false,
+            seen: 0,
+            most: u64::MAX,
+        }
+    }
+
+    /// What was read of it to its end, or what stands for that.
+    pub fn replace(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
+        *self = Self {
+            seen: self.seen(),
+            ..Self::whole(bytes, trailers)
+        };
+    }
+
+    /// So many bytes may come of it, with those that came.
+    pub fn limit(&mut self, most: u64) {
+        match &mut self.rest {
+            Rest::Through(inner) => inner.limit(most),
+            Rest::None | Rest::Body(_) => self.most = most,
+        }
+    }
+
+    /// Whether it is known to be larger than it may be.
+    pub fn is_too_large(&self) -> bool {
+        match &self.rest {
+            Rest::None => self.seen > self.most,
+            Rest::Body(body) => self.seen.saturating_add(body.size_hint().lower()) > self.most,
+            Rest::Through(inner) => inner.is_too_large(),
+        }
+    }
+
+    fn seen(&self) -> u64 {
+        match &self.rest {
+            Rest::Through(inner) => inner.seen(),
+            Rest::None | Rest::Body(_) => self.seen,
+        }
+    }
+
+    /// Puts back what was read of it.
+    pub fn unread(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.pipes.is_some() {
+            // These bytes went through the pipes already.
+            self.nest();
+        }
+        self.begun = bytes;
+    }
+
+    /// Lets a plugin see its pieces, behind those that do.
+    pub fn attach(&mut self, pipe: Pipe, pipes: impl FnOnce() -> Pipes) {
+        if self.pipes.as_ref().is_some_and(|pipes| pipes.has_started()) {
+            self.nest();
+        }
+        self.pipes
+            .get_or_insert_with(|| Box::new(pipes()))
+            .push(pipe);
+    }
+
+    fn nest(&mut self) {
+        let inner = std::mem::replace(self, Self::whole(Bytes::new(), None));
+        self.rest = Rest::Through(Box::new(inner));
+    }
+
+    /// Whether plugins may change it on its way.
+    pub fn is_piped(&self) -> bool {
+        self.pipes.is_some() || matches!(&self.rest, Rest::Through(inner) if inner.is_piped())
+    }
+
+    /// Whether it is a guest that it waits for.
+    pub fn waits_for_guest(&self) -> bool {
+        self.pipes.as_ref().is_some_and(|pipes| pipes.is_busy())
+            || matches!(&self.rest, Rest::Through(inner) if inner.waits_for_guest())
+    }
+
+    /// All of it, and its trailers.
+    pub async fn collect(mut self) -> Result<(Bytes, Option<HeaderMap>), Broke> {
+        let (mut all, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
+            match frame?.into_data() {
+                Ok(data) => all.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok((all.freeze(), trailers))
+    }
+
+    /// As it comes.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Polled {
+        if !self.begun.is_empty() {
+            let begun = std::mem::take(&mut self.begun);
+            return Poll::Ready(Some(Ok(Frame::data(begun))));
+        }
+        match &mut self.rest {
+            Rest::None => {
+                let trailers = self.trailers.take();
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))))
+            }
+            Rest::Body(body) => {
+                let polled = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(polled.map(|frame| {
+                    let frame = frame.map_err(|_| Broke::Source)?;
+                    self.seen += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    if self.seen > self.most {
+                        return Err(Broke::TooLarge);
+                    }
+                    Ok(frame)
+                }))
+            }
+            Rest::Through(inner) => Pin::new(&mut **inner).poll_frame(cx),
+        }
+    }
+
+    fn source_has_ended(&self) -> bool {
+        self.begun.is_empty()
+            && self.trailers.is_none()
+            && match &self.rest {
+                Rest::None => true,
+                Rest::Body(body) => body.is_end_stream(),
+                Rest::Through(inner) => inner.is_end_stream(),
+            }
+    }
+
+    /// What comes out of the pipes.
+    fn poll_pipes(&mut self, cx: &mut Context<'_>) -> Polled {
+        while !self.ended {
+            let Some(pipes) = &mut self.pipes else { break };
+            match ready!(pipes.poll(cx)) {
+                Progress::Piece(piece) => {
+                    if piece.last {
+                        self.ended = true;
+                        let trailers = piece.trailers;
+                        self.trailers = (!trailers.is_empty()).then(|| Box::new(trailers));
+                    }
+                    if !piece.data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(piece.data))));
+                    }
+                }
+                Progress::Stopped(stop) => {
+                    self.ended = true;
+                    self.trailers = None;
+                    return Poll::Ready(Some(Err(Broke::Stopped(stop))));
+                }
+                Progress::Hungry => {
+                    let piece = match ready!(self.poll_source(cx)) {
+                        None => Piece {
+                            last: true,
+                            ..Piece::default()
+                        },
+                        Some(Err(broke)) => {
+                            self.ended = true;
+                            return Poll::Ready(Some(Err(broke)));
+                        }
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(data) => Piece {
+                                data,
+                                last: self.source_has_ended(),
+                                trailers: HeaderMap::new(),
+                            },
+                            Err(frame) => Piece {
+                                data: Bytes::new(),
+                                last: true,
+                                trailers: frame.into_trailers().unwrap_or_default(),
+                            },
+                        },
+                    };
+                    if let Some(pipes) = &mut self.pipes {
+                        pipes.feed(piece);
+                    }
+                }
+            }
+        }
+        let trailers = self.trailers.take();
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Through<B> {
+    type Data = Bytes;
+    type Error = Broke;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        if this.pipes.is_some() {
+            this.poll_pipes(cx)
+        } else {
+            this.poll_source(cx)
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        if self.pipes.is_some() {
+            self.ended && self.trailers.is_none()
+        } else {
+            self.source_has_ended()
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_piped() {
+            return SizeHint::default();
+        }
+        let begun = self.begun.len() as u64;
+        match &self.rest {
+            Rest::None if self.trailers.is_none() => SizeHint::with_exact(begun),
+            Rest::Body(body) => behind(begun, &body.size_hint()),
+            Rest::None | Rest::Through(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The size of what is behind so many bytes, with them.
+fn behind(begun: u64, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + begun);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + begun);
+    }
+    hint
+}

@@ -1,0 +1,121 @@
+//! Bodies that go through a plugin piece by piece, on the fake host.
+
+use http::HeaderMap;
+
+use super::backend;
+use super::head::check_answer;
+use super::host::Exchange;
+use crate::{Chunk, Flow, Hook, Plugin};
+
+/// What became of a body that a plugin streams.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// What went on, for each piece that came, in order; without empty ones.
+    pub pieces: Vec<Vec<u8>>,
+    /// The trailers behind it.
+    pub trailers: HeaderMap,
+    /// What was answered instead of sending the request on.
+    pub answer: Option<http::Response<Vec<u8>>>,
+    /// The plugin broke it off.
+    pub aborted: bool,
+}
+
+impl Stream {
+    /// All that went on.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+}
+
+impl<P: Plugin> Exchange<'_, P> {
+    /// Sends pieces of a request's body through the plugin, and an empty last one behind them. What it
+    /// notes is on the request hook's span.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use weir_sdk::testing::Host;
+    /// # use weir_sdk::{Chunk, Error, Flow, Interests, Plugin, http};
+    /// # struct Shout;
+    /// # impl Plugin for Shout {
+    /// # type Config = ();
+    /// # fn new((): ()) -> Result<Self, Error> { Ok(Self) }
+    /// # fn interests(&self) -> Interests { Interests::none().stream_request_body() }
+    /// # fn on_request_body(&self, chunk: &mut Chunk) -> Flow {
+    /// #     Flow::Replace(chunk.data().to_ascii_uppercase())
+    /// # }
+    /// # }
+    /// let host = Host::<Shout>::new(json!(null)).unwrap();
+    /// let mut exchange = host.request(http::Request::post("/").body(()).unwrap());
+    /// let sent = exchange.stream_request(["one", "two"]);
+    /// assert_eq!(sent.pieces, [b"ONE", b"TWO"]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the plugin's `interests` do not ask for it, or the host would refuse what it answers.
+    pub fn stream_request<B: Into<Vec<u8>>>(
+        &mut self,
+        pieces: impl IntoIterator<Item = B>,
+    ) -> Stream {
+        assert!(
+            self.interests().streams_request_body(),
+            "`interests` did not ask for the pieces of requests"
+        );
+        self.stream(Hook::Request, P::on_request_body, pieces)
+    }
+
+    /// As [`Exchange::stream_request`], of the response.
+    ///
+    /// # Panics
+    ///
+    /// As [`Exchange::stream_request`].
+    pub fn stream_response<B: Into<Vec<u8>>>(
+        &mut self,
+        pieces: impl IntoIterator<Item = B>,
+    ) -> Stream {
+        assert!(
+            self.interests().streams_response_body(),
+            "`interests` did not ask for the pieces of responses"
+        );
+        self.stream(Hook::Response, P::on_response_body, pieces)
+    }
+
+    fn stream<B: Into<Vec<u8>>>(
+        &mut self,
+        hook: Hook,
+        call: fn(&P, &mut Chunk) -> Flow,
+        pieces: impl IntoIterator<Item = B>,
+    ) -> Stream {
+        let mut stream = Stream::default();
+        let pieces = pieces.into_iter().map(|piece| (piece.into(), false));
+        for (data, last) in pieces.chain([(Vec::new(), true)]) {
+            let mut chunk = Chunk(backend::Chunk {
+                data: data.clone(),
+                last,
+                ..backend::Chunk::default()
+            });
+            match self.note_on(hook, |plugin| call(plugin, &mut chunk)) {
+                Flow::Pass => stream.pieces.push(data),
+                Flow::Replace(bytes) => {
+                    stream.pieces.append(&mut chunk.0.written);
+                    stream.pieces.push(bytes);
+                }
+                Flow::Respond(answer) => {
+                    assert!(hook == Hook::Request, "only a request can be answered");
+                    if let Err(refused) = check_answer(&answer) {
+                        panic!("the host refuses the answer: {refused}");
+                    }
+                    stream.answer = Some(answer);
+                    break;
+                }
+                Flow::Abort => {
+                    stream.aborted = true;
+                    break;
+                }
+            }
+            stream.trailers = chunk.0.trailers.0;
+        }
+        stream.pieces.retain(|piece| !piece.is_empty());
+        stream
+    }
+}

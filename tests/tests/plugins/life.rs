@@ -1,0 +1,168 @@
+//! How long instances live, and when a plugin is no longer called.
+
+use serde_json::{Value, json};
+use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::guest;
+
+use crate::Stand;
+
+const PREHOOK: &str = "plugin.trap.prehook";
+
+/// Traps on each request, until it is not called any more after three.
+fn failing(on_error: &str, pause: &str) -> Stand {
+    let plugin = json!({
+        "module": guest("trap"), "config": { "in": "on-request" }, "on_error": on_error,
+        "breaker": { "failures": 3, "pause": pause },
+    });
+    Stand::before(Upstream::hello(), &[("trap", plugin)])
+}
+
+fn failures(stand: &Stand, reason: &str) -> u64 {
+    stand.weir.count(&format!(
+        "weir_hook_failures_total{{plugin=\"trap\",hook=\"prehook\",reason=\"{reason}\"}}"
+    ))
+}
+
+#[test]
+fn a_plugin_that_keeps_failing_is_not_called_for_a_while() {
+    let stand = failing("reject", "1h");
+    for _ in 0..5 {
+        assert_eq!(stand.get(&[]).status, 500);
+    }
+    assert_eq!(failures(&stand, "breaker_open"), 2);
+    let traces = shared().traces(&stand.topic, 5);
+    let reasons: Vec<_> = traces
+        .iter()
+        .map(|trace| trace.attribute(PREHOOK, "error.type").clone())
+        .collect();
+    assert_eq!(reasons[3..], [json!("breaker_open"), json!("breaker_open")]);
+    assert!(
+        !reasons[..3].contains(&json!("breaker_open")),
+        "{reasons:?}"
+    );
+    let message = traces[4].span(PREHOOK)["StatusMsg"].as_str();
+    assert!(message.expect("a message").starts_with("breaker open: "));
+    assert!(
+        stand
+            .weir
+            .logged("plugin keeps failing: its hooks are not called for a while")
+    );
+}
+
+#[test]
+fn while_a_breaker_is_open_on_error_decides() {
+    let stand = failing("continue", "1h");
+    for _ in 0..5 {
+        assert_eq!(stand.get(&[]).text(), "hello");
+    }
+    assert_eq!(failures(&stand, "breaker_open"), 2);
+}
+
+#[test]
+fn after_a_pause_one_hook_tries_again() {
+    let stand = failing("reject", "10ms");
+    for _ in 0..3 {
+        stand.get(&[]);
+    }
+    let calls = || failures(&stand, "panic") + failures(&stand, "trap");
+    let before = calls();
+    eventually("a hook is called again", || {
+        stand.get(&[]);
+        (calls() > before).then_some(())
+    });
+}
+
+#[test]
+fn a_plugin_that_recovers_is_called_as_ever() {
+    // It fails where the request says so.
+    let plugin = json!({
+        "module": guest("pieces"), "config": { "request": { "work": "trap", "at": 1 } },
+        "breaker": { "failures": 2, "pause": "10ms" },
+    });
+    let stand = Stand::before(Upstream::hello(), &[("pieces", plugin)]);
+    let post = |len: usize| {
+        let mut client = weir_tests::client::Connection::open(stand.weir.proxy());
+        let body = "x".repeat(len);
+        client.send(format!(
+            "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {len}\r\n\r\n{body}"
+        ));
+        client.receive().expect("a response").status
+    };
+    for _ in 0..3 {
+        assert_eq!(post(1), 500);
+    }
+    // Without a body it has nothing to fail at.
+    eventually("a hook tries, and goes well", || {
+        (post(0) == 200).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(post(0), 200);
+    }
+}
+
+/// How many hooks on requests an instance had served, of each of three requests.
+fn counted(isolation: &str) -> Vec<Value> {
+    let plugin = json!({
+        "module": guest("pieces"), "config": { "request": "skip" }, "isolation": isolation,
+    });
+    let stand = Stand::before(Upstream::hello(), &[("pieces", plugin)]);
+    for _ in 0..3 {
+        assert_eq!(stand.get(&[]).status, 200);
+    }
+    let traces = shared().traces(&stand.topic, 3);
+    let seen = traces.iter().map(|trace| {
+        trace
+            .attribute("plugin.pieces.prehook", "pieces.heads")
+            .clone()
+    });
+    seen.collect()
+}
+
+#[test]
+fn an_instance_serves_one_hook_where_it_is_to() {
+    assert_eq!(counted("shared"), [1, 2, 3]);
+    assert_eq!(counted("request"), [1, 1, 1]);
+}
+
+#[test]
+fn compiled_modules_are_kept_and_what_is_damaged_is_compiled_anew() {
+    let upstream = Upstream::hello();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = weir_tests::config::config(&upstream);
+    config["data_dir"] = json!(folder.path().join("data"));
+    config["plugins"]["mark"] = crate::marker("mark");
+    config["routes"][0]["plugins"] = json!(["mark"]);
+    let start = || {
+        let weir = weir_tests::weir::Weir::start(&config.to_string());
+        assert_eq!(
+            crate::values(&weir.get("/", &[]).headers, "x-order"),
+            ["mark"]
+        );
+        weir.logged("a compiled module is damaged: it is compiled anew")
+    };
+    assert!(!start());
+    let compiled = folder.path().join("data/compiled");
+    let kept: Vec<_> = std::fs::read_dir(&compiled)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    let [file] = &kept[..] else {
+        panic!("one module was compiled: {kept:?}");
+    };
+    let written = || {
+        let meta = std::fs::metadata(file).expect("it is there");
+        meta.modified().expect("a time")
+    };
+    let first = written();
+    assert!(!start());
+    assert_eq!(written(), first, "it is not compiled again");
+
+    let mut bytes = std::fs::read(file).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, &bytes).expect("written");
+    assert!(start());
+    assert!(!start(), "it was put right");
+}
