@@ -61,6 +61,15 @@ export function Exporter({ name }: { name: string }) {
 
   const edits = useMemo(() => (form ? changes(form.fields, draft) : []), [form, draft]);
   if (!form) return error ? <Failure error={error} /> : <Loading />;
+  if (exporter && exporter.kind !== "kafka") {
+    return (
+      <div className="stack">
+        <Head title={name} note={<State exporter={exporter} />} />
+        <p className="notice">This exporter sends by {exporter.kind}: it has no form here. Its keys are in the file.</p>
+        <Delivery exporter={exporter} spool={overview.data?.spool ?? null} />
+      </div>
+    );
+  }
 
   const enabled = form.fields.find((field) => field.key === "enabled");
   const on = (draft.enabled ?? enabled?.value ?? enabled?.default ?? true) === true;

@@ -49,14 +49,18 @@ export function Exporters() {
               {data.exporters.map((exporter) => (
                 <tr key={exporter.name}>
                   <th scope="row">
-                    <Link href={`/exporters/${encodeURIComponent(exporter.name)}`}>{exporter.name}</Link>
+                    {exporter.kind === "kafka" ? (
+                      <Link href={`/exporters/${encodeURIComponent(exporter.name)}`}>{exporter.name}</Link>
+                    ) : (
+                      exporter.name
+                    )}
                   </th>
                   <td>
                     <State exporter={exporter} />
                     {exporter.message && <div className="quiet wrap">{exporter.message}</div>}
                   </td>
                   <td>
-                    <code>{exporter.topic}</code>
+                    <code>{exporter.kind === "kafka" ? exporter.topic : `${exporter.kind}, ${exporter.topic}`}</code>
                     <div className="quiet">{exporter.brokers.join(", ")}</div>
                   </td>
                   <td className="number">{count(exporter.delivered ?? 0)}</td>

@@ -386,7 +386,7 @@ function Message({ id, request }: { id: string; request: string | null }) {
             ))}
           </select>
         </label>
-        <span className="quiet">after its filters, to topic {exporter?.topic}</span>
+        <span className="quiet">after its filters, {exporter?.kind === "otlp" ? "by OTLP" : `to topic ${exporter?.topic}`}</span>
         <span style={{ marginLeft: "auto" }}>
           <Copy text={text} />
         </span>

@@ -1,4 +1,4 @@
-//! What `--connect` tries: each endpoint, and each exporter's brokers and topic.
+//! What `--connect` tries: each endpoint, and each exporter's destination.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_millis(20);
 pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
     let exporters = Exporters::start(&config.exporters, None);
     let mut found = endpoints(config);
-    found.extend(brokers(&exporters));
+    found.extend(destinations(&exporters, config));
     exporters.shutdown(Instant::now());
     found
 }
@@ -61,7 +61,7 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
 }
 
 /// The first state of each exporter that is not that of the start.
-fn brokers(exporters: &Exporters) -> Vec<Unreachable> {
+fn destinations(exporters: &Exporters, config: &Config) -> Vec<Unreachable> {
     let deadline = Instant::now() + PATIENCE;
     let settled = |status: &[Status]| status.iter().all(|one| one.state != State::Starting);
     let mut status = exporters.status();
@@ -75,8 +75,9 @@ fn brokers(exporters: &Exporters) -> Vec<Unreachable> {
             State::Starting => format!("no answer within {PATIENCE:?}"),
             State::Degraded(cause) => cause,
         };
+        let kind = config.exporters.get(&one.exporter)?.kind();
         Some(Unreachable {
-            keys: vec!["exporters".into(), one.exporter, "kafka".into()],
+            keys: vec!["exporters".into(), one.exporter, kind.into()],
             index: None,
             cause,
         })
