@@ -21,6 +21,7 @@ mod environment;
 pub mod fault;
 mod load;
 pub mod otlp;
+mod otlp_exporter;
 mod overrides;
 mod path;
 mod raw;
@@ -42,6 +43,7 @@ pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
+pub use otlp_exporter::{LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
 pub use route::{
     Action, Mirror, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
 };
@@ -309,6 +311,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Exporter {
     Kafka(Box<Kafka>),
+    Otlp(Box<OtlpExporter>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -535,6 +538,7 @@ impl Exporter {
     pub fn filters(&self) -> &Filters {
         match self {
             Self::Kafka(kafka) => &kafka.filters,
+            Self::Otlp(otlp) => &otlp.filters,
         }
     }
 }

@@ -11,6 +11,7 @@ mod letter_file;
 pub(crate) mod local;
 mod log_limit;
 pub mod metrics;
+mod otlp;
 pub mod outlet;
 pub mod prepared;
 mod queue;
@@ -292,6 +293,7 @@ fn run(config: &config::Exporter, feed: &Feed) {
     let before = feed.meter.dropped(Reason::Shutdown);
     let export = || match config {
         config::Exporter::Kafka(config) => kafka::run(config, feed),
+        config::Exporter::Otlp(config) => otlp::run(config, feed),
     };
     while panic::catch_unwind(AssertUnwindSafe(export)).is_err() {
         let message = "panicked; starting again";
@@ -320,6 +322,7 @@ impl config::Exporter {
     pub(crate) fn is_enabled(&self) -> bool {
         match self {
             Self::Kafka(config) => config.enabled,
+            Self::Otlp(config) => config.enabled,
         }
     }
 
@@ -327,6 +330,7 @@ impl config::Exporter {
     fn has_tickets(&self) -> bool {
         match self {
             Self::Kafka(config) => config.format == config::Format::Prepared,
+            Self::Otlp(_) => false,
         }
     }
 
@@ -334,6 +338,23 @@ impl config::Exporter {
     fn queue_bytes(&self) -> usize {
         match self {
             Self::Kafka(config) => kafka::queue_bytes(config),
+            Self::Otlp(config) => otlp::queue_bytes(config),
+        }
+    }
+
+    /// The key that says what it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+            Self::Otlp(_) => "otlp",
+        }
+    }
+
+    /// Tries once to reach its destination, and says how it went. Blocks.
+    pub(crate) fn probe(&self) -> Result<String, String> {
+        match self {
+            Self::Kafka(config) => kafka::probe(config),
+            Self::Otlp(config) => otlp::probe(config),
         }
     }
 }

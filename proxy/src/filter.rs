@@ -17,6 +17,7 @@ mod plugin_spans;
 mod sampling;
 
 pub use capture::Capture;
+pub(crate) use headers::is_credential;
 
 use std::ops::Range;
 

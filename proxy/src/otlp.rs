@@ -8,6 +8,7 @@
 //!
 //! Values in, values out: no I/O here.
 
+pub mod answer;
 pub mod check;
 pub mod json;
 pub mod keys;

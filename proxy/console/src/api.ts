@@ -109,7 +109,9 @@ export interface Exporter {
   enabled: boolean;
   state: "ok" | "starting" | "degraded" | "disabled";
   message: string | null;
+  /** Where it sends to; of an exporter for OTLP, its endpoint. */
   brokers: string[];
+  /** Of an exporter for OTLP, its protocol. */
   topic: string;
   plugin_span_filter: SpanFilter | null;
   queue_bytes: number | null;

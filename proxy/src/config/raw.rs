@@ -19,6 +19,7 @@ pub(super) mod clients;
 pub(super) mod dead_letter;
 pub(super) mod kafka;
 pub(super) mod otlp;
+pub(super) mod otlp_exporter;
 pub(super) mod producer;
 pub(super) mod route;
 pub(super) mod store;
@@ -316,13 +317,14 @@ pub(super) struct Limits {
     pub(super) kv: ByteSize,
 }
 
-/// A destination of traces.
+/// A destination of traces: one of these.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["kafka"]))]
 pub(super) struct Exporter {
     /// One message for each trace, to a Kafka topic.
     pub(super) kafka: Option<kafka::Kafka>,
+    /// Many traces in a request, to a collector.
+    pub(super) otlp: Option<otlp_exporter::Otlp>,
 }
 
 /// The text itself, or `env.NAME` to read it from the environment. Never shown.

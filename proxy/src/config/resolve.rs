@@ -25,6 +25,7 @@ mod clients;
 mod dead_letter;
 mod kafka;
 mod otlp;
+mod otlp_exporter;
 mod plugin;
 mod producer;
 mod route;
@@ -235,9 +236,27 @@ impl<'a> Resolver<'a> {
         let at = Path::root().key("exporters");
         let mut exporters = IndexMap::new();
         for (name, raw) in raw {
-            if let Some(kafka) = raw.kafka {
-                let kafka = self.kafka(&at.key(&name).key("kafka"), kafka);
-                exporters.insert(name, Exporter::Kafka(Box::new(kafka)));
+            let at = at.key(&name);
+            match (raw.kafka, raw.otlp) {
+                (Some(kafka), None) => {
+                    let kafka = self.kafka(&at.key("kafka"), kafka);
+                    exporters.insert(name, Exporter::Kafka(Box::new(kafka)));
+                }
+                (None, Some(otlp)) => {
+                    if let Some(otlp) = self.otlp_exporter(&at.key("otlp"), otlp) {
+                        exporters.insert(name, Exporter::Otlp(Box::new(otlp)));
+                    }
+                }
+                (Some(_), Some(_)) => {
+                    self.fault(Code::Conflict, &at, "has both `kafka` and `otlp`");
+                    self.hint("give each destination an exporter of its own");
+                }
+                (None, None) => {
+                    let judged = ["kafka", "otlp"].map(|key| self.is_judged(&at.key(key)));
+                    if !judged.contains(&true) && !self.is_judged(&at) {
+                        self.fault(Code::MissingKey, &at, "needs `kafka` or `otlp`");
+                    }
+                }
             }
         }
         exporters

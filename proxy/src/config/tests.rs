@@ -121,6 +121,11 @@ fn what_is_wrong_with_the_otlp_receiver_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_otlp_exporters_is_told() {
+    check_cases("otlp_exporter");
+}
+
+#[test]
 fn what_is_wrong_with_overrides_is_told() {
     check_cases("overrides");
 }

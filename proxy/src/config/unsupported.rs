@@ -15,7 +15,6 @@ enum When {
 /// Key paths; `*` is every key or item.
 const KEYS: &[(&str, When)] = &[
     ("admin.tls", When::Present),
-    ("exporters.*.otlp", When::Present),
     ("kv", When::Present),
     ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),

@@ -82,10 +82,20 @@ impl Collector for Clients {
         counter(
             encoder,
             "weir_export_retried",
-            "Messages given to another client, as the one before could not deliver them.",
+            "Messages given to another client, as the one before could not deliver them, and requests \
+             sent again.",
             self.0
                 .iter()
                 .map(|status| ([("exporter", status.exporter.as_str())], status.retried)),
+        )?;
+        counter(
+            encoder,
+            "weir_export_rejected_spans",
+            "Spans that the destination refused of requests that it took.",
+            self.0.iter().map(|status| {
+                let exporter = ("exporter", status.exporter.as_str());
+                ([exporter], status.rejected_spans)
+            }),
         )?;
         let letters = self.0.iter().flat_map(|status| {
             status.dead_letters.iter().map(|(reason, count)| {

@@ -28,8 +28,11 @@ pub struct Status {
     pub sampled_out: u64,
     /// Traces that the destination acknowledged.
     pub delivered: u64,
-    /// Messages that were given to another client, as the one before could not deliver them.
+    /// Messages that were given to another client, as the one before could not deliver them, and
+    /// requests that were sent again.
     pub retried: u64,
+    /// Spans that the destination refused of requests that it took.
+    pub rejected_spans: u64,
     /// Traces refused for good of which all was kept elsewhere, by reason.
     pub dead_letters: [(Reason, u64); Reason::OF_REFUSAL.len()],
     /// Traces lost, by reason, each reason once.
@@ -123,6 +126,7 @@ pub(super) struct Meter {
     sampled_out: AtomicU64,
     delivered: AtomicU64,
     retried: AtomicU64,
+    rejected_spans: AtomicU64,
     dead_letters: [AtomicU64; Reason::ALL.len()],
     dropped: [AtomicU64; Reason::ALL.len()],
     client: Mutex<Client>,
@@ -153,6 +157,10 @@ impl Meter {
         self.retried.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn rejected(&self, spans: u64) {
+        self.rejected_spans.fetch_add(spans, Relaxed);
+    }
+
     pub(super) fn dead_letter(&self, reason: Reason) {
         self.dead_letters[reason as usize].fetch_add(1, Relaxed);
     }
@@ -173,6 +181,7 @@ impl Meter {
             sampled_out: self.sampled_out.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             retried: self.retried.load(Relaxed),
+            rejected_spans: self.rejected_spans.load(Relaxed),
             dead_letters: Reason::OF_REFUSAL
                 .map(|reason| (reason, self.dead_letters[reason as usize].load(Relaxed))),
             dropped: Reason::ALL.map(|reason| (reason, self.dropped(reason))),

@@ -4,7 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::handoff::Handoff;
-use crate::config::{Compression, Exporter, Filters, Format, Kafka, Producer};
+use crate::config::{
+    Compression, Endpoint, Exporter, Filters, Format, Kafka, OtlpCompression, OtlpExporter,
+    OtlpProtocol, Producer, Protocol,
+};
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, Status, TraceId, record};
 
@@ -46,8 +49,43 @@ pub(crate) fn exporter(brokers: &str, topic: &str) -> Exporter {
     Exporter::Kafka(Box::new(kafka(brokers, topic)))
 }
 
+/// By OTLP over gRPC to an endpoint, at once.
+pub(crate) fn otlp(host: &str, port: u16) -> OtlpExporter {
+    OtlpExporter {
+        enabled: true,
+        endpoint: Endpoint {
+            host: host.to_owned(),
+            port,
+            tls: None,
+            protocol: Protocol::Http2,
+        },
+        path: "/v1/traces".to_owned(),
+        protocol: OtlpProtocol::Grpc,
+        headers: Vec::new(),
+        compression: OtlpCompression::Gzip,
+        timeout: Duration::from_secs(10),
+        batch_spans: 1000,
+        batch_bytes: 1 << 20,
+        flush_interval: Duration::from_millis(5),
+        retry_backoff: Duration::from_millis(20),
+        retry_backoff_max: Duration::from_millis(100),
+        dead_letter: None,
+        buffer_bytes: 64 << 20,
+        filters: Filters::default(),
+    }
+}
+
 /// Hands over a request with one hook; gives its trace id.
 pub(crate) fn hand_over(handoff: &Handoff, recorder: &mut Recorder) -> TraceId {
+    handoff.append(|out| {
+        write(recorder, out);
+        true
+    });
+    recorder.trace_id()
+}
+
+/// Appends the record of a request with one hook.
+pub(crate) fn write(recorder: &mut Recorder, out: &mut Vec<u8>) {
     let now = Instant::now();
     recorder.begin(None, now);
     recorder.rename(SpanIndex::ROOT, "GET /orders");
@@ -55,9 +93,5 @@ pub(crate) fn hand_over(handoff: &Handoff, recorder: &mut Recorder) -> TraceId {
     recorder.attribute(hook, "weir.hook.decision", "continue");
     recorder.end(hook, Status::Ok, "", now);
     recorder.end(SpanIndex::ROOT, Status::Ok, "", now);
-    handoff.append(|out| {
-        record::write(recorder, out);
-        true
-    });
-    recorder.trace_id()
+    record::write(recorder, out);
 }

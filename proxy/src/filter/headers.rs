@@ -43,7 +43,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Does a header of this lower-case name carry something that lets its holder in?
-fn is_credential(name: &str) -> bool {
+pub(crate) fn is_credential(name: &str) -> bool {
     let name = name.as_bytes();
     (0..name.len()).any(|at| {
         let rest = &name[at..];

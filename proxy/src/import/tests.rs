@@ -17,7 +17,9 @@ fn loaded(draft: &Draft, environment: &[(&str, &str)]) -> Kafka {
     let environment = environment.iter().copied().collect();
     let loaded = config::parse(&draft.yaml(), Path::new("weir.yaml"), &[], &environment);
     let loaded = loaded.unwrap_or_else(|faults| panic!("{}\n{faults}", draft.yaml()));
-    let Exporter::Kafka(kafka) = loaded.config.exporters["traces"].clone();
+    let Exporter::Kafka(kafka) = loaded.config.exporters["traces"].clone() else {
+        panic!("a Kafka exporter");
+    };
     *kafka
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::filter::{Filter, StatusRange};
@@ -173,26 +174,33 @@ impl TailArgs {
                 config::parse(&text, Path::new("command line"), &[], &environment)
             }
         };
-        let mut exporters = match loaded {
+        let exporters = match loaded {
             Ok(loaded) => loaded.config.exporters,
             Err(faults) => return Err(faults.report(Report::Text)),
         };
+        // Only topics can be read.
+        let topics = exporters
+            .into_iter()
+            .filter_map(|(name, exporter)| match exporter {
+                Exporter::Kafka(kafka) => Some((name, kafka)),
+                Exporter::Otlp(_) => None,
+            });
+        let mut exporters: IndexMap<String, Box<Kafka>> = topics.collect();
         let names = exporters.keys().map(|name| format!("`{name}`"));
         let names = names.collect::<Vec<_>>().join(", ");
-        let exporter = match &self.exporter {
-            Some(name) => exporters
-                .swap_remove(name)
-                .ok_or_else(|| format!("there is no exporter `{name}`; there are: {names}\n"))?,
+        let mut kafka = match &self.exporter {
+            Some(name) => exporters.swap_remove(name).ok_or_else(|| {
+                format!("there is no Kafka exporter `{name}`; there are: {names}\n")
+            })?,
             None if exporters.len() > 1 => {
                 return Err(format!("which exporter? --exporter takes one of {names}\n"));
             }
             None => {
                 let only = exporters.pop();
-                only.ok_or("the configuration has no exporter; give --brokers and --topic\n")?
+                only.ok_or("the configuration has no Kafka exporter; give --brokers and --topic\n")?
                     .1
             }
         };
-        let Exporter::Kafka(mut kafka) = exporter;
         if let Some(topic) = &self.topic {
             kafka.topic.clone_from(topic);
         }

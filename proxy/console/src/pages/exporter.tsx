@@ -44,8 +44,17 @@ export function Exporter({ name }: { name: string }) {
   useTitle(`Kafka ${name}`);
   const overview = useOverview();
   const exporter = overview.data?.exporters.find((exporter) => exporter.name === name);
-  const form = useForm(["exporters", name, exporter?.kind ?? "kafka"]);
+  const form = useForm(["exporters", name, "kafka"]);
   const [tracing, setTracing] = useState(false);
+  if (exporter && exporter.kind !== "kafka") {
+    return (
+      <div className="stack">
+        <Head title={name} note={<State exporter={exporter} />} />
+        <p className="notice">This exporter sends by {exporter.kind}: it has no form here. Its keys are in the file.</p>
+        <Delivery exporter={exporter} spool={overview.data?.spool ?? null} />
+      </div>
+    );
+  }
   if (!form.form) return form.error ? <Failure error={form.error} /> : <Loading />;
 
   const { fields, read_only } = form.form;

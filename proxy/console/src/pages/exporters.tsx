@@ -37,7 +37,7 @@ export function Exporters() {
                 name: "Topic",
                 cell: (exporter) => (
                   <>
-                    <code>{exporter.topic}</code>
+                    <code>{exporter.kind === "kafka" ? exporter.topic : `${exporter.kind}, ${exporter.topic}`}</code>
                     <div className="quiet">{exporter.brokers.join(", ")}</div>
                   </>
                 ),

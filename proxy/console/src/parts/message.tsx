@@ -42,7 +42,7 @@ export function Message(props: { trace: string; request?: string | null; exporte
           ))}
         </span>
         <span className="quiet">
-          {size(sent)} of {size(whole)} lines, to topic {exporter.topic}
+          {size(sent)} of {size(whole)} lines, {exporter.kind === "kafka" ? `to topic ${exporter.topic}` : "by OTLP"}
         </span>
         <span className="end">
           <Copy text={view === "whole" ? whole : sent} />

@@ -11,8 +11,7 @@ use tokio::sync::Mutex;
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, guard};
 use crate::app::App;
-use crate::config::{self, Document, Edit, Edited, Exporter, Faults, Field};
-use crate::export::kafka;
+use crate::config::{self, Document, Edit, Edited, Faults, Field};
 
 /// One save after the other.
 static SAVING: Mutex<()> = Mutex::const_new(());
@@ -194,7 +193,7 @@ fn faults_json(faults: &Faults) -> Vec<Value> {
     faults.list.iter().map(json).collect()
 }
 
-/// Connects as an exporter would with these changes, and asks for its topic.
+/// Connects as an exporter would with these changes, and asks whether traces would be taken.
 pub(super) async fn test_exporter(app: &Arc<App>, trial: Trial) -> Result<Answer, Problem> {
     let exporter = if trial.edits.is_empty() {
         app.generation()
@@ -214,8 +213,7 @@ pub(super) async fn test_exporter(app: &Arc<App>, trial: Trial) -> Result<Answer
         }
     };
     let exporter = exporter.ok_or_else(|| Problem::missing("exporter of that name"))?;
-    let Exporter::Kafka(config) = exporter;
-    let tried = tokio::task::spawn_blocking(move || kafka::probe(&config)).await;
+    let tried = tokio::task::spawn_blocking(move || exporter.probe()).await;
     let answer = match tried {
         Ok(Ok(said)) => json!({ "ok": true, "message": said }),
         Ok(Err(problem)) => json!({ "ok": false, "message": problem }),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Problem};
 use crate::admin::{body, guard};
 use crate::app::App;
-use crate::config::{Exporter, Kafka};
+use crate::config::Exporter;
 use crate::export::status::{Reason, State, Status};
 use crate::store::{Filter, Store, Summary};
 
@@ -110,20 +110,24 @@ fn exporters_json(app: &App) -> Vec<Value> {
     exporters
         .map(|(name, exporter)| {
             let status = statuses.iter().find(|status| status.exporter == *name);
-            let Exporter::Kafka(kafka) = exporter;
-            exporter_json(name, kafka, status)
+            exporter_json(name, exporter, status)
         })
         .collect()
 }
 
-fn exporter_json(name: &str, kafka: &Kafka, status: Option<&Status>) -> Value {
+fn exporter_json(name: &str, exporter: &Exporter, status: Option<&Status>) -> Value {
+    // Where it sends to: addresses, and what they are asked for.
+    let (brokers, topic) = match exporter {
+        Exporter::Kafka(kafka) => (kafka.brokers.clone(), kafka.topic.as_str()),
+        Exporter::Otlp(otlp) => (vec![otlp.url()], otlp.protocol.as_str()),
+    };
     let (state, message) = match status.map(|status| &status.state) {
         None => ("disabled", None),
         Some(State::Starting) => ("starting", None),
         Some(State::Ok) => ("ok", None),
         Some(State::Degraded(message)) => ("degraded", Some(message.clone())),
     };
-    let filter = kafka.filters.plugin_span_filter.as_ref();
+    let filter = exporter.filters().plugin_span_filter.as_ref();
     let filter = filter.map(|filter| {
         let mode = if filter.include { "include" } else { "exclude" };
         json!({ "mode": mode, "plugins": filter.plugins })
@@ -132,12 +136,12 @@ fn exporter_json(name: &str, kafka: &Kafka, status: Option<&Status>) -> Value {
     let dead_letters = by_reason(status.map_or(&[], |status| &status.dead_letters));
     json!({
         "name": name,
-        "kind": "kafka",
-        "enabled": kafka.enabled,
+        "kind": exporter.kind(),
+        "enabled": exporter.is_enabled(),
         "state": state,
         "message": message,
-        "brokers": kafka.brokers,
-        "topic": kafka.topic,
+        "brokers": brokers,
+        "topic": topic,
         "plugin_span_filter": filter,
         "queue_bytes": status.map(|status| status.queue_bytes),
         "oldest_s": status.map(|status| status.oldest.as_secs()),

@@ -101,6 +101,7 @@ pub(super) async fn message(
             // (`Prepared` is of receivers alone.)
             Format::OtlpJson | Format::OtlpProtobuf | Format::Prepared => otlp::encode_json,
         },
+        Exporter::Otlp(_) => otlp::encode_json,
     };
     let filters = Filters::new(exporter.filters());
     let mut text = br#"{"whole":"#.to_vec();

@@ -1,17 +1,16 @@
-//! What `--connect` tries: each endpoint, and each exporter's brokers and topic.
+//! What `--connect` tries: each endpoint, and each exporter's destination.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Config, Endpoint, Exporter, Unreachable};
-use crate::export::kafka;
+use crate::config::{Config, Endpoint, Unreachable};
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
     let mut found = endpoints(config);
-    found.extend(brokers(config));
+    found.extend(destinations(config));
     found
 }
 
@@ -51,19 +50,18 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
     Err(last)
 }
 
-fn brokers(config: &Config) -> Vec<Unreachable> {
+fn destinations(config: &Config) -> Vec<Unreachable> {
     thread::scope(|scope| {
         let mut tries = Vec::new();
         for (name, exporter) in &config.exporters {
-            let Exporter::Kafka(kafka) = exporter;
-            if kafka.enabled {
-                tries.push((name, scope.spawn(move || kafka::probe(kafka))));
+            if exporter.is_enabled() {
+                tries.push((name, exporter.kind(), scope.spawn(move || exporter.probe())));
             }
         }
-        let failed = tries.into_iter().filter_map(|(name, attempt)| {
+        let failed = tries.into_iter().filter_map(|(name, kind, attempt)| {
             let cause = attempt.join().ok()?.err()?;
             Some(Unreachable {
-                keys: vec!["exporters".into(), name.clone(), "kafka".into()],
+                keys: vec!["exporters".into(), name.clone(), kind.into()],
                 index: None,
                 cause,
             })

@@ -1,5 +1,7 @@
 //! Dead letters: to a topic or to a file, and to no place that something else has.
 
+use std::path::PathBuf;
+
 use super::Resolver;
 use crate::config::DeadLetter;
 use crate::config::fault::Code;
@@ -45,23 +47,31 @@ impl Resolver<'_> {
                 Some(DeadLetter::Topic(to))
             }
             (None, Some(file)) => {
-                let bytes = raw.max_bytes.unwrap_or(MAX_BYTES);
-                self.at_least(&max_bytes, bytes, LEAST_BYTES);
-                let path = self.file(&file);
-                let at = at.key("file");
-                let taken = self.letter_files.get(&path).map(Path::to_string);
-                if let Some(other) = taken {
-                    let message = format!("is the file of `{other}`");
-                    self.fault(Code::Conflict, &at, message);
-                    self.hint("give each exporter a file of its own");
-                } else {
-                    self.letter_files.insert(path.clone(), at);
-                }
-                Some(DeadLetter::File {
-                    path,
-                    max_bytes: bytes.0,
-                })
+                let (path, max_bytes) = self.letter_file(&at, &file, raw.max_bytes);
+                Some(DeadLetter::File { path, max_bytes })
             }
         }
+    }
+
+    /// A file of dead letters, which no other exporter has, and the most bytes it may take.
+    pub(super) fn letter_file(
+        &mut self,
+        at: &Path,
+        file: &str,
+        max_bytes: Option<ByteSize>,
+    ) -> (PathBuf, u64) {
+        let bytes = max_bytes.unwrap_or(MAX_BYTES);
+        self.at_least(&at.key("max_bytes"), bytes, LEAST_BYTES);
+        let path = self.file(file);
+        let at = at.key("file");
+        let taken = self.letter_files.get(&path).map(Path::to_string);
+        if let Some(other) = taken {
+            let message = format!("is the file of `{other}`");
+            self.fault(Code::Conflict, &at, message);
+            self.hint("give each exporter a file of its own");
+        } else {
+            self.letter_files.insert(path.clone(), at);
+        }
+        (path, bytes.0)
     }
 }

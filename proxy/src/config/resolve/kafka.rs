@@ -9,6 +9,16 @@ use crate::config::path::Path;
 use crate::config::raw::{SecretVar, kafka as keys};
 use crate::config::{Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls};
 
+/// The keys of every exporter about what of a trace goes to it.
+pub(super) struct RawFilters {
+    pub(super) plugin_span_filter: Option<keys::PluginSpanFilter>,
+    pub(super) request_headers: Vec<String>,
+    pub(super) redact_headers: bool,
+    pub(super) disable_content_logging: bool,
+    pub(super) excluded_attributes: Vec<String>,
+    pub(super) sampling: keys::Sampling,
+}
+
 impl Resolver<'_> {
     pub(super) fn kafka(&mut self, at: &Path, raw: keys::Kafka) -> Kafka {
         for (index, broker) in raw.brokers.iter().enumerate() {
@@ -57,21 +67,35 @@ impl Resolver<'_> {
             producer,
             dead_letter,
             buffer_bytes: raw.buffer_bytes.bytes(),
-            filters: Filters {
-                plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),
-                request_headers: raw
-                    .request_headers
-                    .iter()
-                    .map(|h| h.to_lowercase())
-                    .collect(),
-                redact_headers: raw.redact_headers,
-                disable_content_logging: raw.disable_content_logging,
-                excluded_attributes: raw.excluded_attributes,
-                sampling: Sampling {
-                    ratio: raw.sampling.ratio,
-                    keep_errors: raw.sampling.keep.errors,
-                    keep_slower_than: raw.sampling.keep.slower_than.map(|time| time.0),
+            filters: self.filters(
+                at,
+                RawFilters {
+                    plugin_span_filter: raw.plugin_span_filter,
+                    request_headers: raw.request_headers,
+                    redact_headers: raw.redact_headers,
+                    disable_content_logging: raw.disable_content_logging,
+                    excluded_attributes: raw.excluded_attributes,
+                    sampling: raw.sampling,
                 },
+            ),
+        }
+    }
+
+    pub(super) fn filters(&mut self, at: &Path, raw: RawFilters) -> Filters {
+        Filters {
+            plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),
+            request_headers: raw
+                .request_headers
+                .iter()
+                .map(|h| h.to_lowercase())
+                .collect(),
+            redact_headers: raw.redact_headers,
+            disable_content_logging: raw.disable_content_logging,
+            excluded_attributes: raw.excluded_attributes,
+            sampling: Sampling {
+                ratio: raw.sampling.ratio,
+                keep_errors: raw.sampling.keep.errors,
+                keep_slower_than: raw.sampling.keep.slower_than.map(|time| time.0),
             },
         }
     }

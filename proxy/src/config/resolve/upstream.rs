@@ -85,7 +85,8 @@ impl Resolver<'_> {
     }
 }
 
-fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
+/// What a URL without a path leads to.
+pub(super) fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
     let authority = uri.authority()?;
     let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     let host = authority

@@ -71,7 +71,13 @@ impl Resolver<'_> {
             .collect()
     }
 
-    fn client(&mut self, at: &Path, raw: &keys::Tls, protocol: Protocol) -> Option<Arc<Client>> {
+    /// What an `https` endpoint is connected with; `None` where something of it is at fault.
+    pub(super) fn client(
+        &mut self,
+        at: &Path,
+        raw: &keys::Tls,
+        protocol: Protocol,
+    ) -> Option<Arc<Client>> {
         let (cert_at, key_at) = (at.key("client_cert"), at.key("client_key"));
         match (&raw.client_cert, &raw.client_key) {
             (Some(_), None) => self.needs(&cert_at, &key_at),

@@ -16,7 +16,9 @@ fn kafka(more: &str) -> String {
 }
 
 fn kafka_of(config: &Config) -> &Kafka {
-    let Exporter::Kafka(kafka) = &config.exporters["traces"];
+    let Exporter::Kafka(kafka) = &config.exporters["traces"] else {
+        panic!("a Kafka exporter");
+    };
     kafka
 }
 
@@ -456,4 +458,58 @@ fn what_is_printed_of_defaults_alone_is_a_configuration_too() {
     fs::write(&file, kafka("")).unwrap();
     let printed = effective(&file, &[], &Environment::default(), false).unwrap();
     assert_eq!(accepted(&printed), accepted(&kafka("")));
+}
+
+#[test]
+fn an_otlp_exporter_needs_only_its_endpoint() {
+    let config = accepted(&minimal(
+        "exporters: { out: { otlp: { endpoint: 'http://Collector:4317' } } }",
+    ));
+    let seconds = Duration::from_secs;
+    let expected = OtlpExporter {
+        enabled: true,
+        endpoint: Endpoint {
+            host: "collector".to_owned(),
+            port: 4317,
+            tls: None,
+            protocol: Protocol::Http2,
+        },
+        path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
+        protocol: OtlpProtocol::Grpc,
+        headers: vec![],
+        compression: OtlpCompression::Gzip,
+        timeout: seconds(10),
+        batch_spans: 8192,
+        batch_bytes: 2 << 20,
+        flush_interval: seconds(1),
+        retry_backoff: Duration::from_millis(500),
+        retry_backoff_max: seconds(30),
+        dead_letter: None,
+        buffer_bytes: 64 << 20,
+        filters: Filters::default(),
+    };
+    assert_eq!(expected.url(), "http://collector:4317");
+    assert_eq!(config.exporters["out"], Exporter::Otlp(Box::new(expected)));
+}
+
+#[test]
+fn an_otlp_endpoint_has_the_path_of_traces_behind_its_own() {
+    for (endpoint, url) in [
+        ("http://a:4318", "http://a:4318/v1/traces"),
+        ("http://a:4318/", "http://a:4318/v1/traces"),
+        ("http://a/v1/traces", "http://a:80/v1/traces"),
+        ("http://a:1/api/otel/", "http://a:1/api/otel/v1/traces"),
+        (
+            "http://[::1]:4318/x/v1/traces/",
+            "http://[::1]:4318/x/v1/traces",
+        ),
+    ] {
+        let config = accepted(&minimal(&format!(
+            "exporters: {{ out: {{ otlp: {{ endpoint: '{endpoint}', protocol: http_json }} }} }}"
+        )));
+        let Exporter::Otlp(otlp) = &config.exporters["out"] else {
+            panic!("an OTLP exporter");
+        };
+        assert_eq!(otlp.url(), url);
+    }
 }
