@@ -121,7 +121,8 @@ fn a_way_that_is_slow_costs_nothing() {
     let kafka = Kafka::start(&folder, &link.arguments());
     link.lead_to(&kafka);
     let topic = kafka.topic();
-    link.delay_answers(Duration::from_millis(300));
+    // Longer than the first question after the topic waits.
+    link.delay_answers(Duration::from_millis(800));
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
     for _ in 0..4 {
         faulty.ask(100);

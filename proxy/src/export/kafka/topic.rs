@@ -20,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for what is good to know.
 const QUESTION: Duration = Duration::from_secs(3);
 
-/// One request within [`PATIENCE`]; trouble with brokers is looked at between them.
+/// The first question within [`PATIENCE`]; trouble with brokers is looked at between them. Each waits
+/// twice as long as the one before it, as a broker may be slow, up to the longest.
 const STEP: Duration = Duration::from_millis(500);
+const STEP_MAX: Duration = Duration::from_secs(4);
 
 /// Between questions while a new topic becomes known to all brokers.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -39,8 +41,9 @@ pub(super) fn verify(
     let deadline = Instant::now() + PATIENCE;
     let mut created = false;
     let mut cause = None;
+    let mut step = STEP;
     while Instant::now() < deadline && !stop.is_due() {
-        match producer.topic_error(STEP) {
+        match producer.topic_error(step) {
             Ok(None) => return Ok(()),
             Ok(Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {
                 if !config.auto_create_topic {
@@ -64,6 +67,7 @@ pub(super) fn verify(
                 if let Some(cause) = producer.desk().cause() {
                     return Err(Problem::Broker(certificate::explain(cause, config)));
                 }
+                step = (2 * step).min(STEP_MAX);
             }
         }
     }
