@@ -6,10 +6,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The whole workspace at once, so that features are resolved once and nothing is compiled twice.
 BUILD := --workspace --locked
 
-.PHONY: help demo build test check guests console services race torture fmt
+.PHONY: help demo build test check guests console services race race-otlp torture fmt
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: guests console ## the main job with nothing installed: proxy, plugins, Kafka broker, traces as they come
 	$(CARGO) build $(BUILD)
@@ -45,6 +45,10 @@ torture: services build ## 200 kills, a long outage, 10 GiB of backlog, broken b
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race
 	@$(TARGET)/services/race/bin/python benches/race/race.py $(RACE)
+
+race-otlp: build ## OTLP to Kafka: Weir beside Rotel and OpenTelemetry's collector
+	@tests/services/install.sh race
+	@$(TARGET)/services/race/bin/python benches/race/otlp.py $(RACE)
 
 fmt: ## format the code
 	$(CARGO) fmt --all
