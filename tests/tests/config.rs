@@ -207,7 +207,6 @@ fn every_key_to_come_is_refused_by_name() {
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
         ("{ api: {", "limits: {},", "upstreams.api.limits"),
         ("routes: [{", "mirror: {},", "routes[0].mirror"),
-        ("", "exporters: { x: { otlp: {} } }", "exporters.x.otlp"),
         (
             "",
             "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
