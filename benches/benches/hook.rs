@@ -3,6 +3,7 @@
 //! Each hook reads one header and sets one (`bench-header`), as in the race.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use weir::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use weir::plugin::engine::Engine;
 use weir::plugin::instances::Instances;
 use weir::plugin::registry::{Plugins, Registry};
+use weir::plugin::stream::Pipe;
 use weir::trace::SpanIndex;
 
 const PLUGINS: usize = 5;
@@ -65,6 +67,10 @@ impl Bodies for NoBody {
         unreachable!()
     }
 
+    fn attach(&mut self, _: Pipe, _: &mut State) {
+        unreachable!()
+    }
+
     fn refusal(&self) -> Answer {
         unreachable!()
     }
@@ -97,7 +103,7 @@ fn benches(criterion: &mut Criterion) {
         .expect("a runtime");
     let chain = chain(&runtime);
     let none = Chain::default();
-    let instances = Instances::default();
+    let instances = Rc::<Instances>::default();
     let runner = Runner {
         instances: &instances,
         worker: 0,
@@ -128,8 +134,8 @@ fn benches(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let start = Instant::now();
                 for _ in 0..count {
-                    let (instance, _) = Instances::default().take(plugin).await.expect("room");
-                    drop(instance);
+                    let made = Instances::default().take(plugin, start).await;
+                    drop(made.expect("room"));
                 }
                 start.elapsed()
             })

@@ -304,8 +304,8 @@ impl Drop for Pipe {
 }
 
 impl Piece {
-    /// Of its data.
-    pub fn len(&self) -> u32 {
+    /// Of its data, in bytes.
+    pub fn size(&self) -> u32 {
         u32::try_from(self.data.len()).unwrap_or(u32::MAX)
     }
 

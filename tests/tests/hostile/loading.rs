@@ -104,5 +104,4 @@ does_not_start! {
     a_trap_while_configured_is_told: "unreachable", "guest trapped: ";
     memory_while_configured_is_bounded: "memory", "asked for more than its 16777216 bytes of memory";
     a_refusal_at_length_is_cut: "refuse", "refused its configuration: hostile hostile";
-    a_streamed_body_is_not_supported_yet: "bodies", "asks for a body in mode `stream`, which is not supported yet";
 }

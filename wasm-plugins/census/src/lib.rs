@@ -5,6 +5,7 @@
 //! ```yaml
 //! config:            # may be left out
 //!   refuse: a text   # refuses the configuration with it
+//!   stream: true     # has bodies piece by piece, not whole
 //! ```
 //!
 //! A request's header `x-census` asks for more: `pre-request`, `request` or `response`, to be answered
@@ -13,6 +14,7 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(unsafe_code, reason = "what the bindings export")]
 
+mod chunks;
 mod heads;
 mod notes;
 
@@ -37,6 +39,8 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 struct Config {
     refuse: Option<String>,
+    #[serde(default)]
+    stream: bool,
 }
 
 thread_local! {
@@ -49,15 +53,21 @@ struct Census;
 impl Guest for Census {
     fn configure(config: String) -> Result<Interests, String> {
         let parsed = serde_json::from_str::<Config>(&config);
-        if let Some(refuse) = parsed.map_err(|error| error.to_string())?.refuse {
+        let parsed = parsed.map_err(|error| error.to_string())?;
+        if let Some(refuse) = parsed.refuse {
             return Err(refuse);
         }
+        let body = if parsed.stream {
+            BodyMode::Stream
+        } else {
+            BodyMode::Buffer(1 << 20)
+        };
         log::write(Level::Info, "census is configured");
         CONFIG.with(|cell| cell.set(config).map_err(|_| "configured twice"))?;
         Ok(Interests {
             hooks: Hooks::PRE_REQUEST | Hooks::REQUEST | Hooks::RESPONSE,
-            request_body: BodyMode::Buffer(1 << 20),
-            response_body: BodyMode::Buffer(1 << 20),
+            request_body: body,
+            response_body: body,
             request_head: true,
         })
     }
@@ -87,6 +97,9 @@ impl Guest for Census {
         notes::attributes();
         notes::events();
         notes::lines();
+        if asked_for(request, "skip") {
+            request.skip_body();
+        }
         if asked_for(request, "error") {
             span::set_error("the census was asked for an error");
         }
@@ -104,6 +117,9 @@ impl Guest for Census {
             // What was said of a panic before is not what this traps for.
             std::arch::wasm32::unreachable();
         }
+        if asked.as_deref() == Some("skip") {
+            response.skip_body();
+        }
         heads::refused_answers(response);
         if asked.as_deref() == Some("response") {
             return heads::answer(response);
@@ -111,12 +127,12 @@ impl Guest for Census {
         Action::Proceed
     }
 
-    fn on_request_body(_: &Chunk) -> Flow {
-        Flow::Pass
+    fn on_request_body(chunk: &Chunk) -> Flow {
+        chunks::read(chunk)
     }
 
-    fn on_response_body(_: &Chunk) -> Flow {
-        Flow::Pass
+    fn on_response_body(chunk: &Chunk) -> Flow {
+        chunks::read(chunk)
     }
 }
 

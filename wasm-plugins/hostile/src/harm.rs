@@ -37,8 +37,6 @@ pub(crate) enum Mode {
     WildCall,
     /// Refuses its configuration, at length.
     Refuse,
-    /// Asks for bodies.
-    Bodies,
     /// Sets headers with control characters, bad names and the proxy's own names.
     HeaderInjection,
     /// Adds 10,000 headers.

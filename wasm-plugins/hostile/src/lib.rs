@@ -60,11 +60,6 @@ impl Guest for Hostile {
         if config.r#in == Hook::Configure {
             config.mode.harm(None)?;
         }
-        let body = if config.mode == Mode::Bodies {
-            BodyMode::Stream
-        } else {
-            BodyMode::None
-        };
         let interests = Interests {
             hooks: match config.r#in {
                 Hook::Configure => Hooks::empty(),
@@ -72,8 +67,8 @@ impl Guest for Hostile {
                 Hook::OnRequest => Hooks::REQUEST,
                 Hook::OnResponse => Hooks::RESPONSE,
             },
-            request_body: body,
-            response_body: body,
+            request_body: BodyMode::None,
+            response_body: BodyMode::None,
             request_head: false,
         };
         CONFIG.with(|cell| cell.set(config).map_err(|_| "configured twice".to_owned()))?;

@@ -252,7 +252,7 @@ impl http::HostChunk for Host {
     }
 
     fn len(&mut self, _: Chunk) -> wasmtime::Result<u32> {
-        Ok(self.chunk()?.len())
+        Ok(self.chunk()?.size())
     }
 
     fn is_last(&mut self, _: Chunk) -> wasmtime::Result<bool> {

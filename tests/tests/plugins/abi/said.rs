@@ -10,7 +10,7 @@ use crate::values;
 #[test]
 fn the_census_gets_what_the_contract_says() {
     for abi in Abi::BOTH {
-        let outcomes = Census::new(abi).serve(&requests());
+        let outcomes = Census::new(abi, &json!({})).serve(&requests());
         assert_first(&outcomes[0]);
         assert_others(&outcomes);
     }

@@ -29,7 +29,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Done {
         HTTP,
         "[method]chunk.len",
         |mut guest: Guest<'_>, chunk: u32| -> Done<u32> {
-            Ok(method(&mut guest, chunk, CHUNK)?.1.chunk()?.len())
+            Ok(method(&mut guest, chunk, CHUNK)?.1.chunk()?.size())
         },
     )?;
     linker.func_wrap(

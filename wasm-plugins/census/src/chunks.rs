@@ -1,0 +1,36 @@
+//! Pieces of bodies, of the interface `http`.
+
+use crate::bindings::{Chunk, Flow};
+use crate::{named, say, say_text};
+
+/// Calls every function of a piece, and sends it on in brackets.
+pub(crate) fn read(chunk: &Chunk) -> Flow {
+    let data = chunk.data();
+    say_text("chunk.data", &String::from_utf8_lossy(&data));
+    say("chunk.len", chunk.len());
+    say("chunk.is-last", chunk.is_last());
+    say("chunk.trailers", chunk.trailers());
+    say("chunk.set-trailer", chunk.set_trailer("x-sum", "2"));
+    say("chunk.set-trailer.host", chunk.set_trailer("host", "2"));
+    say(
+        "chunk.set-trailer.age",
+        chunk.set_trailer("set-cookie", "2"),
+    );
+    say("chunk.remove-trailer", chunk.remove_trailer("x-gone"));
+    say("chunk.trailers.after", chunk.trailers());
+    say("chunk.respond.status", chunk.respond(99, &[], b""));
+    say(
+        "chunk.respond",
+        chunk.respond(418, &[("x-tea", b"1")], b"tea"),
+    );
+    say("chunk.write.large", named!(chunk.write(&vec![0; 5 << 20])));
+    for bytes in [b"[", &data[..], b"]"] {
+        say("chunk.write", named!(chunk.write(bytes)));
+    }
+    match &data[..] {
+        b"pass" => Flow::Pass,
+        b"respond" => Flow::Respond,
+        b"abort" => Flow::Abort,
+        _ => Flow::Replace,
+    }
+}
