@@ -80,6 +80,8 @@ case ${1:-} in
 tests)
     need kcat kcat
     need jq jq
+    need nginx nginx-light
+    need prlimit util-linux
     need curl curl
     need go golang-go
     need node nodejs

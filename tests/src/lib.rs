@@ -9,6 +9,7 @@ pub mod http2;
 pub mod kafka;
 pub mod link;
 pub mod load;
+pub mod recorder;
 pub mod tls;
 pub mod trace;
 pub mod upstream;

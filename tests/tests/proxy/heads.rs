@@ -331,6 +331,15 @@ fn the_upstream_continues_the_callers_trace() {
 }
 
 #[test]
+fn baggage_goes_on_as_it_is() {
+    let upstream = Upstream::hello();
+    let weir = Setup::to(upstream.url()).start();
+    let baggage = "user=a%20b;secret, tier = gold";
+    weir.get("/", &[&format!("baggage: {baggage}")]);
+    assert_eq!(only(&upstream).header("baggage"), Some(baggage));
+}
+
+#[test]
 fn a_malformed_traceparent_begins_a_trace_of_its_own() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url()).start();

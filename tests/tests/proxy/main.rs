@@ -3,11 +3,15 @@
 mod actions;
 mod bodies;
 mod connections;
+mod doubtful;
 mod failures;
 mod heads;
+mod lies;
 mod limits;
 mod mirror;
+mod peers;
 mod routes;
+mod slow;
 
 use std::fmt::Write as _;
 

@@ -1,0 +1,144 @@
+//! Upstreams that do not say the truth about their responses: 502, and their connection is not used
+//! again; never a response that another request gets.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use weir_tests::client::{Connection, Response};
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
+
+use crate::{Setup, assert_problem};
+
+/// An upstream that answers `/lie` with these bytes, and all else truly.
+fn liar(lie: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Upstream, Weir) {
+    let upstream = Upstream::new(move |seen, stream| {
+        if seen.target == "/lie" {
+            lie(stream);
+        } else {
+            let truth = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ntruth";
+            let _ = stream.write_all(truth.as_bytes());
+        }
+    });
+    let weir = Setup::to(upstream.url())
+        .upstream("timeouts: { response: 5s }")
+        .start();
+    (upstream, weir)
+}
+
+fn ask(client: &mut Connection, target: &str) -> Response {
+    client.send(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
+    client.receive().expect("a response")
+}
+
+#[test]
+fn a_response_of_doubtful_length_is_a_502_and_ends_its_connection() {
+    let lies = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: five\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nx y: a\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\nhello",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "\0\0\0\0\0\0\0\0",
+    ];
+    for lie in lies {
+        let (upstream, weir) = liar(move |stream| {
+            let _ = stream.write_all(lie.as_bytes());
+        });
+        let mut client = Connection::open(weir.proxy());
+        assert_eq!(ask(&mut client, "/truth").text(), "truth");
+        let answer = ask(&mut client, "/lie");
+        assert_problem(&answer, 502);
+        assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        assert_eq!(upstream.connections(), 2, "{lie:?}");
+    }
+}
+
+#[test]
+fn bytes_behind_a_response_are_nobodys() {
+    for lie in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nevil",
+    ] {
+        let (upstream, weir) = liar(move |stream| {
+            let _ = stream.write_all(lie.as_bytes());
+        });
+        let mut client = Connection::open(weir.proxy());
+        let answer = ask(&mut client, "/lie");
+        assert!(
+            [204, 304].contains(&answer.status) || answer.text() == "hello",
+            "{lie:?}: {answer:?}"
+        );
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        }
+        assert_eq!(upstream.connections(), 2, "{lie:?}");
+    }
+}
+
+#[test]
+fn chunks_that_are_malformed_cut_the_client_and_end_the_connection() {
+    for chunks in [
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n",
+        "-1\r\n",
+        "5\nhello\r\n",
+    ] {
+        let (upstream, weir) = liar(move |stream| {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let _ = stream.write_all(format!("{head}{chunks}").as_bytes());
+        });
+        let mut client = Connection::open(weir.proxy());
+        client.send("GET /lie HTTP/1.1\r\nhost: test\r\n\r\n");
+        let answer = client.receive();
+        let whole = |answer: &Response| answer.status != 502 && answer.complete;
+        assert!(
+            !answer.as_ref().is_some_and(whole),
+            "{chunks:?}: {answer:?}"
+        );
+        assert_eq!(weir.get("/truth", &[]).text(), "truth", "{chunks:?}");
+        assert_eq!(upstream.connections(), 2, "{chunks:?}");
+    }
+}
+
+#[test]
+fn interim_responses_without_end_hold_nobody_else_up() {
+    let (_, weir) = liar(|stream| {
+        let interim = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(100);
+        while stream.write_all(interim.as_bytes()).is_ok() {}
+    });
+    let mut flooded = Connection::open(weir.proxy());
+    flooded.send("GET /lie HTTP/1.1\r\nhost: test\r\n\r\n");
+    for _ in 0..20 {
+        assert_eq!(weir.get("/truth", &[]).text(), "truth");
+    }
+    // Only a last response counts as an answer.
+    let answer = flooded.receive().expect("a response");
+    assert!([502, 504].contains(&answer.status), "{answer:?}");
+    assert!(weir.resident_bytes() < 128 << 20);
+}
+
+#[test]
+fn a_head_without_measure_is_a_502() {
+    let (upstream, weir) = liar(|stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+        let field = format!("x: {}\r\n", "y".repeat(1000)).repeat(100);
+        while stream.write_all(field.as_bytes()).is_ok() {}
+    });
+    assert_problem(&weir.get("/lie", &[]), 502);
+    assert_eq!(weir.get("/truth", &[]).text(), "truth");
+    assert_eq!(upstream.connections(), 2);
+    assert!(weir.resident_bytes() < 128 << 20);
+}
