@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{TRANSFER_ENCODING, UPGRADE};
@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 
 use super::call;
 use super::state::RequestHead;
+use super::stream::Through;
 use crate::app::generation::Mirror;
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
@@ -81,7 +82,8 @@ impl Copy {
         let (worker, upstream) = (&self.worker, &self.upstream);
         let now = Instant::now();
         let upload = Upload::new(now);
-        let body = RequestBody::whole(self.body.freeze(), None, upload.clone());
+        let body = Through::whole(self.body.freeze(), None);
+        let body = RequestBody::new(body, upload.clone(), Duration::MAX);
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
