@@ -6,6 +6,7 @@
 
 mod bifrost;
 mod draft;
+mod kafka_connect;
 mod rotel;
 mod words;
 
@@ -20,26 +21,32 @@ use crate::config::report::Format;
 use crate::config::{self, Environment};
 use draft::Draft;
 
-/// Turn the configuration of Bifrost's Kafka connector or of Rotel's Kafka exporter into one of
-/// Weir's, on standard output, with what has no equal on standard error and in its first comments.
-/// Passwords are not copied: the result names environment variables for them.
+/// Turn the configuration of Bifrost's Kafka connector, of Conduktor's OTLP source connector or of
+/// Rotel's Kafka exporter into one of Weir's, on standard output, with what has no equal on standard
+/// error and in its first comments. Passwords are not copied: the result names environment variables
+/// for them.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   weir import --from bifrost config.json > weir.yaml
+  weir import --from kafka-connect connector.json --brokers kafka-1:9092,kafka-2:9092 > weir.yaml
   weir import --from rotel rotel.env --output weir.yaml --upstream http://127.0.0.1:9000
   echo 'rotel start --exporter kafka --kafka-exporter-acks all' | weir import --from rotel -")]
 pub struct ImportArgs {
     /// Whose configuration it is
     #[arg(long, value_enum, value_name = "SYSTEM")]
     from: Source,
-    /// Bifrost: its `config.json`, or the connector's part of it. Rotel: a file of `ROTEL_*`
-    /// variables, or a text with its command line. `-` is standard input
+    /// Bifrost: its `config.json`, or the connector's part of it. Kafka Connect: the connector's
+    /// JSON. Rotel: a file of `ROTEL_*` variables, or a text with its command line. `-` is standard
+    /// input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write to a file, which must not be there yet, in place of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Kafka Connect: the brokers of its workers, which the connector's JSON does not name
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    brokers: Vec<String>,
     /// Where Weir is to listen
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
     listen: String,
@@ -71,24 +78,31 @@ pub fn command(args: &ImportArgs) -> ExitCode {
 fn run(args: &ImportArgs) -> Result<(), String> {
     let name = args.file.display();
     let text = read(&args.file).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let mut draft = Draft::new(&args.listen, &args.upstream);
+    let mut draft = match args.from {
+        Source::KafkaConnect => Draft::receiver(),
+        Source::Bifrost | Source::Rotel => Draft::new(&args.listen, &args.upstream),
+    };
     match args.from {
         Source::Bifrost => bifrost::import(&text, &mut draft),
         Source::Rotel => rotel::import(&text, &mut draft),
-        Source::KafkaConnect => Err(
-            "importing from kafka-connect is not supported yet: it takes a receiver for OTLP"
-                .to_owned(),
-        ),
+        Source::KafkaConnect => kafka_connect::import(&text, &args.brokers, &mut draft),
     }
     .map_err(|error| format!("{name}: {error}"))?;
-    draft.note(
-        "(nothing)",
-        "it says nothing of what is proxied: look at `listeners`, `upstreams` and `routes`",
-    );
-    draft.note(
-        "(nothing)",
-        "give `data_dir` a folder, and no trace is lost by a restart",
-    );
+    if args.from == Source::KafkaConnect {
+        draft.note(
+            "(nothing)",
+            "give `data_dir` a folder, and requests are acknowledged also while Kafka is away",
+        );
+    } else {
+        draft.note(
+            "(nothing)",
+            "it says nothing of what is proxied: look at `listeners`, `upstreams` and `routes`",
+        );
+        draft.note(
+            "(nothing)",
+            "give `data_dir` a folder, and no trace is lost by a restart",
+        );
+    }
     judge(&mut draft, args)?;
     let yaml = draft.yaml();
     for finding in draft.findings() {

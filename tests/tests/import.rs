@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
+use weir_tests::client;
 use weir_tests::kafka::{PASSWORD, USER, shared};
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, binary};
@@ -137,8 +138,48 @@ fn a_source_that_cannot_be_served_is_refused_with_its_faults() {
     ] {
         assert!(said.contains(part), "{said}");
     }
-    let output = import("kafka-connect", "{}", &[]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("not supported yet"), "{said}");
+}
+
+#[test]
+fn what_conduktors_connector_had_is_checked_and_delivers() {
+    let topics = [(); 3].map(|()| shared().topic());
+    let file = json!({
+        "name": "otlp-source",
+        "config": {
+            "connector.class": "io.conduktor.connect.otel.OpenTelemetrySourceConnector",
+            "tasks.max": "1",
+            "otlp.bind.address": "127.0.0.1",
+            "otlp.grpc.port": "0",
+            "otlp.http.port": "0",
+            "kafka.topic.traces": topics[0],
+            "kafka.topic.metrics": topics[1],
+            "kafka.topic.logs": topics[2],
+            "otlp.message.format": "json",
+        },
+    });
+    let output = import(
+        "kafka-connect",
+        &file.to_string(),
+        &["--brokers", shared().address()],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let config = String::from_utf8(output.stdout).expect("text");
+    check(&config, &[]);
+    let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
+    let weir = Weir::start(&config);
+    let body = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+        "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
+        "name":"test-operation","kind":1}]}]}]}"#;
+    let request = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(client::send(weir.otlp("http"), request).status, 200);
+    let message = shared().read(&topics[0], 1).remove(0);
+    assert!(message.key.is_empty());
+    let request: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+    let span = &request["resource_spans"][0]["scope_spans"][0]["spans"][0];
+    assert_eq!(span["kind"], "SPAN_KIND_INTERNAL");
+    assert_eq!(span["trace_id"], "W47/95gDgQPSabYzgT/GDA==");
 }

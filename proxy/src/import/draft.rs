@@ -7,12 +7,16 @@ const EXPORTER: &str = "traces";
 
 pub(super) struct Draft {
     config: Value,
+    /// Where the keys are that the source has equals of.
+    root: &'static [&'static str],
     findings: Vec<String>,
 }
 
 impl Draft {
+    /// A proxy with a Kafka exporter.
     pub(super) fn new(listen: &str, upstream: &str) -> Self {
         Self {
+            root: &["exporters", EXPORTER, "kafka"],
             config: json!({
                 "listeners": [{ "address": listen }],
                 "upstreams": { "api": { "endpoints": [upstream] } },
@@ -23,19 +27,29 @@ impl Draft {
         }
     }
 
-    /// Sets a key of the Kafka exporter, such as `producer.acks`.
-    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
-        let mut at = &mut self.config["exporters"][EXPORTER]["kafka"];
-        for step in key.split('.') {
-            at = &mut at[step];
+    /// An OTLP receiver, and nothing else.
+    pub(super) fn receiver() -> Self {
+        Self {
+            root: &["receivers", "otlp"],
+            config: json!({}),
+            findings: Vec::new(),
         }
-        *at = value.into();
+    }
+
+    /// Sets a key below the root, such as `producer.acks`.
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
+        *self.at(key.split('.')) = value.into();
     }
 
     /// As [`Draft::set`], where the last step has dots of its own.
     pub(super) fn set_property(&mut self, name: &str, value: &str) {
-        let kafka = &mut self.config["exporters"][EXPORTER]["kafka"];
-        kafka["producer"]["custom_config"][name] = value.into();
+        *self.at(["producer", "custom_config", name]) = value.into();
+    }
+
+    fn at<'s>(&mut self, steps: impl IntoIterator<Item = &'s str>) -> &mut Value {
+        let root = self.root.iter().copied();
+        root.chain(steps)
+            .fold(&mut self.config, |at, step| &mut at[step])
     }
 
     /// Says something of a key of the source's.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod kafka_connect;
+
 use super::*;
 use crate::config::{Acks, Compression, Exporter, Format as MessageFormat, Kafka, Partitioner};
 

@@ -5,11 +5,16 @@ use std::process::Command;
 
 use crate::{EXAMPLE, Otlp, shared};
 
-/// A program of the virtual environment that `services/install.sh tests` makes.
-pub(crate) fn python() -> PathBuf {
+/// What `services/install.sh tests` installed.
+pub(crate) fn service(path: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    target.join("services/otlp/bin/python")
+    target.join("services").join(path)
+}
+
+/// The Python of a virtual environment with OpenTelemetry's packages.
+pub(crate) fn python() -> PathBuf {
+    service("otlp/bin/python")
 }
 
 pub(crate) fn script(name: &str) -> String {

@@ -6,7 +6,9 @@ mod delivery;
 mod differential;
 mod grpc;
 mod http;
+mod sdks;
 mod shapes;
+mod tls;
 
 use std::net::SocketAddr;
 
