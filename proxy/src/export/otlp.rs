@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Feed;
 use super::log_limit::LogLimit;
-use super::source::Taken;
+use super::source::{Place, Taken};
 use super::status::{Reason, State};
 use crate::config;
 use backoff::Backoff;
@@ -177,8 +177,8 @@ impl<'a> Exporter<'a> {
     fn take(&mut self, taken: &Taken) -> Result<(), Stopped> {
         let records = taken.chunk.len();
         self.feed.meter.taken(records);
-        for index in 0..taken.chunk.records().count() {
-            if let Err(stopped) = self.add(taken, index) {
+        for (index, record) in taken.chunk.records().enumerate() {
+            if let Err(stopped) = self.add(taken.place(index), record) {
                 self.left += records.saturating_sub(index as u64);
                 return Err(stopped);
             }
@@ -187,17 +187,13 @@ impl<'a> Exporter<'a> {
         Ok(())
     }
 
-    fn add(&mut self, taken: &Taken, index: usize) -> Result<(), Stopped> {
-        let entry = Entry {
-            place: taken.place(index),
-            chunk: Arc::clone(&taken.chunk),
-            index,
-        };
-        match self.encoder.piece(entry.record()) {
+    fn add(&mut self, place: Place, record: &[u8]) -> Result<(), Stopped> {
+        match self.encoder.piece(record) {
             Ok(Some(piece)) if piece.fits(&self.filling, self.limits) => {
-                self.feed.source.settled().sent(entry.place);
+                self.feed.source.settled().sent(place);
                 let before = self.filling.held();
-                self.filling.push(entry.clone(), &piece);
+                let record = Arc::from(record);
+                self.filling.push(Entry { place, record }, &piece);
                 let held = self.filling.held() - before;
                 self.feed.meter.in_flight.add(held);
                 return Ok(());
@@ -210,15 +206,15 @@ impl<'a> Exporter<'a> {
             }
             Err(error) => {
                 let settled = self.feed.source.settled();
-                settled.sent(entry.place);
-                settled.lost(entry.place);
+                settled.sent(place);
+                settled.lost(place);
                 self.feed.meter.lose(Reason::Invalid, 1);
                 tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
                 return Ok(());
             }
         }
         self.flush()?;
-        self.add(taken, index)
+        self.add(place, record)
     }
 
     /// Counts what was taken and will not be sent; with a spool, the next run sends it.

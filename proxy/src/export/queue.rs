@@ -51,11 +51,6 @@ impl Chunk {
         self.records.len() as u64
     }
 
-    /// One of them.
-    pub(super) fn record(&self, index: usize) -> Option<&[u8]> {
-        self.bytes.get(self.records.get(index)?.clone())
-    }
-
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.records
             .iter()

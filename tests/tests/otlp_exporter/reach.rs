@@ -262,9 +262,10 @@ fn tls_has_its_own_authority_and_certificate_and_says_what_is_wrong() {
     let client = ours.issue_client("weir", "spiffe://test/weir");
     let collector = taking(Some(server.server(&["h2"], Some(&ours))));
     let endpoint = format!("https://{}", collector.address());
-    let config = |tls: Value| {
+    let config = |protocol: &str, tls: Value| {
         exporting(json!({
             "endpoint": endpoint,
+            "protocol": protocol,
             "tls": tls,
             "flush_interval": "1ms",
             "retry_backoff": "10ms",
@@ -272,13 +273,22 @@ fn tls_has_its_own_authority_and_certificate_and_says_what_is_wrong() {
         }))
     };
     let good = json!({ "ca": ours.pem(), "client_cert": client.cert, "client_key": client.key });
-    let weir = Weir::start(&config(good.clone()).to_string());
-    ask(&weir, "/", "encrypted");
-    eventually("it is delivered", || {
-        (count(&weir, "delivered") == 1).then_some(())
-    });
-    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-    assert!(collector.seen()[0].uri.ends_with(path));
+    // The latter in the version that the collector chooses.
+    for (protocol, path) in [
+        (
+            "grpc",
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        ),
+        ("http_protobuf", "/v1/traces"),
+    ] {
+        let before = collector.seen().len();
+        let weir = Weir::start(&config(protocol, good.clone()).to_string());
+        ask(&weir, "/", "encrypted");
+        eventually("it is delivered", || {
+            (count(&weir, "delivered") == 1).then_some(())
+        });
+        assert!(collector.seen()[before].uri.ends_with(path));
+    }
 
     let mut stranger = good.clone();
     stranger["ca"] = json!(others.pem());
@@ -292,7 +302,7 @@ fn tls_has_its_own_authority_and_certificate_and_says_what_is_wrong() {
         ),
         (bare, "TLS: the collector demands a client certificate"),
     ] {
-        let weir = Weir::start(&config(tls).to_string());
+        let weir = Weir::start(&config("grpc", tls).to_string());
         // It is tried again and again; now and then the connection is gone before its reason.
         eventually(expected, || {
             state(&weir, "degraded").contains(expected).then_some(())

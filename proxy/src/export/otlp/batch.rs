@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{OtlpExporter, OtlpProtocol};
-use crate::export::queue::Chunk;
 use crate::export::source::Place;
 use crate::filter::Filters;
 use crate::trace::split::{self, Encode};
@@ -22,15 +21,8 @@ const CLOSE: &[u8] = b"]}";
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) place: Place,
-    pub(super) chunk: Arc<Chunk>,
-    /// Of its record in the chunk.
-    pub(super) index: usize,
-}
-
-impl Entry {
-    pub(super) fn record(&self) -> &[u8] {
-        self.chunk.record(self.index).unwrap_or_default()
-    }
+    /// A copy: of a chunk, sampling may leave one trace in a hundred.
+    pub(super) record: Arc<[u8]>,
 }
 
 /// Traces that are sent together.
@@ -40,6 +32,8 @@ pub(super) struct Batch {
     spans: usize,
     /// What is between the brackets of the request.
     bytes: Vec<u8>,
+    /// Bytes of the records.
+    records: usize,
     /// When the first came.
     since: Option<Instant>,
 }
@@ -73,9 +67,9 @@ impl Batch {
         self.bytes.len() + OPEN.len() + CLOSE.len()
     }
 
-    /// Bytes that count as memory.
+    /// Bytes of memory.
     pub(super) fn held(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.records
     }
 
     pub(super) fn since(&self) -> Option<Instant> {
@@ -152,10 +146,8 @@ impl Encoder {
         [entries, second].map(|entries| {
             let mut half = Batch::default();
             for entry in entries {
-                let chunk = Arc::clone(&entry.chunk);
-                let record = chunk.record(entry.index).unwrap_or_default();
                 // It was encoded before: it decodes, and sampling does not change its mind.
-                if let Ok(Some(piece)) = self.piece(record) {
+                if let Ok(Some(piece)) = self.piece(&entry.record) {
                     half.push(entry, &piece);
                 }
             }
@@ -197,6 +189,7 @@ impl Batch {
         }
         self.bytes.extend_from_slice(piece.bytes);
         self.spans += piece.spans;
+        self.records += entry.record.len();
         self.entries.push(entry);
         self.since.get_or_insert_with(Instant::now);
     }
@@ -212,28 +205,25 @@ mod tests {
     use crate::export::testing;
     use crate::trace::recorder::Recorder;
 
-    /// So many traces of two spans each.
-    fn chunk(traces: usize) -> Arc<Chunk> {
+    /// Records of so many traces, of two spans each.
+    fn records(traces: usize) -> Vec<Arc<[u8]>> {
         let mut recorder = Recorder::default();
-        let mut bytes = Vec::new();
-        let records = (0..traces).map(|_| {
-            let start = bytes.len();
+        let mut record = || {
+            let mut bytes = Vec::new();
             testing::write(&mut recorder, &mut bytes);
-            start..bytes.len()
-        });
-        let records = records.collect();
-        Arc::new(Chunk::new(bytes, records))
+            bytes.into()
+        };
+        (0..traces).map(|_| record()).collect()
     }
 
-    fn batch(encoder: &mut Encoder, chunk: &Arc<Chunk>, traces: usize) -> Batch {
+    fn batch(encoder: &mut Encoder, records: &[Arc<[u8]>]) -> Batch {
         let mut batch = Batch::default();
-        for index in 0..traces {
+        for record in records {
             let entry = Entry {
                 place: Place::of_record(0),
-                chunk: Arc::clone(chunk),
-                index,
+                record: Arc::clone(record),
             };
-            let piece = encoder.piece(chunk.record(index).unwrap());
+            let piece = encoder.piece(record);
             batch.push(entry, &piece.unwrap().unwrap());
         }
         batch
@@ -265,8 +255,7 @@ mod tests {
     #[test]
     fn many_traces_are_one_request() {
         for mut encoder in encoders() {
-            let chunk = chunk(5);
-            let batch = batch(&mut encoder, &chunk, 5);
+            let batch = batch(&mut encoder, &records(5));
             assert_eq!((batch.len(), batch.spans()), (5, 10));
             let request = encoder.request(&batch);
             assert!(request.len() <= batch.size());
@@ -286,8 +275,7 @@ mod tests {
     #[test]
     fn halves_have_all_of_it_in_order() {
         for mut encoder in encoders() {
-            let chunk = chunk(5);
-            let batch = batch(&mut encoder, &chunk, 5);
+            let batch = batch(&mut encoder, &records(5));
             let whole = spans(&read(&encoder, &encoder.request(&batch)));
             let halves = encoder.halves(batch);
             assert_eq!(halves.each_ref().map(Batch::len), [2, 3]);
@@ -299,10 +287,10 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_bytes_and_in_spans_but_takes_one_trace_at_least() {
         for mut encoder in encoders() {
-            let chunk = chunk(3);
-            let batch = batch(&mut encoder, &chunk, 2);
+            let records = records(3);
+            let batch = batch(&mut encoder, &records[..2]);
             let size = batch.size();
-            let piece = encoder.piece(chunk.record(2).unwrap()).unwrap().unwrap();
+            let piece = encoder.piece(&records[2]).unwrap().unwrap();
             let fits = |batch: &Batch, spans, bytes| piece.fits(batch, Limits { spans, bytes });
             assert!(fits(&batch, 6, 2 * size));
             assert!(!fits(&batch, 5, 2 * size));
@@ -314,17 +302,17 @@ mod tests {
     #[test]
     fn a_large_trace_is_several_requests() {
         for mut encoder in encoders() {
-            let chunk = chunk(1);
-            let whole = batch(&mut encoder, &chunk, 1);
+            let records = records(1);
+            let whole = batch(&mut encoder, &records);
             let limit = whole.size() - 30;
-            let parts = encoder.parts(chunk.record(0).unwrap(), limit).unwrap();
+            let parts = encoder.parts(&records[0], limit).unwrap();
             assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= limit));
             let found: Vec<_> = parts
                 .iter()
                 .flat_map(|part| spans(&read(&encoder, part)))
                 .collect();
             assert_eq!(found, spans(&read(&encoder, &encoder.request(&whole))));
-            assert_eq!(encoder.parts(chunk.record(0).unwrap(), 10), None);
+            assert_eq!(encoder.parts(&records[0], 10), None);
         }
     }
 }

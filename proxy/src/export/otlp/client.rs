@@ -31,6 +31,9 @@ const MAX_ANSWER: usize = 1 << 20;
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
+/// What is shorter is no secret, but may be anywhere in a text.
+const SHORTEST_SECRET: usize = 4;
+
 /// Longest wait for a connection to say why it broke.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,7 @@ impl<'c> Client<'c> {
             // Of `Bearer TOKEN` the token alone, too.
             let token = value.rsplit(' ').next().unwrap_or_default();
             for secret in [value, token] {
-                if !secret.is_empty() && text.contains(secret) {
+                if secret.len() >= SHORTEST_SECRET && text.contains(secret) {
                     text = text.replace(secret, REDACTED);
                 }
             }

@@ -134,7 +134,7 @@ impl Exporter<'_> {
         let mut cause = "larger than the collector takes".to_owned();
         loop {
             limit = limit.max(SMALLEST);
-            let parts = self.encoder.parts(entry.record(), limit);
+            let parts = self.encoder.parts(&entry.record, limit);
             // The whole was refused already.
             let Some(parts) = parts.filter(|parts| parts.len() > 1) else {
                 break;

@@ -55,7 +55,7 @@ impl<'a> Letters<'a> {
                 break;
             }
             lines.traces += 1;
-            let Some((id, payload)) = encoder.json(entry.record()) else {
+            let Some((id, payload)) = encoder.json(&entry.record) else {
                 continue;
             };
             let line = json!({
