@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The whole workspace at once, so that features are resolved once and nothing is compiled twice.
 BUILD := --workspace --locked
 
-.PHONY: help demo build test check guests console services race torture fmt
+.PHONY: help demo build test check guests console services race torture fuzz fmt
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,11 @@ check: guests console ## format, lints, docs, licences and versions
 torture: services build ## 200 kills, a long outage, 10 GiB of backlog, broken bytes; TORTURE=--short for less
 	$(CARGO) build --release $(BUILD) --example torture
 	@$(TARGET)/release/examples/torture $(TORTURE)
+
+# What reads bytes of others: the PROXY protocol, trace context, paths, the configuration.
+FUZZED := listener::proxy_protocol trace::context exchange::target config::tests
+fuzz: guests console ## random bytes for what reads bytes of others; CASES=1000000 for a long run
+	PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test $(BUILD) --lib -- $(FUZZED)
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores
 	@tests/services/install.sh race
