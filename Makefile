@@ -8,7 +8,7 @@ BUILD := --workspace --locked
 # Of what `make torture` runs; PROFILE=dev is quick to build, and slow.
 PROFILE ?= release
 
-.PHONY: help demo build test check guests console services race race-otlp torture fmt
+.PHONY: help demo build test check guests console services race race-otlp torture fuzz fmt
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,11 @@ torture: services guests console ## 200 kills, a long outage, 10 GiB of backlog,
 	$(CARGO) build $(BUILD) --profile $(PROFILE)
 	$(CARGO) build $(BUILD) --profile $(PROFILE) --example torture
 	@$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/examples/torture $(TORTURE)
+
+# What reads bytes of others: the PROXY protocol, trace context, paths, the configuration.
+FUZZED := listener::proxy_protocol trace::context exchange::target config::tests
+fuzz: guests console ## random bytes for what reads bytes of others; CASES=1000000 for a long run
+	PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test $(BUILD) --lib -- $(FUZZED)
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores; and what delivery costs
 	@tests/services/install.sh race

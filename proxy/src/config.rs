@@ -49,7 +49,7 @@ pub use route::{
 };
 pub use schema::schema;
 pub use units::duration;
-pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Retries, UpstreamLimits};
+pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Probe, Retries, UpstreamLimits};
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! `weir run`: the process around an [`App`]: log, signals, the configuration file, admin address.
 
+mod notify;
 mod watch;
 
 use std::io::IsTerminal;
@@ -89,6 +90,7 @@ fn run(
     runtime.block_on(async {
         let signals = Signals::new()?;
         let app = start(config, load, Some(document)).await?;
+        notify::ready();
         let watch = watched.and_then(|contents| match Watch::new(contents) {
             Ok(watch) => Some(watch),
             Err(error) => {
@@ -97,6 +99,7 @@ fn run(
             }
         });
         signals.obey(&app, watch.as_ref()).await;
+        notify::stopping();
         app.shutdown().await;
         Ok(())
     })

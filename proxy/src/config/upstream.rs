@@ -36,14 +36,23 @@ pub struct Ejection {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// `None`: a connection is enough.
-    pub http: Option<HttpCheck>,
+    pub probe: Probe,
     pub interval: Duration,
     pub timeout: Duration,
     /// Good checks in a row until an endpoint is used again.
     pub healthy: u32,
     /// Bad checks in a row until it is used no more.
     pub unhealthy: u32,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// A connection is enough.
+    Connect,
+    Http(HttpCheck),
+    /// `grpc.health.v1.Health/Check` of this service; the empty name is the whole server.
+    Grpc(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]

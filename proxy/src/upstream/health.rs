@@ -3,20 +3,15 @@
 //! A task for each endpoint on the main thread's runtime; workers only read what it found. An
 //! endpoint counts as well until a check failed; its first check counts alone, later ones in rows.
 
-use std::pin::pin;
+mod ask;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request};
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
 use super::{Endpoint, Upstream};
-use crate::config::{Health, HttpCheck};
-use crate::transport::Stream;
+use crate::config::Health;
 
 /// The checks that are under way; dropped, they end.
 #[derive(Debug, Default)]
@@ -72,7 +67,10 @@ impl Watch {
             let Some(endpoint) = self.endpoint.upgrade() else {
                 return;
             };
-            let checked = tokio::time::timeout(self.health.timeout, check(&endpoint, &self.health));
+            let checked = tokio::time::timeout(
+                self.health.timeout,
+                ask::check(&endpoint, &self.health.probe),
+            );
             let problem = match checked.await {
                 Ok(Ok(())) => None,
                 Ok(Err(problem)) => Some(problem),
@@ -111,55 +109,4 @@ impl Watch {
             Some(problem) => tracing::warn!(upstream, endpoint, problem, "endpoint is unhealthy"),
         }
     }
-}
-
-async fn check(endpoint: &Endpoint, health: &Health) -> Result<(), String> {
-    let stream = endpoint
-        .open()
-        .await
-        .map_err(|error| format!("cannot connect: {error}"))?;
-    let Some(http) = &health.http else {
-        return Ok(());
-    };
-    let config = &endpoint.config;
-    let stream = match &config.tls {
-        None => Stream::Plain(stream),
-        Some(tls) => {
-            let encrypted = tls.connect(&config.host, stream, true).await;
-            Stream::Tls(Box::new(
-                encrypted.map_err(|error| error.to_string())?.into(),
-            ))
-        }
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let asked = async {
-        let response = sender.send_request(question(endpoint, http)).await;
-        let status = response.map_err(|error| error.to_string())?.status();
-        if http.expects(status) {
-            Ok(())
-        } else {
-            Err(format!("status {}", status.as_u16()))
-        }
-    };
-    let mut asked = pin!(asked);
-    tokio::select! {
-        biased;
-        answer = &mut asked => answer,
-        // It may have brought the answer before it ended.
-        _ = connection => asked.await,
-    }
-}
-
-fn question(endpoint: &Endpoint, http: &HttpCheck) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = http.path.clone().into();
-    let host = http.host.clone();
-    let host = host.or_else(|| HeaderValue::from_str(&endpoint.config.authority()).ok());
-    let headers = request.headers_mut();
-    headers.insert(HOST, host.unwrap_or(HeaderValue::from_static("localhost")));
-    headers.insert(USER_AGENT, HeaderValue::from_static("weir-health"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    request
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use weir_tests::http2;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -93,6 +94,56 @@ fn where_all_are_unwell_all_are_asked() {
     }
     assert_eq!(errors(&send(&weir, "GET", 20)), 0);
     assert!(all.iter().all(|one| one.requests() == 10));
+}
+
+/// An upstream of HTTP/2 that is well while it is told to be, by status and by gRPC.
+fn of_http2(well: &Arc<AtomicBool>) -> http2::Upstream {
+    let well = Arc::clone(well);
+    http2::Upstream::new(None, move |seen| {
+        let well = well.load(Ordering::SeqCst);
+        if !seen.uri.ends_with("/grpc.health.v1.Health/Check") {
+            let status = if well { 200 } else { 500 };
+            let head = http::Response::builder().status(status).body(());
+            return http2::Reply {
+                head: head.expect("a head"),
+                ..http2::Reply::default()
+            };
+        }
+        assert_eq!(seen.body, b"\0\0\0\0\x06\x0a\x04shop");
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+        http2::Reply {
+            body: if well {
+                b"\0\0\0\0\x02\x08\x01"
+            } else {
+                b"\0\0\0\0\x02\x08\x02"
+            },
+            trailers: Some(trailers),
+            ..http2::Reply::default()
+        }
+    })
+}
+
+#[test]
+fn endpoints_of_http2_are_asked_by_path_or_by_grpc() {
+    for ask in [json!({ "path": "/health" }), json!({ "grpc": "shop" })] {
+        let well = Arc::new(AtomicBool::new(true));
+        let (upstream, other) = (of_http2(&well), of_http2(&Arc::new(AtomicBool::new(true))));
+        let mut health = json!({ "interval": "20ms", "unhealthy": 1, "healthy": 1 });
+        let keys = health.as_object_mut().expect("keys");
+        keys.extend(ask.as_object().expect("keys").clone());
+        let weir = start(
+            &[upstream.url(), other.url()],
+            json!({ "health": health, "protocol": "h2" }),
+        );
+        let address = upstream.address().to_string();
+        for state in ["ok", "unhealthy", "ok"] {
+            well.store(state == "ok", Ordering::SeqCst);
+            eventually(state, || {
+                (state_of(&weir, address.clone()) == state).then_some(())
+            });
+        }
+    }
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(in crate::config) struct Ejection {
     pub(in crate::config) max_percent: u32,
 }
 
-/// How endpoints are asked whether they are well. With a `path` by HTTP, else by a connection.
+/// How endpoints are asked whether they are well: with a `path` by HTTP, in the version that requests
+/// have; with `grpc` by gRPC's health protocol; else by a connection.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-optional" = true))]
@@ -76,6 +77,10 @@ pub(in crate::config) struct Health {
     /// Path of a `GET`. Default: none, a connection is enough.
     #[schemars(regex(pattern = "^/[!-~]*$"), title = "path that begins with a slash")]
     pub(in crate::config) path: Option<String>,
+    /// Instead of a path, a service that gRPC's health protocol is asked for over HTTP/2; the empty
+    /// name is the whole server. Default: none.
+    #[schemars(length(max = 120))]
+    pub(in crate::config) grpc: Option<String>,
     /// `Host` of the request. Default: the endpoint's.
     #[schemars(length(min = 1))]
     pub(in crate::config) host: Option<String>,
@@ -133,6 +138,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             path: None,
+            grpc: None,
             host: None,
             expected: Vec::new(),
             interval: Duration::seconds(5),

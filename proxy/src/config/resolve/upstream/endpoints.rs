@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Balance, Ejection, HashBy, Health, HttpCheck, Retries, raw};
+use crate::config::{Balance, Ejection, HashBy, Health, HttpCheck, Probe, Retries, raw};
 
 impl Resolver<'_> {
     pub(super) fn balance(&mut self, at: &Path, raw: &raw::Upstream) -> Balance {
@@ -105,8 +105,17 @@ impl Resolver<'_> {
                 }
             }
         }
+        if raw.path.is_some() && raw.grpc.is_some() {
+            let message = "`path` says already how endpoints are asked";
+            self.fault(Code::Conflict, &at.key("grpc"), message);
+        }
+        let probe = match (http, &raw.grpc) {
+            (Some(http), _) => Probe::Http(http),
+            (None, Some(service)) => Probe::Grpc(service.clone()),
+            (None, None) => Probe::Connect,
+        };
         Some(Health {
-            http,
+            probe,
             interval,
             timeout,
             healthy: raw.healthy,
