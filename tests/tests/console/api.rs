@@ -8,7 +8,7 @@ use weir_tests::weir::Weir;
 
 const LOCAL: &str = "host: localhost";
 
-fn get(weir: &Weir, target: &str) -> Response {
+pub(crate) fn get(weir: &Weir, target: &str) -> Response {
     send(weir, "GET", target, &[LOCAL], "")
 }
 

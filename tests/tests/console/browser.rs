@@ -76,6 +76,7 @@ fn what_is_received_by_otlp_is_shown_by_signal_and_protocol() {
     let kafka = kafka::shared();
     let mut config = config();
     config["receivers"]["otlp"] = json!({
+        "grpc": { "enabled": false },
         "http": { "address": "127.0.0.1:0" },
         "exporter": { "kafka": {
             "brokers": [kafka.address()],

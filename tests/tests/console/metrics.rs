@@ -11,6 +11,8 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
+use crate::api::get;
+
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/metrics");
 
 /// A Weir that has something to tell of each part.
@@ -21,6 +23,7 @@ fn weir(data: &Path) -> Weir {
     config["listeners"][0]["plugins"] = json!(["request-id"]);
     config["exporters"]["traces"]["kafka"] = json!({ "brokers": ["127.0.0.1:1"], "topic": "t" });
     config["receivers"]["otlp"] = json!({
+        "grpc": { "enabled": false },
         "http": { "address": "127.0.0.1:0" },
         "exporter": { "kafka": {
             "brokers": ["127.0.0.1:1"], "traces_topic": "a", "metrics_topic": "b", "logs_topic": "c",
@@ -113,7 +116,7 @@ fn buckets_of_durations_have_recent_traces_beside_them() {
     let data = tempfile::tempdir().expect("a folder");
     let weir = weir(data.path());
     let id = eventually("the trace is there", || {
-        let traces = client::get(weir.admin(), "/api/traces", &[]).json();
+        let traces = get(&weir, "/api/traces").json();
         traces["traces"][0]["trace_id"].as_str().map(str::to_owned)
     });
     let modern = scrape(&weir, "accept: application/openmetrics-text; version=1.0.0");

@@ -42,7 +42,7 @@ fn answers_are_as_the_document_says_whatever_is_asked() {
             "not_a_server_error,status_code_conformance,content_type_conformance,\
              response_schema_conformance,unsupported_method",
         ])
-        .args(["--seed", "8", "--no-color"])
+        .args(["--seed", "8", "--request-timeout", "60", "--no-color"])
         .output()
         .expect("schemathesis runs: see services/install.sh");
     let said = String::from_utf8_lossy(&output.stdout);

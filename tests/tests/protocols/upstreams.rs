@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir::demo::consumer::Consumer;
+use weir_tests::client;
 use weir_tests::http2::{self, Client, Reply, receive, run};
 use weir_tests::tls::{Authority, Identity};
 use weir_tests::trace::Trace;
@@ -183,6 +184,15 @@ fn an_upstream_with_tls_is_spoken_to_in_the_version_that_it_chooses() {
             weir.count("weir_upstream_connects_total{upstream=\"up\"}"),
             1,
             "{address} {protocol}"
+        );
+        let asked = "GET /api/upstreams HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let endpoint =
+            client::send(weir.admin(), asked).json()["upstreams"][0]["endpoints"][0].clone();
+        assert_eq!(endpoint["tls"], true);
+        // The authority's certificates last long.
+        assert!(
+            endpoint["certificate_expires"].as_i64() > Some(4_000_000_000),
+            "{endpoint}"
         );
     }
     assert_eq!(new.seen()[0].uri, "https://test/");

@@ -243,7 +243,7 @@ impl Field {
     /// Shows nothing of a value that may hold secrets.
     fn hide(&mut self) {
         self.secret = true;
-        self.hidden = !self.value.is_null();
+        self.hidden |= !self.value.is_null();
         self.value = Json::Null;
     }
 }
