@@ -85,6 +85,10 @@ impl Client {
 }
 
 /// What the response's body is going to be, beside its head.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every response is an upstream's"
+)]
 enum Content {
     Answer(Answer),
     /// Of an upstream, read for a hook.
