@@ -7,6 +7,7 @@
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
 //! name wasmtime.
 
+pub mod callout;
 pub mod chain;
 pub mod component;
 mod contract;
@@ -15,6 +16,7 @@ pub mod failure;
 mod host;
 pub mod instances;
 pub mod kv;
+pub mod measures;
 pub mod module;
 pub mod registry;
 mod sandbox;
@@ -28,6 +30,7 @@ use crate::exchange::state::State;
 use crate::metrics::HookCells;
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
+use callout::Calls;
 use engine::Engine;
 
 pub use failure::Failure;
@@ -157,14 +160,16 @@ pub enum Action {
 }
 
 /// One call of a hook, for an [`Instance`].
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
+#[derive(Clone, Copy)]
+pub struct Call<'c> {
     pub hook: Hook,
     pub span: SpanIndex,
     pub start: Instant,
     pub limits: config::Limits,
     /// A failure undoes what the hook changed: it is going to be passed over.
     pub restores: bool,
+    /// Makes the hook's own calls.
+    pub calls: &'c dyn Calls,
 }
 
 /// How a call went and what it cost.
@@ -233,7 +238,7 @@ impl Guest {
 impl Instance {
     /// Calls a hook. The state is in `slot` before and after, also where the future is dropped; an
     /// instance whose call failed or was dropped must not be used again.
-    pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
+    pub async fn call(&mut self, call: Call<'_>, slot: &mut Option<Box<State>>) -> Called {
         match self {
             Self::Component(instance) => instance.call(call, slot).await,
             Self::Module(instance) => instance.call(call, slot).await,

@@ -154,7 +154,12 @@ fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progre
 }
 
 /// What the endpoint's state learns of a try.
-fn learn(upstream: &Upstream, index: usize, called: &Result<Reply, Failure>, now: Instant) {
+pub(super) fn learn(
+    upstream: &Upstream,
+    index: usize,
+    called: &Result<Reply, Failure>,
+    now: Instant,
+) {
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match failure.error {

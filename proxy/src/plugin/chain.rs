@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::callout::Calls;
 use super::instances::Instances;
 use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
 use crate::config::{OnError, OnLargeBody};
@@ -46,6 +47,8 @@ pub enum Outcome {
 pub struct Runner<'w> {
     pub instances: &'w Instances,
     pub worker: usize,
+    /// Makes the calls of hooks to upstreams.
+    pub calls: &'w dyn Calls,
 }
 
 /// Whether a body is at hand.
@@ -213,6 +216,7 @@ async fn run(
                 start,
                 limits: plugin.config.limits,
                 restores,
+                calls: runner.calls,
             };
             let called = instance.call(call, slot).await;
             if called.result.is_ok() {

@@ -4,8 +4,11 @@
 
 mod ambient;
 mod bodies;
+mod calls;
+mod crypto;
 mod heads;
 mod held;
+mod measures;
 mod notes;
 mod store;
 
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 
 use super::kv::Kv;
+use super::measures::Measures;
 use super::module::Exports;
 use super::sandbox::Seed;
 use super::{BodyMode, Call, Hook};
@@ -21,6 +25,8 @@ use crate::config::Limits;
 use crate::exchange::state::{Answer, Held, ResponseHead, State};
 use crate::trace::SpanIndex;
 
+pub(super) use calls::Asked;
+pub(super) use crypto::PublicKey;
 pub(super) use heads::{Reroute, Which, text};
 
 /// Stand for `request` and `response`: a handle means the exchange that is lent, there is no other.
@@ -28,6 +34,9 @@ pub(super) use heads::{Reroute, Which, text};
 pub enum RequestHandle {}
 #[allow(unreachable_pub, reason = "the bindings export them again")]
 pub enum ResponseHandle {}
+/// Stands for what an upstream replied to a hook's own call, by its number.
+#[allow(unreachable_pub, reason = "the bindings export it again")]
+pub enum ReplyHandle {}
 
 /// A store's data.
 pub(super) struct Host {
@@ -51,6 +60,11 @@ pub(super) struct Host {
     /// Most bytes of a body that the plugin may set.
     body_limit: usize,
     kv: Arc<Kv>,
+    /// Upstreams that the plugin may call, and how often in one hook.
+    upstreams: Arc<[String]>,
+    call_limit: u32,
+    outward: calls::Outward,
+    measures: Measures,
     /// What a core module exports, once it is there.
     pub(super) exports: Option<Exports>,
     memory: usize,
@@ -88,6 +102,10 @@ impl Host {
             bodies: [BodyMode::None; 2],
             body_limit: limits.body,
             kv: Arc::clone(&seed.kv),
+            upstreams: Arc::clone(&seed.upstreams),
+            call_limit: limits.calls,
+            outward: calls::Outward::default(),
+            measures: Measures::new(&seed.families),
             exports: None,
             memory: 0,
             memory_limit: limits.memory,
@@ -95,7 +113,7 @@ impl Host {
         }
     }
 
-    pub(super) fn lend(&mut self, mut state: Option<Box<State>>, call: &Call) {
+    pub(super) fn lend(&mut self, mut state: Option<Box<State>>, call: &Call<'_>) {
         if let Some(state) = &mut state {
             state.changed.clear();
             state.body_replaced = false;
@@ -109,9 +127,11 @@ impl Host {
         self.answered = false;
         self.panic = None;
         self.denied = false;
+        self.outward.begin();
     }
 
     pub(super) fn take_back(&mut self) -> Option<Box<State>> {
+        self.end_calls();
         self.state.take()
     }
 

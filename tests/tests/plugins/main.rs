@@ -3,6 +3,7 @@
 mod abi;
 mod bodies;
 mod bundled;
+mod callouts;
 mod chain;
 mod loading;
 

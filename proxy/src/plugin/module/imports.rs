@@ -2,6 +2,8 @@
 //! than one value is stored at the place that the last parameter tells.
 
 mod heads;
+mod measures;
+mod outward;
 mod store;
 
 use wasmtime::{Caller, Linker};
@@ -28,7 +30,9 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     span(linker)?;
     log(linker)?;
     ambient(linker)?;
-    store::link(linker)
+    store::link(linker)?;
+    outward::link(linker)?;
+    measures::link(linker)
 }
 
 fn exchange(linker: &mut Linker<Host>) -> Done {
