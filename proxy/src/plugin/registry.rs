@@ -28,11 +28,12 @@ macro_rules! guest {
 }
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 10] = [
+const BUILTINS: [(&str, &[u8]); 11] = [
     ("basic-auth", guest!("basic-auth")),
     ("cors", guest!("cors")),
     ("header-rewrite", guest!("header-rewrite")),
     ("ip-restriction", guest!("ip-restriction")),
+    ("jwt-auth", guest!("jwt-auth")),
     ("key-auth", guest!("key-auth")),
     ("maintenance", guest!("maintenance")),
     ("rate-limit", guest!("rate-limit")),

@@ -5,6 +5,7 @@ mod bodies;
 mod bundled;
 mod callouts;
 mod chain;
+mod jwt;
 mod loading;
 
 use serde_json::{Value, json};
