@@ -107,6 +107,7 @@ fn benches(criterion: &mut Criterion) {
     let runner = Runner {
         instances: &instances,
         worker: 0,
+        calls: &weir::plugin::callout::NoCalls,
     };
     let timed = |chain: &Chain, count: u64| -> Duration {
         let mut slot = Some(Box::<State>::default());

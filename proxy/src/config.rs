@@ -244,6 +244,8 @@ pub struct Plugin {
     pub sha256: Option<String>,
     /// Handed to `configure`, with `env.NAME` strings already resolved. Secret when any was.
     pub config: serde_json::Value,
+    /// Upstreams that it may call.
+    pub upstreams: Vec<String>,
     pub on_error: OnError,
     pub on_large_body: OnLargeBody,
     pub limits: Limits,
@@ -306,6 +308,8 @@ pub struct Limits {
     pub body: usize,
     /// Most bytes of the plugin's key-value store.
     pub kv: usize,
+    /// Most calls to upstreams that one hook may make.
+    pub calls: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -492,6 +496,7 @@ impl std::fmt::Debug for Plugin {
         f.debug_struct("Plugin")
             .field("module", &self.module)
             .field("sha256", &self.sha256)
+            .field("upstreams", &self.upstreams)
             .field("on_error", &self.on_error)
             .field("on_large_body", &self.on_large_body)
             .field("limits", &self.limits)

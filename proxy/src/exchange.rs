@@ -7,6 +7,7 @@
 pub mod body;
 pub mod buffer;
 mod call;
+mod callout;
 mod direct;
 mod forwarded;
 pub mod head;
@@ -43,6 +44,7 @@ use crate::worker::Worker;
 use body::Body;
 use buffer::{RequestSource, ResponseSource, Whole};
 use call::Call;
+use callout::Outward;
 use life::Life;
 use state::{Answer, ResponseHead, State};
 use stream::Through;
@@ -171,8 +173,12 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
 
     head::receive(life.state(), &mut content);
     let mut source = ResponseSource::new(worker, content);
+    let outward = Outward {
+        worker,
+        generation: &generation,
+    };
     chain
-        .run_response(runner(worker), life.slot(), &mut progress, &mut source)
+        .run_response(runner(&outward), life.slot(), &mut progress, &mut source)
         .await;
     life.waited(source.waited);
     life.follow(Side::Response, source.flow());
@@ -190,11 +196,12 @@ async fn run_request_hooks<'g>(
     progress: &mut Progress,
     body: &mut RequestSource<'_>,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
+    let outward = Outward { worker, generation };
     let chain = &listener.chain;
     let outcome = chain
         .run_request(
             Hook::PreRequest,
-            runner(worker),
+            runner(&outward),
             life.slot(),
             progress,
             body,
@@ -217,7 +224,7 @@ async fn run_request_hooks<'g>(
         return (chain, Err(respond::refusal(&Refusal::RequestTooLarge)));
     }
     let outcome = chain
-        .run_request(Hook::Request, runner(worker), life.slot(), progress, body)
+        .run_request(Hook::Request, runner(&outward), life.slot(), progress, body)
         .await;
     match outcome {
         Outcome::Proceed => (chain, Ok(route)),
@@ -247,10 +254,11 @@ fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal
         .map_err(Refusal::NoRoute)
 }
 
-fn runner(worker: &Worker) -> Runner<'_> {
+fn runner<'e>(outward: &'e Outward<'e>) -> Runner<'e> {
     Runner {
-        instances: &worker.instances,
-        worker: worker.index,
+        instances: &outward.worker.instances,
+        worker: outward.worker.index,
+        calls: outward,
     }
 }
 

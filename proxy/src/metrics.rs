@@ -3,6 +3,7 @@
 //! Each worker writes cells of its own, found through handles that a generation holds, so counting
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
+mod plugins;
 pub mod snapshot;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 
+use crate::plugin::measures::Families;
 use crate::plugin::{Failure, Hook};
 use crate::server::admission::Refused;
 use crate::server::{BadHead, Cut};
@@ -153,6 +155,8 @@ pub struct Metrics {
     upstreams: Cells<String, UpstreamCells>,
     connections: Arc<[ConnectionCells]>,
     listeners: Cells<String, ListenerCells>,
+    /// What plugins count themselves, by plugin.
+    families: Mutex<BTreeMap<String, Arc<Families>>>,
 }
 
 impl Metrics {
@@ -164,6 +168,7 @@ impl Metrics {
             upstreams: Mutex::default(),
             connections: row(workers),
             listeners: Mutex::default(),
+            families: Mutex::default(),
         })
     }
 
@@ -186,6 +191,17 @@ impl Metrics {
     /// By the configured address: listeners with port 0 share theirs.
     pub fn listener(&self, address: SocketAddr) -> Arc<[ListenerCells]> {
         self.cells(&self.listeners, address.to_string())
+    }
+
+    /// For a plugin that is loaded: what it defined before counts on.
+    pub fn families_after(&self, plugin: &str) -> Arc<Families> {
+        let before = lock(&self.families).get(plugin).cloned();
+        Arc::new(before.map_or_else(Families::default, |before| Families::after(&before)))
+    }
+
+    /// The plugin was loaded: `/metrics` shows these.
+    pub fn count_into(&self, plugin: &str, families: Arc<Families>) {
+        lock(&self.families).insert(plugin.to_owned(), families);
     }
 
     fn cells<K: Ord, T: Default>(&self, all: &Cells<K, T>, key: K) -> Arc<[T]> {
@@ -416,7 +432,8 @@ impl Collector for Summed {
             "weir_upstream_failures",
             "Calls to upstreams that failed, by reason.",
             failures,
-        )
+        )?;
+        plugins::encode(encoder, &lock(&metrics.families))
     }
 }
 

@@ -8,6 +8,7 @@
 //! name wasmtime.
 
 pub mod cache;
+pub mod callout;
 pub mod chain;
 pub mod component;
 mod contract;
@@ -16,6 +17,7 @@ pub mod failure;
 mod host;
 pub mod instances;
 pub mod kv;
+pub mod measures;
 pub mod module;
 pub mod registry;
 mod sandbox;
@@ -31,6 +33,7 @@ use crate::metrics::HookCells;
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
 use cache::{Cache, Kind};
+use callout::Calls;
 use engine::Engine;
 
 pub use failure::Failure;
@@ -172,14 +175,16 @@ pub enum Action {
 }
 
 /// One call of a hook, for an [`Instance`].
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
+#[derive(Clone, Copy)]
+pub struct Call<'c> {
     pub hook: Hook,
     pub span: SpanIndex,
     pub start: Instant,
     pub limits: config::Limits,
     /// A failure undoes what the hook changed: it is going to be passed over.
     pub restores: bool,
+    /// Makes the hook's own calls.
+    pub calls: &'c dyn Calls,
 }
 
 /// How a call went and what it cost.
@@ -266,7 +271,7 @@ impl Guest {
 impl Instance {
     /// Calls a hook. The state is in `slot` before and after, also where the future is dropped; an
     /// instance whose call failed or was dropped must not be used again.
-    pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
+    pub async fn call(&mut self, call: Call<'_>, slot: &mut Option<Box<State>>) -> Called {
         match self {
             Self::Component(instance) => instance.call(call, slot).await,
             Self::Module(instance) => instance.call(call, slot).await,

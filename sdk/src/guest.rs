@@ -3,6 +3,8 @@
 //!
 //! Its twin for native code is `testing::backend`, which has the same items.
 
+mod outward;
+
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
 use std::panic::{self, PanicHookInfo};
@@ -266,6 +268,9 @@ pub(crate) use wit::exchange::{get, request_id, set, set_request_id};
 pub(crate) use wit::random::{bytes as random_bytes, next as random};
 pub(crate) use wit::span::set_error;
 
+pub(crate) use outward::{
+    counter, digest, equal, gauge, histogram, hmac, may_call, metric_add, metric_set, send, verify,
+};
 pub(crate) use wit::kv::{delete as kv_delete, get as kv_get};
 
 pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Error> {

@@ -78,6 +78,9 @@
 //! - [`span`]: attributes, events and error of its hook's span, and of the call to the upstream;
 //! - [`log`], [`clock`], [`random`];
 //! - [`kv`]: values that all its instances share, with a time to live;
+//! - [`http_client`]: calls of its own, to upstreams that the operator lets it call;
+//! - [`metrics`]: counters, gauges and histograms on Weir's `/metrics`;
+//! - [`crypto`]: hashes, message authentication codes and signatures, by the host;
 //! - [`exchange`]: the request's id, and values that one hook leaves for a later one.
 //!
 //! It has no files, no sockets, no environment, no threads, and no clock or random numbers but these.
@@ -90,12 +93,15 @@
 
 mod chunk;
 pub mod clock;
+pub mod crypto;
 mod error;
 pub mod exchange;
 mod export;
 mod head;
+pub mod http_client;
 pub mod kv;
 pub mod log;
+pub mod metrics;
 mod plugin;
 pub mod random;
 mod request;

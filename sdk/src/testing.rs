@@ -44,12 +44,14 @@
 //! same in every run, and its clock stands still but for [`Host::advance`].
 
 pub(crate) mod backend;
+pub(crate) mod calls;
 pub mod cases;
 mod context;
 mod head;
 mod host;
 mod stream;
 
+pub use calls::{Called, Upstreams};
 pub use cases::run_cases;
 pub use context::{Event, Log, Span};
 pub use host::{Body, Exchange, Host};

@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod build;
+mod calls;
 pub mod dev;
 pub mod doctor;
 pub mod inspect;

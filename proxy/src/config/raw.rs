@@ -256,6 +256,9 @@ pub(super) struct Plugin {
     /// Handed to the plugin. A string that is wholly `env.NAME` is read from the environment and
     /// treated as secret. Default: {}.
     pub(super) config: serde_json::Value,
+    /// Names of the upstreams that the plugin may call itself. Default: none.
+    #[schemars(extend("uniqueItems" = true))]
+    pub(super) upstreams: Vec<String>,
     /// What a request meets when the plugin fails: `reject` answers 500, `continue` goes on as if
     /// the plugin were not there. Default: reject.
     pub(super) on_error: OnError,
@@ -315,6 +318,9 @@ pub(super) struct Limits {
     /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB.
     /// Default: 8MiB.
     pub(super) kv: ByteSize,
+    /// Most calls to upstreams that one hook may make. Default: 8.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(super) calls: u32,
 }
 
 /// A destination of traces: one of these.
@@ -445,6 +451,7 @@ impl Default for Plugin {
             module: String::new(),
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
+            upstreams: Vec::new(),
             on_error: OnError::default(),
             on_large_body: OnLargeBody::default(),
             limits: Limits::default(),
@@ -462,6 +469,7 @@ impl Default for Limits {
             wall_time: Duration::seconds(5),
             body: ByteSize::mib(4),
             kv: ByteSize::mib(8),
+            calls: 8,
         }
     }
 }

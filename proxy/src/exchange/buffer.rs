@@ -56,7 +56,7 @@ impl Drop for Room {
 }
 
 /// Why a body was not read to its end or its bound.
-enum Stopped {
+pub(super) enum Stopped {
     Fault(Fault),
     /// By a plugin that streams it.
     Plugin,
@@ -66,7 +66,7 @@ enum Stopped {
 
 /// What was read of a body.
 #[derive(Default)]
-struct Read {
+pub(super) struct Read {
     bytes: BytesMut,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -79,8 +79,18 @@ impl Read {
         std::mem::take(&mut self.bytes).freeze()
     }
 
+    /// Whether it was read to its end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// A body that was read to its end, with the room it takes.
+    pub(super) fn into_whole(mut self) -> (Bytes, Room) {
+        (self.whole(), self.room)
+    }
+
     /// Reads until the end, or until there are more bytes than `most`.
-    async fn fill(
+    pub(super) async fn fill(
         &mut self,
         body: &mut Through<Incoming>,
         most: usize,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::callout::Calls;
 use super::instances::Instances;
 use super::stream::Pipe;
 use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
@@ -48,6 +49,8 @@ pub enum Outcome {
 pub struct Runner<'w> {
     pub instances: &'w Rc<Instances>,
     pub worker: usize,
+    /// Makes the calls of hooks to upstreams.
+    pub calls: &'w dyn Calls,
 }
 
 /// Whether a body is at hand.
@@ -223,6 +226,7 @@ async fn run(
                 start,
                 limits: plugin.config.limits,
                 restores,
+                calls: runner.calls,
             };
             let called = kept.instance.call(call, slot).await;
             match (&called.result, slot.as_deref_mut()) {

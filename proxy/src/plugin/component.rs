@@ -87,7 +87,7 @@ pub struct Instance {
 
 impl Instance {
     /// See [`super::Instance::call`].
-    pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
+    pub async fn call(&mut self, call: Call<'_>, slot: &mut Option<Box<State>>) -> Called {
         let guest = &self.guest;
         self.sandbox
             .hook(call, slot, async |store| {

@@ -13,10 +13,14 @@ wasmtime::component::bindgen!({
     path: "../sdk/wit",
     world: "plugin",
     exports: { default: async },
-    imports: { default: trappable },
+    imports: {
+        "weir:plugin/http-client.send": async | trappable,
+        default: trappable,
+    },
     with: {
         "weir:plugin/http.request": super::host::RequestHandle,
         "weir:plugin/http.response": super::host::ResponseHandle,
         "weir:plugin/http.chunk": super::host::ChunkHandle,
+        "weir:plugin/http-client.reply": super::host::ReplyHandle,
     },
 });

@@ -5,8 +5,11 @@
 mod ambient;
 mod bodies;
 mod chunks;
+mod calls;
+mod crypto;
 mod heads;
 mod held;
+mod measures;
 mod notes;
 mod store;
 
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 
 use super::kv::Kv;
+use super::measures::Measures;
 use super::module::Exports;
 use super::sandbox::Seed;
 use super::{BodyMode, Call, Hook};
@@ -22,6 +26,8 @@ use crate::config::Limits;
 use crate::exchange::state::{Answer, Held, ResponseHead, State};
 use crate::trace::SpanIndex;
 
+pub(super) use calls::Asked;
+pub(super) use crypto::PublicKey;
 pub(super) use heads::{Reroute, Which, text};
 
 /// Stand for `request`, `response` and `chunk`: a handle means the exchange that is lent, there is no other.
@@ -31,6 +37,9 @@ pub enum RequestHandle {}
 pub enum ResponseHandle {}
 #[allow(unreachable_pub, reason = "the bindings export them again")]
 pub enum ChunkHandle {}
+/// Stands for what an upstream replied to a hook's own call, by its number.
+#[allow(unreachable_pub, reason = "the bindings export it again")]
+pub enum ReplyHandle {}
 
 /// A store's data.
 pub(super) struct Host {
@@ -54,6 +63,11 @@ pub(super) struct Host {
     /// Most bytes of a body that the plugin may set.
     body_limit: usize,
     kv: Arc<Kv>,
+    /// Upstreams that the plugin may call, and how often in one hook.
+    upstreams: Arc<[String]>,
+    call_limit: u32,
+    outward: calls::Outward,
+    measures: Measures,
     /// What a core module exports, once it is there.
     pub(super) exports: Option<Exports>,
     memory: usize,
@@ -91,6 +105,10 @@ impl Host {
             bodies: [BodyMode::None; 2],
             body_limit: limits.body,
             kv: Arc::clone(&seed.kv),
+            upstreams: Arc::clone(&seed.upstreams),
+            call_limit: limits.calls,
+            outward: calls::Outward::default(),
+            measures: Measures::new(&seed.families),
             exports: None,
             memory: 0,
             memory_limit: limits.memory,
@@ -98,7 +116,7 @@ impl Host {
         }
     }
 
-    pub(super) fn lend(&mut self, mut state: Option<Box<State>>, call: &Call) {
+    pub(super) fn lend(&mut self, mut state: Option<Box<State>>, call: &Call<'_>) {
         if let Some(state) = &mut state {
             state.changed.clear();
             state.body_replaced = false;
@@ -113,9 +131,11 @@ impl Host {
         self.answered = false;
         self.panic = None;
         self.denied = false;
+        self.outward.begin();
     }
 
     pub(super) fn take_back(&mut self) -> Option<Box<State>> {
+        self.end_calls();
         self.state.take()
     }
 

@@ -183,7 +183,7 @@ pub struct Instance {
 
 impl Instance {
     /// See [`super::Instance::call`].
-    pub async fn call(&mut self, call: Call, slot: &mut Option<Box<State>>) -> Called {
+    pub async fn call(&mut self, call: Call<'_>, slot: &mut Option<Box<State>>) -> Called {
         let hook = &self.hooks[call.hook as usize];
         self.sandbox
             .hook(call, slot, async |store| {

@@ -36,6 +36,7 @@ const BUILTINS: [(&str, &[u8]); 11] = [
     ("cors", guest!("cors")),
     ("header-rewrite", guest!("header-rewrite")),
     ("ip-restriction", guest!("ip-restriction")),
+    ("jwt-auth", guest!("jwt-auth")),
     ("key-auth", guest!("key-auth")),
     ("maintenance", guest!("maintenance")),
     ("rate-limit", guest!("rate-limit")),
@@ -212,12 +213,15 @@ impl Registry {
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = normal_name(key);
+        let families = metrics.families_after(&name);
         let seed = Seed {
             engine: self.engine.clone(),
             id,
             name: name.as_str().into(),
             config: config.config.to_string(),
             kv: self.store(&name, config.limits.kv),
+            families: Arc::clone(&families),
+            upstreams: config.upstreams.as_slice().into(),
         };
         let guest = Guest::new(seed, &code)
             .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
@@ -229,6 +233,7 @@ impl Registry {
                     plugin: plugin(),
                     failure,
                 })?;
+        metrics.count_into(&name, families);
         let identity = Identity {
             id,
             name,

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use super::callout::Desk;
 use super::engine::Engine;
 use super::host::Host;
 use super::kv::Kv;
+use super::measures::Families;
 use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
 use crate::config::Limits;
 use crate::exchange::state::State;
@@ -50,12 +52,17 @@ pub struct Seed {
     pub config: String,
     /// What all instances share.
     pub kv: Arc<Kv>,
+    pub families: Arc<Families>,
+    /// Upstreams that it may call.
+    pub upstreams: Arc<[String]>,
 }
 
 /// A store for one instance of a guest.
 pub(super) struct Sandbox {
     pub(super) store: Store<Host>,
     meter: Arc<Meter>,
+    /// Where the guest leaves its calls.
+    desk: Arc<Desk>,
     engine: Engine,
 }
 
@@ -74,9 +81,11 @@ impl Sandbox {
             clock.touch();
             in_callback.check().map(|()| UpdateDeadline::Yield(1))
         });
+        let desk = store.data().desk();
         Self {
             store,
             meter,
+            desk,
             engine: engine.clone(),
         }
     }
@@ -127,7 +136,7 @@ impl Sandbox {
     ) -> Result<T, Failure> {
         let (start, store) = (Instant::now(), &mut self.store);
         let metered = Metered::new(&self.engine, store, &self.meter, start, limits);
-        let done = metered.run(&mut self.store, call).await;
+        let done = metered.run(&mut self.store, |_| false, call).await;
         done.result
             .map_err(|error| failure(self.store.data_mut(), &error, limits))
     }
@@ -136,7 +145,7 @@ impl Sandbox {
     /// dropped; a sandbox whose call failed or was dropped must not be used again.
     pub(super) async fn hook(
         &mut self,
-        call: Call,
+        call: Call<'_>,
         slot: &mut Option<Box<State>>,
         run: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<Action>,
     ) -> Called {
@@ -147,7 +156,23 @@ impl Sandbox {
         };
         let (start, limits) = (call.start, &call.limits);
         let metered = Metered::new(&self.engine, lent.store, &self.meter, start, limits);
-        let done = metered.run(&mut *lent.store, run).await;
+        let (desk, calls) = (&*self.desk, call.calls);
+        let mut under_way = None;
+        let beside = |cx: &mut Context<'_>| {
+            if under_way.is_none() {
+                under_way = desk.take().map(|asked| calls.call(asked));
+            }
+            let Some(making) = &mut under_way else {
+                return false;
+            };
+            let Poll::Ready(made) = making.as_mut().poll(cx) else {
+                return false;
+            };
+            under_way = None;
+            desk.put(made);
+            true
+        };
+        let done = metered.run(&mut *lent.store, beside, run).await;
         let host = lent.store.data_mut();
         let result = match done.result {
             Ok(action @ (Action::Proceed | Action::Replace | Action::Abort)) => {
@@ -218,10 +243,11 @@ impl<'m> Metered<'m> {
     }
 
     /// Runs the call to its end, a limit or a trap. The clock is read once where the guest never
-    /// waits.
+    /// waits. `beside` makes the guest's own calls while it waits, and says whether it may go on.
     async fn run<'s, T>(
         self,
         store: &'s mut Store<Host>,
+        mut beside: impl FnMut(&mut Context<'_>) -> bool,
         call: impl AsyncFnOnce(&'s mut Store<Host>) -> wasmtime::Result<T>,
     ) -> Done<T> {
         let mut call = pin!(call(store));
@@ -229,29 +255,34 @@ impl<'m> Metered<'m> {
         let mut cpu = Duration::ZERO;
         let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
         std::future::poll_fn(|cx: &mut Context<'_>| {
-            if timer.is_some() {
-                resumed = Instant::now();
-                self.meter.resume();
-            }
-            let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-            let end = Instant::now();
-            cpu += end.saturating_duration_since(resumed);
-            let result = match polled {
-                Ok(Poll::Ready(result)) => result,
-                Err(_panic) => Err(wasmtime::Error::new(HostPanic)),
-                Ok(Poll::Pending) => {
-                    cpu = self.meter.suspend(cpu);
-                    let timer = timer.get_or_insert_with(|| {
-                        let deadline = self.start + self.wall_time;
-                        Box::pin(tokio::time::sleep_until(deadline.into()))
-                    });
-                    match timer.as_mut().poll(cx) {
-                        Poll::Ready(()) => Err(wasmtime::Error::new(Stop::Wall)),
-                        Poll::Pending => return Poll::Pending,
-                    }
+            loop {
+                if timer.is_some() {
+                    resumed = Instant::now();
+                    self.meter.resume();
                 }
-            };
-            Poll::Ready(Done { result, cpu, end })
+                let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+                let end = Instant::now();
+                cpu += end.saturating_duration_since(resumed);
+                let result = match polled {
+                    Ok(Poll::Ready(result)) => result,
+                    Err(_panic) => Err(wasmtime::Error::new(HostPanic)),
+                    Ok(Poll::Pending) => {
+                        cpu = self.meter.suspend(cpu);
+                        let timer = timer.get_or_insert_with(|| {
+                            let deadline = self.start + self.wall_time;
+                            Box::pin(tokio::time::sleep_until(deadline.into()))
+                        });
+                        if beside(cx) {
+                            continue;
+                        }
+                        match timer.as_mut().poll(cx) {
+                            Poll::Ready(()) => Err(wasmtime::Error::new(Stop::Wall)),
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                };
+                return Poll::Ready(Done { result, cpu, end });
+            }
         })
         .await
     }

@@ -1,5 +1,7 @@
 //! The host's functions as the rest of the crate calls them, in native code; the twin of `guest`.
 
+mod outward;
+
 use std::time::Duration;
 
 use super::context::{Context, Event, Log, Span};
@@ -7,6 +9,10 @@ use super::head::{Fields, check_status};
 use crate::log::Level;
 use crate::span::{Target, Value};
 use crate::{BodyError, HeaderError, RerouteError, RespondError, kv};
+
+pub(crate) use outward::{
+    counter, digest, equal, gauge, histogram, hmac, may_call, metric_add, metric_set, send, verify,
+};
 
 const MAX_REQUEST_ID_BYTES: usize = 200;
 const MAX_KEPT: usize = 64;

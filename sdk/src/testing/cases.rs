@@ -11,6 +11,9 @@
 //!   - name: each response is greeted
 //!     request: { method: GET, url: /page?x=1, headers: { accept: text/html } }
 //!     response: { status: 200, headers: { content-type: text/html }, body: page }
+//!     calls:                         # what upstreams reply to the plugin's own calls
+//!       - { upstream: names, path: "/ada", reply: { status: 200, body: Ada } }
+//!       - { upstream: names, error: timeout }   # any other
 //!     expect:
 //!       action: continue             # or respond, reroute, fail
 //!       request:                     # as it would go to the upstream
@@ -22,6 +25,7 @@
 //!         body: { contains: page }
 //!       spans: { response: { hello.greeting: "hello, Ada" } }
 //!       logs: [greeted]
+//!       calls: [GET names /ada]      # all of them, in order
 //!   - name: nobody is not greeted
 //!     config: { name: "" }
 //!     expect: { refused: nobody to greet }
@@ -33,6 +37,7 @@
 //! `refused` and `logs` are parts of texts. `spans` has `pre_request`, `request`, `response` and
 //! `upstream`.
 
+mod calls;
 mod compare;
 mod native;
 
@@ -82,6 +87,8 @@ pub struct Case {
     request: Request,
     #[serde(default)]
     response: Response,
+    #[serde(default)]
+    calls: Vec<calls::Call>,
     #[serde(default)]
     expect: Expect,
     /// Whether it can be run natively too; `false` where it shows what only Weir has, as limits.
@@ -147,6 +154,7 @@ struct Expect {
     response: ExpectedResponse,
     spans: BTreeMap<Place, Map<String, Value>>,
     logs: Vec<String>,
+    calls: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -212,6 +220,8 @@ pub struct Observed {
     pub spans: BTreeMap<Place, Map<String, Value>>,
     /// Lines of the log.
     pub logs: Vec<String>,
+    /// The plugin's own calls: method, upstream, and path with query.
+    pub calls: Vec<String>,
 }
 
 /// Something that came out otherwise than the case says.
@@ -281,6 +291,7 @@ impl Case {
             ));
         }
         self.response()?;
+        self.check_calls()?;
         compare::check(&self.expect)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::kv;
 use crate::log::Level;
 use crate::span::Value;
+use crate::testing::calls::{Called, Upstreams};
 
 /// As Weir's.
 const MAX_ENTRY_BYTES: usize = 64 << 10;
@@ -59,6 +60,21 @@ pub struct Log {
     pub message: String,
 }
 
+/// A metric as a plugin defined it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Defined {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) labels: Vec<String>,
+}
+
+/// A plugin's metrics, and their values by name and labels.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) defined: Vec<Defined>,
+    pub(crate) values: BTreeMap<(String, Vec<String>), f64>,
+}
+
 /// The state around one plugin in one exchange.
 #[derive(Default)]
 pub(crate) struct Context {
@@ -69,6 +85,11 @@ pub(crate) struct Context {
     pub(crate) values: BTreeMap<String, String>,
     /// The values, and when each expires; of the host, over its exchanges.
     pub(crate) kv: Rc<RefCell<Values>>,
+    pub(crate) upstreams: Upstreams,
+    /// Of all hooks so far, and how many of the one that runs.
+    pub(crate) calls: Vec<Called>,
+    pub(crate) calls_of_hook: usize,
+    pub(crate) numbers: Rc<RefCell<Numbers>>,
     pub(crate) now: Duration,
     pub(crate) random: u64,
     /// While `Plugin::new` runs, which has no exchange to work on.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 
 use super::backend;
-use super::context::{Context, Log, Span, Values};
+use super::calls::{Called, Upstreams};
+use super::context::{Context, Log, Numbers, Span, Values};
 use super::head::{Fields, check_answer};
 use crate::{Action, Hook, Interests, Plugin, Request, Response, plugin};
 
@@ -22,6 +23,8 @@ pub struct Host<P> {
     now: Duration,
     exchanges: Cell<u64>,
     kv: Rc<RefCell<Values>>,
+    upstreams: Upstreams,
+    numbers: Rc<RefCell<Numbers>>,
 }
 
 impl<P: Plugin> Host<P> {
@@ -29,13 +32,31 @@ impl<P: Plugin> Host<P> {
     /// operator would read.
     #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value")]
     pub fn new(config: serde_json::Value) -> Result<Self, String> {
+        Self::calling(Upstreams::new(), config)
+    }
+
+    /// As [`Host::new`], of a plugin that may call these upstreams.
+    #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value")]
+    pub fn calling(upstreams: Upstreams, config: serde_json::Value) -> Result<Self, String> {
         let mut context = Context {
             now: START,
             configuring: true,
+            upstreams: upstreams.clone(),
             ..Context::default()
         };
         let plugin = context.enter(|| plugin::configure::<P>(&config.to_string()))?;
-        Ok(Self::with_plugin(plugin))
+        Ok(Self {
+            upstreams,
+            numbers: context.numbers,
+            ..Self::with_plugin(plugin)
+        })
+    }
+
+    /// The value of a metric of the plugin's, with the values of its labels; of a histogram, the sum.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let labels = labels.iter().map(|label| (*label).into()).collect();
+        let numbers = self.numbers.borrow();
+        numbers.values.get(&(name.into(), labels)).copied()
     }
 
     /// The JSON Schema of the plugin's `config`, as it is exported.
@@ -51,6 +72,8 @@ impl<P: Plugin> Host<P> {
             now: START,
             exchanges: Cell::new(0),
             kv: Rc::default(),
+            upstreams: Upstreams::new(),
+            numbers: Rc::default(),
         }
     }
 
@@ -98,6 +121,8 @@ impl<P: Plugin> Host<P> {
                 .unwrap_or_else(|| "made-by-weir".into()),
             now: self.now,
             kv: Rc::clone(&self.kv),
+            upstreams: self.upstreams.clone(),
+            numbers: Rc::clone(&self.numbers),
             random: self.exchanges.replace(self.exchanges.get() + 1) << 32,
             ..Context::default()
         };
@@ -256,6 +281,7 @@ impl<P: Plugin> Exchange<'_, P> {
         call: impl FnOnce(&mut Request) -> Action,
     ) -> Option<http::Response<Vec<u8>>> {
         let mut request = Request(std::mem::take(&mut self.request));
+        self.context.calls_of_hook = 0;
         let action = self.context.enter(|| call(&mut request));
         self.request = request.0;
         self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
@@ -322,6 +348,11 @@ impl<P> Exchange<'_, P> {
     /// What the plugin set on the span of the call to the upstream.
     pub fn upstream_span(&self) -> &Span {
         &self.context.upstream
+    }
+
+    /// The calls that the plugin made, in order.
+    pub fn calls(&self) -> &[Called] {
+        &self.context.calls
     }
 
     /// The lines written to the log by all hooks so far.

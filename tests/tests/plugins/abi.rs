@@ -46,7 +46,11 @@ impl Census {
             let _ = stream.write_all(&response);
         });
         let mut config = config(&upstream);
-        config["plugins"]["census"] = json!({ "module": abi.guest("census"), "config": of });
+        let other = Upstream::hello();
+        config["upstreams"]["other"] = json!({ "endpoints": [other.url()] });
+        config["plugins"]["census"] = json!({
+            "module": abi.guest("census"), "config": of, "upstreams": ["other"], "limits": { "calls": 12 },
+        });
         config["listeners"][0]["plugins"] = json!(["census"]);
         Self(Stand::with(upstream, config))
     }
@@ -320,6 +324,7 @@ fn both_abis_carry_the_schema_of_the_configuration() {
         wall_time: std::time::Duration::from_secs(5),
         body: 1 << 20,
         kv: 1 << 20,
+        calls: 8,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -335,6 +340,8 @@ fn both_abis_carry_the_schema_of_the_configuration() {
                 name: name.into(),
                 config: "{}".to_owned(),
                 kv: Arc::new(Kv::new(1 << 20)),
+                families: Arc::default(),
+                upstreams: Arc::from([]),
             };
             let guest = Guest::new(seed, &code).expect("a guest");
             runtime.block_on(async {

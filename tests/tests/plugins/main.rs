@@ -3,8 +3,10 @@
 mod abi;
 mod bodies;
 mod bundled;
+mod callouts;
 mod chain;
 mod life;
+mod jwt;
 mod loading;
 mod streams;
 

@@ -17,6 +17,7 @@
 mod chunks;
 mod heads;
 mod notes;
+mod outward;
 
 #[allow(clippy::all, clippy::pedantic, unreachable_pub)]
 mod bindings {
@@ -120,6 +121,7 @@ impl Guest for Census {
         if asked.as_deref() == Some("skip") {
             response.skip_body();
         }
+        outward::all();
         heads::refused_answers(response);
         if asked.as_deref() == Some("response") {
             return heads::answer(response);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::calls::Canned;
 use super::test::{Loaded, Subject};
 use super::trial::{self, Alone, Trial};
 use super::{Error, bytes, print, project};
@@ -75,8 +76,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
             continue;
         };
         let way = Alone(Chain::new(vec![Arc::clone(plugin)]));
-        let memory = memory(&trial.run(&way, &request, &response).trace);
-        let costs = trial.measure(&way, &request, &response, args.iterations.get());
+        let calls = Canned::new(Some(case));
+        let memory = memory(&trial.run(&way, &request, &response, &calls).trace);
+        let calls = Canned::silent(case);
+        let count = args.iterations.get();
+        let costs = trial.measure(&way, &request, &response, &calls, count);
         for (hook, mut costs) in costs {
             let _ = writeln!(
                 text,

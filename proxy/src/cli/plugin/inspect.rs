@@ -46,6 +46,7 @@ const LIMITS: Limits = Limits {
     cpu_time: std::time::Duration::from_secs(5),
     wall_time: std::time::Duration::from_secs(5),
     body: 1 << 30,
+    calls: 8,
     kv: 1 << 20,
 };
 
@@ -135,6 +136,8 @@ fn ask(module: &[u8], config: &Value) -> Said {
         name: "inspected".into(),
         config: config.to_string(),
         kv: Arc::new(Kv::new(LIMITS.kv)),
+        families: Arc::default(),
+        upstreams: Arc::from([]),
     };
     let guest = Code::compile(&engine, module).and_then(|code| Guest::new(seed, &code));
     let guest = match guest {

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use http::{HeaderMap, Request, Response};
 use serde_json::Value;
-use weir_sdk::testing::cases;
+use weir_sdk::testing::cases::{self, Case};
 
+use super::calls::Canned;
 use super::trial::{self, Done, Trial, Way};
 use super::{Error, print};
 use crate::app::generation::{Action, Generation, Listener};
@@ -55,6 +56,8 @@ struct Recorded {
     response: Response<Vec<u8>>,
     /// What of it is not as it was.
     notes: Vec<String>,
+    /// What tells the replies to plugins' own calls; a trace does not.
+    case: Option<Case>,
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
@@ -95,7 +98,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
         listener,
     };
     for exchange in exchanges {
-        let done = trial.run(&way, &exchange.request, &exchange.response);
+        let calls = Canned::new(exchange.case.as_ref());
+        let done = trial.run(&way, &exchange.request, &exchange.response, &calls);
         print(&if args.json {
             format!("{}\n", done.trace)
         } else {
@@ -161,7 +165,8 @@ fn recorded(text: &str) -> Result<Vec<Recorded>, String> {
             request: case.request()?,
             response: case.response()?,
             notes: Vec::new(),
-            name: case.name,
+            name: case.name.clone(),
+            case: Some(case),
         })
     });
     exchanges.collect()
@@ -216,6 +221,7 @@ fn of_trace(trace: &Value) -> Result<Recorded, String> {
         request,
         response,
         notes,
+        case: None,
     })
 }
 

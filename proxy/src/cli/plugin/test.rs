@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 use weir_sdk::testing::cases::{self, Action, Case, Observed, Place};
 
+use super::calls::Canned;
 use super::project::{self, Language, Project};
 use super::trial::{self, Alone, Done, Trial};
 use super::{Error, build, bytes, inspect, print};
@@ -46,6 +47,7 @@ const LIMITS: Limits = Limits {
     wall_time: std::time::Duration::from_secs(5),
     body: 4 << 20,
     kv: 1 << 20,
+    calls: 8,
 };
 
 pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
@@ -151,7 +153,7 @@ impl Subject {
         }
         let configured: Vec<_> = configs
             .iter()
-            .map(|config| (self.name.clone(), configured(module, config)))
+            .map(|config| (self.name.clone(), self.configured(module, config)))
             .collect();
         let mut loaded = Vec::new();
         for plugin in trial.load(&configured) {
@@ -180,8 +182,19 @@ fn read(file: Option<PathBuf>) -> Result<Vec<Case>, Error> {
     cases::parse(&text).map_err(|fault| Error::new(format!("{}: {fault}", project::shown(&file))))
 }
 
-fn configured(module: &Path, config: &Value) -> config::Plugin {
+impl Subject {
+    fn configured(&self, module: &Path, config: &Value) -> config::Plugin {
+        let cases = self.cases.iter().filter(|case| case.config() == config);
+        let mut upstreams: Vec<_> = cases.flat_map(Case::upstreams).map(str::to_owned).collect();
+        upstreams.sort_unstable();
+        upstreams.dedup();
+        configured(module, config, upstreams)
+    }
+}
+
+fn configured(module: &Path, config: &Value, upstreams: Vec<String>) -> config::Plugin {
     config::Plugin {
+        upstreams,
         module: Module::File(module.to_path_buf()),
         sha256: None,
         config: match config {
@@ -249,7 +262,12 @@ fn observe(trial: &Trial, case: &Case, plugin: &Loaded) -> Observed {
         return Observed::default();
     };
     let way = Alone(Chain::new(vec![Arc::clone(plugin)]));
-    seen(trial.run(&way, &request, &response))
+    let calls = Canned::new(Some(case));
+    let done = trial.run(&way, &request, &response, &calls);
+    Observed {
+        calls: calls.made(),
+        ..seen(done)
+    }
 }
 
 /// What of an exchange a case can speak of.
@@ -281,7 +299,7 @@ fn seen(done: Done) -> Observed {
         observed.spans.insert(place, attributes);
     }
     let spans = done.trace["Spans"].as_array().into_iter().flatten();
-    for span in spans.filter(|span| span["Kind"] == "http.client") {
+    for span in spans.filter(|span| span["SpanID"] == *done.call) {
         let attributes = span["Attributes"].as_object().cloned();
         observed
             .spans

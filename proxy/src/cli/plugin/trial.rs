@@ -21,6 +21,7 @@ use crate::exchange::state::{Answer, Held, ResponseHead, State};
 use crate::exchange::stream::Through;
 use crate::filter::{Capture, Filters};
 use crate::metrics::Metrics;
+use crate::plugin::callout::Calls;
 use crate::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use crate::plugin::engine::Engine;
 use crate::plugin::instances::Instances;
@@ -49,6 +50,8 @@ pub(super) struct Done {
     /// The upstream that a pre-request hook named.
     pub(super) upstream: Option<String>,
     pub(super) response: Response<Bytes>,
+    /// The id of the span of the call to the upstream; empty where there was none.
+    pub(super) call: String,
     /// The trace, as in `format: json`.
     pub(super) trace: Value,
 }
@@ -121,8 +124,9 @@ impl Trial {
         way: &impl Way,
         request: &Request<Vec<u8>>,
         upstream: &Response<Vec<u8>>,
+        calls: &dyn Calls,
     ) -> Done {
-        let run = self.exchange(way, request, upstream);
+        let run = self.exchange(way, request, upstream, calls);
         self.runtime.block_on(run)
     }
 
@@ -133,12 +137,13 @@ impl Trial {
         way: &impl Way,
         request: &Request<Vec<u8>>,
         upstream: &Response<Vec<u8>>,
+        calls: &dyn Calls,
         count: usize,
     ) -> Vec<(Hook, Vec<u64>)> {
         let mut costs = Hook::ALL.map(|hook| (hook, Vec::with_capacity(count)));
         self.runtime.block_on(async {
             for turn in 0..2 * count {
-                let taken = self.hooks(way, request, upstream).await;
+                let taken = self.hooks(way, request, upstream, calls).await;
                 for ((_, costs), taken) in costs.iter_mut().zip(taken) {
                     if turn >= count {
                         costs.extend(taken);
@@ -156,6 +161,7 @@ impl Trial {
         way: &impl Way,
         request: &Request<Vec<u8>>,
         upstream: &Response<Vec<u8>>,
+        calls: &dyn Calls,
     ) -> [Option<u64>; 3] {
         let now = Instant::now();
         let mut slot = Some(Box::new(begin(request, now)));
@@ -167,6 +173,7 @@ impl Trial {
         let runner = Runner {
             instances: &self.instances,
             worker: 0,
+            calls,
         };
         let mut taken = [None; 3];
         let chain = way.before();
@@ -202,6 +209,7 @@ impl Trial {
         way: &impl Way,
         request: &Request<Vec<u8>>,
         upstream: &Response<Vec<u8>>,
+        calls: &dyn Calls,
     ) -> Done {
         let now = Instant::now();
         let mut slot = Some(Box::new(begin(request, now)));
@@ -213,6 +221,7 @@ impl Trial {
         let runner = Runner {
             instances: &self.instances,
             worker: 0,
+            calls,
         };
 
         let mut given = Given::request(request);
@@ -282,6 +291,9 @@ impl Trial {
             request,
             upstream: rerouted,
             response,
+            call: state
+                .call
+                .map_or_else(String::new, |call| state.recorder.span_id(call).to_string()),
             trace: trace(state),
         }
     }

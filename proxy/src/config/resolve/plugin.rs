@@ -48,10 +48,15 @@ impl Resolver<'_> {
             None => raw.config,
         };
         let limits = self.limits(&at.key("limits"), &raw.limits);
+        let of_upstreams = at.key("upstreams");
+        for (index, name) in raw.upstreams.iter().enumerate() {
+            self.upstream_name(&of_upstreams.index(index), name);
+        }
         Some(Plugin {
             module: module?,
             sha256: raw.sha256.map(|digest| digest.to_ascii_lowercase()),
             config,
+            upstreams: raw.upstreams,
             on_error: match raw.on_error {
                 raw::OnError::Reject => OnError::Reject,
                 raw::OnError::Continue => OnError::Continue,
@@ -135,6 +140,7 @@ impl Resolver<'_> {
             wall_time: self.positive(&at.key("wall_time"), raw.wall_time),
             body: raw.body.bytes(),
             kv: raw.kv.bytes(),
+            calls: raw.calls,
         }
     }
 }

@@ -72,7 +72,7 @@ impl Resolver<'_> {
     }
 
     /// A reference to an upstream.
-    fn upstream_name(&mut self, at: &Path, name: &str) {
+    pub(super) fn upstream_name(&mut self, at: &Path, name: &str) {
         if self.names.upstreams.iter().any(|known| known == name) || !self.is_present(at) {
             return;
         }

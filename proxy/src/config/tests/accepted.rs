@@ -119,6 +119,7 @@ fn what_is_left_out_has_the_documented_default() {
                     module: Module::Builtin("request-id".to_owned()),
                     sha256: None,
                     config: serde_json::json!({}),
+                    upstreams: vec![],
                     on_error: OnError::Reject,
                     on_large_body: OnLargeBody::Reject,
                     limits: Limits {
@@ -127,6 +128,7 @@ fn what_is_left_out_has_the_documented_default() {
                         wall_time: seconds(5),
                         body: 4 << 20,
                         kv: 8 << 20,
+                        calls: 8,
                     },
                     isolation: Isolation::Shared,
                     breaker: Breaker {

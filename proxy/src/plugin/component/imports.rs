@@ -1,5 +1,7 @@
 //! The imports of the world `plugin`, for components: owned values in, owned values out.
 
+mod outward;
+
 use wasmtime::component::Resource;
 
 use crate::plugin::Side;

@@ -13,8 +13,8 @@ use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, Res
 use crate::plugin::{Failure, Hook};
 
 /// Most fields and bytes that a head may have after a plugin's change.
-const HEAD_FIELDS: usize = 256;
-const HEAD_BYTES: usize = 64 << 10;
+pub(super) const HEAD_FIELDS: usize = 256;
+pub(super) const HEAD_BYTES: usize = 64 << 10;
 
 /// Most bytes of a body that a plugin answers with at once.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -250,7 +250,7 @@ enum Change<'a> {
 }
 
 /// A field name that a plugin may change.
-fn field_name(name: &str) -> Result<HeaderName, HeaderError> {
+pub(super) fn field_name(name: &str) -> Result<HeaderName, HeaderError> {
     if name.starts_with(':') {
         return Err(HeaderError::Forbidden);
     }

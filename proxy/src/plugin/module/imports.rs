@@ -3,6 +3,8 @@
 
 mod chunks;
 mod heads;
+mod measures;
+mod outward;
 mod store;
 
 use wasmtime::{Caller, Linker};
@@ -30,7 +32,9 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     span(linker)?;
     log(linker)?;
     ambient(linker)?;
-    store::link(linker)
+    store::link(linker)?;
+    outward::link(linker)?;
+    measures::link(linker)
 }
 
 fn exchange(linker: &mut Linker<Host>) -> Done {

@@ -45,6 +45,15 @@ pub(super) fn differences(expect: &Expect, observed: &Observed) -> Vec<Differenc
             }
         }
     }
+    if let Some(calls) = &expect.calls
+        && *calls != observed.calls
+    {
+        let got = match &*observed.calls {
+            [] => "none".into(),
+            calls => calls.join("\n"),
+        };
+        found.add("calls", &calls.join("\n").into(), got);
+    }
     for line in &expect.logs {
         if !observed.logs.iter().any(|seen| seen.contains(line)) {
             let seen = match &*observed.logs {

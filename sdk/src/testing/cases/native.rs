@@ -76,7 +76,7 @@ fn exchange<P: Plugin>(case: &Case, observed: &mut Observed) {
     let (Ok(request), Ok(response)) = (case.request(), case.response()) else {
         unreachable!("cases are checked when they are read");
     };
-    let host = match Host::<P>::new(case.config().clone()) {
+    let host = match Host::<P>::calling(case.native_upstreams(), case.config().clone()) {
         Ok(host) => host,
         Err(reason) => {
             observed.refused = Some(reason);
@@ -113,6 +113,11 @@ fn note<P: Plugin>(exchange: &Exchange<'_, P>, observed: &mut Observed) {
     observed.spans.insert(Place::Upstream, upstream);
     let lines = exchange.logs().iter().map(|line| line.message.clone());
     observed.logs = lines.collect();
+    let calls = exchange.calls().iter().map(|call| {
+        let request = &call.request;
+        format!("{} {} {}", request.method(), call.upstream, request.uri())
+    });
+    observed.calls = calls.collect();
 }
 
 fn attributes(span: &Span) -> Map<String, Value> {

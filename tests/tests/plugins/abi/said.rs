@@ -162,6 +162,21 @@ fn assert_first(outcome: &Outcome) {
         trace,
         HOOKS[2],
         &[
+            ("may-call", "[true, false, false]"),
+            (
+                "replies",
+                "[Ok((200, [104, 101, 108, 108, 111])), Ok((200, [104, 101, 108, 108, 111]))]",
+            ),
+            (
+                "refused",
+                r#"[Err("not-allowed"), Err("invalid"), Err("invalid"), Err("invalid"), Err("invalid"), Err("invalid"), Err("invalid")]"#,
+            ),
+            (
+                "metrics",
+                r#"[Err("invalid-name"), Err("conflict"), Err("invalid-name"), Err("invalid-name"), Err("too-many")]"#,
+            ),
+            ("verified", "[true, false, false, false, false, false]"),
+            ("equal", "[true, false, false]"),
             ("status", "200"),
             ("request-method", r#""GET""#),
             ("request-path", r#""/rerouted""#),

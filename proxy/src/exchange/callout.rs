@@ -1,0 +1,208 @@
+//! Calls that hooks make to upstreams, over the worker's own connections.
+//!
+//! As a request's call is made (see [`super::call`]): endpoints chosen alike, ejected alike, further
+//! tries from the same budget. But the reply is read whole, and its span is the affair of
+//! [`crate::plugin`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Request};
+
+use super::buffer::{Read, Room, Stopped};
+use super::state::{Answer, RequestHead};
+use crate::app::generation::Generation;
+use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
+use crate::upstream::balance::{Busy, Tried};
+use crate::upstream::body::{Fault, RequestBody, Upload};
+use crate::upstream::retry::{self, Spare};
+use crate::upstream::{self, Upstream};
+use crate::worker::Worker;
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")));
+
+/// What the calls of an exchange's hooks go through.
+#[derive(Clone, Copy)]
+pub(super) struct Outward<'e> {
+    pub(super) worker: &'e Worker,
+    pub(super) generation: &'e Generation,
+}
+
+impl Calls for Outward<'_> {
+    fn call(&self, call: Callout) -> Pin<Box<dyn Future<Output = Made> + '_>> {
+        Box::pin(self.make(call))
+    }
+}
+
+/// Where a call goes, which is known before what comes of it.
+#[derive(Default)]
+struct Way {
+    endpoint: Option<(String, u16)>,
+    tries: u16,
+}
+
+impl Outward<'_> {
+    async fn make(&self, call: Callout) -> Made {
+        let Some(upstream) = self.generation.upstreams.get(&call.upstream) else {
+            return Made::unknown(&call.upstream);
+        };
+        let mut way = Way::default();
+        let exchange = self.exchange(upstream, call.request, call.most, &mut way);
+        let result = match call.timeout {
+            None => exchange.await,
+            Some(limit) => {
+                let limited = tokio::time::timeout(limit, exchange).await;
+                limited.unwrap_or_else(|_| Err(timed_out(limit)))
+            }
+        };
+        Made {
+            result,
+            endpoint: way.endpoint,
+            resent: way.tries.saturating_sub(1),
+            end: Instant::now(),
+        }
+    }
+
+    /// The request with its further tries, and the whole reply.
+    async fn exchange(
+        &self,
+        upstream: &std::sync::Arc<Upstream>,
+        request: Request<Bytes>,
+        most: usize,
+        way: &mut Way,
+    ) -> Result<Reply, Refused> {
+        let worker = self.worker;
+        let local = worker.local(upstream);
+        local.budget.deposit();
+        let upload = Upload::new(Instant::now());
+        let (head, body) = request.into_parts();
+        let mut request = Request::from_parts(head, RequestBody::whole(body, None, upload.clone()));
+        let headers = request.headers_mut();
+        headers.entry(USER_AGENT).or_insert(AGENT);
+        let names_host = headers.contains_key(HOST);
+        // By which a consistent hash goes: a hook's call is of no client.
+        let key = upstream.key(&RequestHead {
+            headers: headers.clone(),
+            ..RequestHead::default()
+        });
+        let spare = Spare::of(upstream, &request);
+        let mut tried = Tried::new();
+        let mut index = upstream
+            .choose(&local, key, &tried, Instant::now())
+            .unwrap_or_default();
+        let timeouts = &upstream.config.timeouts;
+        let mut reply = loop {
+            let endpoint = &upstream.endpoints[index];
+            way.endpoint = Some((endpoint.config.host.clone(), endpoint.config.port));
+            way.tries += 1;
+            if !names_host && let Ok(host) = HeaderValue::try_from(endpoint.config.authority()) {
+                request.headers_mut().insert(HOST, host);
+            }
+            let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
+            let called = upstream
+                .call(
+                    endpoint,
+                    request,
+                    &upload,
+                    timeouts,
+                    &worker.pools,
+                    worker.index,
+                )
+                .await;
+            let now = Instant::now();
+            super::call::learn(upstream, index, &called, now);
+            tried.push(index);
+            let other = if retry::may(upstream, &called, tried.len(), spare.as_ref()) {
+                upstream.choose(&local, key, &tried, now)
+            } else {
+                None
+            };
+            let cells = &upstream.cells[worker.index];
+            let ended = match other {
+                None => called,
+                Some(_) if !local.budget.withdraw() => {
+                    cells.retries_refused.inc();
+                    called
+                }
+                Some(next) => {
+                    cells.retries.inc();
+                    match retry::again(called, spare.as_ref()) {
+                        Ok(again) => {
+                            (request, index) = (again, next);
+                            continue;
+                        }
+                        Err(called) => called,
+                    }
+                }
+            };
+            match ended {
+                Ok(reply) => break upstream::Reply { busy, ..reply },
+                Err(failure) => return Err(refused(&failure.error)),
+            }
+        };
+
+        let mut read = Read::default();
+        let wait = reply.body_timeout;
+        let filled = read.fill(reply.response.body_mut(), most, wait).await;
+        let refused = |error, reason, message| Refused {
+            error,
+            reason,
+            message,
+        };
+        match filled {
+            Ok(()) if read.has_ended() => {}
+            Ok(()) => {
+                let message = format!("the reply's body has more than {most} bytes");
+                return Err(refused(Error::TooLarge, "body_too_large", message));
+            }
+            Err(Stopped::Full) => {
+                let message = "too many bodies are held".to_owned();
+                return Err(refused(Error::Overload, "overload", message));
+            }
+            Err(Stopped::Fault(Fault::Timeout)) => {
+                let message = format!("no further piece of the reply's body within {wait:?}");
+                return Err(refused(Error::Timeout, "upstream_body_timeout", message));
+            }
+            Err(Stopped::Fault(Fault::Broken)) => {
+                let message = "the reply's body did not reach its end".to_owned();
+                return Err(refused(Error::Broken, "upstream_body", message));
+            }
+        }
+        let (head, _) = reply.response.into_parts();
+        worker.pools.give(reply.lease);
+        let (body, room): (Bytes, Room) = read.into_whole();
+        Ok(Reply {
+            answer: Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            },
+            room,
+        })
+    }
+}
+
+fn timed_out(limit: Duration) -> Refused {
+    Refused {
+        error: Error::Timeout,
+        reason: "timeout",
+        message: format!("no whole reply within the plugin's {limit:?}"),
+    }
+}
+
+fn refused(error: &upstream::Error) -> Refused {
+    use upstream::Error as Of;
+    Refused {
+        error: match error {
+            Of::Connect(_) | Of::ConnectTimeout(_) | Of::Tls(_) => Error::Connect,
+            Of::ResponseTimeout(_) => Error::Timeout,
+            Of::Overload => Error::Overload,
+            Of::Protocol(_) | Of::Switched | Of::Upload(_) => Error::Broken,
+        },
+        reason: error.reason(),
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,26 @@
+//! The plugin's own metrics.
+
+use super::Host;
+use crate::plugin::measures::{Change, Error, Kind};
+
+impl Host {
+    pub(in crate::plugin) fn define(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<u32, Error> {
+        self.measures.define(kind, name, help, labels)
+    }
+
+    pub(in crate::plugin) fn measure(
+        &mut self,
+        metric: u32,
+        labels: &[&str],
+        value: f64,
+        change: Change,
+    ) {
+        self.measures.take(metric, labels, value, change);
+    }
+}

@@ -1,0 +1,175 @@
+//! `jwt-auth` in Weir, with keys that it fetches. All algorithms are tested with the plugin itself.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
+use serde_json::{Value, json};
+use weir_tests::client::Response;
+use weir_tests::config::config;
+use weir_tests::upstream::Upstream;
+
+use crate::Stand;
+
+/// An issuer that replies with its keys, or not at all.
+struct Issuer {
+    key: KeyPair,
+    upstream: Upstream,
+    is_up: Arc<AtomicBool>,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+        let jwk =
+            json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": encode(key.der_bytes()) });
+        let set = json!({ "keys": [jwk] }).to_string();
+        let is_up = Arc::new(AtomicBool::new(true));
+        let up = Arc::clone(&is_up);
+        let upstream = Upstream::new(move |_, stream| {
+            let (status, body) = if up.load(Ordering::SeqCst) {
+                ("200 OK", set.as_str())
+            } else {
+                ("500 Internal Server Error", "")
+            };
+            let len = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {len}\r\n\r\n{body}"
+            );
+        });
+        Self {
+            key,
+            upstream,
+            is_up,
+        }
+    }
+
+    fn token(&self, key: &str, claims: &Value) -> String {
+        let header = json!({ "alg": "EdDSA", "kid": key }).to_string();
+        let claims = claims.to_string();
+        let signed = format!(
+            "{}.{}",
+            encode(header.as_bytes()),
+            encode(claims.as_bytes())
+        );
+        let signature = self.key.sign(signed.as_bytes()).expect("a signature");
+        format!("{signed}.{}", encode(&signature))
+    }
+
+    fn stand(&self) -> Stand {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        config["upstreams"]["issuer"] = json!({ "endpoints": [self.upstream.url()] });
+        config["plugins"]["auth"] = json!({
+            "module": "builtin:jwt-auth",
+            "upstreams": ["issuer"],
+            "config": {
+                "jwks": { "upstream": "issuer", "path": "/keys" },
+                "audience": ["api"],
+                "claims_to_headers": { "sub": "x-user" },
+            },
+        });
+        config["routes"][0]["plugins"] = json!(["auth"]);
+        Stand::with(upstream, config)
+    }
+}
+
+/// Base64 of RFC 4648, section 5, without padding.
+fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0_usize, |bits, index| {
+            bits << 8 | usize::from(group.get(index).copied().unwrap_or(0))
+        });
+        for digit in 0..=group.len() {
+            text.push(char::from(DIGITS[bits >> (18 - 6 * digit) & 63]));
+        }
+    }
+    text
+}
+
+fn claims() -> Value {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time");
+    json!({ "sub": "ada", "aud": "api", "exp": now.as_secs() + 3600 })
+}
+
+fn show(stand: &Stand, token: &str) -> Response {
+    stand.get(&[&format!("authorization: Bearer {token}"), "x-user: root"])
+}
+
+#[test]
+fn keys_are_fetched_by_a_call_of_the_plugins_own_and_kept() {
+    let issuer = Issuer::new();
+    let stand = issuer.stand();
+    let token = issuer.token("k1", &claims());
+    for _ in 0..3 {
+        assert_eq!(show(&stand, &token).status, 200);
+        assert_eq!(stand.seen().header("x-user"), Some("ada"));
+    }
+    let seen = issuer.upstream.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((&*seen[0].method, &*seen[0].target), ("GET", "/keys"));
+
+    let trace = stand.trace();
+    let hook = "plugin.auth.prehook";
+    assert_eq!(trace.attribute(hook, "jwt_auth.result"), "accepted");
+    assert_eq!(trace.attribute(hook, "enduser.id"), "ada");
+    let call = trace.span("GET");
+    assert_eq!(call["Attributes"]["weir.upstream.name"], "issuer");
+    assert_eq!(trace.parent("GET"), hook);
+    let parent = seen[0].header("traceparent").expect("it is traced");
+    assert!(parent.contains(call["SpanID"].as_str().expect("an id")));
+}
+
+#[test]
+fn forged_expired_and_misdirected_tokens_are_answered_with_401() {
+    let issuer = Issuer::new();
+    let stand = issuer.stand();
+    let stranger = Issuer::new();
+    let with = |key: &str, value: Value| {
+        let mut claims = claims();
+        claims[key] = value;
+        claims
+    };
+    for token in [
+        stranger.token("k1", &claims()),
+        issuer.token("k1", &with("exp", 1.into())),
+        issuer.token("k1", &with("aud", "web".into())),
+        issuer.token("k2", &claims()),
+        format!(
+            "{}.{}.",
+            encode(br#"{"alg":"none"}"#),
+            encode(claims().to_string().as_bytes())
+        ),
+        String::new(),
+    ] {
+        let response = show(&stand, &token);
+        assert_eq!(response.status, 401, "{token}");
+        assert!(response.header("www-authenticate").is_some());
+    }
+    assert!(stand.upstream.seen().is_empty());
+}
+
+#[test]
+fn while_the_issuer_is_down_nobody_gets_in_but_with_keys_that_are_known() {
+    let issuer = Issuer::new();
+    issuer.is_up.store(false, Ordering::SeqCst);
+    let stand = issuer.stand();
+    let token = issuer.token("k1", &claims());
+    let response = show(&stand, &token);
+    assert_eq!(response.status, 503);
+    assert_eq!(response.json()["title"], "Service Unavailable");
+    assert!(stand.upstream.seen().is_empty());
+    issuer.is_up.store(true, Ordering::SeqCst);
+    weir_tests::wait::eventually("keys are fetched again", || {
+        (show(&stand, &token).status == 200).then_some(())
+    });
+    issuer.is_up.store(false, Ordering::SeqCst);
+    assert_eq!(show(&stand, &token).status, 200);
+}
