@@ -205,13 +205,7 @@ fn every_key_to_come_is_refused_by_name() {
         ("", "kv: {}", "kv"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
-        ("{ api: {", "limits: {},", "upstreams.api.limits"),
-        ("routes: [{", "mirror: {},", "routes[0].mirror"),
-        (
-            "",
-            "plugins: { p: { module: \"builtin:request-id\", isolation: request } }",
-            "plugins.p.isolation",
-        ),
+        ("routes: [{", "plugins: [{ p: {} }],", "routes[0].plugins[0]"),
     ] {
         let config = match mark {
             "" => format!("{GOOD}{line}\n"),
