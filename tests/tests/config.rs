@@ -205,7 +205,11 @@ fn every_key_to_come_is_refused_by_name() {
         ("", "kv: {}", "kv"),
         ("admin: {", "tls: {},", "admin.tls"),
         ("listeners: [{", "balance: exact,", "listeners[0].balance"),
-        ("routes: [{", "plugins: [{ p: {} }],", "routes[0].plugins[0]"),
+        (
+            "routes: [{",
+            "plugins: [{ p: {} }],",
+            "routes[0].plugins[0]",
+        ),
     ] {
         let config = match mark {
             "" => format!("{GOOD}{line}\n"),

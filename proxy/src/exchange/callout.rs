@@ -14,6 +14,7 @@ use http::{HeaderValue, Request};
 
 use super::buffer::{Read, Room, Stopped};
 use super::state::{Answer, RequestHead};
+use super::stream::Through;
 use crate::app::generation::Generation;
 use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
 use crate::upstream::balance::{Busy, Tried};
@@ -79,7 +80,10 @@ impl Outward<'_> {
         local.budget.deposit();
         let upload = Upload::new(Instant::now());
         let (head, body) = request.into_parts();
-        let mut request = Request::from_parts(head, RequestBody::whole(body, None, upload.clone()));
+        let mut request = Request::from_parts(
+            head,
+            RequestBody::new(Through::whole(body, None), upload.clone(), Duration::MAX),
+        );
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(AGENT);
         let names_host = headers.contains_key(HOST);
@@ -200,7 +204,7 @@ fn refused(error: &upstream::Error) -> Refused {
             Of::Connect(_) | Of::ConnectTimeout(_) | Of::Tls(_) => Error::Connect,
             Of::ResponseTimeout(_) => Error::Timeout,
             Of::Overload => Error::Overload,
-            Of::Protocol(_) | Of::Switched | Of::Upload(_) => Error::Broken,
+            Of::Protocol(_) | Of::Switched | Of::Framing | Of::Upload(_) => Error::Broken,
         },
         reason: error.reason(),
         message: error.to_string(),

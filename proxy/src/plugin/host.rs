@@ -4,8 +4,8 @@
 
 mod ambient;
 mod bodies;
-mod chunks;
 mod calls;
+mod chunks;
 mod crypto;
 mod heads;
 mod held;

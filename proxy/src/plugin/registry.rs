@@ -30,7 +30,7 @@ macro_rules! guest {
 }
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 11] = [
+const BUILTINS: [(&str, &[u8]); 12] = [
     ("basic-auth", guest!("basic-auth")),
     ("body-limit", guest!("body-limit")),
     ("cors", guest!("cors")),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::callout::NoCalls;
 use super::chain::warn;
 use super::instances::{Instances, Kept};
 use super::{Action, Call, Failure, Hook, Plugin, Side};
@@ -244,6 +245,8 @@ impl Pipe {
             start,
             limits: self.plugin.config.limits,
             restores: false,
+            // A body outlives the exchange that could make any.
+            calls: &NoCalls,
         };
         let called = kept.instance.call(call, &mut loan.state).await;
         let took = called.end.saturating_duration_since(start);

@@ -5,8 +5,8 @@ mod bodies;
 mod bundled;
 mod callouts;
 mod chain;
-mod life;
 mod jwt;
+mod life;
 mod loading;
 mod streams;
 
