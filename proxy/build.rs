@@ -16,6 +16,7 @@ fn main() {
         "cors",
         "header-rewrite",
         "ip-restriction",
+        "jwt-auth",
         "key-auth",
         "maintenance",
         "rate-limit",
