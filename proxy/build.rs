@@ -19,6 +19,7 @@ fn main() {
         "cors",
         "header-rewrite",
         "ip-restriction",
+        "jwt-auth",
         "key-auth",
         "maintenance",
         "rate-limit",

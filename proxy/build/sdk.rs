@@ -99,11 +99,16 @@ fn dependency(inherited: &str, line: &str) -> String {
         .collect();
     let rest = table.trim_end_matches('}').split("features = [").next();
     let rest = rest.unwrap_or_default().trim().trim_end_matches(',');
+    let optional = if line.contains("optional = true") {
+        ", optional = true"
+    } else {
+        ""
+    };
     // `default-features = ` has the same end, and stands before.
     if both.is_empty() {
-        format!("{{ {rest} }}")
+        format!("{{ {rest}{optional} }}")
     } else {
-        format!("{{ {rest}, features = [{}] }}", both.join(", "))
+        format!("{{ {rest}{optional}, features = [{}] }}", both.join(", "))
     }
 }
 

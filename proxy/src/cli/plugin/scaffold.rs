@@ -59,6 +59,10 @@ mod tests {
             "{manifest}"
         );
         assert!(manifest.contains("\nthiserror = \"2\"\n"), "{manifest}");
+        assert!(
+            manifest.contains(", optional = true, features ="),
+            "{manifest}"
+        );
     }
 
     #[test]
