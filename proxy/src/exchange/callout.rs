@@ -170,7 +170,7 @@ impl Outward<'_> {
                 let message = format!("no further piece of the reply's body within {wait:?}");
                 return Err(refused(Error::Timeout, "upstream_body_timeout", message));
             }
-            Err(Stopped::Fault(Fault::Broken)) => {
+            Err(Stopped::Fault(_) | Stopped::Plugin) => {
                 let message = "the reply's body did not reach its end".to_owned();
                 return Err(refused(Error::Broken, "upstream_body", message));
             }

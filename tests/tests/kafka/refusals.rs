@@ -4,11 +4,9 @@ use std::net::TcpListener;
 
 use tempfile::TempDir;
 use weir::config::{Sasl, Tls};
-use weir::export::status::State;
 use weir_tests::kafka::{Kafka, PASSWORD, shared};
-use weir_tests::wait::eventually;
 
-use crate::{complaint, config, sasl, start, status, tls, topic};
+use crate::{complaint, config, sasl, start, tls, topic};
 
 const HEAD: &str = "kafka plugin: failed to connect/authenticate with broker: ";
 
