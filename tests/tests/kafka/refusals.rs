@@ -97,9 +97,16 @@ fn a_broker_that_says_nothing_is_said() {
 #[test]
 fn sasl_that_the_broker_demands_is_said() {
     let exporters = start(config(shared().listener("SASL_PLAINTEXT"), &topic()));
-    // In which words depends on how fast the broker closes the connection.
     let said = complaint(&exporters);
-    assert!(said.contains("the broker closed the connection"), "{said}");
+    assert!(said.starts_with(HEAD), "{said}");
+    // What librdkafka makes of it depends on how fast the broker closes the connection.
+    let guesses = [
+        "does it expect SASL",
+        "it may have been stopped",
+        "the connection was closed before the broker answered",
+    ];
+    let guessed = guesses.iter().any(|guess| said.contains(guess));
+    assert!(guessed, "{said}");
 }
 
 #[test]

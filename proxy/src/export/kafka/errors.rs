@@ -126,7 +126,8 @@ fn connection_cause(reason: &str, is_up: bool) -> Option<String> {
     } else if is_up && is_hang_up(&lower) {
         "the broker closed the connection: it may have been stopped"
     } else if lower.starts_with("disconnected: connection closed by peer")
-        || lower.contains("connection reset by peer") && !lower.contains("ssl")
+        || !lower.contains("ssl")
+            && (lower.contains("connection reset by peer") || lower.contains("broken pipe"))
     {
         "the connection was closed before the broker answered: it may be starting, be behind a proxy \
          that does not reach it, or expect TLS (`tls_enabled`)"
@@ -143,6 +144,7 @@ fn is_hang_up(lower: &str) -> bool {
     [
         "connection closed by peer",
         "connection reset by peer",
+        "broken pipe",
         "disconnected",
     ]
     .iter()
@@ -268,6 +270,10 @@ mod tests {
             ),
             "127.0.0.1:9092: the connection was closed before the broker answered: it may be \
              starting, be behind a proxy that does not reach it, or expect TLS (`tls_enabled`)"
+        );
+        assert_eq!(
+            broker_cause("127.0.0.1:9092/1: Send failed: Broken pipe (after 2ms in state UP)"),
+            "127.0.0.1:9092: the broker closed the connection: it may have been stopped"
         );
         assert_eq!(
             broker_cause(
