@@ -223,11 +223,23 @@ impl Weir {
         self.log.lock().expect("lock").clone()
     }
 
-    /// Whether any line of the log contains a text.
+    /// Whether any line of the log so far contains a text; [`Weir::says`] waits for it.
     pub fn logged(&self, text: &str) -> bool {
         self.log()
             .iter()
             .any(|line| line.to_string().contains(text))
+    }
+
+    /// Waits until the log says something: its lines are written by a thread of their own, and may
+    /// come after what they tell of can be seen.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within two minutes.
+    pub fn says(&self, text: &str) {
+        eventually(&format!("the log says `{text}`"), || {
+            self.logged(text).then_some(())
+        });
     }
 
     /// `GET` through the proxy.

@@ -244,5 +244,5 @@ fn a_drain_takes_no_longer_than_its_grace() {
     weir.signal("TERM");
     assert!(client.receive().is_none());
     assert_eq!(weir.wait().code(), Some(0));
-    assert!(weir.logged("grace has passed"));
+    weir.says("grace has passed");
 }

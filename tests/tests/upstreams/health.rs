@@ -212,7 +212,7 @@ fn names_are_resolved_and_addresses_of_both_families_are_one_endpoint() {
         .as_array()
         .expect("endpoints");
     assert_eq!(endpoints.len(), 1);
-    assert!(weir.logged("endpoint resolved"));
+    weir.says("endpoint resolved");
     // A name that nobody has keeps nothing from starting.
     let nowhere = start(&["http://nowhere.invalid:1".to_owned()], json!({}));
     assert_eq!(errors(&send(&nowhere, "GET", 1)), 1);
