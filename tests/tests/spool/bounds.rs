@@ -97,6 +97,42 @@ fn a_folder_that_cannot_be_written_costs_traces_and_no_answers_and_recovers() {
 }
 
 #[test]
+fn a_segment_that_is_cut_under_the_proxy_costs_traces_and_no_answers_and_recovers() {
+    let topic = shared().topic();
+    let (mut spooled, brokers) = spooled_large(&topic);
+    let weir = spooled.start();
+    let before = ask_large(&weir, 3, "before");
+    // As a disk does that breaks: what is mapped is not there any more.
+    let run = spooled.folder.path().join("spool/0000000001");
+    for name in spooled.files(".seg") {
+        let segment = fs::OpenOptions::new().write(true).open(run.join(name));
+        segment
+            .expect("a segment")
+            .set_len(0)
+            .expect("a file that can be cut");
+    }
+    ask_large(&weir, 5, "cut");
+    // Where segments are not mapped, a write makes the file longer again, and nothing is lost.
+    if dropped(&weir, "spool_failed") > 0 {
+        let message = weir.ready()["spool"]["message"].to_string();
+        assert!(message.starts_with("\"spool: cannot "), "{message}");
+    }
+    eventually("traces are taken again", || {
+        let lost = dropped(&weir, "spool_failed");
+        ask_large(&weir, 1, "again");
+        (dropped(&weir, "spool_failed") == lost).then_some(())
+    });
+    let after = ask_large(&weir, 10, "after");
+
+    // What was cut away is gone; the rest arrives.
+    spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;
+    assert_eq!(weir.reload(&spooled.config.to_string()).status, 200);
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&after);
+    assert!(before.iter().all(|id| !arrivals.counts.contains_key(id)));
+}
+
+#[test]
 fn a_backlog_takes_no_memory_and_a_start_does_not_wait_for_it() {
     let topic = shared().topic();
     let (mut spooled, brokers) = spooled_large(&topic);

@@ -1,9 +1,13 @@
 //! What the spool asks of a file system, and the real one. Tests put a faulty one in its place.
 
+mod guard;
+mod mapped;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +15,8 @@ use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+
+use mapped::Mapped;
 
 /// Traces may hold what only their owner should read.
 const FOLDER_MODE: u32 = 0o700;
@@ -21,8 +27,8 @@ pub(super) trait FileSystem: Debug + Send + Sync {
     /// Makes a folder, and those above it, where they are not there.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
-    /// An empty file of this name with `len` bytes of zeros, for which the disk has room; what was
-    /// there before is gone.
+    /// An empty file of this name with `len` bytes of zeros, for which the disk has room, so that
+    /// writes there are quick; what was there before is gone.
     fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>>;
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Puts one file in the place of another.
@@ -40,9 +46,13 @@ pub(super) trait FileSystem: Debug + Send + Sync {
 pub(super) trait File: Debug + Send + Sync {
     /// As many bytes as there are, at most `bytes`.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// After an error, nobody knows what is at that place.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Returns once what was written is on the disk.
-    fn sync(&self) -> io::Result<()>;
+    /// Does beforehand what the first write to each place would wait for. Nothing is written before
+    /// the range any more.
+    fn prepare(&self, range: Range<u64>) -> io::Result<()>;
+    /// Returns once what was written to that range is on the disk.
+    fn sync(&self, range: Range<u64>) -> io::Result<()>;
 }
 
 /// A file in a folder.
@@ -103,14 +113,21 @@ impl FileSystem for Disk {
 
     fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
         let file = options().truncate(true).open(path)?;
-        if len > 0
-            && let Err(error) = allocate(&file, len)
-        {
-            // The caller hears why there is no room.
-            let _ = fs::remove_file(path);
-            return Err(error);
+        if len == 0 {
+            return Ok(Arc::new(file));
         }
-        Ok(Arc::new(file))
+        match allocate(&file, len) {
+            Ok(true) => Ok(match Mapped::new(file, len) {
+                Ok(mapped) => Arc::new(mapped),
+                Err(file) => Arc::new(file),
+            }),
+            Ok(false) => Ok(Arc::new(file)),
+            Err(error) => {
+                // The caller hears why there is no room.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -157,12 +174,12 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Makes room on the disk, so that later writes do not run out of it.
-fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
+/// Makes room on the disk, so that later writes do not run out of it. Some file systems cannot:
+/// there it says so, and a write may find no room.
+fn allocate(file: &fs::File, len: u64) -> io::Result<bool> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-        // Some file systems cannot: there a write may find no room.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
-        allocated => Ok(allocated?),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len).map(|()| false),
+        allocated => Ok(allocated.map(|()| true)?),
     }
 }
 
@@ -175,7 +192,11 @@ impl File for fs::File {
         FileExt::write_all_at(self, bytes, offset)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn prepare(&self, _: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self, _: Range<u64>) -> io::Result<()> {
         self.sync_data()
     }
 }

@@ -1,5 +1,5 @@
 //! The thread that does for workers what would make them wait: it lays out segments before they are
-//! needed, and syncs what was written.
+//! needed, prepares the places that are written to next, and syncs what was written.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,23 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::segment::Stream;
+use super::segment::{Stream, Unsynced};
 use super::store::Store;
 use crate::config::Fsync;
 use crate::export::lock;
 
 /// How often it looks at the streams where nothing else makes it.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// So many bytes are prepared of a segment that nobody writes to yet.
+const FIRST: u64 = 1 << 20;
+
+/// So many times what was appended since the last time is prepared, within bounds: a worker is not to
+/// come to the end of it while something is synced, and the disk gets what is prepared and not used as
+/// zeros.
+const AHEAD: u64 = 4;
+const LEAST: u64 = 64 * 1024;
+const MOST: u64 = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -90,15 +100,41 @@ fn run(store: &Store, nudged: &Receiver<()>, ended: &AtomicBool) {
     }
 }
 
-/// Sees that each worker has a segment in reserve.
+/// Sees that each worker has a segment in reserve, and that what it writes to next is prepared.
 pub(super) fn prepare(store: &Store) {
     for stream in store.streams() {
         if stream.has_ended() {
             discard_spare(store, &stream);
-        } else if stream.spare().is_none()
+            continue;
+        }
+        prepare_open(store, &stream);
+        if stream.spare().is_none()
             && let Ok(spare) = store.create_segment(&stream)
         {
-            *stream.spare() = Some(spare);
+            match spare.file.prepare(0..FIRST.min(spare.size)) {
+                Ok(()) => *stream.spare() = Some(spare),
+                Err(error) => {
+                    store.fail("cannot write to", &spare.path, &error);
+                    store.remove_segment(&spare.path, spare.size);
+                }
+            }
+        }
+    }
+}
+
+fn prepare_open(store: &Store, stream: &Stream) {
+    // A worker that changes segments does not wait for this.
+    let unsynced = stream.unsynced().clone();
+    for Unsynced { segment, file, .. } in unsynced {
+        let grown = segment.grown();
+        if grown == 0 || segment.last().is_some() || segment.is_condemned() {
+            continue;
+        }
+        let end = segment.end();
+        let ahead = end + (AHEAD * grown).clamp(LEAST, MOST);
+        if let Err(error) = file.prepare(end..ahead.min(segment.size)) {
+            store.fail("cannot write to", &segment.path, &error);
+            segment.condemn();
         }
     }
 }
@@ -115,18 +151,19 @@ fn discard_spare(store: &Store, stream: &Stream) {
 /// trusted.
 pub(super) fn sync(store: &Store) {
     for stream in store.streams() {
-        let next = stream.next();
-        let unsynced = std::mem::take(&mut *stream.unsynced());
         if store.options.fsync == Fsync::Never {
+            stream.unsynced().retain(|one| one.segment.last().is_none());
             continue;
         }
+        let next = stream.next();
+        let unsynced = std::mem::take(&mut *stream.unsynced());
         let mut left = Vec::with_capacity(unsynced.len());
         for mut one in unsynced {
             let closed = one.segment.last().is_some();
             let end = one.segment.end();
             if end > one.synced {
                 let is_new = one.synced == 0;
-                let synced = one.file.sync().and_then(|()| {
+                let synced = one.file.sync(one.synced..end).and_then(|()| {
                     if is_new {
                         store.files.sync_folder(&stream.folder)
                     } else {

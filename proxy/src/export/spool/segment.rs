@@ -76,6 +76,8 @@ pub(super) struct Segment {
     end: AtomicU64,
     /// One more than the last record's sequence, once that is known.
     last: AtomicU64,
+    /// Where the last record ended when what comes behind it was prepared.
+    prepared: AtomicU64,
     /// It could not be synced: nothing more may be written to it.
     condemned: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl Segment {
             first,
             end: AtomicU64::new(0),
             last: AtomicU64::new(OPEN),
+            prepared: AtomicU64::new(0),
             condemned: AtomicBool::new(false),
         }
     }
@@ -119,6 +122,12 @@ impl Segment {
         self.last.store(last, Ordering::Release);
     }
 
+    /// How many bytes were appended since this was last asked.
+    pub(super) fn grown(&self) -> u64 {
+        let end = self.end();
+        end - self.prepared.swap(end, Ordering::Relaxed)
+    }
+
     pub(super) fn is_condemned(&self) -> bool {
         self.condemned.load(Ordering::Relaxed)
     }
@@ -137,8 +146,8 @@ pub(super) struct Spare {
     pub(super) file: Arc<dyn File>,
 }
 
-/// A segment of this run whose bytes may not be on the disk yet.
-#[derive(Debug)]
+/// A segment of this run that is appended to, or whose bytes may not be on the disk yet.
+#[derive(Clone, Debug)]
 pub(super) struct Unsynced {
     pub(super) segment: Arc<Segment>,
     pub(super) file: Arc<dyn File>,

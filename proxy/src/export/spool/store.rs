@@ -349,9 +349,10 @@ impl Store {
         let path = self.cursor_path(exporter);
         let new = path.with_extension("new");
         let file = self.files.create(&new, 0)?;
-        file.write_all_at(cursor.encode().as_bytes(), 0)?;
+        let bytes = cursor.encode().into_bytes();
+        file.write_all_at(&bytes, 0)?;
         if sync {
-            file.sync()?;
+            file.sync(0..bytes.len() as u64)?;
         }
         self.files.rename(&new, &path)?;
         if sync {

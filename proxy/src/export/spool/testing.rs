@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -46,6 +47,8 @@ pub(super) enum Moment {
     Before,
     /// Only of a write: half of it is done.
     Amid,
+    /// Only of a write: the other half of it is done. A copy may go any way.
+    AmidBackwards,
     After,
 }
 
@@ -304,28 +307,38 @@ impl File for Open {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let moment = self.0.step("write", &self.1)?;
-        let done = match moment {
-            Moment::Amid => &bytes[..bytes.len() / 2],
-            _ => bytes,
-        };
         let offset = usize::try_from(offset).unwrap();
+        let half = bytes.len() / 2;
+        let (done, offset) = match moment {
+            Moment::Amid => (&bytes[..half], offset),
+            Moment::AmidBackwards => (&bytes[half..], offset + half),
+            _ => (bytes, offset),
+        };
         let mut content = self.2.lock().unwrap();
         let end = offset + done.len();
         if content.bytes.len() < end {
             content.bytes.resize(end, 0);
         }
         content.bytes[offset..end].copy_from_slice(done);
-        if moment == Moment::Amid {
+        if moment != Moment::After {
             return Err(io::Error::other("the process ends here"));
         }
         Ok(())
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn prepare(&self, range: Range<u64>) -> io::Result<()> {
+        assert!(range.start <= range.end, "{range:?}");
+        self.0.step("prepare", &self.1).map(drop)
+    }
+
+    /// What else was written is still lost by a power cut.
+    fn sync(&self, range: Range<u64>) -> io::Result<()> {
         self.0.state().syncs.push(self.1.clone());
         self.0.step("sync", &self.1)?;
-        let mut content = self.2.lock().unwrap();
-        content.synced = content.bytes.clone();
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        let content = &mut *self.2.lock().unwrap();
+        content.synced.resize(content.bytes.len(), 0);
+        content.synced[range.clone()].copy_from_slice(&content.bytes[range]);
         Ok(())
     }
 }

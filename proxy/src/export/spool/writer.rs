@@ -1,4 +1,5 @@
-//! A worker's side: appends records to the worker's own stream, with one system call each.
+//! A worker's side: appends records to the worker's own stream, by one write each, which where
+//! segments are mapped is no system call.
 //!
 //! Nothing is locked or shared while a segment has room. What has no room is given up, and the
 //! caller told why: no request waits for a disk that is full or broken.
@@ -19,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A buffer larger than this is given back.
 const BUFFER: usize = 256 * 1024;
 
+/// After so many bytes the keeper prepares the places behind them.
+const NUDGE: u64 = 512 * 1024;
+
 /// See the module's documentation.
 pub(in crate::export) struct Writer {
     store: Arc<Store>,
@@ -33,6 +37,8 @@ struct Open {
     segment: Arc<Segment>,
     file: Arc<dyn File>,
     at: u64,
+    /// Where the keeper was last nudged.
+    nudged: u64,
 }
 
 /// Waits until a record is on the disk.
@@ -103,6 +109,10 @@ impl Writer {
         open.at += len;
         open.segment.grow(open.at);
         self.stream.advance(sequence + 1);
+        if open.at - open.nudged >= NUDGE {
+            open.nudged = open.at;
+            self.store.nudge();
+        }
         Ok(sequence)
     }
 
@@ -131,8 +141,12 @@ impl Writer {
             }
         })?;
         let (segment, file) = self.stream.attach(spare);
-        let at = 0;
-        self.open = Some(Open { segment, file, at });
+        self.open = Some(Open {
+            segment,
+            file,
+            at: 0,
+            nudged: 0,
+        });
         self.store.nudge();
         Ok(())
     }

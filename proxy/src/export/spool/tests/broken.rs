@@ -3,7 +3,7 @@
 use std::io;
 
 use super::*;
-use crate::export::spool::files::FileSystem as _;
+use crate::export::spool::files::{Disk, FileSystem as _};
 use crate::export::spool::keeper;
 
 /// Where the records of a segment's first `count` texts begin and end.
@@ -185,6 +185,57 @@ fn a_disk_that_takes_nothing_costs_traces_and_recovers() {
             assert_eq!(exporter.skipped(), 0);
         }
     }
+}
+
+#[test]
+fn a_place_that_cannot_be_prepared_is_not_written_to_and_loses_nothing() {
+    let files = Faulty::default();
+    let store = open(&files);
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store.clone());
+    append(&mut writer, 0).unwrap();
+    let condemned = only_segment(&files);
+    files.fail(|operation, _| (operation == "prepare").then(|| error(EIO)).flatten());
+    keeper::prepare(&store);
+    // Neither is there a segment in reserve that would do the same.
+    assert_eq!(files.files(".seg"), std::slice::from_ref(&condemned));
+    let problem = store.status().problem.unwrap();
+    assert!(
+        problem.starts_with("spool: cannot write to /data"),
+        "{problem}"
+    );
+    files.heal();
+    let before = files.get(&condemned);
+    (1..30).for_each(|number| append(&mut writer, number).unwrap());
+    assert_eq!(files.get(&condemned), before);
+    assert_eq!(exporter.deliver(), texts(0..30));
+    assert_eq!(exporter.skipped(), 0);
+}
+
+#[test]
+fn a_segment_cut_under_the_worker_costs_what_was_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = config::Spool {
+        max_bytes: 64 << 20,
+        segment_bytes: 1 << 20,
+        fsync: Fsync::Never,
+    };
+    let (store, _) = Store::open(Arc::new(Disk), folder.path(), options).unwrap();
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store.clone());
+    (0..10).for_each(|number| append(&mut writer, number).unwrap());
+    let segment = store.streams()[0].at(0).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&segment.path);
+    file.unwrap().set_len(0).unwrap();
+    // Where segments are not mapped, the write makes the file longer again.
+    let lost = append(&mut writer, 10) == Err(Reason::SpoolFailed);
+    if lost {
+        let problem = store.status().problem.unwrap();
+        assert!(problem.starts_with("spool: cannot write to"), "{problem}");
+        assert_eq!(append(&mut writer, 11), Err(Reason::SpoolFailed));
+    }
+    crate::export::testing::eventually("it recovers", || append(&mut writer, 12).ok());
+    assert_eq!(exporter.deliver().last(), Some(&text(12)));
 }
 
 #[test]

@@ -78,7 +78,12 @@ fn crash_everywhere(end: End) {
     let operations = files.operations();
     assert!(operations > 60, "{operations}");
     for operation in 0..operations {
-        for moment in [Moment::Before, Moment::Amid, Moment::After] {
+        for moment in [
+            Moment::Before,
+            Moment::Amid,
+            Moment::AmidBackwards,
+            Moment::After,
+        ] {
             let place = format!("{end:?} {moment:?} operation {operation}");
             let files = Faulty::default();
             files.crash(operation, moment);
