@@ -157,12 +157,48 @@ fn log(head: &Head<'_>, line: &PluginLog<'_>, selection: &Selection<'_>, out: &m
 fn attribute(field: u8, key: &str, of: &Value<'_>, out: &mut Vec<u8>) {
     let value_len = value_len(of);
     let len = text_len(key) + 1 + varint_len(value_len) + value_len;
+    if let Some(len) = one_byte(len) {
+        short_attribute(field, len, key, of, value_len, out);
+        return;
+    }
     out.push(field);
     varint(len as u64, out);
     text(bytes_field(1), key, out);
     out.push(bytes_field(2));
     varint(value_len as u64, out);
     value(of, out);
+}
+
+/// One of less than 128 bytes, as most are: no length in it takes more than a byte.
+fn short_attribute(
+    field: u8,
+    len: u8,
+    key: &str,
+    of: &Value<'_>,
+    value_len: usize,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(2 + usize::from(len));
+    let byte = |len: usize| low_seven(len as u64);
+    out.extend_from_slice(&[field, len, bytes_field(1), byte(key.len())]);
+    out.extend_from_slice(key.as_bytes());
+    let tag = bytes_field(2);
+    match of {
+        Value::Text(text) => {
+            let inner = bytes_field(1);
+            out.extend_from_slice(&[tag, byte(value_len), inner, byte(text.len())]);
+            out.extend_from_slice(text.as_bytes());
+        }
+        of => {
+            out.extend_from_slice(&[tag, byte(value_len)]);
+            value(of, out);
+        }
+    }
+}
+
+/// A length that takes one byte.
+fn one_byte(len: usize) -> Option<u8> {
+    u8::try_from(len).ok().filter(|len| *len < 0x80)
 }
 
 /// Bytes of an `AnyValue`.
@@ -246,17 +282,28 @@ fn text_len(text: &str) -> usize {
 }
 
 fn bytes(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(field);
-    varint(bytes.len() as u64, out);
+    if let Some(len) = one_byte(bytes.len()) {
+        out.extend_from_slice(&[field, len]);
+    } else {
+        out.push(field);
+        varint(bytes.len() as u64, out);
+    }
     out.extend_from_slice(bytes);
 }
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value > 0x7f {
-        out.push(low_seven(value) | 0x80);
+    let mut digits = [0; 10];
+    let mut len = 0;
+    for digit in &mut digits {
+        *digit = low_seven(value) | 0x80;
         value >>= 7;
+        len += 1;
+        if value == 0 {
+            *digit &= 0x7f;
+            break;
+        }
     }
-    out.push(low_seven(value));
+    out.extend_from_slice(&digits[..len]);
 }
 
 fn low_seven(value: u64) -> u8 {
