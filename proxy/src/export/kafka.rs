@@ -39,7 +39,7 @@ use dead_letter::DeadLetters;
 use delivery::{Back, Desk, Returned, Sent};
 use encoding::{Encoded, Encoder};
 
-pub(crate) use client_config::check_property;
+pub(crate) use client_config::{check_property, check_together};
 pub(super) use client_config::queue_bytes;
 pub(crate) use probe::probe;
 
