@@ -5,6 +5,7 @@ mod certificates;
 mod connection;
 mod documentation;
 mod permission;
+mod takes_nothing;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -65,8 +65,16 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
         // The topic turned out to take no more, whatever the configuration says.
         client.set("batch.size", batch_bytes.to_string());
     }
+    let is_idempotent = matches!(client.get("enable.idempotence"), Some("true" | "1"));
+    if is_idempotent && client.get(GAPLESS).is_none() {
+        // Else what was sent behind a batch that is refused would come before what is made of it.
+        client.set(GAPLESS, "true");
+    }
     client
 }
+
+/// Whether a client is to refuse everything once it could not write a batch.
+const GAPLESS: &str = "enable.gapless.guarantee";
 
 /// The idempotent producer wants the acknowledgement of all, and to try again.
 fn is_idempotent(producer: &Producer) -> bool {
@@ -249,6 +257,8 @@ pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
         .set("queue.buffering.max.ms", "5")
         .set("message.timeout.ms", LETTER_TIMEOUT)
         .set("statistics.interval.ms", "0");
+    // A letter that is refused too is nothing to the others.
+    client.remove(GAPLESS);
     client
 }
 
@@ -412,6 +422,7 @@ mod tests {
         // `buffer_bytes`.
         let own = [
             "allow.auto.create.topics",
+            GAPLESS,
             "queue.buffering.max.kbytes",
             "queue.buffering.max.messages",
             "reconnect.backoff.max.ms",

@@ -28,22 +28,21 @@ pub(super) enum Verdict {
 pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
     use RDKafkaErrorCode as Code;
     match code {
-        Code::PurgeQueue | Code::PurgeInflight => Verdict::Purged,
+        // The last two are of a client that failed at another message.
+        Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => {
+            Verdict::Purged
+        }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Verdict::TooLarge,
-        Code::BadMessage
-        | Code::BadCompression
-        | Code::InvalidArgument
-        | Code::InvalidMessage
+        Code::InvalidArgument
         | Code::InvalidMessageSize
         | Code::InvalidRecord
         | Code::InvalidRequest
-        | Code::InvalidRequiredAcks
         | Code::InvalidTimestamp
         | Code::InvalidTopic
         | Code::PolicyViolation
-        | Code::UnsupportedCompressionType
-        | Code::UnsupportedForMessageFormat
-        | Code::UnsupportedVersion => Verdict::Refused,
+        | Code::UnsupportedForMessageFormat => Verdict::Refused,
+        // Among them what is no fault of the message's: an answer that cannot be read, a broker that
+        // is too old, a key of the configuration that it does not take.
         _ => Verdict::Later,
     }
 }

@@ -1,0 +1,47 @@
+//! A broker that answers, and takes nothing or less than before; and answers that nobody can read.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use weir_tests::kafka::Kafka;
+use weir_tests::link::Link;
+use weir_tests::wait::eventually;
+
+use crate::Faulty;
+
+#[test]
+fn a_limit_that_shrinks_and_grows_keeps_the_order_of_one_key() {
+    let link = Link::new();
+    let folder = TempDir::new().expect("a folder");
+    let kafka = Kafka::start(&folder, &link.arguments());
+    link.lead_to(&kafka);
+    let topic = kafka.topic();
+    // So that several batches are under way when one of them is refused.
+    link.delay_answers(Duration::from_millis(20));
+    let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
+    for limit in ["20000", "3000", "1000000", "6000", "2500", "1000000"] {
+        faulty.ask(150);
+        kafka.configure_topic(&topic, &[("max.message.bytes", limit)]);
+        faulty.ask(150);
+    }
+    faulty.recover(kafka.address(), &topic);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_loses_nothing() {
+    let link = Link::new();
+    let folder = TempDir::new().expect("a folder");
+    let kafka = Kafka::start(&folder, &link.arguments());
+    link.lead_to(&kafka);
+    let topic = kafka.topic();
+    let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
+    for round in 1..=3 {
+        faulty.ask(20);
+        link.garble_after_produce();
+        faulty.ask(20);
+        eventually("an answer is garbled", || {
+            (link.garbled() == round).then_some(())
+        });
+    }
+    faulty.recover(kafka.address(), &topic);
+}
