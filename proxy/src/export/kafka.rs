@@ -21,6 +21,7 @@ mod encoding;
 mod errors;
 mod parts;
 mod probe;
+mod stall;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -231,6 +232,7 @@ impl Exporter<'_> {
             producer.poll_all();
             self.feed.source.save(false);
             self.desk.summarise();
+            producer.look_at_waiting();
         }
     }
 

@@ -73,6 +73,16 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
     client
 }
 
+/// How long a message may wait for its batch, and then for the broker's answer.
+pub(super) fn patience(config: &Kafka) -> Duration {
+    let client = producer(config, config.producer.batch_bytes);
+    let millis = |property: &str| {
+        let value = client.get(property).and_then(|value| value.parse().ok());
+        Duration::from_millis(value.unwrap_or_default())
+    };
+    millis("queue.buffering.max.ms") + millis("request.timeout.ms")
+}
+
 /// Whether a client is to refuse everything once it could not write a batch.
 const GAPLESS: &str = "enable.gapless.guarantee";
 
@@ -387,6 +397,7 @@ mod tests {
         let client = producer(&config, 1000);
         assert_eq!(client.get("queue.buffering.max.ms"), Some("9"));
         assert_eq!(client.get("linger.ms"), None);
+        assert_eq!(patience(&config), Duration::from_millis(30_009));
     }
 
     /// Names of librdkafka's properties that the schema has at keys.

@@ -354,6 +354,11 @@ impl Desk {
         self.state().cause = Some((Instant::now(), cause));
     }
 
+    /// Whether nothing is known to be wrong.
+    pub(super) fn is_well(&self) -> bool {
+        self.state().well
+    }
+
     /// No broker is left to deliver to.
     pub(super) fn brokers_lost(&self) {
         // While connecting, the topic's check says what is wrong.
