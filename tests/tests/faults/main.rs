@@ -6,6 +6,7 @@ mod connection;
 mod documentation;
 mod permission;
 mod takes_nothing;
+mod toxics;
 
 use std::collections::HashSet;
 use std::time::Duration;
