@@ -290,12 +290,16 @@ impl Threads {
 
 /// An exporter's thread: runs until the exporter is stopped, whatever happens.
 fn run(config: &config::Exporter, feed: &Feed) {
-    let before = feed.meter.dropped(Reason::Shutdown);
-    let export = || match config {
+    keep_running(feed, || match config {
         config::Exporter::Kafka(config) => kafka::run(config, feed),
         config::Exporter::Otlp(config) => otlp::run(config, feed),
-    };
-    while panic::catch_unwind(AssertUnwindSafe(export)).is_err() {
+    });
+}
+
+/// Runs what exports until it returns, and again where it panics.
+fn keep_running(feed: &Feed, export: impl Fn()) {
+    let before = feed.meter.dropped(Reason::Shutdown);
+    while panic::catch_unwind(AssertUnwindSafe(&export)).is_err() {
         let message = "panicked; starting again";
         tracing::error!(exporter = feed.exporter, message);
         feed.health.set(State::Degraded(message.to_owned()));

@@ -11,6 +11,7 @@ pub mod link;
 pub mod load;
 pub mod recorder;
 pub mod tls;
+pub mod toxiproxy;
 pub mod trace;
 pub mod upstream;
 pub mod wait;

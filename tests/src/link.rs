@@ -26,11 +26,23 @@ struct State {
     /// Whether the next `Produce` is to be its connection's last.
     armed: AtomicBool,
     cuts: AtomicUsize,
+    /// Whether the answer to the next `Produce` is to be unreadable.
+    garbling: AtomicBool,
+    garbled: AtomicUsize,
     /// Whether no connection is let through.
     closed: AtomicBool,
-    /// How long each piece of an answer is held, in milliseconds.
+    /// How long each answer is held, in milliseconds.
     delay: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
+}
+
+/// What is to become of a connection's answers.
+#[derive(Debug, Default)]
+struct Doom {
+    /// None is to come any more.
+    to_end: AtomicBool,
+    /// The one to the request of this number is to be unreadable.
+    to_garble: Mutex<Option<[u8; 4]>>,
 }
 
 impl Link {
@@ -85,7 +97,17 @@ impl Link {
         self.state.cuts.load(Ordering::SeqCst)
     }
 
-    /// Holds each piece of a broker's answers for so long.
+    /// Lets the next `Produce` through, and makes its answer unreadable.
+    pub fn garble_after_produce(&self) {
+        self.state.garbling.store(true, Ordering::SeqCst);
+    }
+
+    /// How often that has happened.
+    pub fn garbled(&self) -> usize {
+        self.state.garbled.load(Ordering::SeqCst)
+    }
+
+    /// Holds each of a broker's answers for so long.
     pub fn delay_answers(&self, delay: Duration) {
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.state.delay.store(delay, Ordering::SeqCst);
@@ -125,8 +147,7 @@ impl State {
         let mut open = self.open.lock().expect("lock");
         open.extend([client.try_clone()?, broker.try_clone()?]);
         drop(open);
-        // Set once the answer to a request is not to come.
-        let doomed = Arc::new(AtomicBool::new(false));
+        let doomed = Arc::new(Doom::default());
         let (state, told) = (Arc::clone(self), Arc::clone(&doomed));
         let (requests, to_broker) = (client.try_clone()?, broker.try_clone()?);
         thread::spawn(move || {
@@ -148,15 +169,20 @@ impl State {
         &self,
         mut client: &TcpStream,
         mut broker: &TcpStream,
-        doomed: &AtomicBool,
+        doomed: &Doom,
     ) -> io::Result<()> {
         loop {
             let mut length = [0; 4];
             client.read_exact(&mut length)?;
             let mut request = vec![0; u32::from_be_bytes(length) as usize];
             client.read_exact(&mut request)?;
-            if request.starts_with(&PRODUCE) && self.armed.swap(false, Ordering::SeqCst) {
-                doomed.store(true, Ordering::SeqCst);
+            let is_produce = request.starts_with(&PRODUCE);
+            if is_produce && self.armed.swap(false, Ordering::SeqCst) {
+                doomed.to_end.store(true, Ordering::SeqCst);
+            }
+            if is_produce && self.garbling.swap(false, Ordering::SeqCst) {
+                let id = [request[4], request[5], request[6], request[7]];
+                *doomed.to_garble.lock().expect("lock") = Some(id);
             }
             broker.write_all(&[&length[..], &request].concat())?;
         }
@@ -166,20 +192,27 @@ impl State {
         &self,
         mut broker: &TcpStream,
         mut client: &TcpStream,
-        doomed: &AtomicBool,
+        doomed: &Doom,
     ) -> io::Result<()> {
-        let mut bytes = [0; 16 * 1024];
         loop {
-            let read = broker.read(&mut bytes)?;
-            if read == 0 {
-                return Ok(());
-            }
-            if doomed.load(Ordering::SeqCst) {
+            let mut length = [0; 4];
+            broker.read_exact(&mut length)?;
+            let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+            broker.read_exact(&mut answer)?;
+            if doomed.to_end.load(Ordering::SeqCst) {
                 self.cuts.fetch_add(1, Ordering::SeqCst);
                 return Ok(());
             }
+            // An answer begins with the number that its request has.
+            let mut to_garble = doomed.to_garble.lock().expect("lock");
+            if to_garble.is_some_and(|id| answer.starts_with(&id)) {
+                *to_garble = None;
+                answer[4..].fill(0xff);
+                self.garbled.fetch_add(1, Ordering::SeqCst);
+            }
+            drop(to_garble);
             thread::sleep(Duration::from_millis(self.delay.load(Ordering::SeqCst)));
-            client.write_all(&bytes[..read])?;
+            client.write_all(&[&length[..], &answer].concat())?;
         }
     }
 }

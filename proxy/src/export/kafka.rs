@@ -21,6 +21,7 @@ mod encoding;
 mod errors;
 mod parts;
 mod probe;
+mod stall;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ use dead_letter::DeadLetters;
 use delivery::{Back, Desk, Returned, Sent};
 use encoding::{Encoded, Encoder};
 
-pub(crate) use client_config::check_property;
 pub(super) use client_config::queue_bytes;
+pub(crate) use client_config::{check_property, check_together};
 pub(crate) use probe::probe;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.
@@ -155,7 +156,7 @@ impl Exporter<'_> {
     }
 
     fn session(&mut self, mut producer: Producer) -> Ended {
-        let acknowledged = self.desk.acknowledged();
+        let answered = self.desk.answered();
         for (place, back) in self.desk.take_returned() {
             self.feed.meter.retried();
             match back {
@@ -170,10 +171,10 @@ impl Exporter<'_> {
         // What is still queued or in flight comes back to the desk.
         drop(producer);
         if let Ended::Broken = ended {
-            if self.desk.acknowledged() > acknowledged {
+            if self.desk.answered() > answered {
+                // There is no use in waiting: a batch that is refused takes its client with it.
                 self.backoff = BACKOFF;
-            }
-            if self.back_off(None) {
+            } else if self.back_off(None) {
                 return Ended::Closed;
             }
         }
@@ -231,6 +232,7 @@ impl Exporter<'_> {
             producer.poll_all();
             self.feed.source.save(false);
             self.desk.summarise();
+            producer.look_at_waiting();
         }
     }
 

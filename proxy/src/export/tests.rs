@@ -190,3 +190,27 @@ fn a_shutdown_delivers_what_is_queued() {
     assert_eq!(status.delivered, 150);
     assert_eq!(read(&broker, "traces", 150).len(), 150);
 }
+
+#[test]
+fn an_exporter_that_panics_is_said_and_started_again() {
+    let meter = Arc::default();
+    let (_sender, source) = source::memory(0, &meter, false);
+    let feed = Feed {
+        exporter: "breaks".to_owned(),
+        source,
+        meter,
+        health: Arc::default(),
+        stop: Stop::new(Arc::default()),
+    };
+    let runs = std::cell::Cell::new(0);
+    keep_running(&feed, || {
+        runs.set(runs.get() + 1);
+        assert!(runs.get() > 2, "it breaks");
+        // What it says of itself now is its own affair.
+        assert_eq!(
+            feed.health.get(),
+            State::Degraded("panicked; starting again".to_owned())
+        );
+    });
+    assert_eq!(runs.get(), 3);
+}

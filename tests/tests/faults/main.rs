@@ -5,6 +5,8 @@ mod certificates;
 mod connection;
 mod documentation;
 mod permission;
+mod takes_nothing;
+mod toxics;
 
 use std::collections::HashSet;
 use std::time::Duration;

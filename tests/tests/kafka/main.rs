@@ -209,10 +209,12 @@ fn mutual_tls_arrives() {
 #[test]
 fn every_sasl_mechanism_arrives() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let mut config = config(shared().listener("SASL_SSL"), &topic());
-        config.tls = tls(shared());
-        config.sasl = sasl(mechanism, PASSWORD);
-        assert_arrived(config);
+        for (listener, tls) in [("SASL_PLAINTEXT", None), ("SASL_SSL", tls(shared()))] {
+            let mut config = config(shared().listener(listener), &topic());
+            config.tls = tls;
+            config.sasl = sasl(mechanism, PASSWORD);
+            assert_arrived(config);
+        }
     }
 }
 

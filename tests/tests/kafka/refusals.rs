@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-use weir::config::{Sasl, Tls};
+use weir::config::{Sasl, Secret, Tls};
 use weir_tests::kafka::{Kafka, PASSWORD, shared};
 
 use crate::{complaint, config, sasl, start, tls, topic};
@@ -39,6 +40,86 @@ fn an_untrusted_certificate_is_said() {
         cause,
         "TLS: the broker's certificate is not signed by a known authority (see `ca_cert`)"
     );
+}
+
+/// An authority that the broker does not know, with a certificate and its key.
+fn strangers() -> (String, String, String) {
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let ca = authority.self_signed(&key).expect("a certificate").pem();
+    let issuer = Issuer::new(authority, key);
+    let client = CertificateParams::new(vec!["stranger".to_owned()]).expect("parameters");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = client.signed_by(&key, &issuer).expect("a certificate");
+    (ca, certificate.pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_certificate_of_another_authority_than_the_private_one_is_said() {
+    for (listener, sasl) in [("SSL", None), ("SASL_SSL", sasl("SCRAM-SHA-512", PASSWORD))] {
+        let tls = Tls {
+            ca_cert: Some(Secret::new(strangers().0)),
+            client: None,
+        };
+        assert_eq!(
+            refusal(listener, Some(tls), sasl),
+            "TLS: the broker's certificate is not signed by a known authority (see `ca_cert`)"
+        );
+    }
+}
+
+#[test]
+fn a_client_certificate_of_an_authority_that_the_broker_does_not_know_is_said() {
+    let (_, certificate, key) = strangers();
+    let tls = Tls {
+        ca_cert: Some(Secret::new(shared().ca())),
+        client: Some((certificate, Secret::new(key))),
+    };
+    assert_eq!(
+        refusal("MTLS", Some(tls), None),
+        "TLS: the broker does not accept the client certificate (see `client_cert`)"
+    );
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_said() {
+    let (ca, certificate, key) = strangers();
+    let (_, other, _) = strangers();
+    let broken = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".to_owned();
+    for (ca, certificate, key, said) in [
+        (
+            &broken,
+            &certificate,
+            &key,
+            "`ca_cert` has a certificate that cannot be read",
+        ),
+        (
+            &ca,
+            &broken,
+            &key,
+            "`client_cert` has a certificate that cannot be read",
+        ),
+        (
+            &ca,
+            &certificate,
+            &broken,
+            "`client_key` is a key that cannot be read",
+        ),
+        (
+            &ca,
+            &other,
+            &key,
+            "`client_key` is not the key of `client_cert`",
+        ),
+    ] {
+        let mut config = config(shared().listener("MTLS"), &topic());
+        config.tls = Some(Tls {
+            ca_cert: Some(Secret::new(ca.clone())),
+            client: Some((certificate.clone(), Secret::new(key.clone()))),
+        });
+        assert_eq!(complaint(&start(config)), format!("{HEAD}{said}"));
+    }
 }
 
 #[test]

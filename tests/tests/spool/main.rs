@@ -2,11 +2,13 @@
 //! whatever is away.
 
 mod bounds;
+mod ends;
 mod kills;
 mod outages;
 mod runs;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -46,15 +48,21 @@ impl Spooled {
 
     /// Names of the files with this ending, in all of the spool.
     fn files(&self, ending: &str) -> Vec<String> {
+        let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+        self.paths(ending).iter().filter_map(name).collect()
+    }
+
+    /// The files with this ending, in all of the spool.
+    fn paths(&self, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.folder.path().join("spool")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if entry.path().is_dir() {
-                    folders.push(entry.path());
-                } else if name.ends_with(ending) {
-                    found.push(name);
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_string_lossy().ends_with(ending) {
+                    found.push(path);
                 }
             }
         }

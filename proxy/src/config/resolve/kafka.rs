@@ -8,6 +8,7 @@ use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::{SecretVar, kafka as keys};
 use crate::config::{Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls};
+use crate::export;
 
 /// The keys of every exporter about what of a trace goes to it.
 pub(super) struct RawFilters {
@@ -21,6 +22,7 @@ pub(super) struct RawFilters {
 
 impl Resolver<'_> {
     pub(super) fn kafka(&mut self, at: &Path, raw: keys::Kafka) -> Kafka {
+        let faults = self.faults.len();
         for (index, broker) in raw.brokers.iter().enumerate() {
             if !is_broker(broker) {
                 let at = at.key("brokers").index(index);
@@ -38,7 +40,7 @@ impl Resolver<'_> {
             );
         }
         let dead_letter = self.dead_letter(at, &raw.topic, raw.dead_letter);
-        Kafka {
+        let kafka = Kafka {
             enabled: raw.enabled,
             brokers: raw.brokers,
             topic: raw.topic,
@@ -78,7 +80,17 @@ impl Resolver<'_> {
                     sampling: raw.sampling,
                 },
             ),
+        };
+        let custom = at.key("producer").key("custom_config");
+        let is_custom = kafka.enabled && !kafka.producer.custom_config.is_empty();
+        if is_custom
+            && self.faults.len() == faults
+            && let Err(reason) = export::kafka::check_together(&kafka)
+        {
+            let message = format!("librdkafka refuses it beside the other keys: {reason}");
+            self.fault(Code::Conflict, &custom, message);
         }
+        kafka
     }
 
     pub(super) fn filters(&mut self, at: &Path, raw: RawFilters) -> Filters {

@@ -26,6 +26,13 @@ impl Resolver<'_> {
             self.fault(Code::Conflict, &at.key("retry_backoff_ms"), message);
         }
         let millis = |millis: u32| Duration::from_millis(millis.into());
+        let custom_config = self.custom_config(&at.key("custom_config"), &raw.custom_config);
+        // What Weir itself goes by too.
+        let bytes = |property: &str, key: u32| {
+            let custom = custom_config.get(property);
+            let custom = custom.and_then(|value| value.expose().parse().ok());
+            custom.unwrap_or(key as usize)
+        };
         Producer {
             acks: match raw.acks {
                 keys::Acks::None => Acks::None,
@@ -33,13 +40,13 @@ impl Resolver<'_> {
                 keys::Acks::All => Acks::All,
             },
             client_id: raw.client_id.clone(),
-            max_message_bytes: raw.max_message_bytes as usize,
+            max_message_bytes: bytes("message.max.bytes", raw.max_message_bytes),
             retries: raw.retries,
             retry_backoff: millis(raw.retry_backoff_ms),
             retry_backoff_max: millis(raw.retry_backoff_max_ms),
             message_timeout: millis(message_timeout_ms),
             request_timeout: millis(raw.request_timeout_ms),
-            batch_bytes: raw.batch_size as usize,
+            batch_bytes: bytes("batch.size", raw.batch_size),
             partitioner: match raw.partitioner {
                 keys::Partitioner::Consistent => Partitioner::Consistent,
                 keys::Partitioner::ConsistentRandom => Partitioner::ConsistentRandom,
@@ -48,7 +55,7 @@ impl Resolver<'_> {
                 keys::Partitioner::Fnv1a => Partitioner::Fnv1a,
                 keys::Partitioner::Fnv1aRandom => Partitioner::Fnv1aRandom,
             },
-            custom_config: self.custom_config(&at.key("custom_config"), &raw.custom_config),
+            custom_config,
         }
     }
 

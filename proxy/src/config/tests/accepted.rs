@@ -391,6 +391,18 @@ fn every_key_of_the_producer_is_read() {
 }
 
 #[test]
+fn sizes_of_librdkafkas_own_are_what_weir_goes_by() {
+    let config = accepted(&kafka(
+        "      producer: { custom_config: { message.max.bytes: 5000, batch.size: 7000 } }",
+    ));
+    let producer = &kafka_of(&config).producer;
+    assert_eq!(
+        (producer.max_message_bytes, producer.batch_bytes),
+        (5000, 7000)
+    );
+}
+
+#[test]
 fn a_message_lives_longer_than_its_batch_waits() {
     let config = accepted(&kafka("      flush_interval_ms: 900000"));
     let producer = &kafka_of(&config).producer;

@@ -7,7 +7,9 @@ use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::errors::{EXPIRED, NOT_YET, OTHER_NAME, UNKNOWN_AUTHORITY, UNTRUSTED};
+use super::errors::{
+    DEMANDED, EXPIRED, NOT_ACCEPTED, NOT_YET, OTHER_NAME, UNKNOWN_AUTHORITY, UNTRUSTED,
+};
 use crate::config;
 use crate::tls::client::{Client, Spec};
 
@@ -17,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A cause of librdkafka's, such as `kafka.example:9093: TLS: …`; with the certificate's fault
 /// where that is found.
 pub(super) fn explain(cause: String, config: &config::Kafka) -> String {
+    let has_own = config.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+    if let Some(head) = cause.strip_suffix(DEMANDED).filter(|_| has_own) {
+        return format!("{head}{NOT_ACCEPTED}");
+    }
     let head = cause.strip_suffix(UNTRUSTED);
     let fault = head
         .and_then(|head| head.strip_suffix(": TLS: "))

@@ -3,9 +3,10 @@
 //! Callbacks run inside [`Producer::poll`] and [`Producer::flush`], so on the exporter's own
 //! thread; what they have to say goes to the [`Desk`].
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -18,6 +19,7 @@ use super::client_config;
 use super::delivery::{Desk, Returned, Sent, size};
 use super::encoding::Message;
 use super::errors::{self, Problem};
+use super::stall::{self, Watch};
 use super::topic;
 use crate::config;
 use crate::export::stop::Stop;
@@ -29,6 +31,7 @@ pub(super) struct Producer {
     inner: BaseProducer<Context>,
     desk: Arc<Desk>,
     topic: String,
+    watch: RefCell<Watch>,
 }
 
 impl Producer {
@@ -45,6 +48,7 @@ impl Producer {
             inner,
             desk,
             topic: config.topic.clone(),
+            watch: RefCell::new(Watch::new(client_config::patience(config), Instant::now())),
         })
     }
 
@@ -66,7 +70,10 @@ impl Producer {
                 Err((error, same)) => {
                     record = same;
                     match error.rdkafka_error_code() {
-                        Some(RDKafkaErrorCode::QueueFull) => self.poll(ROOM_WAIT),
+                        Some(RDKafkaErrorCode::QueueFull) => {
+                            self.poll(ROOM_WAIT);
+                            self.look_at_waiting();
+                        }
                         code => break code.unwrap_or(RDKafkaErrorCode::Fail),
                     }
                 }
@@ -121,9 +128,23 @@ impl Producer {
         let _ = self.inner.flush(time);
     }
 
+    /// Says so where brokers have taken nothing for too long.
+    pub(super) fn look_at_waiting(&self) {
+        let (acknowledged, in_flight) = (self.desk.acknowledged(), self.in_flight() > 0);
+        let mut watch = self.watch.borrow_mut();
+        if watch.is_stalled(acknowledged, in_flight, Instant::now()) && self.desk.is_well() {
+            self.desk.degrade(&stall::problem(self, &self.topic));
+        }
+    }
+
     /// What the brokers say of the topic: its error, where it has one.
     pub(super) fn topic_error(&self, timeout: Duration) -> KafkaResult<Option<RDKafkaErrorCode>> {
         topic::look(self.inner.client(), &self.topic, timeout)
+    }
+
+    /// Partitions of the topic that no broker leads.
+    pub(super) fn leaderless(&self, timeout: Duration) -> KafkaResult<Vec<i32>> {
+        topic::leaderless(self.inner.client(), &self.topic, timeout)
     }
 
     pub(super) fn desk(&self) -> &Desk {

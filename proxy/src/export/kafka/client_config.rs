@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-
 use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 
-use crate::config::{Acks, Compression, Kafka, Partitioner, Producer, Sasl, Tls};
+use super::errors;
+use crate::config::{Acks, Compression, Kafka, Partitioner, Producer, Sasl, Secret, Tls};
 
 /// Least memory that a message of librdkafka's takes; bounds their number.
 const LEAST_MESSAGE_BYTES: usize = 512;
@@ -59,20 +61,40 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
     set("statistics.interval.ms", &STATISTICS.as_millis());
     set("partitioner", &partitioner(producer.partitioner));
     customise(&mut client, producer);
+    if batch_bytes < producer.batch_bytes {
+        // The topic turned out to take no more, whatever the configuration says.
+        client.set("batch.size", batch_bytes.to_string());
+    }
+    let is_idempotent = matches!(client.get("enable.idempotence"), Some("true" | "1"));
+    if is_idempotent && client.get(GAPLESS).is_none() {
+        // Else what was sent behind a batch that is refused would come before what is made of it.
+        client.set(GAPLESS, "true");
+    }
     client
 }
 
+/// How long a message may wait for its batch, and then for the broker's answer.
+pub(super) fn patience(config: &Kafka) -> Duration {
+    let client = producer(config, config.producer.batch_bytes);
+    let millis = |property: &str| {
+        let value = client.get(property).and_then(|value| value.parse().ok());
+        Duration::from_millis(value.unwrap_or_default())
+    };
+    millis("queue.buffering.max.ms") + millis("request.timeout.ms")
+}
+
+/// Whether a client is to refuse everything once it could not write a batch.
+const GAPLESS: &str = "enable.gapless.guarantee";
+
 /// The idempotent producer wants the acknowledgement of all, and to try again.
 fn is_idempotent(producer: &Producer) -> bool {
-    let custom = |property: &str| producer.custom_config.contains_key(property);
-    let overruled = [
-        "acks",
-        "request.required.acks",
-        "retries",
-        "message.send.max.retries",
-    ]
-    .into_iter()
-    .any(custom);
+    let mut custom = producer.custom_config.keys();
+    let overruled = custom.any(|property| {
+        matches!(
+            own_name(property),
+            "acks" | "message.send.max.retries" | "enable.idempotence"
+        )
+    });
     producer.acks == Acks::All && producer.retries > 0 && !overruled
 }
 
@@ -105,15 +127,54 @@ fn partitioner(partitioner: Partitioner) -> &'static str {
     }
 }
 
+/// Properties that librdkafka has by two names: the one that is set here, and the other. Of both,
+/// librdkafka would keep either, as a [`ClientConfig`] has no order.
+const TWO_NAMES: [(&str, &str); 8] = [
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("message.send.max.retries", "retries"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
+
+/// The name by which a property is set here.
+fn own_name(property: &str) -> &str {
+    let twice = TWO_NAMES.iter().find(|(_, other)| *other == property);
+    twice.map_or(property, |(own, _)| own)
+}
+
 fn customise(client: &mut ClientConfig, producer: &Producer) {
     for (property, value) in &producer.custom_config {
-        client.set(property, value.expose());
+        client.set(own_name(property), value.expose());
     }
 }
 
-/// Whether librdkafka has this property and takes this value; else why not, without the value,
-/// which may be a secret.
+/// Properties by which nothing would be delivered, or nobody would know: why Weir cannot do with them.
+const REFUSED: [(&str, &str, &str); 2] = [
+    (
+        "delivery.report.only.error",
+        "false",
+        "would leave Weir without acknowledgements",
+    ),
+    (
+        "transactional.id",
+        "",
+        "is of no use: Weir does not produce in transactions",
+    ),
+];
+
+/// Whether librdkafka has this property and takes this value, and Weir can do with it; else why not,
+/// without the value, which may be a secret.
 pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
+    let refused = REFUSED.iter().find(|(refused, ..)| *refused == name);
+    if let Some((_, harmless, reason)) = refused
+        && value != *harmless
+    {
+        return Err((*reason).to_owned());
+    }
     let mut client = ClientConfig::new();
     client.set(name, value);
     match client.create_native_config() {
@@ -126,6 +187,50 @@ pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
         ),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Whether librdkafka takes an exporter's own properties beside those of `custom_config`; else why
+/// not. Nobody is connected to.
+pub(crate) fn check_together(config: &Kafka) -> Result<(), String> {
+    let custom = &config.producer.custom_config;
+    let mut client = producer(config, config.producer.batch_bytes);
+    for property in [
+        "bootstrap.servers",
+        "ssl.ca.pem",
+        "ssl.ca.location",
+        "ssl.certificate.pem",
+        "ssl.key.pem",
+    ] {
+        if property == "bootstrap.servers" || !custom.contains_key(property) {
+            client.remove(property);
+        }
+    }
+    let made: Result<BaseProducer<Quiet>, _> = client.create_with_context(Quiet);
+    made.map(drop).map_err(|error| {
+        let cause = errors::client_cause(&error);
+        let secrets = custom.values().map(Secret::expose);
+        let secrets = secrets.filter(|value| may_be_secret(value));
+        secrets.fold(cause, |cause, value| cause.replace(value, "…"))
+    })
+}
+
+fn may_be_secret(value: &str) -> bool {
+    let is_plain = matches!(value, "true" | "false") || value.parse::<f64>().is_ok();
+    value.len() > 3 && !is_plain
+}
+
+/// Says nothing.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// Properties of a consumer that reads for people. Of `custom_config`, librdkafka leaves aside what
@@ -162,6 +267,8 @@ pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
         .set("queue.buffering.max.ms", "5")
         .set("message.timeout.ms", LETTER_TIMEOUT)
         .set("statistics.interval.ms", "0");
+    // A letter that is refused too is nothing to the others.
+    client.remove(GAPLESS);
     client
 }
 
@@ -224,4 +331,168 @@ fn set_sasl(client: &mut ClientConfig, sasl: &Sasl) {
         .set("sasl.mechanism", sasl.mechanism)
         .set("sasl.username", sasl.username.expose())
         .set("sasl.password", sasl.password.expose());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::export::testing::kafka;
+
+    fn with_custom(custom: &[(&str, &str)]) -> Kafka {
+        let mut config = kafka("127.0.0.1:1", "traces");
+        let secret = |value: &&str| Secret::new((*value).to_owned());
+        let custom = custom
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), secret(value)));
+        config.producer.custom_config = custom.collect();
+        config
+    }
+
+    #[test]
+    fn custom_properties_win_by_either_of_two_names() {
+        for (name, value) in [
+            ("linger.ms", "7"),
+            ("queue.buffering.max.ms", "7"),
+            ("retries", "3"),
+            ("compression.codec", "gzip"),
+            ("request.required.acks", "1"),
+            ("acks", "1"),
+            ("delivery.timeout.ms", "5000"),
+            ("max.in.flight", "2"),
+            ("metadata.broker.list", "127.0.0.1:2"),
+            ("sasl.mechanisms", "PLAIN"),
+        ] {
+            let mut config = with_custom(&[(name, value)]);
+            config.sasl = Some(Sasl {
+                mechanism: "SCRAM-SHA-256",
+                username: Secret::new("weir".to_owned()),
+                password: Secret::new("weir".to_owned()),
+            });
+            // A map's order is another each time.
+            for _ in 0..20 {
+                let native = producer(&config, 1000).create_native_config().unwrap();
+                assert_eq!(native.get(name).unwrap(), value, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_topic_takes_rules_over_a_custom_batch() {
+        let mut config = with_custom(&[("batch.size", "2000000")]);
+        config.producer.batch_bytes = 2_000_000;
+        assert_eq!(
+            producer(&config, 2_000_000).get("batch.size"),
+            Some("2000000")
+        );
+        assert_eq!(producer(&config, 1000).get("batch.size"), Some("1000"));
+    }
+
+    #[test]
+    fn the_last_of_two_names_wins() {
+        let config = with_custom(&[("linger.ms", "7"), ("queue.buffering.max.ms", "9")]);
+        let client = producer(&config, 1000);
+        assert_eq!(client.get("queue.buffering.max.ms"), Some("9"));
+        assert_eq!(client.get("linger.ms"), None);
+        assert_eq!(patience(&config), Duration::from_millis(30_009));
+    }
+
+    /// Names of librdkafka's properties that the schema has at keys.
+    fn shown(schema: &Value, found: &mut BTreeSet<String>) {
+        match schema {
+            Value::Object(map) => {
+                let names = map.get("x-librdkafka").and_then(Value::as_array);
+                let names = names.into_iter().flatten().filter_map(Value::as_str);
+                found.extend(names.map(str::to_owned));
+                map.values().for_each(|value| shown(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| shown(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn each_property_is_shown_at_its_key_and_what_is_shown_is_set() {
+        let mut config = kafka("127.0.0.1:1", "traces");
+        let secret = || Secret::new("secret".to_owned());
+        config.tls = Some(Tls {
+            ca_cert: Some(secret()),
+            client: Some(("certificate".to_owned(), secret())),
+        });
+        config.sasl = Some(Sasl {
+            mechanism: "PLAIN",
+            username: secret(),
+            password: secret(),
+        });
+        let mut found = BTreeSet::new();
+        shown(crate::config::schema(), &mut found);
+        // What Weir needs for its promises, whatever the configuration says, or what follows from
+        // `buffer_bytes`.
+        let own = [
+            "allow.auto.create.topics",
+            GAPLESS,
+            "queue.buffering.max.kbytes",
+            "queue.buffering.max.messages",
+            "reconnect.backoff.max.ms",
+            "socket.connection.setup.timeout.ms",
+            "socket.keepalive.enable",
+            "ssl.endpoint.identification.algorithm",
+            "statistics.interval.ms",
+        ];
+        let client = producer(&config, 1000);
+        let set: BTreeSet<String> = client
+            .config_map()
+            .keys()
+            .map(|key| (*key).to_owned())
+            .collect();
+        let own: BTreeSet<String> = own.into_iter().map(str::to_owned).collect();
+        assert_eq!(&set - &own, found);
+        assert_eq!(&own - &set, BTreeSet::new());
+    }
+
+    #[test]
+    fn properties_that_contradict_others_are_refused_without_their_values() {
+        for (custom, said) in [
+            (
+                &[("max.in.flight", "6")][..],
+                "`max.in.flight` must be set <= 5",
+            ),
+            (
+                &[("acks", "1"), ("enable.idempotence", "true")],
+                "`acks` must be set to `all`",
+            ),
+            (
+                &[("message.timeout.ms", "3")],
+                "`message.timeout.ms` must be greater than `linger.ms`",
+            ),
+        ] {
+            let refused = check_together(&with_custom(custom)).unwrap_err();
+            assert!(refused.contains(said), "{refused}");
+        }
+        assert_eq!(
+            check_together(&with_custom(&[("max.in.flight", "5")])),
+            Ok(())
+        );
+        assert_eq!(
+            check_together(&with_custom(&[("enable.idempotence", "false")])),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn properties_that_would_break_delivery_in_silence_are_refused() {
+        for (name, value) in [
+            ("delivery.report.only.error", "true"),
+            ("transactional.id", "weir"),
+        ] {
+            assert!(check_property(name, value).is_err(), "{name}");
+        }
+        assert_eq!(
+            check_property("delivery.report.only.error", "false"),
+            Ok(())
+        );
+    }
 }

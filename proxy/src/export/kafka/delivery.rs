@@ -76,6 +76,7 @@ pub(super) enum Back {
 
 struct Desktop {
     acknowledged: u64,
+    refused: u64,
     /// Of the client there is now.
     batch_bytes: usize,
     /// A batch was too large.
@@ -109,6 +110,7 @@ impl Desk {
             settled: feed.source.settled(),
             state: Mutex::new(Desktop {
                 acknowledged: 0,
+                refused: 0,
                 batch_bytes: config.producer.batch_bytes,
                 shrink: false,
                 topic_limit: None,
@@ -147,6 +149,12 @@ impl Desk {
     /// Messages acknowledged so far.
     pub(super) fn acknowledged(&self) -> u64 {
         self.state().acknowledged
+    }
+
+    /// Messages of which the brokers said something for good.
+    pub(super) fn answered(&self) -> u64 {
+        let state = self.state();
+        state.acknowledged + state.refused
     }
 
     /// Whether the topic turned out to take less than was sent.
@@ -344,6 +352,11 @@ impl Desk {
     pub(super) fn broker_failed(&self, reason: &str) {
         let cause = errors::broker_cause(reason);
         self.state().cause = Some((Instant::now(), cause));
+    }
+
+    /// Whether nothing is known to be wrong.
+    pub(super) fn is_well(&self) -> bool {
+        self.state().well
     }
 
     /// No broker is left to deliver to.

@@ -28,22 +28,21 @@ pub(super) enum Verdict {
 pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
     use RDKafkaErrorCode as Code;
     match code {
-        Code::PurgeQueue | Code::PurgeInflight => Verdict::Purged,
+        // The last two are of a client that failed at another message.
+        Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => {
+            Verdict::Purged
+        }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Verdict::TooLarge,
-        Code::BadMessage
-        | Code::BadCompression
-        | Code::InvalidArgument
-        | Code::InvalidMessage
+        Code::InvalidArgument
         | Code::InvalidMessageSize
         | Code::InvalidRecord
         | Code::InvalidRequest
-        | Code::InvalidRequiredAcks
         | Code::InvalidTimestamp
         | Code::InvalidTopic
         | Code::PolicyViolation
-        | Code::UnsupportedCompressionType
-        | Code::UnsupportedForMessageFormat
-        | Code::UnsupportedVersion => Verdict::Refused,
+        | Code::UnsupportedForMessageFormat => Verdict::Refused,
+        // Among them what is no fault of the message's: an answer that cannot be read, a broker that
+        // is too old, a key of the configuration that it does not take.
         _ => Verdict::Later,
     }
 }
@@ -69,9 +68,26 @@ pub(super) fn write_cause(code: RDKafkaErrorCode, topic: &str) -> String {
 pub(super) fn client_cause(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, key, _) => format!("{key}: {description}"),
-        KafkaError::ClientCreation(reason) => reason.clone(),
+        KafkaError::ClientCreation(reason) => {
+            own_certificate_cause(reason).map_or_else(|| reason.clone(), str::to_owned)
+        }
         error => error.to_string(),
     }
+}
+
+/// What is wrong with the certificates and the key of the configuration.
+fn own_certificate_cause(reason: &str) -> Option<&'static str> {
+    Some(if reason.contains("key values mismatch") {
+        "`client_key` is not the key of `client_cert`"
+    } else if reason.contains("ssl.ca.pem") {
+        "`ca_cert` has a certificate that cannot be read"
+    } else if reason.contains("ssl.certificate.pem") {
+        "`client_cert` has a certificate that cannot be read"
+    } else if reason.contains("ssl.key.pem") {
+        "`client_key` is a key that cannot be read"
+    } else {
+        return None;
+    })
 }
 
 /// Why a broker cannot be used, from librdkafka's `reason`, such as
@@ -179,6 +195,11 @@ pub(super) const EXPIRED: &str = "the broker's certificate has expired";
 pub(super) const NOT_YET: &str = "the broker's certificate is not valid yet";
 pub(super) const OTHER_NAME: &str = "the broker's certificate is for another host name";
 
+/// Said where a broker has none of a client it knows; `certificate` finds out whether it had another.
+pub(super) const DEMANDED: &str = "the broker demands a client certificate (see `client_cert`)";
+pub(super) const NOT_ACCEPTED: &str =
+    "the broker does not accept the client certificate (see `client_cert`)";
+
 fn tls_cause(reason: &str) -> Option<String> {
     if !reason.contains("SSL") {
         return None;
@@ -190,8 +211,14 @@ fn tls_cause(reason: &str) -> Option<String> {
         EXPIRED
     } else if lower.contains("certificate verify failed") {
         UNTRUSTED
-    } else if lower.contains("certificate required") || lower.contains("bad certificate") {
-        "the broker demands a client certificate (see `client_cert`)"
+    } else if ["required", "unknown", "expired", "revoked"]
+        .map(|what| format!("alert certificate {what}"))
+        .iter()
+        .any(|alert| lower.contains(alert))
+        || lower.contains("unknown ca")
+        || lower.contains("bad certificate")
+    {
+        DEMANDED
     } else if lower.contains("wrong version number") || lower.contains("connection closed by peer")
     {
         "the broker closed the connection: does it speak TLS on this port?"

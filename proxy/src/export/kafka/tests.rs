@@ -18,6 +18,8 @@ use crate::export::testing::{self, eventually, kafka};
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, TraceId, record};
 
+mod waiting;
+
 fn start(config: config::Kafka) -> Exporters {
     let exporter = config::Exporter::Kafka(Box::new(config));
     Exporters::start(&IndexMap::from([("kafka".to_owned(), exporter)]), None)

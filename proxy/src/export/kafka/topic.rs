@@ -6,6 +6,7 @@ use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 
 use super::certificate;
 use super::client::Producer;
@@ -75,19 +76,37 @@ pub(super) fn verify(
     Err(Problem::Broker(cause))
 }
 
-/// What the brokers say of a topic: its error, where it has one.
+/// What the brokers say of a topic: its error, where it has one. One that nobody leads in any
+/// partition has none of its own.
 pub(super) fn look<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     timeout: Duration,
 ) -> KafkaResult<Option<RDKafkaErrorCode>> {
     let metadata = client.fetch_metadata(Some(topic), timeout)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    Ok(
-        found.map_or(Some(RDKafkaErrorCode::UnknownTopicOrPartition), |found| {
-            found.error().map(RDKafkaErrorCode::from)
-        }),
-    )
+    let Some(found) = find(&metadata, topic) else {
+        return Ok(Some(RDKafkaErrorCode::UnknownTopicOrPartition));
+    };
+    let error = found.error().map(RDKafkaErrorCode::from);
+    let partitions = found.partitions();
+    let is_led = partitions.is_empty() || partitions.iter().any(|one| one.leader() >= 0);
+    Ok(error.or((!is_led).then_some(RDKafkaErrorCode::LeaderNotAvailable)))
+}
+
+/// Partitions of a topic that no broker leads.
+pub(super) fn leaderless<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> KafkaResult<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let partitions = find(&metadata, topic).map_or(&[][..], MetadataTopic::partitions);
+    let leaderless = partitions.iter().filter(|one| one.leader() < 0);
+    Ok(leaderless.map(MetadataPartition::id).collect())
+}
+
+fn find<'m>(metadata: &'m Metadata, topic: &str) -> Option<&'m MetadataTopic> {
+    metadata.topics().iter().find(|found| found.name() == topic)
 }
 
 /// Most bytes of a batch of messages that the topic takes; `None` where the brokers do not say.

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::Error;
 use super::cursor::{self, Cursor};
 use super::files::{Entry, FileSystem, Lock, read_full};
-use super::record;
+use super::record::{self, Missing};
 use super::segment::{Key, Name, Segment, Stream};
 
 const LOCK: &str = "lock";
@@ -162,19 +162,24 @@ fn read_run(files: &dyn FileSystem, generation: u64, run: &Path) -> io::Result<V
     for of_worker in found.chunk_by(|(one, _), (other, _)| one.worker == other.worker) {
         let mut segments = Vec::new();
         let mut modified = SystemTime::now();
-        let mut first = 0;
         for (name, entry) in of_worker {
             let path = run.join(&entry.name);
-            match files.open(&path) {
-                Ok(file) => match record::find(&*file, name.salt, 0, entry.len) {
-                    Some((_, sequence)) => first = sequence,
-                    None => {
-                        files.remove(&path)?;
-                        continue;
+            let mut first = None;
+            let file = files.open(&path).map_err(Missing::Unread);
+            match file.and_then(|file| record::search(&*file, name.salt, 0, entry.len)) {
+                Ok((_, sequence)) => first = Some(sequence),
+                // It stays: the disk may give it later, to whoever reads it.
+                Err(Missing::Unread(error)) => {
+                    tracing::error!(%error, path = %path.display(), "cannot read");
+                }
+                Err(missing) => {
+                    if matches!(missing, Missing::Broken) {
+                        let path = path.display();
+                        tracing::error!(%path, "no trace in a segment of the spool is whole: removed");
                     }
-                },
-                // Whoever reads it will hear why not.
-                Err(error) => tracing::error!(%error, path = %path.display(), "cannot open"),
+                    files.remove(&path)?;
+                    continue;
+                }
             }
             modified = modified.min(entry.modified);
             segments.push(Segment::found(path, *name, entry.len, first));
@@ -185,8 +190,6 @@ fn read_run(files: &dyn FileSystem, generation: u64, run: &Path) -> io::Result<V
         if segments.is_empty() {
             continue;
         }
-        // Names do not tell it: see the segments' module.
-        segments.sort_by_key(|segment| segment.first);
         let size = segments.iter().map(|segment| segment.size).sum();
         let key = Key { generation, worker };
         streams.push((Stream::found(key, run.to_owned(), segments, modified), size));

@@ -5,6 +5,8 @@
 //! chooses what is in a payload can make it look like a record. The magic holds a byte that UTF-8
 //! does not have, so texts are no candidates either.
 
+use std::io;
+
 use super::files::{File, read_full};
 
 /// Bytes before a payload.
@@ -99,13 +101,39 @@ fn checksum(record: &[u8], salt: u32) -> u32 {
 
 /// The first whole record from `from` to `end`: its place and sequence. What the disk does not give
 /// is passed over.
-pub(super) fn find(file: &dyn File, salt: u32, mut from: u64, end: u64) -> Option<(u64, u64)> {
+pub(super) fn find(file: &dyn File, salt: u32, from: u64, end: u64) -> Option<(u64, u64)> {
+    search(file, salt, from, end).ok()
+}
+
+/// Why there is no record.
+#[derive(Debug)]
+pub(super) enum Missing {
+    /// Nothing was ever written.
+    Empty,
+    /// What there is is broken.
+    Broken,
+    /// The disk did not give all of it.
+    Unread(io::Error),
+}
+
+/// As [`find`], saying why there is none.
+pub(super) fn search(
+    file: &dyn File,
+    salt: u32,
+    mut from: u64,
+    end: u64,
+) -> Result<(u64, u64), Missing> {
+    let mut missing = Missing::Empty;
     let mut block = vec![0; BLOCK];
     while from < end {
         let wanted = usize::try_from(end - from).map_or(BLOCK, |left| left.min(BLOCK));
-        let Ok(len) = read_full(file, &mut block[..wanted], from) else {
-            from += PAGE;
-            continue;
+        let len = match read_full(file, &mut block[..wanted], from) {
+            Ok(len) => len,
+            Err(error) => {
+                missing = Missing::Unread(error);
+                from += PAGE;
+                continue;
+            }
         };
         let found = block[..len]
             .windows(MAGIC.len())
@@ -115,16 +143,19 @@ pub(super) fn find(file: &dyn File, salt: u32, mut from: u64, end: u64) -> Optio
                 let at = from + at as u64;
                 read(file, salt, at, end).map(|sequence| (at, sequence))
             });
-        if found.is_some() {
-            return found;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        if matches!(missing, Missing::Empty) && block[..len].iter().any(|byte| *byte != 0) {
+            missing = Missing::Broken;
         }
         if len < wanted || len < MAGIC.len() {
-            return None;
+            return Err(missing);
         }
         // A magic may lie across the blocks' border.
         from += (len - MAGIC.len() + 1) as u64;
     }
-    None
+    Err(missing)
 }
 
 /// The sequence of the record at `at`, if there is one.

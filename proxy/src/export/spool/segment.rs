@@ -70,8 +70,10 @@ pub(super) struct Segment {
     pub(super) size: u64,
     /// Its number in its stream, in the order of records.
     pub(super) place: u64,
-    /// No record in it has a lesser sequence.
+    /// No record in it has a lesser sequence; where that is not known, one that is in none before it.
     pub(super) first: u64,
+    /// Whether its records say so.
+    pub(super) is_known: bool,
     /// Where the last record ends.
     end: AtomicU64,
     /// One more than the last record's sequence, once that is known.
@@ -91,6 +93,7 @@ impl Segment {
             size,
             place: 0,
             first,
+            is_known: true,
             end: AtomicU64::new(0),
             last: AtomicU64::new(OPEN),
             prepared: AtomicU64::new(0),
@@ -98,9 +101,13 @@ impl Segment {
         }
     }
 
-    /// One of an earlier run's. Where its records end is found by reading it.
-    pub(super) fn found(path: PathBuf, name: Name, size: u64, first: u64) -> Self {
-        let segment = Self::new(path, name, size, first);
+    /// One of an earlier run's. Where its records end is found by reading it; where they begin, too,
+    /// if the disk does not say it yet.
+    pub(super) fn found(path: PathBuf, name: Name, size: u64, first: Option<u64>) -> Self {
+        let segment = Self {
+            is_known: first.is_some(),
+            ..Self::new(path, name, size, first.unwrap_or(u64::MAX))
+        };
         segment.grow(size);
         segment
     }
@@ -194,15 +201,28 @@ impl Stream {
         }
     }
 
-    /// One of an earlier run, last written to at `modified`. `segments` are in order.
+    /// One of an earlier run, last written to at `modified`. `segments` are in the order of their
+    /// names, which is not always that of their records.
     pub(super) fn found(
         key: Key,
         folder: PathBuf,
-        segments: Vec<Segment>,
+        mut segments: Vec<Segment>,
         modified: SystemTime,
     ) -> Self {
+        // What is not known is before what follows by its name.
+        let mut next = u64::MAX;
+        for segment in segments.iter_mut().rev() {
+            if !segment.is_known {
+                segment.first = next;
+            }
+            next = segment.first;
+        }
+        segments.sort_by_key(|segment| segment.first);
         for pair in segments.windows(2) {
-            pair[0].close(pair[1].first);
+            // Else its end is found by reading it.
+            if pair[1].is_known {
+                pair[0].close(pair[1].first);
+            }
         }
         let stream = Self::new(key, folder);
         let segments = segments.into_iter().map(|segment| stream.put(segment));

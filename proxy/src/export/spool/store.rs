@@ -213,13 +213,10 @@ impl Store {
     /// Forgets about all exporters but these: they hold nothing back.
     pub(in crate::export) fn retain(&self, exporters: impl Fn(&str) -> bool) {
         let mut holders = lock(&self.holders);
-        holders.retain(|exporter, _| {
+        holders.retain(|exporter, holder| {
             let stays = exporters(exporter);
             if !stays {
-                tracing::info!(
-                    exporter,
-                    "no longer configured: its place in the spool is forgotten"
-                );
+                self.say_forgotten(exporter, &holder.saved);
                 self.remove_cursor(exporter);
             }
             stays
@@ -235,10 +232,38 @@ impl Store {
             .get(exporter)
             .is_some_and(|holder| holder.epoch == epoch)
         {
-            holders.remove(exporter);
+            let holder = holders.remove(exporter);
             drop(holders);
+            if let Some(holder) = holder {
+                self.say_forgotten(exporter, &holder.saved);
+            }
             self.remove_cursor(exporter);
             self.release();
+        }
+    }
+
+    /// Says what an exporter that is no longer configured leaves undelivered: how many traces of this
+    /// run, and whether there are some of earlier ones, whose number is not known.
+    fn say_forgotten(&self, exporter: &str, cursor: &Cursor) {
+        let (mut traces, mut earlier) = (0, false);
+        for stream in self.streams() {
+            let position = cursor.position(stream.key);
+            if stream.key.generation == self.generation {
+                traces += stream.next().saturating_sub(position);
+            } else {
+                earlier |= stream.appended(position).is_some();
+            }
+        }
+        let message = "no longer configured: its place in the spool is forgotten";
+        if traces > 0 || earlier {
+            tracing::error!(
+                exporter,
+                undelivered = traces,
+                of_earlier_runs = earlier,
+                message
+            );
+        } else {
+            tracing::info!(exporter, message);
         }
     }
 

@@ -148,7 +148,11 @@ impl Walk {
         };
         self.place = Some(Place {
             offset: 0,
-            seen: segment.first,
+            seen: if segment.is_known {
+                segment.first
+            } else {
+                self.next
+            },
             segment,
             file,
         });

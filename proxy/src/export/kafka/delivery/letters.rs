@@ -42,6 +42,7 @@ impl Desk {
         reason: Reason,
         cause: String,
     ) {
+        state.refused += 1;
         self.log_cause(state, &cause, message.key.as_deref());
         if self.has_dead_letters {
             let letter = Letter {

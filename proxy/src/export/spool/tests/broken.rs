@@ -307,3 +307,74 @@ fn a_place_that_cannot_be_read_is_passed_over() {
     assert_eq!(exporter.skipped(), lost);
     assert_eq!(delivered.last(), Some(&text(15)));
 }
+
+#[test]
+fn segments_that_cannot_be_read_at_the_start_are_delivered_once_they_can() {
+    let all = left_behind(40).files(".seg").len();
+    assert!(all >= 5);
+    // Each of them, all, and each with what an exporter has of it already.
+    for (unread, delivered) in (0..all).map(|index| (Some(index), 0)).chain([
+        (None, 0),
+        (None, 13),
+        (Some(1), 13),
+        (Some(2), 13),
+        (Some(2), 30),
+    ]) {
+        for operation in ["read", "open"] {
+            let files = left_behind(40);
+            let mut cursor = super::cursor::Cursor::at(1);
+            let key = super::segment::Key {
+                generation: 1,
+                worker: 0,
+            };
+            cursor.set(key, delivered);
+            let path = PathBuf::from("/data/spool/cursors/a.cursor");
+            files.put(&path, cursor.encode().into_bytes());
+            let segments = files.files(".seg");
+            let broken = unread.map(|index| segments[index].clone());
+            files.fail(move |done, path| {
+                let is_segment = path.extension().is_some_and(|ending| ending == "seg");
+                let is_meant = broken.as_ref().is_none_or(|broken| broken == path);
+                (done == operation && is_segment && is_meant)
+                    .then(|| error(EIO))
+                    .flatten()
+            });
+            let store = open(&files);
+            files.heal();
+            let exporter = Exporter::new(&store, "a");
+            let from = usize::try_from(delivered).unwrap();
+            let what = format!("{unread:?} {operation} from {from}");
+            assert_eq!(exporter.deliver(), texts(from..40), "{what}");
+            assert_eq!(exporter.skipped(), 0, "{what}");
+            assert_eq!(files.files(".seg"), Vec::<PathBuf>::new(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_segment_holds_up_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(Arc::new(super::files::Disk), folder.path(), options());
+    let (store, _) = open().unwrap();
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store);
+    (0..20).for_each(|number| append(&mut writer, number).unwrap());
+    drop((writer, exporter));
+    let run = folder.path().join("spool/0000000001");
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
+        .collect();
+    segments.sort();
+    std::fs::remove_file(&segments[1]).unwrap();
+    std::fs::create_dir(&segments[1]).unwrap();
+    let (mut store, _) = open().unwrap();
+    Arc::get_mut(&mut store).unwrap().patience = Duration::ZERO;
+    let exporter = Exporter::new(&store, "a");
+    let mut delivered = exporter.deliver();
+    delivered.extend(exporter.deliver());
+    assert_eq!(delivered.first(), Some(&text(0)));
+    assert_eq!(delivered.last(), Some(&text(19)));
+    assert_eq!(delivered.len() as u64 + exporter.skipped(), 20);
+}

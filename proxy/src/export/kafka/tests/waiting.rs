@@ -1,0 +1,74 @@
+//! Brokers that answer and take nothing, for a reason that is none of the trace's.
+
+use super::*;
+
+/// What the exporter says is wrong, once it does.
+fn complaint(exporters: &Exporters) -> String {
+    eventually("it says what is wrong", || match status(exporters).state {
+        State::Degraded(message) => Some(message),
+        _ => None,
+    })
+}
+
+fn assert_nothing_dropped(exporters: &Exporters) {
+    assert_eq!(
+        status(exporters).dropped.map(|(_, count)| count),
+        [0; Reason::ALL.len()]
+    );
+}
+
+#[test]
+fn what_is_no_fault_of_a_traces_is_no_reason_to_give_it_up() {
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS,
+    ] {
+        let cluster = cluster();
+        let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));
+        wait_until_connected(&exporters);
+        refuse(&cluster, error, 2);
+        hand_over(&exporters, 50);
+        let said = complaint(&exporters);
+        assert!(
+            said.starts_with("kafka plugin: failed to write trace "),
+            "{said}"
+        );
+        wait_until_delivered(&exporters, 50);
+        assert_nothing_dropped(&exporters);
+    }
+}
+
+#[test]
+fn a_partition_that_loses_its_leader_is_said_and_gets_everything_once_it_has_one() {
+    let cluster = cluster();
+    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+    config.producer.request_timeout = Duration::from_millis(300);
+    let exporters = start(config);
+    hand_over(&exporters, 10);
+    wait_until_delivered(&exporters, 10);
+    cluster.partition_leader("traces", 0, None).unwrap();
+    hand_over(&exporters, 10);
+    assert_eq!(
+        complaint(&exporters),
+        "kafka plugin: failed to connect/authenticate with broker: topic \"traces\" takes nothing of \
+         what is sent: its partition 0 has no leader"
+    );
+    cluster.partition_leader("traces", 0, Some(1)).unwrap();
+    wait_until_delivered(&exporters, 20);
+    wait_until_connected(&exporters);
+    assert_nothing_dropped(&exporters);
+}
+
+#[test]
+fn a_topic_of_which_no_partition_has_a_leader_is_said_at_the_start() {
+    let cluster = cluster();
+    cluster.partition_leader("traces", 0, None).unwrap();
+    let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));
+    assert_eq!(
+        complaint(&exporters),
+        "kafka plugin: failed to connect/authenticate with broker: topic \"traces\" has no leader"
+    );
+    cluster.partition_leader("traces", 0, Some(1)).unwrap();
+    wait_until_connected(&exporters);
+}
