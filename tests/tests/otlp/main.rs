@@ -5,6 +5,7 @@ mod bounds;
 mod clients;
 mod delivery;
 mod differential;
+mod documentation;
 mod grpc;
 mod http;
 mod pushback;
