@@ -357,8 +357,8 @@ pub enum Format {
     Json,
     OtlpJson,
     OtlpProtobuf,
-    /// Records are messages already, as receivers make them.
-    Prepared,
+    /// Records are messages already, as receivers make them of this signal.
+    Prepared(crate::otlp::Signal),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use crate::config;
 use handoff::{Handoff, Set};
 use source::{Sender, Source};
 use spool::Spool;
-use status::{Health, Meter, Reason, State, Status};
+use status::{Fates, Health, Meter, Reason, State, Status};
 use stop::{Shutdown, Stop};
 
 /// How long an exporter that a reload took away may go on delivering what it has.
@@ -138,6 +138,12 @@ impl Exporters {
                 status
             })
             .collect()
+    }
+
+    /// What became of each exporter's messages, by the way that they came to a receiver.
+    pub fn fates(&self) -> Vec<[Fates; prepared::ORIGINS]> {
+        let running = lock(&self.running);
+        running.iter().map(|(_, it)| it.meter.fates()).collect()
     }
 
     /// How the spool fares, where there is one.
@@ -333,7 +339,7 @@ impl config::Exporter {
     /// Whether somebody waits for what it delivers.
     fn has_tickets(&self) -> bool {
         match self {
-            Self::Kafka(config) => config.format == config::Format::Prepared,
+            Self::Kafka(config) => matches!(config.format, config::Format::Prepared(_)),
             Self::Otlp(_) => false,
         }
     }

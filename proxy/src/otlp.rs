@@ -4,10 +4,12 @@
 //! into objects, so what these tables do not know is carried along untouched: protobuf that comes in
 //! and goes out as protobuf is only looked at ([`check`]). JSON that comes in becomes protobuf first
 //! ([`read`]); JSON that goes out is written from protobuf ([`json`]). A request that is too large
-//! for one message, or has to be parted by keys, is taken apart as ranges of bytes ([`split`]).
+//! for one message, or has to be parted by keys, is taken apart as ranges of bytes ([`split`]); so is a
+//! message again that its topic does not take ([`again`]).
 //!
 //! Values in, values out: no I/O here.
 
+pub mod again;
 pub mod answer;
 pub mod check;
 pub mod json;

@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::otlp::Otlp;
 use crate::export::outlet::Outlet;
+use crate::export::prepared::Origin;
 use crate::export::spool;
 use crate::listener::drain::Drain;
 use crate::otlp::Signal;
@@ -48,6 +49,11 @@ pub enum Protocol {
 
 impl Protocol {
     pub const ALL: [Self; 3] = [Self::Grpc, Self::HttpProtobuf, Self::HttpJson];
+
+    /// Of its messages: one more than its place among all.
+    fn origin(self) -> Origin {
+        self as Origin + 1
+    }
 
     /// As in `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub fn as_str(self) -> &'static str {
@@ -166,11 +172,13 @@ impl Current {
     /// How a signal's requests become messages.
     fn plan(&self, signal: Signal) -> Plan {
         let destination = self.config.destination(signal);
+        let limit = destination.kafka.producer.max_message_bytes - lane::OVERHEAD;
         Plan {
             signal,
             format: self.config.format,
             keyed: destination.keyed,
-            limit: destination.kafka.producer.max_message_bytes - lane::OVERHEAD,
+            limit,
+            alone: limit,
         }
     }
 

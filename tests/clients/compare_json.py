@@ -41,15 +41,20 @@ def compare(what, actual, expected):
         sys.exit(1)
 
 
-count = 0
-for line in sys.stdin:
-    case = json.loads(line)
-    message = REQUESTS[case["signal"]].FromString(base64.b64decode(case["protobuf"]))
-    snake = json_format.MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    compare("snake case", json.loads(case["snake"]), json.loads(snake))
-    camel = json_format.MessageToDict(message, use_integers_for_enums=True)
-    compare("OTLP/JSON", json.loads(case["otlp"]), hexadecimal(json.loads(json.dumps(camel))))
-    count += 1
-print(count)
+def main():
+    count = 0
+    for line in sys.stdin:
+        case = json.loads(line)
+        message = REQUESTS[case["signal"]].FromString(base64.b64decode(case["protobuf"]))
+        snake = json_format.MessageToJson(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        compare("snake case", json.loads(case["snake"]), json.loads(snake))
+        camel = json_format.MessageToDict(message, use_integers_for_enums=True)
+        compare("OTLP/JSON", json.loads(case["otlp"]), hexadecimal(json.loads(json.dumps(camel))))
+        count += 1
+    print(count)
+
+
+if __name__ == "__main__":
+    main()

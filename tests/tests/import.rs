@@ -167,15 +167,43 @@ fn what_conduktors_connector_had_is_checked_and_delivers() {
     check(&config, &[]);
     let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
     let weir = Weir::start(&config);
-    let body = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
-        "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
-        "name":"test-operation","kind":1}]}]}]}"#;
-    let request = format!(
-        "POST /v1/traces HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
+    let bodies = [
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+            "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
+            "name":"test-operation","kind":1}]}]}]}"#,
+        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{
+            "name":"test-metric","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#,
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{
+            "severityNumber":9,"body":{"stringValue":"test-record"}}]}]}]}"#,
+    ];
+    for (signal, body) in ["traces", "metrics", "logs"].into_iter().zip(bodies) {
+        let request = format!(
+            "POST /v1/{signal} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(client::send(weir.otlp("http"), request).status, 200);
+    }
+    for (topic, word) in topics[1..]
+        .iter()
+        .zip(["test-metric", "SEVERITY_NUMBER_INFO"])
+    {
+        let message = shared().read(topic, 1).remove(0);
+        let text = String::from_utf8(message.payload).expect("UTF-8");
+        assert!(text.contains(word), "{text}");
+    }
+    // By gRPC too: a second message in the topic of the logs.
+    let record = [0x0a, 6, 0x12, 4, 0x12, 2, 0x10, 17];
+    let answer = weir_tests::grpc::call(
+        weir.otlp("grpc"),
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        &[("content-type", "application/grpc")],
+        weir_tests::grpc::frame(false, &record),
     );
-    assert_eq!(client::send(weir.otlp("http"), request).status, 200);
+    assert_eq!(answer.status(), 0);
+    let message = shared().read(&topics[2], 2).remove(1);
+    let text = String::from_utf8(message.payload).expect("UTF-8");
+    assert!(text.contains("SEVERITY_NUMBER_ERROR"), "{text}");
     let message = shared().read(&topics[0], 1).remove(0);
     assert!(message.key.is_empty());
     let request: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");

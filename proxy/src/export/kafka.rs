@@ -38,7 +38,7 @@ use crate::config;
 use client::Producer;
 use dead_letter::DeadLetters;
 use delivery::{Back, Desk, Returned, Sent};
-use encoding::{Encoded, Encoder};
+use encoding::{Encoded, Encoder, Part};
 
 pub(super) use client_config::queue_bytes;
 pub(crate) use client_config::{check_property, check_together};
@@ -100,7 +100,8 @@ impl Exporter<'_> {
         let mut built = None;
         if self.desk.is_too_large() {
             self.desk.shrink(topic::max_message_bytes(self.config));
-            self.encoder.limit(self.desk.payload_bytes());
+            let limit = self.desk.payload_bytes();
+            self.encoder.limit(limit, limit);
         }
         loop {
             let producer = match built {
@@ -252,13 +253,14 @@ impl Exporter<'_> {
 
     fn export(&mut self, taken: &Taken, producer: &mut Producer) {
         for (index, record) in taken.chunk.records().enumerate() {
-            match self.send(taken.place(index), record, producer, false) {
+            let place = taken.place(index).of(self.encoder.origin(record));
+            match self.send(place, record, producer, false) {
                 Ok(Made::Messages | Made::Refused) => {}
                 Ok(Made::Nothing) => self.feed.meter.sampled_out(),
                 Err(error) => {
                     let settled = self.feed.source.settled();
-                    settled.sent(taken.place(index));
-                    settled.lost(taken.place(index));
+                    settled.sent(place);
+                    settled.lost(place);
                     self.feed.meter.lose(Reason::Invalid, 1);
                     tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
                 }
@@ -278,49 +280,65 @@ impl Exporter<'_> {
         again: bool,
     ) -> Result<Made, encoding::Error> {
         let settled = self.feed.source.settled();
-        let can_split = self.encoder.can_split();
+        let is_prepared = self.encoder.is_prepared();
         let mut kept: Option<Arc<[u8]>> = None;
-        let encoded = self.encoder.encode(record, |message, part| {
-            if part.index == 0 && (part.count > 1 || again) {
+        let mut begun = false;
+        let mut begin = |part: Part| {
+            if !begun && (part.count > 1 || again) {
                 self.desk.begin_parts(place, part.count);
             }
+            begun = true;
+        };
+        let encoded = self.encoder.encode(record, |message, part| {
+            begin(part);
+            // Of a whole message, the record is made again if that should be needed.
+            let keeps = !is_prepared || part.count > 1 || again;
             let sent = Sent {
                 place: place.part(part.index),
-                record: can_split.then(|| kept.get_or_insert_with(|| Arc::from(record)).clone()),
+                record: keeps.then(|| kept.get_or_insert_with(|| Arc::from(record)).clone()),
             };
             settled.sent(sent.place);
             producer.send(sent, message, &self.feed.stop);
         });
-        Ok(match encoded? {
-            Encoded::Sent => Made::Messages,
-            Encoded::SampledOut => Made::Nothing,
-            Encoded::TooLarge(message) => {
-                if !again {
-                    settled.sent(place);
-                }
-                let message = Returned {
-                    key: message.key.map(<[u8]>::to_owned),
-                    payload: message.payload.to_owned(),
-                    headers: message.headers,
-                };
-                // No broker is asked.
-                let cause = errors::TOO_LARGE.to_owned();
-                self.desk.refuse(place, message, Reason::TooLarge, cause);
-                Made::Refused
+        let refused = match encoded? {
+            Encoded::Sent => return Ok(Made::Messages),
+            Encoded::SampledOut => return Ok(Made::Nothing),
+            Encoded::TooLarge(refused) => refused,
+        };
+        let mut made = Made::Refused;
+        for (part, message) in refused {
+            if part.count > 1 {
+                begin(part);
+                made = Made::Messages;
             }
-        })
+            if part.count > 1 || !again {
+                settled.sent(place.part(part.index));
+            }
+            let message = Returned {
+                key: message.key.map(<[u8]>::to_owned),
+                payload: message.payload.to_owned(),
+                headers: message.headers,
+            };
+            // No broker is asked.
+            let cause = errors::TOO_LARGE.to_owned();
+            let place = place.part(part.index);
+            self.desk.refuse(place, message, Reason::TooLarge, cause);
+        }
+        Ok(made)
     }
 
     /// Sends a trace in smaller messages than the one of so many bytes that its topic did not take.
     fn split(&mut self, place: Place, record: &[u8], payload_bytes: usize, producer: &Producer) {
         let limit = self.desk.payload_bytes();
-        self.encoder.limit(limit.min(payload_bytes / 2).max(1));
+        let alone = limit.min(payload_bytes.saturating_sub(1)).max(1);
+        self.encoder
+            .limit(limit.min(payload_bytes / 2).max(1), alone);
         match self.send(place, record, producer, true) {
             Ok(Made::Refused) => {}
             // It was encoded before: there is no other case but messages.
             Ok(Made::Messages | Made::Nothing) | Err(_) => self.desk.split_settled(place),
         }
-        self.encoder.limit(limit);
+        self.encoder.limit(limit, limit);
     }
 }
 

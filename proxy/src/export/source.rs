@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
+use super::prepared::Origin;
 use super::queue::{self, Chunk};
 use super::spool::{Ledger, Reader, Store};
 use super::status::{Meter, Reason};
@@ -77,6 +78,7 @@ impl Taken {
             chunk: self.number,
             record: record.try_into().unwrap_or(u32::MAX),
             part: 0,
+            origin: 0,
         }
     }
 }
@@ -87,9 +89,20 @@ pub(super) struct Place {
     chunk: u64,
     record: u32,
     part: u32,
+    /// Of the record, so that it tells no two places apart.
+    origin: Origin,
 }
 
 impl Place {
+    /// Of a record that came by this way.
+    pub(super) fn of(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    pub(super) fn origin(self) -> Origin {
+        self.origin
+    }
+
     /// Of another message of the same record.
     pub(super) fn part(self, index: usize) -> Self {
         Self {
@@ -109,6 +122,7 @@ impl Place {
             chunk: 0,
             record,
             part: 0,
+            origin: 0,
         }
     }
 }

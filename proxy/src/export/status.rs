@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::prepared::{ORIGINS, Origin};
 use super::statistics::{Client, Statistics};
 
 /// How long an exporter's thread may be busy with one thing.
@@ -36,6 +37,17 @@ pub struct Status {
     /// Traces refused for good of which all was kept elsewhere, by reason.
     pub dead_letters: [(Reason, u64); Reason::OF_REFUSAL.len()],
     /// Traces lost, by reason, each reason once.
+    pub dropped: [(Reason, u64); Reason::ALL.len()],
+}
+
+/// What became of a receiver's messages that came by one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fates {
+    /// Acknowledged by the destination.
+    pub delivered: u64,
+    /// Refused for good, and kept elsewhere; by reason, each once.
+    pub dead_letters: [(Reason, u64); Reason::ALL.len()],
+    /// Lost.
     pub dropped: [(Reason, u64); Reason::ALL.len()],
 }
 
@@ -129,7 +141,41 @@ pub(super) struct Meter {
     rejected_spans: AtomicU64,
     dead_letters: [AtomicU64; Reason::ALL.len()],
     dropped: [AtomicU64; Reason::ALL.len()],
+    by_origin: [ByOrigin; ORIGINS],
     client: Mutex<Client>,
+}
+
+/// What became of a receiver's messages that came by one way.
+#[derive(Debug, Default)]
+pub(super) struct ByOrigin {
+    delivered: AtomicU64,
+    dead_letters: [AtomicU64; Reason::ALL.len()],
+    dropped: [AtomicU64; Reason::ALL.len()],
+}
+
+impl ByOrigin {
+    pub(super) fn delivered(&self) {
+        self.delivered.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn dead_letter(&self, reason: Reason) {
+        self.dead_letters[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn lose(&self, reason: Reason) {
+        self.dropped[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    fn fates(&self) -> Fates {
+        let counts = |of: &[AtomicU64; Reason::ALL.len()]| {
+            Reason::ALL.map(|reason| (reason, of[reason as usize].load(Relaxed)))
+        };
+        Fates {
+            delivered: self.delivered.load(Relaxed),
+            dead_letters: counts(&self.dead_letters),
+            dropped: counts(&self.dropped),
+        }
+    }
 }
 
 impl Meter {
@@ -163,6 +209,17 @@ impl Meter {
 
     pub(super) fn dead_letter(&self, reason: Reason) {
         self.dead_letters[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn by_origin(&self, origin: Origin) -> &ByOrigin {
+        self.by_origin
+            .get(usize::from(origin))
+            .unwrap_or(&self.by_origin[0])
+    }
+
+    /// By the number of the origin.
+    pub(super) fn fates(&self) -> [Fates; ORIGINS] {
+        self.by_origin.each_ref().map(ByOrigin::fates)
     }
 
     pub(super) fn client(&self) -> MutexGuard<'_, Client> {

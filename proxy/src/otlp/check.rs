@@ -16,6 +16,11 @@ pub struct Counts {
     pub is_empty: bool,
 }
 
+/// Messages that a request may have in any case, and bytes for each that it has beyond. Whatever
+/// is made of a request grows with them: a small body of empty messages must not take all memory.
+const FREE_MESSAGES: usize = 10_000;
+const BYTES_A_MESSAGE: usize = 8;
+
 /// Checks a message with all that lies in it.
 pub fn check(message: &Message, bytes: &[u8]) -> Result<Counts, Error> {
     let mut walk = Walk {
@@ -23,6 +28,7 @@ pub fn check(message: &Message, bytes: &[u8]) -> Result<Counts, Error> {
             items: 0,
             is_empty: true,
         },
+        room: FREE_MESSAGES + bytes.len() / BYTES_A_MESSAGE,
     };
     walk.message(message, bytes, MAX_DEPTH)?;
     Ok(walk.counts)
@@ -30,6 +36,8 @@ pub fn check(message: &Message, bytes: &[u8]) -> Result<Counts, Error> {
 
 struct Walk {
     counts: Counts,
+    /// For so many messages more; values of attributes and bodies do not count.
+    room: usize,
 }
 
 impl Walk {
@@ -37,6 +45,12 @@ impl Walk {
         let depth = depth
             .checked_sub(1)
             .ok_or_else(|| Error::new("lies too deep in others"))?;
+        self.room = self
+            .room
+            .checked_sub(usize::from(!message.is_value))
+            .ok_or_else(|| {
+                Error::new("is one of too many messages with next to nothing in them")
+            })?;
         self.counts.items += u64::from(message.is_item);
         self.counts.is_empty &= !message.is_item && !matches!(message.part, Part::Twig(_));
         let mut reader = Reader::new(bytes);

@@ -16,6 +16,8 @@ pub struct Plan {
     pub keyed: bool,
     /// Most bytes of a message.
     pub limit: usize,
+    /// Most bytes of a message of one item, which cannot be split.
+    pub alone: usize,
 }
 
 /// Takes one message, with its key.
@@ -23,6 +25,11 @@ pub trait Sink {
     type Error;
 
     fn put(&mut self, key: Option<&Key>, payload: &[u8]) -> Result<(), Self::Error>;
+
+    /// One item that is too large for any message, as the message it would be.
+    fn refuse(&mut self, _payload: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
 }
 
 impl Plan {
@@ -84,15 +91,14 @@ impl<S: Sink> Writer<'_, S> {
         let mut protobuf = std::mem::take(&mut self.protobuf);
         protobuf.clear();
         tree.write(leaves, &mut protobuf);
-        let fits = self.whole(key, &protobuf);
+        let fits = match leaves {
+            [_] => self.alone(key, &protobuf).map(|()| true),
+            _ => self.whole(key, &protobuf),
+        };
         // As JSON it is larger; this is only where to begin.
         let pieces = protobuf.len().max(self.json.len()) / self.plan.limit + 1;
         self.protobuf = protobuf;
         if fits? {
-            return Ok(());
-        }
-        if leaves.len() == 1 {
-            self.refused += 1;
             return Ok(());
         }
         let size = leaves.len().div_ceil(pieces.max(2));
@@ -104,24 +110,39 @@ impl<S: Sink> Writer<'_, S> {
 
     /// Gives a request as one message, if it is small enough for one.
     fn whole(&mut self, key: Option<&Key>, request: &[u8]) -> Result<bool, S::Error> {
-        let dialect = match self.plan.format {
-            OtlpFormat::Protobuf => {
-                self.json.clear();
-                let fits = request.len() <= self.plan.limit;
-                if fits {
-                    self.sink.put(key, request)?;
-                }
-                return Ok(fits);
-            }
-            OtlpFormat::Json => Dialect::Otlp,
-            OtlpFormat::JsonSnakeCase => Dialect::SnakeCase,
-        };
-        self.json.clear();
-        json::write(self.plan.signal.request(), request, dialect, &mut self.json);
-        let fits = self.json.len() <= self.plan.limit;
+        // As JSON it is larger, but for the oddest of requests, and they may be parted too: what
+        // is large already is not written as JSON only to find that out.
+        if request.len() > self.plan.limit {
+            self.json.clear();
+            return Ok(false);
+        }
+        let payload = payload(self.plan, request, &mut self.json);
+        let fits = payload.len() <= self.plan.limit;
         if fits {
-            self.sink.put(key, &self.json)?;
+            self.sink.put(key, payload)?;
         }
         Ok(fits)
     }
+
+    /// Gives a request of one item as a message, or refuses it.
+    fn alone(&mut self, key: Option<&Key>, request: &[u8]) -> Result<(), S::Error> {
+        let payload = payload(self.plan, request, &mut self.json);
+        if payload.len() <= self.plan.alone {
+            return self.sink.put(key, payload);
+        }
+        self.refused += 1;
+        self.sink.refuse(payload)
+    }
+}
+
+/// A request in the topic's format; `json` is where it is written if that is JSON.
+fn payload<'p>(plan: &Plan, request: &'p [u8], json: &'p mut Vec<u8>) -> &'p [u8] {
+    json.clear();
+    let dialect = match plan.format {
+        OtlpFormat::Protobuf => return request,
+        OtlpFormat::Json => Dialect::Otlp,
+        OtlpFormat::JsonSnakeCase => Dialect::SnakeCase,
+    };
+    json::write(plan.signal.request(), request, dialect, json);
+    json
 }

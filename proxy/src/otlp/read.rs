@@ -2,12 +2,14 @@
 //!
 //! Names may be lowerCamelCase or as in the `.proto` files; those that are not known are passed
 //! over, and so is `null`. Ids are hexadecimal, bytes base64 of either alphabet, numbers may be
-//! texts, and enums may be given by name.
+//! texts, and enums may be given by name. In what Weir wrote itself in the other dialect, ids are
+//! base64 too.
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::json::Dialect;
 use super::lexer::{Error, Lexer, is_number};
 use super::schema::{Field, Kind, Label, Message};
 use super::wire::{MAX_DEPTH, put_bytes, put_nested, put_tag, put_varint, zigzag};
@@ -19,16 +21,22 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
 /// The message as protobuf. The error is in words for whoever wrote the JSON.
 pub fn read(message: &'static Message, json: &[u8]) -> Result<Vec<u8>, Error> {
+    read_as(Dialect::Otlp, message, json)
+}
+
+/// The same of another dialect.
+pub fn read_as(dialect: Dialect, message: &'static Message, json: &[u8]) -> Result<Vec<u8>, Error> {
     // Protobuf is the smaller of the two.
     let mut out = Vec::with_capacity(json.len() / 2);
     let mut lexer = Lexer::new(json)?;
-    object(message, &mut lexer, MAX_DEPTH, &mut out)?;
+    object(dialect, message, &mut lexer, MAX_DEPTH, &mut out)?;
     lexer.end()?;
     Ok(out)
 }
 
 /// Appends a message's fields.
 fn object(
+    dialect: Dialect,
     message: &'static Message,
     lexer: &mut Lexer<'_>,
     depth: usize,
@@ -42,6 +50,7 @@ fn object(
         match fields.find(|field| field.camel == name || field.name == name) {
             None => lexer.skip(),
             Some(field) => Slot {
+                dialect,
                 field,
                 out: &mut *out,
                 depth,
@@ -63,6 +72,7 @@ enum Within {
 
 /// A field's value, or an element of it.
 struct Slot<'o> {
+    dialect: Dialect,
     field: &'static Field,
     out: &'o mut Vec<u8>,
     depth: usize,
@@ -90,9 +100,9 @@ impl Slot<'_> {
         match (next, self.field.kind) {
             (Some(b'{'), Kind::Message(message)) => {
                 put_tag(self.field.number, 2, self.out);
-                let depth = self.depth;
+                let (dialect, depth) = (self.dialect, self.depth);
                 put_nested(message.width, self.out, |out| {
-                    object(message, lexer, depth, out)
+                    object(dialect, message, lexer, depth, out)
                 })
             }
             (Some(b'"'), _) => {
@@ -117,7 +127,7 @@ impl Slot<'_> {
     }
 
     fn list(self, lexer: &mut Lexer<'_>) -> Result<(), Error> {
-        let (field, depth) = (self.field, self.depth);
+        let (dialect, field, depth) = (self.dialect, self.field, self.depth);
         let within = match field.kind {
             Kind::Message(_) | Kind::Text | Kind::Bytes | Kind::Id(_) => Within::List,
             _ => Within::Packed,
@@ -125,6 +135,7 @@ impl Slot<'_> {
         let mut elements = |out: &mut Vec<u8>| {
             lexer.list(|lexer| {
                 let slot = Slot {
+                    dialect,
                     field,
                     out: &mut *out,
                     depth,
@@ -267,6 +278,10 @@ impl Slot<'_> {
     fn text(self, text: &str, lexer: &Lexer<'_>) -> Result<(), Error> {
         match self.field.kind {
             Kind::Text => self.bytes(text.as_bytes()),
+            Kind::Id(_) if self.dialect == Dialect::SnakeCase => match BASE64.decode(text) {
+                Ok(id) => self.bytes(&id),
+                Err(_) => return Err(self.wrong(lexer, "is not base64")),
+            },
             Kind::Bytes => {
                 let decoded = BASE64.decode(text).or_else(|_| BASE64_URL.decode(text));
                 match decoded {

@@ -11,6 +11,8 @@ pub struct Message {
     pub width: usize,
     /// Whether it is what a sender counts: a span, a data point, a log record.
     pub is_item: bool,
+    /// Whether it is an attribute, or lies in the value of one or of a body.
+    pub is_value: bool,
     /// How a request is taken apart at it.
     pub part: Part,
 }
@@ -93,6 +95,7 @@ impl Message {
             places,
             width,
             is_item: false,
+            is_value: false,
             part: Part::Leaf,
         }
     }
@@ -100,6 +103,13 @@ impl Message {
     const fn item(self) -> Self {
         Self {
             is_item: true,
+            ..self
+        }
+    }
+
+    const fn value(self) -> Self {
+        Self {
+            is_value: true,
             ..self
         }
     }
@@ -353,12 +363,12 @@ messages! {
         3 "attributes" "attributes" Of(&KEY_VALUE), Repeated;
         4 "dropped_attributes_count" "droppedAttributesCount" Uint32, Plain;
     }
-    KEY_VALUE(1) {
+    KEY_VALUE(1) !value {
         1 "key" "key" Text, Plain;
         2 "value" "value" Of(&ANY_VALUE), Optional;
         3 "key_strindex" "keyStrindex" Int32, Plain;
     }
-    ANY_VALUE(1) {
+    ANY_VALUE(1) !value {
         1 "string_value" "stringValue" Text, Oneof;
         2 "bool_value" "boolValue" Bool, Oneof;
         3 "int_value" "intValue" Int64, Oneof;
@@ -368,10 +378,10 @@ messages! {
         7 "bytes_value" "bytesValue" Bytes, Oneof;
         8 "string_value_strindex" "stringValueStrindex" Int32, Oneof;
     }
-    ARRAY_VALUE(1) {
+    ARRAY_VALUE(1) !value {
         1 "values" "values" Of(&ANY_VALUE), Repeated;
     }
-    KEY_VALUE_LIST(1) {
+    KEY_VALUE_LIST(1) !value {
         1 "values" "values" Of(&KEY_VALUE), Repeated;
     }
 }

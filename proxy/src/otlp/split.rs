@@ -36,7 +36,8 @@ enum Child<'a> {
         leaf: usize,
         bytes: &'a [u8],
     },
-    Node(Node<'a>),
+    /// Boxed, as leaves are many and nodes are few.
+    Node(Box<Node<'a>>),
 }
 
 impl<'a> Tree<'a> {
@@ -154,7 +155,7 @@ fn child<'a>(
     if message.part != Part::Leaf {
         let node = node(message, number, bytes, leaves);
         if !node.leaves.is_empty() {
-            return Some(Child::Node(node));
+            return Some(Child::Node(Box::new(node)));
         }
         if matches!(message.part, Part::Branch(_)) {
             return None;

@@ -25,8 +25,9 @@ use crate::transport::Stream;
 /// Wait after an accept that failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Longest wait for a request's head, or for the next request.
-const HEAD: Duration = Duration::from_mins(1);
+/// Longest wait for a request's head, or for the next request: longer than the minute after which SDKs
+/// send metrics again, so that none finds its connection just closed.
+const HEAD: Duration = Duration::from_secs(90);
 
 /// Most bytes of a head.
 const MAX_HEAD: u32 = 64 << 10;

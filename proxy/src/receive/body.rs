@@ -3,21 +3,25 @@
 use std::io::{self, Read as _, Write};
 use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::read::ZlibDecoder;
 use flate2::write::MultiGzDecoder;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::Body;
+use tokio::time::Instant;
 
 use super::lane::Place;
 use super::refusal::Refusal;
 
-/// Longest wait for the next piece.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A body whose length is told gets so much room at once, at most.
 const AT_ONCE: usize = 1 << 20;
+
+/// What is read of a body that was refused: bytes, and time.
+const MOST_DRAINED: usize = 64 << 20;
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Largest window of zstd: 8 MiB, as RFC 8878 advises.
 const WINDOW_LOG: u32 = 23;
@@ -65,12 +69,31 @@ pub(super) struct Limits<'p> {
     /// The request's place in the queue, and the bytes that all may take there.
     pub(super) place: &'p mut Place,
     pub(super) queue: usize,
+    pub(super) patience: Patience,
+}
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the next piece.
+    piece: Duration,
+    /// For all of them: exporters give up after 10 s by default.
+    whole: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            piece: Duration::from_secs(30),
+            whole: Duration::from_mins(1),
+        }
+    }
 }
 
 /// Reads a body to its end.
 pub(super) async fn read(
     headers: &HeaderMap,
-    mut body: Incoming,
+    mut body: impl Body<Data = Bytes> + Unpin,
     encoding: Encoding,
     limits: Limits<'_>,
 ) -> Result<Vec<u8>, Refusal> {
@@ -86,9 +109,16 @@ pub(super) async fn read(
     } else {
         0
     };
-    let mut decoder = Decoder::new(encoding, room, limits.body)?;
+    let mut decoder = Decoder::new(encoding, room, limits.body);
+    let end = Instant::now() + limits.patience.whole;
     loop {
-        let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
+        let now = Instant::now();
+        if now > end {
+            // Pieces come, and it has no end.
+            return Err(Refusal::Incomplete);
+        }
+        let until = end.min(now + limits.patience.piece);
+        let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => break,
             Ok(Some(Err(_))) | Err(_) => return Err(Refusal::Incomplete),
@@ -99,12 +129,36 @@ pub(super) async fn read(
             grown.map_err(|_| Refusal::QueueFull)?;
         }
     }
-    decoder.finish(limits.body)
+    let bytes = decoder.finish(limits.body)?;
+    let grown = limits.place.grow_to(bytes.capacity(), limits.queue);
+    grown.map_err(|_| Refusal::QueueFull)?;
+    Ok(bytes)
+}
+
+/// Reads on what a refused client sends, so that it comes to hear why: a connection that is closed while
+/// the client writes is reset, and with it the answer.
+pub(super) async fn drain(head: &Parts, mut body: impl Body<Data = Bytes> + Unpin) {
+    // Over HTTP/2 a stream ends by itself; and who asks first has not sent anything.
+    if head.version > Version::HTTP_11 || head.headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut left = MOST_DRAINED;
+    let drained = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // What comes later than that is not waited for.
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// Decompresses what is all there.
 pub(super) fn decode(bytes: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut decoder = Decoder::new(encoding, 0, limit)?;
+    let mut decoder = Decoder::new(encoding, 0, limit);
     decoder.write(bytes, limit)?;
     decoder.finish(limit)
 }
@@ -114,36 +168,29 @@ enum Decoder {
     Gzip(Box<MultiGzDecoder<Bounded>>),
     /// What came: its end is seen only by reading.
     Deflate(Bounded),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Bounded>>),
+    /// What came, too: its window would take as much as a body, while it comes.
+    Zstd(Bounded),
 }
 
 impl Decoder {
-    fn new(encoding: Encoding, room: usize, limit: usize) -> Result<Self, Refusal> {
+    fn new(encoding: Encoding, room: usize, limit: usize) -> Self {
         let out = Bounded {
             bytes: Vec::with_capacity(room),
             limit,
             past: false,
         };
-        Ok(match encoding {
+        match encoding {
             Encoding::Identity => Self::Identity(out),
             Encoding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(out))),
             Encoding::Deflate => Self::Deflate(out),
-            Encoding::Zstd => {
-                let decoder = zstd::stream::write::Decoder::new(out).and_then(|mut decoder| {
-                    decoder.window_log_max(WINDOW_LOG)?;
-                    Ok(decoder)
-                });
-                // It fails only where there is no memory.
-                Self::Zstd(Box::new(decoder.map_err(|_| Refusal::QueueFull)?))
-            }
-        })
+            Encoding::Zstd => Self::Zstd(out),
+        }
     }
 
     fn out(&self) -> &Bounded {
         match self {
-            Self::Identity(out) | Self::Deflate(out) => out,
+            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out,
             Self::Gzip(decoder) => decoder.get_ref(),
-            Self::Zstd(decoder) => decoder.get_ref(),
         }
     }
 
@@ -153,9 +200,8 @@ impl Decoder {
 
     fn write(&mut self, data: &[u8], limit: usize) -> Result<(), Refusal> {
         let written = match self {
-            Self::Identity(out) | Self::Deflate(out) => out.write_all(data),
+            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out.write_all(data),
             Self::Gzip(decoder) => decoder.write_all(data),
-            Self::Zstd(decoder) => decoder.write_all(data),
         };
         written.map_err(|error| self.refusal(&error, limit))
     }
@@ -165,13 +211,12 @@ impl Decoder {
             Self::Identity(_) => Ok(()),
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Deflate(compressed) => compressed.inflate(),
-            Self::Zstd(decoder) => decoder.do_finish(),
+            Self::Zstd(compressed) => compressed.unzstd(),
         };
         ended.map_err(|error| self.refusal(&error, limit))?;
         Ok(match self {
-            Self::Identity(out) | Self::Deflate(out) => out.bytes,
+            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out.bytes,
             Self::Gzip(mut decoder) => std::mem::take(&mut decoder.get_mut().bytes),
-            Self::Zstd(mut decoder) => std::mem::take(&mut decoder.get_mut().bytes),
         })
     }
 
@@ -200,6 +245,14 @@ impl Bounded {
         let mut decoder = ZlibDecoder::new(&compressed[..]).take(most);
         io::copy(&mut decoder, self).map(drop)
     }
+
+    /// The same of zstd.
+    fn unzstd(&mut self) -> io::Result<()> {
+        let compressed = std::mem::take(&mut self.bytes);
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(&compressed[..])?;
+        decoder.window_log_max(WINDOW_LOG)?;
+        io::copy(&mut decoder, self).map(drop)
+    }
 }
 
 impl Write for Bounded {
@@ -221,6 +274,9 @@ impl Write for Bounded {
 mod tests {
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     use super::*;
 
@@ -287,6 +343,46 @@ mod tests {
             body.truncate(body.len() - 6);
             let refusal = decode(&body, encoding, 1000).unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
+        }
+    }
+
+    /// A body that has no end: pieces without bytes, or nothing at all.
+    struct Endless {
+        has_pieces: bool,
+    }
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.has_pieces {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+            } else {
+                Poll::Pending
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let (soon, late) = (Duration::from_millis(1), Duration::from_mins(10));
+        for (has_pieces, piece, whole) in
+            [(true, late, soon), (false, late, soon), (false, soon, late)]
+        {
+            let mut place = Place::alone();
+            let limits = Limits {
+                body: 1000,
+                place: &mut place,
+                queue: 1000,
+                patience: Patience { piece, whole },
+            };
+            let body = Endless { has_pieces };
+            let read = read(&HeaderMap::new(), body, Encoding::Identity, limits).await;
+            assert_eq!(read, Err(Refusal::Incomplete));
         }
     }
 }

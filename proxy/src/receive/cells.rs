@@ -10,9 +10,10 @@ use prometheus_client::encoding::DescriptorEncoder;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::lane::Lane;
 use super::refusal::Refusal;
 use super::{Protocol, Receiver};
-use crate::export::status::State;
+use crate::export::status::{Reason, State};
 use crate::metrics::{Counter, counter, gauge};
 use crate::otlp::Signal;
 use crate::tls;
@@ -201,13 +202,13 @@ impl Collected {
         gauge(
             encoder,
             "weir_otlp_queue_requests",
-            "Requests that are received or wait in memory.",
+            "Requests that wait in memory.",
             lanes.iter().map(|(labels, held, ..)| (*labels, held.0)),
         )?;
         gauge(
             encoder,
             "weir_otlp_queue_bytes",
-            "Bytes of such requests.",
+            "Bytes of requests that are received or wait in memory.",
             lanes.iter().map(|(labels, held, ..)| (*labels, held.1)),
         )?;
         gauge(
@@ -218,14 +219,6 @@ impl Collected {
                 .iter()
                 .filter_map(|(labels, _, spool, _)| Some((*labels, spool.as_ref()?.bytes))),
         )?;
-        counter(
-            encoder,
-            "weir_otlp_produced",
-            "Messages that Kafka has acknowledged.",
-            lanes
-                .iter()
-                .map(|(labels, .., status)| (*labels, status.delivered)),
-        )?;
         gauge(
             encoder,
             "weir_otlp_degraded",
@@ -235,15 +228,72 @@ impl Collected {
                 (*labels, u64::from(degraded))
             }),
         )?;
-        let dropped = lanes.iter().flat_map(|([signal], .., status)| {
-            let dropped = status.dropped.iter();
-            dropped.map(move |(reason, count)| ([*signal, ("reason", reason.as_str())], *count))
+        self.fates(encoder)
+    }
+
+    /// What became of messages.
+    fn fates(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut all = Vec::new();
+        for lane in self.0.lanes() {
+            for protocol in Protocol::ALL {
+                let labels = [
+                    ("signal", lane.signal.as_str()),
+                    ("protocol", protocol.as_str()),
+                ];
+                all.extend(lane.fates(protocol).map(|fates| (labels, fates)));
+            }
+        }
+        let lost = self.0.lanes().iter().flat_map(|lane| {
+            let labels = [("signal", lane.signal.as_str()), ("protocol", "unknown")];
+            by_reason(labels, &unknown(lane)).collect::<Vec<_>>()
         });
         counter(
             encoder,
+            "weir_otlp_produced",
+            "Messages that Kafka has acknowledged.",
+            all.iter().map(|(labels, fates)| (*labels, fates.delivered)),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_dead_letters",
+            "Messages that Kafka refused for good, and that were kept elsewhere, by reason.",
+            all.iter()
+                .flat_map(|(labels, fates)| by_reason(*labels, &fates.dead_letters)),
+        )?;
+        counter(
+            encoder,
             "weir_otlp_dropped",
-            "Messages that Kafka refused for good, by reason.",
-            dropped,
+            "Messages that are lost, by reason.",
+            all.iter()
+                .flat_map(|(labels, fates)| by_reason(*labels, &fates.dropped))
+                .chain(lost),
         )
     }
+}
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// What was lost before anybody looked at what it was, such as what does not read in the spool.
+fn unknown(lane: &Lane) -> Vec<(Reason, u64)> {
+    let known = Protocol::ALL.map(|protocol| lane.fates(protocol));
+    let of = |reason: Reason| {
+        let known = known.iter().flatten().flat_map(|fates| fates.dropped);
+        known
+            .filter(|(other, _)| *other == reason)
+            .map(|(_, count)| count)
+            .sum()
+    };
+    let all = lane.status().map(|status| status.dropped);
+    let all = all.into_iter().flatten();
+    all.map(|(reason, count)| (reason, count.saturating_sub(of(reason))))
+        .collect()
+}
+
+/// Those that there are.
+fn by_reason(
+    [signal, protocol]: Labels<2>,
+    counts: &[(Reason, u64)],
+) -> impl Iterator<Item = (Labels<3>, u64)> {
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    counts.map(move |(reason, count)| ([signal, protocol, ("reason", reason.as_str())], *count))
 }

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::body::{self, Encoding, Limits};
+use super::body::{self, Encoding, Limits, Patience};
 use super::intake::Export;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -94,6 +94,7 @@ impl Local {
             body: config.max_body_bytes + PREFIX,
             place: &mut place,
             queue: queue_bytes,
+            patience: Patience::default(),
         };
         let read = body::read(headers, body, Encoding::Identity, limits).await;
         let frame = read.map_err(|refusal| match refusal {

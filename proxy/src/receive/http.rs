@@ -1,10 +1,11 @@
 //! OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`, as protobuf or JSON.
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::body::{self, Encoding, Limits};
+use super::body::{self, Encoding, Limits, Patience};
 use super::intake::Export;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -48,18 +49,21 @@ impl Local {
         config: &Http,
         request: Request<Incoming>,
     ) -> Response<Reply> {
-        let protocol = protocol(request.headers());
-        let Some(signal) = signal(request.uri().path()) else {
+        let (head, mut body) = request.into_parts();
+        let protocol = protocol(&head.headers);
+        let Some(signal) = signal(head.uri.path()) else {
+            body::drain(&head, body).await;
             return refused(&Refusal::NotFound, protocol);
         };
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
+            body::drain(&head, body).await;
             return refused(&Refusal::Method, protocol);
         }
         let cell = self
             .cells()
             .of(signal, protocol.unwrap_or(Protocol::HttpProtobuf));
         cell.requests.inc();
-        let taken = self.take(current, config, signal, protocol, request);
+        let taken = self.take(current, config, (signal, protocol), &head, &mut body);
         match taken.await {
             Ok(rejected) => {
                 cell.acknowledged.inc();
@@ -75,6 +79,9 @@ impl Local {
             }
             Err(refusal) => {
                 cell.refused[refusal.index()].inc();
+                if refusal != Refusal::Incomplete {
+                    body::drain(&head, body).await;
+                }
                 refused(&refusal, protocol)
             }
         }
@@ -84,11 +91,10 @@ impl Local {
         &self,
         current: &Current,
         config: &Http,
-        signal: Signal,
-        protocol: Option<Protocol>,
-        request: Request<Incoming>,
+        (signal, protocol): (Signal, Option<Protocol>),
+        head: &Parts,
+        body: &mut Incoming,
     ) -> Result<u64, Refusal> {
-        let (head, body) = request.into_parts();
         if !current.admits(&head.headers) {
             return Err(Refusal::Unauthenticated);
         }
@@ -105,6 +111,7 @@ impl Local {
             body: config.max_body_bytes,
             place: &mut place,
             queue: queue_bytes,
+            patience: Patience::default(),
         };
         let body = body::read(&head.headers, body, encoding, limits).await?;
         let export = Export {

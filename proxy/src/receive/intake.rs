@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::cells::Cell;
-use super::lane::Place;
+use super::lane::{Full, Place};
 use super::refusal::Refusal;
 use super::{Current, Local, Protocol};
 use crate::config::otlp::Format;
@@ -20,6 +20,10 @@ use crate::otlp::{Signal, read};
 
 /// Longest wait for Kafka, where there is no spool: exporters wait 10 s by default.
 const PATIENCE: Duration = Duration::from_secs(9);
+
+/// Most bytes of one request's messages in memory, where the queue takes no more. What is one byte in
+/// protobuf may be many in JSON.
+const MOST_MESSAGES: usize = 64 << 20;
 
 /// A request as it came, decompressed.
 pub(super) struct Export {
@@ -42,6 +46,9 @@ impl Local {
             mut place,
             deadline,
         } = export;
+        let lane = self.shared.lane(signal);
+        lane.arrived(&mut place, current.config.queue_size)
+            .map_err(|Full| Refusal::QueueFull)?;
         let cell = self.cells().of(signal, protocol);
         cell.bytes.add(body.len() as u64);
         let protobuf = match protocol {
@@ -56,21 +63,25 @@ impl Local {
             return Ok(0);
         }
         let rejected = if self.outlet(signal).is_durable() {
-            self.spool(&current.plan(signal), &protobuf, cell).await?
+            let plan = current.plan(signal);
+            self.spool(&plan, &protobuf, protocol, cell).await?
         } else {
             let plan = current.plan(signal);
             let mut queued = Queued {
                 content_type: content_type(plan.format),
+                protocol,
                 bytes: Vec::new(),
                 records: Vec::new(),
+                place: &mut place,
+                most: current.config.queue_bytes,
             };
-            let Ok(rejected) = plan.messages(&protobuf, &mut queued);
-            place
-                .grow_to(queued.bytes.capacity(), current.config.queue_bytes)
-                .map_err(|_| Refusal::QueueFull)?;
+            let rejected = plan.messages(&protobuf, &mut queued);
+            let rejected = rejected?;
+            let Queued { bytes, records, .. } = queued;
             drop(protobuf);
-            cell.messages.add(queued.records.len() as u64);
-            self.acknowledged(signal, queued, place, deadline).await?;
+            cell.messages.add(records.len() as u64);
+            let messages = (bytes, records);
+            self.acknowledged(signal, messages, place, deadline).await?;
             rejected
         };
         cell.rejected.add(rejected);
@@ -78,11 +89,18 @@ impl Local {
     }
 
     /// Appends a request's messages to the spool.
-    async fn spool(&self, plan: &Plan, request: &[u8], cell: &Cell) -> Result<u64, Refusal> {
+    async fn spool(
+        &self,
+        plan: &Plan,
+        request: &[u8],
+        protocol: Protocol,
+        cell: &Cell,
+    ) -> Result<u64, Refusal> {
         let lane = self.shared.lane(plan.signal);
         let mut spooled = Spooled {
             outlet: self.outlet(plan.signal),
             content_type: content_type(plan.format),
+            protocol,
             hold: None,
             messages: 0,
         };
@@ -105,16 +123,16 @@ impl Local {
     async fn acknowledged(
         &self,
         signal: Signal,
-        queued: Queued,
+        (bytes, records): (Vec<u8>, Vec<Range<usize>>),
         place: Place,
         deadline: Option<Duration>,
     ) -> Result<(), Refusal> {
-        if queued.records.is_empty() {
+        if records.is_empty() {
             return Ok(());
         }
         let told = self
             .outlet(signal)
-            .send(queued.bytes, queued.records, Box::new(place))
+            .send(bytes, records, Box::new(place))
             .map_err(|reason| match reason {
                 Reason::BufferFull => Refusal::QueueFull,
                 _ => Refusal::NotDelivered,
@@ -139,6 +157,7 @@ fn content_type(format: Format) -> ContentType {
 struct Spooled<'o> {
     outlet: &'o Outlet,
     content_type: ContentType,
+    protocol: Protocol,
     /// Of the last: what was appended before is on the disk before.
     hold: Option<Hold>,
     messages: u64,
@@ -149,29 +168,40 @@ impl Sink for Spooled<'_> {
 
     fn put(&mut self, key: Option<&Key>, payload: &[u8]) -> Result<(), Reason> {
         let key = key.map(Key::as_bytes);
+        let origin = self.protocol.origin();
         self.hold = self
             .outlet
-            .append(|out| prepared::write(self.content_type, key, payload, out))?;
+            .append(|out| prepared::write(self.content_type, origin, key, payload, out))?;
         self.messages += 1;
         Ok(())
     }
 }
 
 /// Messages for the queue in memory.
-struct Queued {
+struct Queued<'p> {
     content_type: ContentType,
+    protocol: Protocol,
     bytes: Vec<u8>,
     records: Vec<Range<usize>>,
+    /// The request's place, which grows with what is made of it.
+    place: &'p mut Place,
+    most: usize,
 }
 
-impl Sink for Queued {
-    type Error = std::convert::Infallible;
+impl Sink for Queued<'_> {
+    type Error = Refusal;
 
-    fn put(&mut self, key: Option<&Key>, payload: &[u8]) -> Result<(), Self::Error> {
+    fn put(&mut self, key: Option<&Key>, payload: &[u8]) -> Result<(), Refusal> {
+        let most = self.most.max(MOST_MESSAGES);
+        if self.bytes.len() + payload.len() > most {
+            return Err(Refusal::TooLarge(most));
+        }
         let start = self.bytes.len();
         let key = key.map(Key::as_bytes);
-        prepared::write(self.content_type, key, payload, &mut self.bytes);
+        let origin = self.protocol.origin();
+        prepared::write(self.content_type, origin, key, payload, &mut self.bytes);
         self.records.push(start..self.bytes.len());
-        Ok(())
+        let grown = self.place.grow_to(self.bytes.capacity(), self.most);
+        grown.map_err(|Full| Refusal::QueueFull)
     }
 }

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
+use super::Protocol;
 use crate::config::otlp::Otlp;
 use crate::config::{self};
 use crate::export::Exporters;
 use crate::export::outlet::Outlet;
 use crate::export::spool::{self, Spool};
-use crate::export::status::Status;
+use crate::export::status::{Fates, Status};
 use crate::otlp::Signal;
 
 /// What a message takes beside its payload: key, record headers, and the batch around it.
@@ -39,12 +40,16 @@ struct Queue {
 #[derive(Debug)]
 pub struct Place {
     queue: Arc<Queue>,
+    /// Whether it counts: it does once all of it is there, so that whoever sends slowly takes the
+    /// place of nobody.
+    counts: bool,
     bytes: usize,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.queue.requests.fetch_sub(1, Relaxed);
+        let requests = &self.queue.requests;
+        requests.fetch_sub(self.counts.into(), Relaxed);
         self.queue.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
@@ -54,6 +59,20 @@ impl Drop for Place {
 pub struct Full;
 
 impl Place {
+    /// One in a queue of its own.
+    #[cfg(test)]
+    pub(super) fn alone() -> Self {
+        Self::new(&Arc::default())
+    }
+
+    fn new(queue: &Arc<Queue>) -> Self {
+        Self {
+            queue: Arc::clone(queue),
+            counts: false,
+            bytes: 0,
+        }
+    }
+
     /// Takes room for so many bytes in all, if there is room.
     pub fn grow_to(&mut self, bytes: usize, limit: usize) -> Result<(), Full> {
         let more = bytes.saturating_sub(self.bytes);
@@ -98,14 +117,20 @@ impl Lane {
 
     /// A place for one request more, if there is one among so many.
     pub(super) fn enter(&self, most: Option<u64>) -> Result<Place, Full> {
+        let held = self.queue.requests.load(Relaxed);
+        match most {
+            Some(most) if held + self.spooled() >= most => Err(Full),
+            _ => Ok(Place::new(&self.queue)),
+        }
+    }
+
+    /// Counts a request that has come.
+    pub(super) fn arrived(&self, place: &mut Place, most: Option<u64>) -> Result<(), Full> {
         let before = self.queue.requests.fetch_add(1, Relaxed);
-        let place = Place {
-            queue: Arc::clone(&self.queue),
-            bytes: 0,
-        };
+        place.counts = true;
         match most {
             Some(most) if before + self.spooled() >= most => Err(Full),
-            _ => Ok(place),
+            _ => Ok(()),
         }
     }
 
@@ -122,7 +147,7 @@ impl Lane {
         }
         let settled = self.status().map_or(0, |status| {
             let dropped = status.dropped.iter().map(|(_, count)| count);
-            status.delivered + dropped.sum::<u64>()
+            status.delivered + status.dead_letters() + dropped.sum::<u64>()
         });
         appended.saturating_sub(settled)
     }
@@ -138,6 +163,12 @@ impl Lane {
     /// How its exporter fares.
     pub fn status(&self) -> Option<Status> {
         self.exporters.status().pop()
+    }
+
+    /// What became of its messages that came by this protocol.
+    pub fn fates(&self, protocol: Protocol) -> Option<Fates> {
+        let fates = self.exporters.fates().pop()?;
+        fates.get(usize::from(protocol.origin())).cloned()
     }
 
     /// How its spool fares, where there is one.
@@ -161,18 +192,10 @@ fn exporter(config: &Otlp, signal: Signal) -> IndexMap<String, config::Exporter>
 mod tests {
     use super::*;
 
-    fn place(queue: &Arc<Queue>) -> Place {
-        queue.requests.fetch_add(1, Relaxed);
-        Place {
-            queue: Arc::clone(queue),
-            bytes: 0,
-        }
-    }
-
     #[test]
     fn places_share_the_bytes_there_are() {
         let queue = Arc::default();
-        let (mut first, mut second) = (place(&queue), place(&queue));
+        let (mut first, mut second) = (Place::new(&queue), Place::new(&queue));
         assert_eq!(first.grow_to(60, 100), Ok(()));
         assert_eq!(second.grow_to(41, 100), Err(Full));
         assert_eq!(second.grow_to(40, 100), Ok(()));
@@ -186,7 +209,7 @@ mod tests {
     #[test]
     fn one_request_is_never_too_large_for_the_queue() {
         let queue = Arc::default();
-        let mut only = place(&queue);
+        let mut only = Place::new(&queue);
         assert_eq!(only.grow_to(50, 10), Ok(()));
         assert_eq!(only.grow_to(500, 10), Ok(()));
     }

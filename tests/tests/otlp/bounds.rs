@@ -112,7 +112,7 @@ fn a_full_spool_refuses_and_keeps_what_it_has() {
     assert!(weir.wait().success());
     otlp.kafka()["brokers"] = json!([shared().address()]);
     let weir = otlp.start();
-    let produced = r#"weir_otlp_produced_total{signal="traces"}"#;
+    let produced = r#"weir_otlp_produced_total{signal="traces",protocol="http/protobuf"}"#;
     eventually("all that was acknowledged is delivered", || {
         (weir.count(produced) == acknowledged).then_some(())
     });

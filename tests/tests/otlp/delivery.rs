@@ -7,7 +7,7 @@ use std::thread;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir::demo::consumer::Consumer;
 use weir_tests::wait::eventually;
@@ -194,4 +194,113 @@ fn a_topic_that_is_not_there_holds_up_no_other_signal() {
     let (body, _) = named("others");
     let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
     assert_eq!(response.status, 200);
+}
+
+/// Names of the spans in a message of any format.
+fn names(payload: &[u8]) -> Vec<String> {
+    if payload.first() == Some(&b'{') {
+        let value: Value = serde_json::from_slice(payload).expect("JSON");
+        let of = |value: &Value, names: [&str; 2]| {
+            let [camel, snake] = names.map(|name| value[name].as_array());
+            camel.or(snake).cloned().unwrap_or_default()
+        };
+        let resources = of(&value, ["resourceSpans", "resource_spans"]);
+        let scopes = resources
+            .iter()
+            .flat_map(|it| of(it, ["scopeSpans", "scope_spans"]));
+        let spans: Vec<Value> = scopes.flat_map(|scope| of(&scope, ["spans"; 2])).collect();
+        let name = |span: &Value| span["name"].as_str().expect("a name").to_owned();
+        return spans.iter().map(name).collect();
+    }
+    let decoded = ExportTraceServiceRequest::decode(payload).expect("protobuf");
+    spans(&decoded).map(|span| span.name.clone()).collect()
+}
+
+#[test]
+fn what_was_acknowledged_is_parted_where_its_topic_takes_less() {
+    for format in ["otlp_protobuf", "otlp_json", "otlp_json_snake_case"] {
+        let folder = TempDir::new().expect("a folder");
+        let mut otlp = Otlp::new(format);
+        let topic = format!("{}-small", otlp.topics[0]);
+        shared().create_topic(&topic, &[("max.message.bytes", "20000")]);
+        otlp.kafka()["traces_topic"] = json!(topic);
+        otlp.config["data_dir"] = json!(folder.path());
+        let weir = otlp.start();
+        let body = request(100, 3, 1000);
+        let sent: HashSet<String> = spans(&body).map(|span| span.name.clone()).collect();
+        let response = post(
+            weir.otlp("http"),
+            "/v1/traces",
+            PROTOBUF,
+            &[],
+            &body.encode_to_vec(),
+        );
+        assert_eq!(response.status, 200);
+        let consumer = Consumer::new(shared().address(), &topic).expect("the topic can be read");
+        let mut arrived = HashSet::new();
+        eventually("all spans arrive", || {
+            let message = consumer.recv(std::time::Duration::from_millis(100));
+            if let Some(message) = message.expect("the topic can be read") {
+                arrived.extend(names(&message.payload));
+            }
+            (arrived == sent).then_some(())
+        });
+        let metrics = weir.metrics();
+        assert!(!metrics.contains("weir_otlp_dropped_total{"), "{metrics}");
+    }
+}
+
+#[test]
+fn a_stop_in_good_order_loses_nothing_and_answers_what_has_come() {
+    for has_spool in [true, false] {
+        let folder = TempDir::new().expect("a folder");
+        let mut otlp = Otlp::new("otlp_protobuf");
+        if has_spool {
+            otlp.config["data_dir"] = json!(folder.path());
+            otlp.config["spool"] = json!({ "segment_bytes": "2MiB" });
+        }
+        otlp.config["workers"] = json!(2);
+        let mut weir = otlp.start();
+        let (http, grpc) = (weir.otlp("http"), weir.otlp("grpc"));
+        let count = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let count = Arc::clone(&count);
+                thread::spawn(move || {
+                    let mut seen = Vec::new();
+                    for number in 0.. {
+                        let (body, names) = named(&format!("{has_spool} {client} {number}"));
+                        // Once it listens no more, a connection is refused.
+                        let answered = std::panic::catch_unwind(|| {
+                            if client % 2 == 0 {
+                                post(http, "/v1/traces", PROTOBUF, &[], &body).status == 200
+                            } else {
+                                let path =
+                                    "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+                                let headers = [("content-type", "application/grpc")];
+                                let stream = weir_tests::grpc::frame(false, &body);
+                                weir_tests::grpc::call(grpc, path, &headers, stream).status() == 0
+                            }
+                        });
+                        let Ok(acknowledged) = answered else { break };
+                        assert!(acknowledged);
+                        seen.extend(names);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        eventually("the load is under way", || {
+            (count.load(Ordering::Relaxed) > 200).then_some(())
+        });
+        weir.signal("TERM");
+        assert!(weir.wait().success());
+        let acknowledged = clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("no panic"))
+            .collect();
+        // Nothing is left for another run.
+        wait_for(shared().address(), &otlp.topics[0], &acknowledged);
+    }
 }

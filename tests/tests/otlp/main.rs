@@ -1,11 +1,14 @@
 //! OTLP in, Kafka out: real clients, a real broker, and what may go wrong between them.
 
+mod attacks;
 mod bounds;
 mod clients;
 mod delivery;
 mod differential;
+mod documentation;
 mod grpc;
 mod http;
+mod pushback;
 mod sdks;
 mod shapes;
 mod tls;

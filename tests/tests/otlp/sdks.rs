@@ -10,6 +10,8 @@ use weir_tests::weir::Weir;
 use crate::clients::{python, script, service};
 use crate::{EXAMPLE, Otlp, shared};
 
+const TRACES_EXPORT: &str = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
 /// Runs it to its end, which must be a good one.
 #[track_caller]
 fn succeed(command: &mut Command) -> Output {
@@ -112,23 +114,35 @@ fn telemetrygen_sends_all_signals_by_both_protocols() {
     }
 }
 
-/// grpcurl with OTLP's descriptors, and these further flags.
-pub(crate) fn grpcurl(folder: &Path, flags: &[&str], address: &str) -> Output {
-    let protos: PathBuf = folder.join("otlp.protoset");
+/// OTLP's descriptors, in a file.
+fn protoset(folder: &Path) -> PathBuf {
+    let protos = folder.join("otlp.protoset");
     succeed(
         Command::new(python())
             .arg(script("protoset.py"))
             .arg(&protos),
     );
-    let body = json!({ "resource_spans": [{ "scope_spans": [{ "spans": [{
-        "trace_id": "W47/95gDgQPSabYzgT/GDA==", "span_id": "7uGbfsPBsXQ=", "name": "by-grpcurl",
-    }] }] }] });
+    protos
+}
+
+/// A request of one span, in protobuf's own JSON.
+fn one_span(name: &str) -> String {
+    json!({ "resource_spans": [{ "scope_spans": [{ "spans": [{
+        "trace_id": "W47/95gDgQPSabYzgT/GDA==", "span_id": "7uGbfsPBsXQ=", "name": name,
+    }] }] }] })
+    .to_string()
+}
+
+/// grpcurl with OTLP's descriptors, and these further flags.
+pub(crate) fn grpcurl(folder: &Path, flags: &[&str], address: &str) -> Output {
+    let protos = protoset(folder);
+    let body = one_span("by-grpcurl");
     Command::new(service("go/bin/grpcurl"))
         .args(flags)
         .arg("-protoset")
         .arg(&protos)
-        .args(["-d", &body.to_string(), address])
-        .arg("opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        .args(["-d", &body, address])
+        .arg(TRACES_EXPORT)
         .output()
         .expect("it runs: `make services`")
 }
@@ -151,6 +165,29 @@ fn grpcurl_calls_with_protos_that_are_given() {
     assert!(!listed.status.success());
     let said = String::from_utf8_lossy(&listed.stderr);
     assert!(said.contains("reflection"), "{said}");
+}
+
+#[test]
+fn ghz_loads_it_with_calls_that_all_arrive() {
+    const CALLS: usize = 3000;
+    let otlp = Otlp::new("otlp_protobuf");
+    let weir = otlp.start();
+    let folder = TempDir::new().expect("a folder");
+    let output = succeed(
+        Command::new(service("go/bin/ghz"))
+            .args(["--insecure", "--protoset"])
+            .arg(protoset(folder.path()))
+            .args(["--call", TRACES_EXPORT, "-d", &one_span("by-ghz")])
+            .args(["-n", &CALLS.to_string(), "-c", "50", "--connections", "5"])
+            .args(["-O", "json", &weir.otlp("grpc").to_string()]),
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["statusCodeDistribution"], json!({ "OK": CALLS }));
+    let messages = otlp.traces(CALLS);
+    let first = &messages[0].payload;
+    assert!(messages.iter().all(|message| message.payload == *first));
+    let key = r#"weir_otlp_produced_total{signal="traces",protocol="grpc"}"#;
+    assert_eq!(weir.count(key), CALLS as u64);
 }
 
 fn page(weir: &Weir) -> Output {

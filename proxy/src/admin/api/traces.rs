@@ -99,7 +99,7 @@ pub(super) async fn message(
         Exporter::Kafka(kafka) => match kafka.format {
             Format::Json => json::encode,
             // (`Prepared` is of receivers alone.)
-            Format::OtlpJson | Format::OtlpProtobuf | Format::Prepared => otlp::encode_json,
+            Format::OtlpJson | Format::OtlpProtobuf | Format::Prepared(_) => otlp::encode_json,
         },
         Exporter::Otlp(_) => otlp::encode_json,
     };

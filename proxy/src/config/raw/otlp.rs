@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretVar;
+use super::dead_letter::DeadLetter;
 use super::kafka::{Compression, Kafka as Connection, Sasl};
 use super::producer::Producer;
 use super::tls::Tls;
@@ -168,6 +169,9 @@ pub(in crate::config) struct Kafka {
     pub(in crate::config) auto_create_topic: bool,
     /// How messages are produced.
     pub(in crate::config) producer: Producer,
+    /// Where messages go that a broker refuses for good; of a file, each signal has its own, such as
+    /// `FILE-traces`. Default: nowhere, they are lost.
+    pub(in crate::config) dead_letter: Option<DeadLetter>,
     /// Most bytes of messages that the client of one signal holds on their way. Default: 64MiB.
     pub(in crate::config) buffer_bytes: ByteSize,
 }
@@ -200,6 +204,7 @@ impl Kafka {
             flush_interval_ms: self.flush_interval_ms,
             auto_create_topic: self.auto_create_topic,
             producer: self.producer,
+            dead_letter: self.dead_letter,
             buffer_bytes: self.buffer_bytes,
             ..Connection::default()
         }
@@ -261,6 +266,7 @@ impl Default for Kafka {
             flush_interval_ms: 5,
             auto_create_topic: false,
             producer: Producer::default(),
+            dead_letter: None,
             buffer_bytes: ByteSize::mib(64),
         }
     }

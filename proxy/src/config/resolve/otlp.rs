@@ -1,6 +1,7 @@
 //! The OTLP receiver: its addresses and bounds, and the three topics.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use http::HeaderName;
 
@@ -11,7 +12,8 @@ use crate::config::path::Path;
 use crate::config::raw::otlp as keys;
 use crate::config::raw::tls::Alpn;
 use crate::config::units::ByteSize;
-use crate::config::{Format as KafkaFormat, Partitioner, Spool};
+use crate::config::{DeadLetter, Format as KafkaFormat, Partitioner, Spool};
+use crate::otlp::Signal;
 
 /// Most bytes of requests in memory, and most requests, where nobody says otherwise.
 const QUEUE_BYTES: ByteSize = ByteSize::mib(256);
@@ -56,8 +58,15 @@ impl Resolver<'_> {
             kafka.partition_logs_by_resource_attributes,
         );
         let at = at.key("exporter").key("kafka");
+        let topics = [&traces, &metrics, &logs].map(|(topic, _)| topic.clone());
         let mut connection = self.kafka(&at, kafka.into_connection());
-        connection.format = KafkaFormat::Prepared;
+        if let Some(DeadLetter::Topic(to)) = &connection.dead_letter
+            && topics.contains(to)
+        {
+            let message = "is the topic that refuses them";
+            let at = at.key("dead_letter").key("topic");
+            self.fault(Code::Conflict, &at, message);
+        }
         if disk.has_data_dir {
             // A message lies in one file of the spool.
             let most = usize::try_from(spool.segment_bytes).unwrap_or(usize::MAX) / 2;
@@ -70,10 +79,14 @@ impl Resolver<'_> {
             let room = 2 * memory.bytes() + ByteSize::mib(128).bytes();
             connection.buffer_bytes = connection.buffer_bytes.max(room);
         }
-        let destination = |(topic, keyed): (String, bool), by_resource: bool| {
+        let destination = |signal: Signal, (topic, keyed): (String, bool)| {
             let mut kafka = connection.clone();
             kafka.topic = topic;
-            if keyed && by_resource {
+            kafka.format = KafkaFormat::Prepared(signal);
+            if let Some(DeadLetter::File { path, .. }) = &mut kafka.dead_letter {
+                *path = of_signal(path, signal);
+            }
+            if keyed && signal != Signal::Traces {
                 kafka.producer.partitioner = Partitioner::Murmur2;
             }
             Destination { kafka, keyed }
@@ -94,9 +107,9 @@ impl Resolver<'_> {
             },
             spool,
             format,
-            traces: destination(traces, false),
-            metrics: destination(metrics, true),
-            logs: destination(logs, true),
+            traces: destination(Signal::Traces, traces),
+            metrics: destination(Signal::Metrics, metrics),
+            logs: destination(Signal::Logs, logs),
         })
     }
 
@@ -193,4 +206,16 @@ impl Resolver<'_> {
         spool.segment_bytes = spool.segment_bytes.min(queue_bytes.0 / segments);
         spool
     }
+}
+
+/// `letters.jsonl` of one signal is `letters-traces.jsonl`: exporters do not share a file.
+fn of_signal(path: &std::path::Path, signal: Signal) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-");
+    name.push(signal.as_str());
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }

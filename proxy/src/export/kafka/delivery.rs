@@ -5,6 +5,7 @@
 //! [`Letter`]s until it has been written elsewhere ([`super::dead_letter`]), or is lost.
 
 mod letters;
+mod returned;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _};
 
 use super::encoding::payload_bytes;
 use super::errors::{self, Problem, Verdict};
@@ -23,6 +24,7 @@ use crate::export::log_limit::LogLimit;
 use crate::export::source::{Place, Settled};
 use crate::export::status::{Health, Meter, Reason, State};
 pub(super) use letters::Letter;
+pub(super) use returned::{Returned, size};
 
 /// How often the same trouble is logged again.
 const WRITE_FAILURES: Duration = Duration::from_secs(1);
@@ -37,6 +39,8 @@ pub(super) struct Desk {
     /// As it is configured.
     max_message_bytes: usize,
     has_dead_letters: bool,
+    /// Whether messages are made of records that are messages already.
+    is_prepared: bool,
     meter: Arc<Meter>,
     health: Arc<Health>,
     settled: Settled,
@@ -47,21 +51,8 @@ pub(super) struct Desk {
 /// what it was made of, should it have to be made anew.
 pub(super) struct Sent {
     pub(super) place: Place,
-    /// `None` where nothing smaller can be made of it.
+    /// `None` where it is the message itself, of a receiver's.
     pub(super) record: Option<Arc<[u8]>>,
-}
-
-/// A message that a client gave back.
-pub(super) struct Returned {
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) payload: Vec<u8>,
-    pub(super) headers: OwnedHeaders,
-}
-
-impl Returned {
-    pub(super) fn bytes(&self) -> usize {
-        size(self.key.as_deref(), &self.payload)
-    }
 }
 
 /// What is to be done about a message that came back.
@@ -105,6 +96,7 @@ impl Desk {
             topic: config.topic.clone(),
             max_message_bytes: config.producer.max_message_bytes,
             has_dead_letters: config.dead_letter.is_some(),
+            is_prepared: matches!(config.format, config::Format::Prepared(_)),
             meter: feed.meter.clone(),
             health: feed.health.clone(),
             settled: feed.source.settled(),
@@ -216,7 +208,11 @@ impl Desk {
     /// A message is larger than the topic takes: its trace is made anew, or it is refused where
     /// that cannot be done.
     fn too_large(&self, state: &mut Desktop, sent: Sent, message: Returned) {
-        match sent.record {
+        let record = sent.record.or_else(|| {
+            let message = self.is_prepared.then_some(&message)?;
+            message.as_record(sent.place.origin())
+        });
+        match record {
             Some(record) => self.split(state, sent.place, record, message.payload.len()),
             None => {
                 let cause = errors::TOO_LARGE.to_owned();
@@ -268,10 +264,20 @@ impl Desk {
 
     /// Notes what became of a message.
     fn settle(&self, state: &mut Desktop, place: Place, outcome: Outcome) {
+        let by_origin = self.meter.by_origin(place.origin());
         match state.parts.settle(place, outcome) {
-            Some(Outcome::Delivered) => self.meter.delivered(),
-            Some(Outcome::DeadLetter(reason)) => self.meter.dead_letter(reason),
-            Some(Outcome::Lost(reason)) => self.meter.lose(reason, 1),
+            Some(Outcome::Delivered) => {
+                self.meter.delivered();
+                by_origin.delivered();
+            }
+            Some(Outcome::DeadLetter(reason)) => {
+                self.meter.dead_letter(reason);
+                by_origin.dead_letter(reason);
+            }
+            Some(Outcome::Lost(reason)) => {
+                self.meter.lose(reason, 1);
+                by_origin.lose(reason);
+            }
             None => {}
         }
         match outcome {
@@ -475,9 +481,4 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, Desktop> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Bytes of a message that count.
-pub(super) fn size(key: Option<&[u8]>, payload: &[u8]) -> usize {
-    key.map_or(0, <[u8]>::len) + payload.len()
 }

@@ -5,8 +5,10 @@ use http::HeaderValue;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::{self, Format};
-use crate::export::prepared;
+use crate::export::prepared::{self, ContentType, Prepared};
 use crate::filter::Filters;
+use crate::otlp::Signal;
+use crate::otlp::again::{self, Piece};
 use crate::trace::split::{self, Encode};
 use crate::trace::{context, json, otlp, record};
 
@@ -18,13 +20,24 @@ const OVERHEAD: usize = 400;
 
 pub(super) struct Encoder {
     content_type: &'static str,
-    /// `None` where records are messages already.
-    encode: Option<Encode>,
+    encode: How,
     filters: Filters,
     /// Most bytes of a payload.
     limit: usize,
+    /// The same of what cannot be made smaller.
+    alone: usize,
     traceparent: HeaderValue,
     payload: Vec<u8>,
+    pieces: Vec<Piece>,
+}
+
+/// What is made of a record.
+#[derive(Clone, Copy)]
+enum How {
+    /// It is a trace.
+    Encode(Encode),
+    /// It is a message already, of a receiver's.
+    Prepared(Signal),
 }
 
 /// A trace on its way to a topic, or a part of it.
@@ -59,37 +72,49 @@ impl Part {
 pub(super) enum Encoded<'b> {
     SampledOut,
     Sent,
-    /// It cannot be made small enough: here it is as one message.
-    TooLarge(Message<'b>),
+    /// It cannot be made small enough, or these parts of it cannot; all others were sent.
+    TooLarge(Vec<(Part, Message<'b>)>),
 }
 
 impl Encoder {
     pub(super) fn new(config: &config::Kafka) -> Self {
-        let (content_type, encode): (_, Option<Encode>) = match config.format {
-            Format::Json => ("application/json", Some(json::encode)),
-            Format::OtlpJson => ("application/json", Some(otlp::encode_json)),
-            Format::OtlpProtobuf => ("application/x-protobuf", Some(otlp::encode_protobuf)),
-            Format::Prepared => ("", None),
+        let (content_type, encode) = match config.format {
+            Format::Json => ("application/json", How::Encode(json::encode)),
+            Format::OtlpJson => ("application/json", How::Encode(otlp::encode_json)),
+            Format::OtlpProtobuf => ("application/x-protobuf", How::Encode(otlp::encode_protobuf)),
+            Format::Prepared(signal) => ("", How::Prepared(signal)),
         };
+        let limit = payload_bytes(config.producer.max_message_bytes);
         Self {
             content_type,
             encode,
             filters: Filters::new(&config.filters),
-            limit: payload_bytes(config.producer.max_message_bytes),
+            limit,
+            alone: limit,
             traceparent: HeaderValue::from_static(""),
             payload: Vec::new(),
+            pieces: Vec::new(),
         }
     }
 
-    /// Makes no payload of more than so many bytes from now on.
-    pub(super) fn limit(&mut self, bytes: usize) {
+    /// Makes no payload of more than so many bytes from now on, `alone` of what cannot be made
+    /// smaller.
+    pub(super) fn limit(&mut self, bytes: usize, alone: usize) {
         self.limit = bytes;
+        self.alone = alone;
     }
 
-    /// Whether a record can be made into smaller messages than it was. Those that are messages
-    /// already are what they are.
-    pub(super) fn can_split(&self) -> bool {
-        self.encode.is_some()
+    /// Whether records are messages already, so that one is all it takes to make another.
+    pub(super) fn is_prepared(&self) -> bool {
+        matches!(self.encode, How::Prepared(_))
+    }
+
+    /// By which way a record came.
+    pub(super) fn origin(&self, record: &[u8]) -> prepared::Origin {
+        match self.encode {
+            How::Prepared(_) => prepared::origin(record),
+            How::Encode(_) => 0,
+        }
     }
 
     /// Gives each message to `send`, in order.
@@ -98,18 +123,9 @@ impl Encoder {
         record: &'b [u8],
         mut send: impl FnMut(Message<'_>, Part),
     ) -> Result<Encoded<'b>, Error> {
-        let Some(encode) = self.encode else {
-            let prepared = prepared::read(record).ok_or(Error::Prepared)?;
-            let message = Message {
-                key: prepared.key,
-                payload: prepared.payload,
-                headers: headers(prepared.content_type.as_str(), 2),
-            };
-            if prepared.payload.len() > self.limit {
-                return Ok(Encoded::TooLarge(message));
-            }
-            send(message, Part::WHOLE);
-            return Ok(Encoded::Sent);
+        let encode = match self.encode {
+            How::Encode(encode) => encode,
+            How::Prepared(signal) => return self.prepared(signal, record, send),
         };
         let mut trace = record::read(record)?;
         let Some(selection) = self.filters.select(&trace) else {
@@ -125,7 +141,7 @@ impl Encoder {
         }
         let Some(parts) = split::split(&mut trace, &selection, encode, self.limit) else {
             let message = self.message(&self.payload, self.headers(3));
-            return Ok(Encoded::TooLarge(message));
+            return Ok(Encoded::TooLarge(vec![(Part::WHOLE, message)]));
         };
         let count = parts.len();
         for (index, payload) in parts.iter().enumerate() {
@@ -138,6 +154,48 @@ impl Encoder {
             send(self.message(payload, headers), Part { index, count });
         }
         Ok(Encoded::Sent)
+    }
+
+    /// Gives a message of a receiver's to `send`: as it is, or in pieces.
+    fn prepared<'b>(
+        &'b mut self,
+        signal: Signal,
+        record: &'b [u8],
+        mut send: impl FnMut(Message<'_>, Part),
+    ) -> Result<Encoded<'b>, Error> {
+        let Prepared {
+            content_type,
+            key,
+            payload,
+        } = prepared::read(record).ok_or(Error::Prepared)?;
+        let message = |payload: &'b [u8]| Message {
+            key,
+            payload,
+            headers: headers(content_type.as_str(), 2),
+        };
+        if payload.len() <= self.limit {
+            send(message(payload), Part::WHOLE);
+            return Ok(Encoded::Sent);
+        }
+        let limits = (self.limit, self.alone);
+        let is_json = content_type == ContentType::Json;
+        self.pieces = again::pieces(signal, payload, is_json, limits);
+        let count = self.pieces.len();
+        let mut too_large = Vec::new();
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let part = Part { index, count };
+            if piece.is_too_large {
+                too_large.push((part, message(&piece.payload)));
+            } else {
+                send(message(&piece.payload), part);
+            }
+        }
+        Ok(match (count, too_large.is_empty()) {
+            // It is none of ours, and what is written of it is what it was.
+            (0, _) => Encoded::TooLarge(vec![(Part::WHOLE, message(payload))]),
+            (_, true) => Encoded::Sent,
+            (_, false) => Encoded::TooLarge(too_large),
+        })
     }
 
     fn headers(&self, capacity: usize) -> OwnedHeaders {

@@ -1,6 +1,7 @@
 //! What becomes of messages that a broker does not take, against librdkafka's mock cluster.
 
-use std::sync::Arc;
+mod receivers;
+
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -11,8 +12,6 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::config;
 use crate::demo::consumer::Consumer;
 use crate::export::Exporters;
-use crate::export::outlet::Outlet;
-use crate::export::prepared::{self, ContentType};
 use crate::export::status::{Reason, State, Status};
 use crate::export::testing::{self, eventually, kafka};
 use crate::trace::recorder::Recorder;
@@ -356,103 +355,4 @@ fn the_client_tells_its_statistics() {
         (broker.is_up && totals.connects > 0 && totals.requests > 0 && totals.sent_bytes > 1000)
             .then_some(())
     });
-}
-
-/// A receiver's way to `exporters`.
-struct Receiver {
-    exporters: Arc<Exporters>,
-    outlet: Outlet,
-}
-
-impl Receiver {
-    fn new(mut config: config::Kafka) -> Self {
-        config.format = config::Format::Prepared;
-        let exporters = Arc::new(start(config));
-        wait_until_connected(&exporters);
-        let outlet = Outlet::new(exporters.clone());
-        Self { exporters, outlet }
-    }
-
-    /// Sends a request's messages, which have no key; says whether it is acknowledged.
-    fn request(&self, payloads: &[&[u8]]) -> bool {
-        let mut bytes = Vec::new();
-        let mut records = Vec::new();
-        for payload in payloads {
-            let start = bytes.len();
-            prepared::write(ContentType::Json, None, payload, &mut bytes);
-            records.push(start..bytes.len());
-        }
-        let told = self.outlet.send(bytes, records, Box::new(())).unwrap();
-        told.blocking_recv().unwrap()
-    }
-}
-
-#[test]
-fn a_request_is_acknowledged_only_if_all_of_it_was_delivered() {
-    let cluster = cluster();
-    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
-    config.producer.max_message_bytes = 4_000;
-    let receiver = Receiver::new(config);
-    assert!(receiver.request(&[b"{}", b"{}"]));
-    // What is prepared cannot be made smaller.
-    assert!(!receiver.request(&[b"{}", &[b' '; 4_000], b"{}"]));
-    refuse(
-        &cluster,
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
-        1,
-    );
-    assert!(!receiver.request(&[b"{}"]));
-    assert!(receiver.request(&[b"{}"]));
-    let status = status(&receiver.exporters);
-    assert_eq!(status.delivered, 5);
-    assert_eq!(status.dropped(Reason::TooLarge), 1);
-    assert_eq!(status.dropped(Reason::Refused), 1);
-}
-
-#[test]
-fn a_request_too_large_for_its_topic_is_refused_and_one_that_may_go_later_waits() {
-    let cluster = cluster();
-    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
-    // Each message is a batch of its own.
-    config.producer.batch_bytes = 1;
-    let receiver = Receiver::new(config);
-    refuse(
-        &cluster,
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-        1,
-    );
-    assert!(!receiver.request(&[b"{}"]));
-    refuse(
-        &cluster,
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-        1,
-    );
-    assert!(receiver.request(&[b"{}", b"{}"]));
-    let status = status(&receiver.exporters);
-    assert_eq!(status.delivered, 2);
-    assert_eq!(status.dropped(Reason::TooLarge), 1);
-}
-
-#[test]
-fn a_request_of_which_a_message_became_a_dead_letter_is_acknowledged() {
-    let cluster = cluster();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("letters.jsonl");
-    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
-    config.dead_letter = Some(config::DeadLetter::File {
-        path: path.clone(),
-        max_bytes: 1 << 30,
-    });
-    let receiver = Receiver::new(config);
-    refuse(
-        &cluster,
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
-        1,
-    );
-    assert!(receiver.request(&[b"{}"]));
-    assert_eq!(status(&receiver.exporters).dead_letters(), 1);
-    let letter = std::fs::read_to_string(path).unwrap();
-    let letter: serde_json::Value = serde_json::from_str(&letter).unwrap();
-    assert_eq!(letter["key"], serde_json::Value::Null);
-    assert_eq!(letter["payload"], "{}");
 }

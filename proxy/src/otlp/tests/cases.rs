@@ -203,3 +203,32 @@ fn defaults_are_printed_in_snake_case_only() {
         }] })
     );
 }
+
+#[test]
+fn a_small_body_is_not_of_millions_of_messages() {
+    // Spans of two bytes each, as a compressed body of a few kilobytes may hold.
+    let spans = |count: usize| {
+        let spans = [0x12, 0].repeat(count);
+        let mut scope = Vec::new();
+        put_bytes(2, &spans, &mut scope);
+        let mut request = Vec::new();
+        put_bytes(1, &scope, &mut request);
+        request
+    };
+    let traces = Signal::Traces.request();
+    assert_eq!(check(traces, &spans(10_000)).unwrap().items, 10_000);
+    let error = check(traces, &spans(100_000)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "resource_spans.scope_spans.spans: is one of too many messages with next to nothing in them"
+    );
+    // Values may be as small as they like.
+    let nulls = [0x0a, 0].repeat(100_000);
+    let mut message = nulls;
+    for number in [5, 5, 2, 2, 1] {
+        let mut outer = Vec::new();
+        put_bytes(number, &message, &mut outer);
+        message = outer;
+    }
+    assert!(check(Signal::Logs.request(), &message).is_ok());
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::config::otlp::Format;
+use crate::otlp::again;
 use crate::otlp::keys::Key;
 use crate::otlp::messages::{Plan, Sink};
 
@@ -31,6 +32,7 @@ fn plan(signal: Signal) -> Plan {
         format: Format::Protobuf,
         keyed: false,
         limit: 1_000_000,
+        alone: 1_000_000,
     }
 }
 
@@ -65,7 +67,7 @@ proptest! {
         if check(signal.request(), &request).expect("well-formed").is_empty {
             return Ok(());
         }
-        let plan = Plan { limit, keyed, ..plan(signal) };
+        let plan = Plan { limit, alone: limit, keyed, ..plan(signal) };
         let (messages, refused) = messages(&plan, &request);
         let all = leaves(signal, &request);
         let fitting: usize = all.iter().filter(|(leaf, _)| leaf.len() <= limit).map(|(_, n)| n).sum();
@@ -88,11 +90,50 @@ proptest! {
             return Ok(());
         }
         let format = if snake { Format::JsonSnakeCase } else { Format::Json };
-        let plan = Plan { format, limit: 2000, ..plan(signal) };
+        let plan = Plan { format, limit: 2000, alone: 2000, ..plan(signal) };
         let (messages, _) = messages(&plan, &request);
         for (_, payload) in &messages.0 {
             prop_assert!(payload.len() <= 2000);
             serde_json::from_slice::<serde_json::Value>(payload).expect("JSON");
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_made_again_in_any_format(signal in any_signal(), seed: u64, limit in 200_usize..2000) {
+        let mut generator = Generator::new(seed);
+        generator.is_odd = false;
+        let request = generator.request(signal);
+        if check(signal.request(), &request).expect("well-formed").is_empty {
+            return Ok(());
+        }
+        for format in [Format::Protobuf, Format::Json, Format::JsonSnakeCase] {
+            let as_one = plan(signal);
+            let (message, _) = messages(&Plan { format, ..as_one }, &request);
+            let message = &message.0[0].1;
+            let is_json = format != Format::Protobuf;
+            let pieces = again::pieces(signal, message, is_json, (limit, limit));
+            let mut arrived = Messages::default();
+            for piece in pieces {
+                prop_assert_eq!(piece.payload.len() > limit, piece.is_too_large);
+                let protobuf = match format {
+                    Format::Protobuf => piece.payload,
+                    Format::Json => read::read(signal.request(), &piece.payload).expect("reads"),
+                    Format::JsonSnakeCase => {
+                        read::read_as(Dialect::SnakeCase, signal.request(), &piece.payload).expect("reads")
+                    }
+                };
+                arrived.0.push((None, protobuf));
+            }
+            // JSON knows no unknown fields, and orders the others.
+            let canonical = |leaves: BTreeMap<Vec<u8>, usize>| -> BTreeMap<Vec<u8>, usize> {
+                let mut all = BTreeMap::new();
+                for (leaf, count) in leaves {
+                    *all.entry(canonical(signal, &leaf)).or_default() += count;
+                }
+                all
+            };
+            let sent = canonical(leaves(signal, &request));
+            prop_assert_eq!(canonical(merged(signal, &arrived)), sent);
         }
     }
 
@@ -174,4 +215,14 @@ fn resources_of_the_same_attributes_have_one_key_which_never_changes() {
             ("dd9ca7d370478f05d2b9f978ccbc8029".to_owned(), 1)
         ]
     );
+}
+
+#[test]
+fn what_is_no_message_of_weirs_has_no_pieces() {
+    for payload in [&b"{"[..], b"[]", b"\x0a\xff", b"{}", b""] {
+        for is_json in [false, true] {
+            let pieces = again::pieces(Signal::Traces, payload, is_json, (10, 10));
+            assert_eq!(pieces, [], "{payload:?}");
+        }
+    }
 }
