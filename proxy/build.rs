@@ -17,6 +17,7 @@ fn main() {
         "basic-auth",
         "body-limit",
         "cors",
+        "genai",
         "header-rewrite",
         "ip-restriction",
         "jwt-auth",

@@ -13,7 +13,7 @@ use std::thread::LocalKey;
 use bindings::weir::plugin as wit;
 
 use crate::log::Level;
-use crate::span::{Target, Value};
+use crate::span::{Target, Value, upstream};
 use crate::{
     Action, BodyError, Flow, HeaderError, Hook, Plugin, RerouteError, RespondError, kv, plugin,
 };
@@ -252,21 +252,31 @@ impl<T> std::ops::Deref for Lent<T> {
 }
 
 pub(crate) fn set_attribute(on: Target, name: &str, value: &Value<'_>) {
-    wit::span::set_attribute(on.into(), name, value.into());
+    wit::span::set_attribute(on.into(), name, lower(value, &texts(value)));
 }
 
 pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]) {
+    let lists: Vec<_> = attributes.iter().map(|(_, value)| texts(value)).collect();
     let attributes: Vec<_> = attributes
         .iter()
-        .map(|(name, value)| (*name, value.into()))
+        .zip(&lists)
+        .map(|((name, value), texts)| (*name, lower(value, texts)))
         .collect();
     wit::span::add_event(on.into(), name, &attributes);
+}
+
+pub(crate) fn describe_call(kind: upstream::Kind, name: &str) {
+    let kind = match kind {
+        upstream::Kind::Http => wit::span::CallKind::Http,
+        upstream::Kind::Llm => wit::span::CallKind::Llm,
+    };
+    wit::span::describe_call(kind, name);
 }
 
 pub(crate) use wit::clock::{monotonic, now};
 pub(crate) use wit::exchange::{get, request_id, set, set_request_id};
 pub(crate) use wit::random::{bytes as random_bytes, next as random};
-pub(crate) use wit::span::set_error;
+pub(crate) use wit::span::{set_call_error, set_error};
 
 pub(crate) use outward::{
     counter, digest, equal, gauge, histogram, hmac, may_call, metric_add, metric_set, send, verify,
@@ -310,14 +320,21 @@ impl From<Target> for wit::span::Target {
     }
 }
 
-impl<'a> From<&'a Value<'_>> for wit::span::Value<'a> {
-    fn from(value: &'a Value<'_>) -> Self {
-        match value {
-            Value::Text(text) => Self::Text(text),
-            Value::Boolean(boolean) => Self::Boolean(*boolean),
-            Value::Integer(integer) => Self::Integer(*integer),
-            Value::Float(float) => Self::Float(*float),
-        }
+/// Of a list its texts, of another value none.
+fn texts<'a>(value: &'a Value<'_>) -> Vec<&'a str> {
+    match value {
+        Value::Texts(texts) => texts.iter().map(|text| &**text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn lower<'a>(value: &'a Value<'_>, texts: &'a [&'a str]) -> wit::span::Value<'a> {
+    match value {
+        Value::Text(text) => wit::span::Value::Text(text),
+        Value::Boolean(boolean) => wit::span::Value::Boolean(*boolean),
+        Value::Integer(integer) => wit::span::Value::Integer(*integer),
+        Value::Float(float) => wit::span::Value::Float(*float),
+        Value::Texts(_) => wit::span::Value::Texts(texts),
     }
 }
 

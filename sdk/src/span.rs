@@ -44,6 +44,33 @@ pub mod upstream {
     pub fn add_event(name: &str, attributes: &[(&str, Value<'_>)]) {
         backend::add_event(Target::Upstream, name, attributes);
     }
+
+    /// Says what the call is: the kind and the name of its span. What is said last holds, by
+    /// whichever plugin and in whichever hook, those for pieces of a body among them.
+    ///
+    /// ```no_run
+    /// use weir_sdk::span::upstream::{self, Kind};
+    ///
+    /// upstream::describe(Kind::Llm, "chat gpt-4o");
+    /// ```
+    pub fn describe(kind: Kind, name: &str) {
+        backend::describe_call(kind, name);
+    }
+
+    /// Marks the call's span as failed, for an error that its status does not tell.
+    pub fn set_error(message: &str) {
+        backend::set_call_error(message);
+    }
+
+    /// What a call to the upstream is, in the trace.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Kind {
+        /// `http.client`, as every call is at first.
+        #[default]
+        Http,
+        /// `llm.call`: a call to a generative model.
+        Llm,
+    }
 }
 
 /// The value of an attribute, as in OpenTelemetry.
@@ -57,6 +84,8 @@ pub enum Value<'a> {
     Integer(i64),
     /// A floating-point number.
     Float(f64),
+    /// A list of texts.
+    Texts(Vec<Cow<'a, str>>),
 }
 
 impl Value<'_> {
@@ -67,6 +96,12 @@ impl Value<'_> {
             Self::Boolean(boolean) => Value::Boolean(boolean),
             Self::Integer(integer) => Value::Integer(integer),
             Self::Float(float) => Value::Float(float),
+            Self::Texts(texts) => Value::Texts(
+                texts
+                    .into_iter()
+                    .map(|text| Cow::Owned(text.into_owned()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -86,6 +121,12 @@ impl<'a> From<&'a String> for Value<'a> {
 impl From<String> for Value<'_> {
     fn from(text: String) -> Self {
         Self::Text(text.into())
+    }
+}
+
+impl From<Vec<String>> for Value<'_> {
+    fn from(texts: Vec<String>) -> Self {
+        Self::Texts(texts.into_iter().map(Into::into).collect())
     }
 }
 

@@ -150,9 +150,7 @@ fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progre
         attributes.add("server.port", endpoint.port);
         attributes.add("weir.upstream.name", upstream.name.as_str());
     });
-    for note in std::mem::take(&mut state.for_upstream) {
-        note.record(&mut state.recorder, span);
-    }
+    state.note_for_upstream(span);
     span
 }
 

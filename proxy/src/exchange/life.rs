@@ -241,6 +241,7 @@ impl Life {
     }
 
     fn end_spans(&self, state: &mut State, end: End, now: Instant) {
+        state.describe_call();
         let recorder = &mut state.recorder;
         for call in [state.retry, state.call].into_iter().flatten() {
             if recorder.has_ended(call) {

@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 use super::buffer::Room;
 use crate::plugin::Side;
 use crate::plugin::stream::Piece;
-use crate::trace::recorder::Recorder;
-use crate::trace::{SpanIndex, Value};
+use crate::trace::recorder::{self, Recorder};
+use crate::trace::{Kind, SpanIndex, Value};
 use crate::upstream::Upstream;
 
 /// See the module's documentation.
@@ -36,6 +36,11 @@ pub struct State {
     pub held: SmallVec<[(u32, String, String); 2]>,
     /// Attributes and events for the upstream call's span, set before it began.
     pub for_upstream: Vec<UpstreamNote>,
+    /// About how many bytes these are.
+    kept_for_upstream: usize,
+    /// What hooks say that the call is, and that it failed: for its span, at the exchange's end.
+    pub call_named: Option<(Kind, String)>,
+    pub call_failed: Option<String>,
     /// The upstream call's span, once it began.
     pub call: Option<SpanIndex>,
     /// The span of the call's last further try, if there was one.
@@ -125,6 +130,18 @@ impl From<Value<'_>> for OwnedValue {
 }
 
 impl UpstreamNote {
+    fn size(&self) -> usize {
+        match self {
+            Self::Attribute(name, value) => name.len() + value.size(),
+            Self::Event(name, attributes, _) => {
+                let each = attributes
+                    .iter()
+                    .map(|(key, value)| key.len() + value.size());
+                name.len() + each.sum::<usize>()
+            }
+        }
+    }
+
     /// Records it on the call's span.
     pub fn record(&self, recorder: &mut Recorder, span: SpanIndex) {
         match self {
@@ -141,6 +158,16 @@ impl UpstreamNote {
 }
 
 impl OwnedValue {
+    fn size(&self) -> usize {
+        /// Of a value with what is around it.
+        const EACH: usize = 32;
+        EACH + match self {
+            Self::Text(text) => text.len(),
+            Self::List(texts) => texts.iter().map(|text| EACH + text.len()).sum(),
+            Self::Boolean(_) | Self::Integer(_) | Self::Float(_) => 0,
+        }
+    }
+
     fn borrowed(&self) -> Value<'_> {
         match self {
             Self::Text(text) => Value::Text(text),
@@ -157,6 +184,37 @@ impl State {
         match side {
             Side::Request => &mut self.request_body,
             Side::Response => &mut self.response_body,
+        }
+    }
+
+    /// Keeps a note until there is a call; no more than a trace may have.
+    pub fn keep_for_upstream(&mut self, note: UpstreamNote) {
+        let bytes = self.kept_for_upstream + note.size();
+        if bytes > recorder::MAX_BYTES {
+            self.recorder.count_dropped();
+            return;
+        }
+        self.kept_for_upstream = bytes;
+        self.for_upstream.push(note);
+    }
+
+    /// The call has begun: what was kept for it is noted.
+    pub fn note_for_upstream(&mut self, call: SpanIndex) {
+        self.kept_for_upstream = 0;
+        for note in std::mem::take(&mut self.for_upstream) {
+            note.record(&mut self.recorder, call);
+        }
+    }
+
+    /// Makes the call's span what hooks said that it is.
+    pub fn describe_call(&mut self) {
+        let Some(call) = self.call else { return };
+        if let Some((kind, name)) = self.call_named.take() {
+            self.recorder.set_kind(call, kind);
+            self.recorder.rename(call, &name);
+        }
+        if let Some(message) = self.call_failed.take() {
+            self.recorder.mark_error(call, &message);
         }
     }
 
@@ -178,6 +236,12 @@ impl State {
     /// Takes over what another noted that was forked of it.
     pub fn absorb(&mut self, side: &Self) {
         self.recorder.absorb(&side.recorder);
+        if side.call_named.is_some() {
+            self.call_named.clone_from(&side.call_named);
+        }
+        if side.call_failed.is_some() {
+            self.call_failed.clone_from(&side.call_failed);
+        }
         if let Some(call) = self.call {
             for note in &side.for_upstream {
                 note.record(&mut self.recorder, call);
@@ -193,6 +257,9 @@ impl State {
         self.upstream = None;
         self.held.clear();
         self.for_upstream.clear();
+        self.kept_for_upstream = 0;
+        self.call_named = None;
+        self.call_failed = None;
         self.call = None;
         self.called = None;
         self.retry = None;

@@ -30,10 +30,11 @@ macro_rules! guest {
 }
 
 /// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 12] = [
+const BUILTINS: [(&str, &[u8]); 13] = [
     ("basic-auth", guest!("basic-auth")),
     ("body-limit", guest!("body-limit")),
     ("cors", guest!("cors")),
+    ("genai", guest!("genai")),
     ("header-rewrite", guest!("header-rewrite")),
     ("ip-restriction", guest!("ip-restriction")),
     ("jwt-auth", guest!("jwt-auth")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::context::{Context, Event, Log, Span};
 use super::head::{Fields, check_status};
 use crate::log::Level;
-use crate::span::{Target, Value};
+use crate::span::{Target, Value, upstream};
 use crate::{BodyError, HeaderError, RerouteError, RespondError, kv};
 
 pub(crate) use outward::{
@@ -318,6 +318,16 @@ pub(crate) fn add_event(on: Target, name: &str, attributes: &[(&str, Value<'_>)]
             attributes,
         });
     });
+}
+
+pub(crate) fn describe_call(kind: upstream::Kind, name: &str) {
+    with_span(Target::Upstream, |span| {
+        span.call = Some((kind, name.into()));
+    });
+}
+
+pub(crate) fn set_call_error(message: &str) {
+    with_span(Target::Upstream, |span| span.error = Some(message.into()));
 }
 
 pub(crate) fn set_error(message: &str) {

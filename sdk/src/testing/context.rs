@@ -29,8 +29,12 @@ pub struct Span {
     pub attributes: BTreeMap<String, Value<'static>>,
     /// The events, in order.
     pub events: Vec<Event>,
-    /// The message of the last [`set_error`](crate::span::set_error).
+    /// The message of the last [`set_error`](crate::span::set_error), or of
+    /// [`upstream::set_error`](crate::span::upstream::set_error).
     pub error: Option<String>,
+    /// What the call to the upstream was last
+    /// [described](crate::span::upstream::describe) as: its kind and name.
+    pub call: Option<(crate::span::upstream::Kind, String)>,
     /// How many attributes the host dropped, because their name begins with `weir.`.
     pub dropped: usize,
 }

@@ -113,6 +113,7 @@ fn requests() -> Vec<Vec<u8>> {
         with_body("content-length: 300", &"b".repeat(300)),
         with_body("transfer-encoding: chunked", "3\r\n\0\u{ff}\r\r\n0\r\n\r\n"),
         with_body("content-length: 1048577", ""),
+        request("GET /", "call"),
     ]
 }
 

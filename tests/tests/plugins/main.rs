@@ -5,6 +5,7 @@ mod bodies;
 mod bundled;
 mod callouts;
 mod chain;
+mod genai;
 mod jwt;
 mod life;
 mod loading;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A request's header `x-census` asks for more: `pre-request`, `request` or `response`, to be answered
-//! in that hook; `error`, for the request hook's span to be marked as failed; `trap`, to trap in the
-//! response hook.
+//! in that hook; `error`, for the request hook's span to be marked as failed; `call`, to say what the
+//! call to the upstream is; `trap`, to trap in the response hook.
 #![cfg(target_arch = "wasm32")]
 #![allow(unsafe_code, reason = "what the bindings export")]
 
@@ -120,6 +120,9 @@ impl Guest for Census {
         }
         if asked.as_deref() == Some("skip") {
             response.skip_body();
+        }
+        if asked.as_deref() == Some("call") {
+            notes::call("count 人口");
         }
         outward::all();
         heads::refused_answers(response);

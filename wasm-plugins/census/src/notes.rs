@@ -1,7 +1,7 @@
 //! The other interfaces: `exchange`, `kv`, `span`, `log`, `clock` and `random`.
 
 use crate::bindings::weir::plugin::log::{self, Level};
-use crate::bindings::weir::plugin::span::{self, Target, Value};
+use crate::bindings::weir::plugin::span::{self, CallKind, Target, Value};
 use crate::bindings::weir::plugin::{clock, exchange, kv, random};
 use crate::{named, say};
 
@@ -103,8 +103,11 @@ pub(crate) fn attributes() {
         set("half", Value::Float(-0.5));
         set("infinite", Value::Float(f64::INFINITY));
         set("nan", Value::Float(f64::NAN));
+        set("texts", Value::Texts(&["Zensus", "", "人口調査"]));
+        set("texts.none", Value::Texts(&[]));
         // Dropped and counted.
         set("text.long", Value::Text(&"x".repeat(LONG)));
+        set("texts.long", Value::Texts(&["x"; 20_000]));
         span::set_attribute(on, "", Value::Boolean(true));
         span::set_attribute(on, "weir.forged", Value::Boolean(true));
         span::set_attribute(on, &"n".repeat(LONG), Value::Boolean(true));
@@ -122,11 +125,23 @@ pub(crate) fn events() {
             ("least", Value::Integer(i64::MIN)),
             ("most", Value::Integer(i64::MAX)),
             ("half", Value::Float(-0.5)),
+            ("texts", Value::Texts(&["one", "two"])),
         ];
         span::add_event(on, "event.kinds", &kinds);
         let many: Vec<_> = (0..300).map(|n| ("many", Value::Integer(n))).collect();
         span::add_event(on, "event.many", &many);
     }
+}
+
+/// What the call is; what is said last holds.
+pub(crate) fn call(name: &str) {
+    for (kind, name) in [(CallKind::Http, "forgotten"), (CallKind::Llm, name)] {
+        span::describe_call(kind, name);
+    }
+    // Dropped and counted, but for the empty name.
+    span::describe_call(CallKind::Http, "");
+    span::describe_call(CallKind::Http, &"n".repeat(LONG));
+    span::set_call_error("a census is no call");
 }
 
 /// At every level.

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use serde::Deserialize;
 
 use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
-use crate::bindings::weir::plugin::span::{Target, Value};
+use crate::bindings::weir::plugin::span::{CallKind, Target, Value};
 use crate::bindings::weir::plugin::{exchange, log, random, span};
 use crate::bindings::{Action, Request, Response};
 
@@ -234,6 +234,8 @@ impl Mode {
                 span::set_attribute(Target::Hook, "text", Value::Text("\0\r\n\u{202e}\""));
                 span::set_attribute(Target::Hook, "number", Value::Float(f64::NAN));
                 span::set_error(&"x".repeat(2 * MIB));
+                span::describe_call(CallKind::Llm, &"x".repeat(2 * MIB));
+                span::set_call_error(&"x".repeat(2 * MIB));
             }
             Self::ExchangeFlood => {
                 for n in 0..1_000 {

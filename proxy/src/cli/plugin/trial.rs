@@ -475,6 +475,7 @@ fn take(answer: Answer, body: &mut Bytes) -> ResponseHead {
 }
 
 fn end(state: &mut State, route: &str, status: http::StatusCode, progress: &Progress) {
+    state.describe_call();
     let recorder = &mut state.recorder;
     recorder.attribute(
         SpanIndex::ROOT,

@@ -8,7 +8,7 @@ use crate::plugin::Side;
 use crate::plugin::contract::weir::plugin::http::{
     BodyError, HeaderError, RerouteError, RespondError,
 };
-use crate::plugin::contract::weir::plugin::span::{Target, Value as GuestValue};
+use crate::plugin::contract::weir::plugin::span::{CallKind, Target, Value as GuestValue};
 use crate::plugin::contract::weir::plugin::{clock, exchange, http, kv, log, random, span};
 use crate::plugin::host::{ChunkHandle, Host, RequestHandle, Reroute, ResponseHandle, Which, text};
 use crate::trace::{Level, Value};
@@ -345,6 +345,14 @@ impl span::Host for Host {
     fn set_error(&mut self, message: String) -> wasmtime::Result<()> {
         Host::set_error(self, &message)
     }
+
+    fn describe_call(&mut self, kind: CallKind, name: String) -> wasmtime::Result<()> {
+        Host::describe_call(self, kind, &name)
+    }
+
+    fn set_call_error(&mut self, message: String) -> wasmtime::Result<()> {
+        Host::set_call_error(self, &message)
+    }
 }
 
 fn borrowed(value: &GuestValue) -> Value<'_> {
@@ -353,6 +361,7 @@ fn borrowed(value: &GuestValue) -> Value<'_> {
         GuestValue::Boolean(value) => Value::Boolean(*value),
         GuestValue::Integer(value) => Value::Integer(*value),
         GuestValue::Float(value) => Value::Float(*value),
+        GuestValue::Texts(texts) => Value::List(texts.iter().map(String::as_str).collect()),
     }
 }
 

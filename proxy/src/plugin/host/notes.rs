@@ -5,13 +5,16 @@ use std::time::Instant;
 
 use super::Host;
 use crate::exchange::state::{State, UpstreamNote};
-use crate::plugin::contract::weir::plugin::span::Target;
-use crate::trace::{Level, SpanIndex, Value};
+use crate::plugin::contract::weir::plugin::span::{CallKind, Target};
+use crate::trace::{Kind, Level, SpanIndex, Value};
 
 /// Most attributes and events a hook may add, and the longest name and text of one.
 const NOTES: u32 = 128;
 const NOTE_NAME: usize = 256;
 const NOTE_TEXT: usize = 64 << 10;
+
+/// Most bytes of an error's message that are kept for the call's span.
+const NOTE_ERROR: usize = 1024;
 
 /// Most lines and bytes that the plugins of one request may log.
 const LOG_LINES: u32 = 64;
@@ -35,7 +38,7 @@ impl Host {
             Some(span) => state.recorder.attribute(span, name, value),
             None => {
                 let note = UpstreamNote::Attribute(name.to_owned(), value.into());
-                state.for_upstream.push(note);
+                state.keep_for_upstream(note);
             }
         }
         Ok(())
@@ -63,8 +66,32 @@ impl Host {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), value.clone().into()));
                 let note = UpstreamNote::Event(name.to_owned(), attributes.collect(), now);
-                state.for_upstream.push(note);
+                state.keep_for_upstream(note);
             }
+        }
+        Ok(())
+    }
+
+    pub(in crate::plugin) fn describe_call(
+        &mut self,
+        kind: CallKind,
+        name: &str,
+    ) -> wasmtime::Result<()> {
+        let kind = match kind {
+            CallKind::Http => Kind::HttpClient,
+            CallKind::Llm => Kind::LlmCall,
+        };
+        if self.may_note("name", name.len())? && !name.is_empty() {
+            let end = name.floor_char_boundary(NOTE_NAME);
+            self.state()?.call_named = Some((kind, name[..end].to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(in crate::plugin) fn set_call_error(&mut self, message: &str) -> wasmtime::Result<()> {
+        if self.may_note("error", message.len())? {
+            let end = message.floor_char_boundary(NOTE_ERROR);
+            self.state()?.call_failed = Some(message[..end].to_owned());
         }
         Ok(())
     }
@@ -142,9 +169,9 @@ impl Host {
 }
 
 fn size(value: &Value<'_>) -> usize {
-    if let Value::Text(text) = value {
-        text.len()
-    } else {
-        8
+    match value {
+        Value::Text(text) => text.len(),
+        Value::List(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+        Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => 8,
     }
 }

@@ -12,7 +12,7 @@ use wasmtime::{Caller, Linker};
 use super::abi::{Done, broken, may_leave, parts};
 use super::given::{give, give_option};
 use super::passed::{Passed, long, number};
-use crate::plugin::contract::weir::plugin::span::Target;
+use crate::plugin::contract::weir::plugin::span::{CallKind, Target};
 use crate::plugin::host::Host;
 use crate::trace::{Level, Value};
 
@@ -123,6 +123,27 @@ fn span(linker: &mut Linker<Host>) -> Done {
             host.set_error(Passed::of(memory).text(message, len)?)
         },
     )?;
+    linker.func_wrap(
+        SPAN,
+        "describe-call",
+        |mut guest: Guest<'_>, kind: u32, name: u32, len: u32| -> Done {
+            let (memory, host) = parts(&mut guest)?;
+            let kind = match kind {
+                0 => CallKind::Http,
+                1 => CallKind::Llm,
+                other => return Err(broken(format!("`{other}` is no kind of call"))),
+            };
+            host.describe_call(kind, Passed::of(memory).text(name, len)?)
+        },
+    )?;
+    linker.func_wrap(
+        SPAN,
+        "set-call-error",
+        |mut guest: Guest<'_>, message: u32, len: u32| -> Done {
+            let (memory, host) = parts(&mut guest)?;
+            host.set_call_error(Passed::of(memory).text(message, len)?)
+        },
+    )?;
     Ok(())
 }
 
@@ -134,7 +155,8 @@ fn target(on: u32) -> Done<Target> {
     }
 }
 
-/// A value of `kind`; `first` holds its eight bytes, or the text's pointer, whose length is `second`.
+/// A value of `kind`; `first` holds its eight bytes, or the pointer of a text or list, whose length is
+/// `second`.
 /// Narrower values have the lower bytes.
 #[allow(
     clippy::cast_possible_truncation,
@@ -146,6 +168,11 @@ fn value<'m>(passed: &Passed<'m>, kind: u32, first: u64, second: u32) -> Done<Va
         1 => Ok(Value::Boolean(first as u32 != 0)),
         2 => Ok(Value::Integer(first.cast_signed())),
         3 => Ok(Value::Float(f64::from_bits(first))),
+        4 => {
+            let text = |item: &[u8; 8]| passed.text(number(item, 0), number(item, 4));
+            let texts = passed.list((first as u32, second), 4, text)?;
+            Ok(Value::List(texts))
+        }
         other => Err(broken(format!("`{other}` is no value"))),
     }
 }

@@ -129,6 +129,7 @@ fn attributes(span: &Span) -> Map<String, Value> {
             span::Value::Boolean(truth) => Value::from(*truth),
             span::Value::Integer(integer) => Value::from(*integer),
             span::Value::Float(float) => Value::from(*float),
+            span::Value::Texts(texts) => texts.iter().map(|text| &**text).collect(),
         };
         (name.clone(), value)
     });

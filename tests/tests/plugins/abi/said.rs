@@ -245,12 +245,13 @@ fn assert_kinds(attributes: &Value) {
     let kinds = json!({
         "text": "Zensus – 人口調査\n\0", "text.empty": "", "true": true, "false": false,
         "least": i64::MIN, "most": i64::MAX, "minus": -1, "half": -0.5,
-        "infinite": "Infinity", "nan": "NaN",
+        "infinite": "Infinity", "nan": "NaN", "texts": ["Zensus", "", "人口調査"], "texts.none": [],
     });
     for (name, value) in kinds.as_object().expect("an object") {
         assert_eq!(attributes[&format!("kind.{name}")], *value, "{name}");
     }
     assert!(attributes.get("kind.text.long").is_none());
+    assert!(attributes.get("kind.texts.long").is_none());
 }
 
 fn assert_events(events: &Value) {
@@ -259,7 +260,7 @@ fn assert_events(events: &Value) {
     assert_eq!(names, ["event.empty", "event.kinds", "event.many"]);
     let kinds = json!({
         "text": "text", "": "", "true": true, "false": false, "least": i64::MIN, "most": i64::MAX,
-        "half": -0.5,
+        "half": -0.5, "texts": ["one", "two"],
     });
     assert_eq!(events[1]["Attributes"], kinds);
 }
@@ -304,6 +305,7 @@ fn assert_others(outcomes: &[Outcome]) {
         body,
         chunked,
         large,
+        call,
     ] = outcomes
     else {
         panic!("{} outcomes", outcomes.len());
@@ -327,6 +329,10 @@ fn assert_others(outcomes: &[Outcome]) {
     );
     assert_said(&few.trace, HOOKS[0], &[("values \"x-multi\"", "[]")]);
     assert_bodies(body, chunked);
+    let span = call.trace.span("count 人口");
+    assert_eq!(span["Kind"], "llm.call");
+    assert_eq!(span["Status"], "error");
+    assert_eq!(span["StatusMsg"], "a census is no call");
     // A 413, whose status its response hook changes.
     assert_eq!(large.response.status, 299);
     assert!(large.seen.is_empty());
