@@ -2,6 +2,7 @@
 //! whatever is away.
 
 mod bounds;
+mod handover;
 mod kills;
 mod outages;
 mod runs;
