@@ -16,9 +16,11 @@ use tokio::sync::{Mutex, oneshot};
 use crate::access_log::AccessLog;
 use crate::config::{Config, Document};
 use crate::export::Exporters;
-use crate::export::spool::{self, Spool};
+use crate::export::spool::{self, Claim, Spool};
 use crate::export::status::{Reason, Status};
 use crate::listener;
+use crate::listener::drain::Stage;
+use crate::listener::sockets::{self, Sockets};
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
@@ -70,37 +72,64 @@ pub struct App {
     receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
-    /// Where each listener is bound; held while a reload is under way.
-    listening: Mutex<HashMap<listener::Id, SocketAddr>>,
+    /// The open listeners; held while a reload is under way.
+    listening: Mutex<HashMap<listener::Id, Bound>>,
+    /// Sockets of the OTLP receiver.
+    doors: std::sync::Mutex<Sockets>,
     draining: AtomicBool,
     names: Names,
     checks: Checks,
 }
 
+/// An open listener.
+struct Bound {
+    address: SocketAddr,
+    /// Those of the workers, for the process that may take over.
+    sockets: Vec<std::net::TcpListener>,
+}
+
+/// Why an app ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is to stop.
+    Stop,
+    /// Another process has its listeners.
+    HandedOver,
+}
+
 impl App {
-    /// Starts everything: when this returns, all listeners accept.
+    /// Starts everything: when this returns, all listeners accept. `inherited` are the sockets of a
+    /// process that this one takes over from.
     pub async fn start(
         config: Config,
         load: Load,
         document: Option<Document>,
+        inherited: Option<&mut Sockets>,
     ) -> Result<Arc<Self>, Error> {
+        let claim = match inherited {
+            Some(_) => Claim::Successor,
+            None => Claim::Alone,
+        };
+        let mut none = Sockets::default();
+        let inherited = inherited.unwrap_or(&mut none);
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
         let plugins = load_plugins(&registry, &config, Plugins::new(), 1, &metrics).await?;
         let mut sockets = Vec::new();
         for id in listener::ids(&config.listeners) {
-            sockets.push((id, bind(id, config.workers.get())?));
+            let before = inherited.take(&id.name());
+            sockets.push((id, bind(id, config.workers.get(), before)?));
         }
-        let doors = doors(&config)?;
+        let doors = doors(&config, inherited)?;
 
+        let data_dir = config.data_dir.as_deref();
         let receiver = config
             .otlp
             .as_ref()
-            .map(|otlp| Receiver::start(otlp, config.data_dir.as_deref(), config.workers.get()));
+            .map(|otlp| Receiver::start(otlp, data_dir, config.workers.get(), claim));
         let receiver = receiver.transpose()?;
-        let spool = config.data_dir.as_ref();
-        let spool = spool.map(|folder| Spool::open(folder, &config.spool));
+        let spool = data_dir.map(|folder| Spool::open(folder, &config.spool, claim));
         let exporters = Arc::new(Exporters::start(&config.exporters, spool.transpose()?));
         let names = Names::default();
         resolve(&names, &config).await;
@@ -128,6 +157,7 @@ impl App {
             metrics,
             registry,
             listening: Mutex::default(),
+            doors: std::sync::Mutex::default(),
             draining: AtomicBool::new(false),
             names,
             checks: Checks::default(),
@@ -138,8 +168,8 @@ impl App {
         for (id, sockets) in sockets {
             app.listen(&mut listening, id, sockets);
         }
-        for (door, sockets) in doors {
-            app.receive(door, sockets);
+        for (door, name, sockets) in doors {
+            app.receive(door, name, sockets);
         }
         drop(listening);
         let app = Arc::new(app);
@@ -172,7 +202,20 @@ impl App {
     /// Where listeners are bound; nothing while a reload is under way.
     pub fn bound(&self) -> Vec<SocketAddr> {
         let listening = self.listening.try_lock();
-        listening.map_or_else(|_| Vec::new(), |all| all.values().copied().collect())
+        let addresses = |all: &HashMap<_, Bound>| all.values().map(|one| one.address).collect();
+        listening.map_or_else(|_| Vec::new(), |all| addresses(&all))
+    }
+
+    /// The sockets of all listeners, for the process that is to take over.
+    pub async fn sockets(&self) -> io::Result<Sockets> {
+        let mut sockets = Sockets::default();
+        for (id, bound) in &*self.listening.lock().await {
+            sockets.add(id.name(), &bound.sockets)?;
+        }
+        for (name, doors) in self.doors().iter() {
+            sockets.add(name.to_owned(), doors)?;
+        }
+        Ok(sockets)
     }
 
     /// Recent traces, where they are kept.
@@ -207,7 +250,7 @@ impl App {
         let wanted: Vec<listener::Id> = listener::ids(&config.listeners).collect();
         let (kept, closed): (Vec<_>, Vec<_>) = listening
             .iter()
-            .map(|(id, bound)| (*id, *bound))
+            .map(|(id, bound)| (*id, bound.address))
             .partition(|(id, _)| wanted.contains(id));
         let mut opened = Vec::new();
         for id in wanted {
@@ -225,7 +268,7 @@ impl App {
                     source,
                 });
             }
-            opened.push((id, bind(id, config.workers.get())?));
+            opened.push((id, bind(id, config.workers.get(), Vec::new())?));
         }
         resolve(&self.names, &config).await;
         let log = open_log(&config, before.access_log.as_ref())?;
@@ -241,8 +284,9 @@ impl App {
             self.listen(&mut listening, id, sockets);
         }
         for (id, _) in closed {
-            self.tell(|| Command::Close(id));
+            // Before the workers do: the last to close a socket must have accepted what waits.
             listening.remove(&id);
+            self.tell(|| Command::Close(id));
         }
         self.tell(|| Command::Reloaded);
         tracing::info!(generation = number, "reloaded");
@@ -297,28 +341,30 @@ impl App {
     }
 
     /// Stops accepting, lets what is under way end within the grace, delivers the traces.
-    pub async fn shutdown(&self) {
+    pub async fn shutdown(&self, end: End) {
         self.draining.store(true, Ordering::Relaxed);
         let grace = self.generation.load().config.shutdown_grace;
         let deadline = Instant::now() + grace;
         tracing::info!(grace_seconds = grace.as_secs(), "draining");
-        let mut drained = Vec::new();
-        self.tell(|| {
-            let (sender, receiver) = oneshot::channel();
-            drained.push(receiver);
-            Command::Drain(sender)
-        });
-        let all = async {
-            for worker in drained {
-                // A worker that is gone has drained.
-                let _ = worker.await;
-            }
-        };
+        for bound in self.listening.lock().await.values_mut() {
+            bound.sockets.clear();
+        }
+        *self.doors() = Sockets::default();
         let cut = deadline
             .checked_sub(DELIVERY.min(grace / 2))
             .unwrap_or(deadline);
-        if tokio::time::timeout_at(cut.into(), all).await.is_err() {
-            tracing::warn!("grace has passed; cutting what is still open");
+        let mut drained = false;
+        if end == End::HandedOver {
+            // Clients go by themselves with their next response.
+            let gently = Instant::now() + grace / 2;
+            let ended = self.drain(Stage::Leaving);
+            drained = tokio::time::timeout_at(gently.into(), ended).await.is_ok();
+        }
+        if !drained {
+            let ended = self.drain(Stage::Closing);
+            if tokio::time::timeout_at(cut.into(), ended).await.is_err() {
+                tracing::warn!("grace has passed; cutting what is still open");
+            }
         }
         let workers = std::mem::take(&mut *self.workers());
         let exporters = Arc::clone(&self.exporters);
@@ -354,6 +400,20 @@ impl App {
         tracing::info!("stopped");
     }
 
+    /// Returns once all workers have drained.
+    async fn drain(&self, stage: Stage) {
+        let mut drained = Vec::new();
+        self.tell(|| {
+            let (sender, receiver) = oneshot::channel();
+            drained.push(receiver);
+            Command::Drain(stage, sender)
+        });
+        for worker in drained {
+            // A worker that is gone has drained.
+            let _ = worker.await;
+        }
+    }
+
     /// Makes the store that which the configuration asks for.
     fn apply_store(&self, before: Option<&Config>) {
         let generation = self.generation.load();
@@ -387,27 +447,36 @@ impl App {
 
     fn listen(
         &self,
-        listening: &mut HashMap<listener::Id, SocketAddr>,
+        listening: &mut HashMap<listener::Id, Bound>,
         id: listener::Id,
         sockets: Vec<std::net::TcpListener>,
     ) {
-        let bound = sockets
+        let address = sockets
             .first()
             .and_then(|socket| socket.local_addr().ok())
             .unwrap_or(id.address);
-        for (worker, socket) in self.workers().iter().zip(sockets) {
+        let mut bound = Sockets::default();
+        if let Err(error) = bound.add(id.name(), &sockets) {
+            tracing::warn!(%error, %address, "a process that takes over will not have this listener");
+        }
+        // There are more than workers where the process before had more of these.
+        for (worker, socket) in self.workers().iter().cycle().zip(sockets) {
             worker.tell(Command::Listen(id, socket));
         }
-        listening.insert(id, bound);
-        tracing::info!(address = %bound, "listening");
+        let sockets = bound.take(&id.name());
+        listening.insert(id, Bound { address, sockets });
+        tracing::info!(%address, "listening");
     }
 
-    fn receive(&self, door: Door, sockets: Vec<std::net::TcpListener>) {
+    fn receive(&self, door: Door, name: String, sockets: Vec<std::net::TcpListener>) {
         let Some(receiver) = &self.receiver else {
             return;
         };
         let bound = sockets.first().map(std::net::TcpListener::local_addr);
-        for (worker, socket) in self.workers().iter().zip(sockets) {
+        if let Err(error) = self.doors().add(name, &sockets) {
+            tracing::warn!(%error, "a process that takes over will not receive OTLP");
+        }
+        for (worker, socket) in self.workers().iter().cycle().zip(sockets) {
             worker.tell(Command::Receive(Arc::clone(receiver), door, socket));
         }
         if let Some(Ok(bound)) = bound {
@@ -421,6 +490,12 @@ impl App {
             .for_each(|worker| worker.tell(command()));
     }
 
+    fn doors(&self) -> std::sync::MutexGuard<'_, Sockets> {
+        self.doors
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn workers(&self) -> std::sync::MutexGuard<'_, Vec<Thread>> {
         self.workers
             .lock()
@@ -428,8 +503,12 @@ impl App {
     }
 }
 
-fn bind(id: listener::Id, workers: usize) -> Result<Vec<std::net::TcpListener>, Error> {
-    listener::bind(id.address, workers).map_err(|source| Error::Bind {
+fn bind(
+    id: listener::Id,
+    workers: usize,
+    before: Vec<std::net::TcpListener>,
+) -> Result<Vec<std::net::TcpListener>, Error> {
+    listener::bind(id.address, workers, before).map_err(|source| Error::Bind {
         address: id.address,
         source,
     })
@@ -465,17 +544,22 @@ async fn keep_resolved(app: std::sync::Weak<App>) {
     }
 }
 
-/// The sockets of the OTLP receiver.
-fn doors(config: &Config) -> Result<Vec<(Door, Vec<std::net::TcpListener>)>, Error> {
+/// The sockets of the OTLP receiver, with the names of their places.
+fn doors(
+    config: &Config,
+    inherited: &mut Sockets,
+) -> Result<Vec<(Door, String, Vec<std::net::TcpListener>)>, Error> {
     let otlp = config.otlp.as_ref();
     let grpc = otlp.and_then(|otlp| Some((Door::Grpc, otlp.grpc.as_ref()?.address)));
     let http = otlp.and_then(|otlp| Some((Door::Http, otlp.http.as_ref()?.address)));
     grpc.into_iter()
         .chain(http)
         .map(|(door, address)| {
-            let sockets = listener::bind(address, config.workers.get());
+            let name = sockets::otlp(address);
+            let before = inherited.take(&name);
+            let sockets = listener::bind(address, config.workers.get(), before);
             let sockets = sockets.map_err(|source| Error::Bind { address, source })?;
-            Ok((door, sockets))
+            Ok((door, name, sockets))
         })
         .collect()
 }

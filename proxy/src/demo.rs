@@ -82,7 +82,7 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
             println!("  curl -i -H 'x-api-key: demo' 'http://{proxy}/v1/hello?name=you'\n");
             signals.wait(&app).await;
         }
-        app.shutdown().await;
+        app.shutdown(crate::app::End::Stop).await;
         Ok(())
     })
 }

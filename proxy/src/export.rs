@@ -119,10 +119,8 @@ impl Exporters {
         let senders = running.values().map(|running| running.sender.clone());
         self.set.store(Arc::new(senders.collect()));
         if let Some(spool) = &self.threads.spool {
-            let closing = |name: &str| previous.contains_key(name);
-            spool
-                .store()
-                .retain(|name| running.contains_key(name) || closing(name));
+            let names = running.keys().chain(previous.keys());
+            spool.store().retain(names.cloned().collect());
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod drain;
 pub mod proxy_protocol;
+pub mod sockets;
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,9 +47,13 @@ const BACKLOG: i32 = 4096;
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// One socket for each worker on the same address. A port of 0 becomes the same free port for all.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut sockets: Vec<std::net::TcpListener> = Vec::with_capacity(workers);
-    for _ in 0..workers {
+/// `sockets` are there already: none of them is left out, for the kernel would reset what waits in it.
+pub fn bind(
+    address: SocketAddr,
+    workers: usize,
+    mut sockets: Vec<std::net::TcpListener>,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    while sockets.len() < workers {
         let address = match sockets.first() {
             Some(first) => first.local_addr()?,
             None => address,

@@ -103,8 +103,9 @@ impl Receiver {
         config: &Otlp,
         data_dir: Option<&Path>,
         workers: usize,
+        claim: spool::Claim,
     ) -> Result<Arc<Self>, spool::Error> {
-        let lane = |signal| Lane::start(config, signal, data_dir);
+        let lane = |signal| Lane::start(config, signal, data_dir, claim);
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Current::new(config)),
             lanes: [

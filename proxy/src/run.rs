@@ -1,5 +1,6 @@
 //! `weir run`: the process around an [`App`]: log, signals, the configuration file, admin address.
 
+mod handover;
 mod notify;
 mod watch;
 
@@ -10,13 +11,16 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::AbortHandle;
 use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin;
-use crate::app::{App, Load};
+use crate::app::{App, End, Load};
 use crate::cli::RunArgs;
 use crate::config::report::Format;
 use crate::config::{Config, Document};
+use crate::listener::sockets::{self, Sockets};
+use handover::{Origin, Successor};
 use watch::{Contents, Watch};
 
 /// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
@@ -41,6 +45,7 @@ pub fn init_log(otherwise: &str) -> WorkerGuard {
 
 /// The command: loads the configuration and serves until a signal ends it.
 pub fn command(args: RunArgs) -> ExitCode {
+    let origin = Origin::note();
     let _log = init_log("info");
     let RunArgs {
         config: args,
@@ -68,7 +73,7 @@ pub fn command(args: RunArgs) -> ExitCode {
             .map(|loaded| loaded.config)
             .map_err(|faults| faults.report(Format::Text))
     };
-    match run(config, Box::new(load), document, watched) {
+    match run(config, Box::new(load), document, watched, origin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -83,14 +88,21 @@ fn run(
     load: Load,
     document: Document,
     watched: Option<Arc<Contents>>,
+    origin: Origin,
 ) -> anyhow::Result<()> {
+    // Before this process has descriptors of its own.
+    let inherited = handover::inherit().context("cannot take over")?;
+    let (predecessor, inherited) = inherited.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let app = start(config, load, Some(document)).await?;
+        let (app, admin) = start_with(config, load, Some(document), inherited).await?;
         notify::ready();
+        if let Some(predecessor) = predecessor {
+            predecessor.ready();
+        }
         let watch = watched.and_then(|contents| match Watch::new(contents) {
             Ok(watch) => Some(watch),
             Err(error) => {
@@ -98,9 +110,13 @@ fn run(
                 None
             }
         });
-        signals.obey(&app, watch.as_ref()).await;
-        notify::stopping();
-        app.shutdown().await;
+        let handing = Handing { origin, admin };
+        let end = signals.obey(&app, watch.as_ref(), Some(&handing)).await;
+        match end {
+            End::Stop => notify::stopping(),
+            End::HandedOver => handing.admin.task.abort(),
+        }
+        app.shutdown(end).await;
         Ok(())
     })
 }
@@ -111,15 +127,54 @@ pub async fn start(
     load: Load,
     document: Option<Document>,
 ) -> anyhow::Result<Arc<App>> {
+    Ok(start_with(config, load, document, None).await?.0)
+}
+
+/// The admin address's socket, and who accepts there.
+struct Admin {
+    name: String,
+    socket: std::net::TcpListener,
+    task: AbortHandle,
+}
+
+/// As [`start`], with the sockets of a process that this one takes over from.
+async fn start_with(
+    config: Config,
+    load: Load,
+    document: Option<Document>,
+    mut inherited: Option<Sockets>,
+) -> anyhow::Result<(Arc<App>, Admin)> {
     let address = config.admin.address;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on admin.address {address}"))?;
+    let name = sockets::admin(address);
+    let before = inherited.as_mut().and_then(|all| all.take(&name).pop());
+    let listener = match before {
+        Some(socket) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    let listener = listener.with_context(|| format!("cannot listen on admin.address {address}"))?;
     let bound = listener.local_addr()?;
-    let app = App::start(config, load, document).await?;
+    let listener = listener.into_std()?;
+    let app = App::start(config, load, document, inherited.as_mut()).await?;
     tracing::info!(address = %bound, "admin listening");
-    tokio::spawn(admin::serve(listener, Arc::clone(&app)));
-    Ok(app)
+    let socket = listener.try_clone()?;
+    let listener = TcpListener::from_std(listener)?;
+    let task = tokio::spawn(admin::serve(listener, Arc::clone(&app))).abort_handle();
+    Ok((app, Admin { name, socket, task }))
+}
+
+/// What another process takes over.
+struct Handing {
+    origin: Origin,
+    admin: Admin,
+}
+
+impl Handing {
+    /// Starts the process that is to take over.
+    async fn begin(&self, app: &App) -> std::io::Result<Successor> {
+        let mut sockets = app.sockets().await?;
+        sockets.add(self.admin.name.clone(), [&self.admin.socket])?;
+        self.origin.start(&sockets)
+    }
 }
 
 /// The signals that Weir obeys.
@@ -128,6 +183,7 @@ pub struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     reopen: Signal,
+    hand_over: Signal,
 }
 
 impl Signals {
@@ -137,18 +193,45 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
+            hand_over: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of the file that is
-    /// watched, until SIGTERM or SIGINT.
-    async fn obey(mut self, app: &App, watch: Option<&Watch>) {
+    /// watched, until SIGTERM or SIGINT, or until a process has taken over that SIGUSR2 started.
+    async fn obey(mut self, app: &App, watch: Option<&Watch>, handing: Option<&Handing>) -> End {
+        let mut successor: Option<Successor> = None;
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
                 _ = self.reopen.recv() => {
                     app.reopen_logs();
+                    continue;
+                }
+                _ = self.hand_over.recv() => {
+                    let Some(handing) = handing.filter(|_| successor.is_none()) else {
+                        tracing::warn!("a process that is to take over was started already");
+                        continue;
+                    };
+                    match handing.begin(app).await {
+                        Ok(begun) => {
+                            tracing::info!(process = begun.id(), "started a process to take over");
+                            successor = Some(begun);
+                        }
+                        Err(error) => tracing::error!(%error, "cannot start a process to take over"),
+                    }
+                    continue;
+                }
+                serves = serves(successor.as_ref()) => {
+                    let Some(begun) = successor.take() else { continue };
+                    if serves {
+                        tracing::info!(process = begun.id(), "handed over");
+                        notify::main_process(begun.id());
+                        return End::HandedOver;
+                    }
+                    tracing::error!("the process that was to take over did not start; going on");
+                    begun.end();
                     continue;
                 }
                 _ = self.hang_up.recv() => {}
@@ -158,11 +241,22 @@ impl Signals {
                 tracing::error!(%error, "reload changed nothing");
             }
         }
+        if let Some(begun) = successor {
+            begun.end();
+        }
+        End::Stop
     }
 
     /// Waits for SIGTERM or SIGINT, and reloads on SIGHUP.
     pub async fn wait(self, app: &App) {
-        self.obey(app, None).await;
+        self.obey(app, None, None).await;
+    }
+}
+
+async fn serves(successor: Option<&Successor>) -> bool {
+    match successor {
+        Some(successor) => successor.serves().await,
+        None => std::future::pending().await,
     }
 }
 

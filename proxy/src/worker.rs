@@ -16,7 +16,8 @@ use crate::app::generation::Generation;
 use crate::exchange::Client;
 use crate::exchange::state::State;
 use crate::export::handoff::Handoff;
-use crate::listener::{self, drain::Drain};
+use crate::listener;
+use crate::listener::drain::{Drain, Stage};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
 use crate::receive::{self, Door, Receiver};
@@ -41,8 +42,8 @@ pub enum Command {
     Close(listener::Id),
     /// A new generation is in place.
     Reloaded,
-    /// Stop accepting, let what is under way end, then say so.
-    Drain(oneshot::Sender<()>),
+    /// Stop accepting, let what is under way end, then say so. A later stage may follow.
+    Drain(Stage, oneshot::Sender<()>),
 }
 
 /// What a response's body gave when it was last asked; only HTTP/2 looks at it.
@@ -274,10 +275,10 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                     .instances
                     .retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
             }
-            Command::Drain(done) => {
+            Command::Drain(stage, done) => {
                 let (worker, accepting) = (Rc::clone(&worker), std::mem::take(&mut accepting));
                 tokio::task::spawn_local(async move {
-                    drain(&worker, accepting).await;
+                    drain(&worker, stage, accepting).await;
                     // Nobody waits where the grace has passed.
                     let _ = done.send(());
                 });
@@ -287,10 +288,10 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
 }
 
 /// Lets what is under way end, and what has come in but was not looked at yet.
-async fn drain(worker: &Worker, accepting: Vec<Accepting>) {
+async fn drain(worker: &Worker, stage: Stage, accepting: Vec<Accepting>) {
     // The runtime looks at its sockets, so that a connection with a new request does not seem idle.
     tokio::task::yield_now().await;
-    worker.drain.begin();
+    worker.drain.begin(stage);
     for Accepting { stop, task, .. } in accepting {
         drop(stop);
         // It panics only where accepting does; what is open ends all the same.

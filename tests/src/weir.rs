@@ -51,6 +51,8 @@ pub fn guest(name: &str) -> PathBuf {
 /// A running Weir; killed when dropped, unless it has ended.
 pub struct Weir {
     child: Child,
+    /// Another than the child where that has handed over.
+    process: u32,
     folder: TempDir,
     log: Arc<Mutex<Vec<Value>>>,
     proxies: Vec<SocketAddr>,
@@ -109,6 +111,7 @@ impl Weir {
         });
         let unset = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut weir = Self {
+            process: child.id(),
             child,
             folder,
             log,
@@ -185,7 +188,7 @@ impl Weir {
 
     /// The process.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process
     }
 
     /// Physical memory that the process uses now (`VmRSS`), in bytes.
@@ -207,7 +210,7 @@ impl Weir {
     }
 
     fn memory(&self, name: &str) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.process);
         let status = std::fs::read_to_string(path).expect("weir runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -304,7 +307,7 @@ impl Weir {
     ///
     /// When there is no `kill`.
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.process.to_string();
         let status = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
@@ -312,7 +315,32 @@ impl Weir {
         assert!(status.success());
     }
 
-    /// Waits for the end.
+    /// Has a new process take over, and waits until the one before has ended.
+    ///
+    /// # Panics
+    ///
+    /// When that does not happen, or the one before did not end well.
+    pub fn hand_over(&mut self) {
+        let before = self.process;
+        self.signal("USR2");
+        self.process = eventually("a process takes over", || {
+            let log = self.log();
+            let handed = log
+                .iter()
+                .rev()
+                .find(|line| line["message"] == "handed over");
+            let process = handed?["process"].as_u64()?;
+            u32::try_from(process).ok().filter(|one| *one != before)
+        });
+        if before == self.child.id() {
+            assert!(self.wait().success());
+        }
+        eventually("the process before ends", || {
+            has_ended(before).then_some(())
+        });
+    }
+
+    /// Waits for the end of the process that was started first.
     ///
     /// # Panics
     ///
@@ -331,8 +359,18 @@ impl Weir {
     }
 }
 
+/// Whether a process is gone, or waits for its parent to look.
+fn has_ended(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
 impl Drop for Weir {
     fn drop(&mut self) {
+        if self.process != self.child.id() {
+            let process = self.process.to_string();
+            let _ = Command::new("kill").args(["-s", "KILL", &process]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

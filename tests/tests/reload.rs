@@ -145,6 +145,22 @@ fn sighup_puts_new_routes_in_place_and_fails_no_request() {
 }
 
 #[test]
+fn a_hundred_reloads_in_a_row_fail_no_request() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let load = Load::on(weir.proxy());
+    for round in 0..100 {
+        let route = format!("  - {{ match: {{ path: /round/{round} }}, upstream: api }}");
+        assert_eq!(weir.reload(&setup.routes(&route)).status, 200);
+    }
+    load.goes_on();
+    load.assert_unharmed();
+    assert_eq!(weir.get("/round/99", &[]).status, 200);
+    assert_eq!(weir.get("/round/98", &[]).status, 404);
+    assert_eq!(weir.count(GENERATION), 101);
+}
+
+#[test]
 fn a_change_of_the_file_is_put_in_place_however_it_is_made() {
     let setup = Setup::new();
     let weir = Weir::watching(&setup.routes(""));

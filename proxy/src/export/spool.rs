@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use crate::config;
 use files::Disk;
+pub use folder::Claim;
 use keeper::Keeper;
 
 pub(super) use ledger::Ledger;
@@ -84,8 +85,8 @@ pub struct Spool {
 
 impl Spool {
     /// Takes over the spool in a data folder, with what earlier runs left there.
-    pub fn open(data_dir: &Path, options: &config::Spool) -> Result<Self, Error> {
-        let (store, nudged) = Store::open(Arc::new(Disk), data_dir, options.clone())?;
+    pub fn open(data_dir: &Path, options: &config::Spool, claim: Claim) -> Result<Self, Error> {
+        let (store, nudged) = Store::open(Arc::new(Disk), data_dir, options.clone(), claim)?;
         let keeper = Keeper::start(store.clone(), nudged).map_err(Error::Thread)?;
         Ok(Self { store, keeper })
     }

@@ -1,4 +1,7 @@
 //! Tells a worker's connections that it drains, and when the last has ended.
+//!
+//! Where another process has taken over there is time: who keeps a connection open is told with the
+//! next response, and only connections that stay silent are closed like in any other drain.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,9 +13,20 @@ use tokio::sync::Notify;
 #[derive(Clone, Default)]
 pub struct Drain(Rc<State>);
 
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    #[default]
+    Serving,
+    /// Each response is the last of its connection.
+    Leaving,
+    /// Connections end once nothing is under way.
+    Closing,
+}
+
 #[derive(Default)]
 struct State {
-    draining: Cell<bool>,
+    stage: Cell<Stage>,
     open: Cell<usize>,
     wakers: RefCell<Vec<(u64, Waker)>>,
     next: Cell<u64>,
@@ -40,14 +54,19 @@ impl Drain {
     }
 
     pub fn is_draining(&self) -> bool {
-        self.0.draining.get()
+        self.0.stage.get() == Stage::Closing
+    }
+
+    /// Whether a response is the last of its connection.
+    pub fn is_leaving(&self) -> bool {
+        self.0.stage.get() >= Stage::Leaving
     }
 
     /// Tells all connections, those to come too.
-    pub fn begin(&self) {
-        self.0.draining.set(true);
-        for (_, waker) in self.0.wakers.borrow_mut().drain(..) {
-            waker.wake();
+    pub fn begin(&self, stage: Stage) {
+        self.0.stage.set(stage.max(self.0.stage.get()));
+        for (_, waker) in &*self.0.wakers.borrow() {
+            waker.wake_by_ref();
         }
     }
 
@@ -60,17 +79,17 @@ impl Drain {
 }
 
 impl Watch {
-    /// Whether the worker drains; wakes the task once it does. A task keeps its waker for life.
-    pub fn poll(&mut self, cx: &Context<'_>) -> bool {
+    /// Whether the drain has come so far; wakes the task once it has. A task keeps its waker for life.
+    pub fn poll(&mut self, cx: &Context<'_>, stage: Stage) -> bool {
         let state = &self.drain.0;
-        if !self.registered && !state.draining.get() {
+        if !self.registered && state.stage.get() < stage {
             self.registered = true;
-            state
-                .wakers
-                .borrow_mut()
-                .push((self.id, cx.waker().clone()));
+            let mut wakers = state.wakers.borrow_mut();
+            // Nearly always at the end; a handshake may have taken longer than a later one.
+            let at = wakers.partition_point(|(id, _)| *id < self.id);
+            wakers.insert(at, (self.id, cx.waker().clone()));
         }
-        state.draining.get()
+        state.stage.get() >= stage
     }
 }
 
@@ -78,13 +97,13 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let state = &self.drain.0;
         let mut wakers = state.wakers.borrow_mut();
-        // Ids grow, so that the list is sorted.
+        // The list is sorted.
         if let Ok(at) = wakers.binary_search_by_key(&self.id, |(id, _)| *id) {
             wakers.remove(at);
         }
         state.open.set(state.open.get() - 1);
         if state.open.get() == 0 {
-            state.empty.notify_one();
+            state.empty.notify_waiters();
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::reply::Reply;
 use super::{Door, Local};
 use crate::config::otlp::Otlp;
-use crate::listener::drain::Watch;
+use crate::listener::drain::{Stage, Watch};
 use crate::tls::Alpn;
 use crate::transport::Stream;
 
@@ -153,7 +153,7 @@ where
     let mut told = false;
     std::future::poll_fn(|cx| {
         let ended = connection.as_mut().poll(cx);
-        if told || ended.is_ready() || !drain.poll(cx) {
+        if told || ended.is_ready() || !drain.poll(cx, Stage::Leaving) {
             return ended;
         }
         told = true;

@@ -92,10 +92,11 @@ impl Lane {
         config: &Otlp,
         signal: Signal,
         data_dir: Option<&Path>,
+        claim: spool::Claim,
     ) -> Result<Self, spool::Error> {
-        let spool = data_dir
-            .map(|folder| Spool::open(&folder.join("otlp").join(signal.as_str()), &config.spool))
-            .transpose()?;
+        let folder = data_dir.map(|folder| folder.join("otlp").join(signal.as_str()));
+        let spool = folder.map(|folder| Spool::open(&folder, &config.spool, claim));
+        let spool = spool.transpose()?;
         let exporters = Exporters::start(&exporter(config, signal), spool);
         Ok(Self {
             signal,

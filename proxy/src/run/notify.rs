@@ -9,6 +9,11 @@ pub(super) fn ready() {
     tell("READY=1\n");
 }
 
+/// Another process is the service now.
+pub(super) fn main_process(id: u32) {
+    tell(&format!("MAINPID={id}\n"));
+}
+
 /// The process drains.
 pub(super) fn stopping() {
     tell("STOPPING=1\n");

@@ -16,7 +16,7 @@ use super::io::{Io, Sending};
 use super::{BadHead, Cut, LAST_HEAD, Settings};
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::{self, Client};
-use crate::listener::drain::Watch;
+use crate::listener::drain::{Stage, Watch};
 
 /// Serves a connection to its end; gives it back where the client begins with HTTP/2's preface.
 pub(super) async fn serve(
@@ -42,7 +42,9 @@ pub(super) async fn serve(
         left.set(left.get().saturating_sub(1));
         let last = left.get() == 0;
         async move {
+            let worker = Rc::clone(&client.worker);
             let mut response = exchange::serve(client, request).await;
+            let last = last || worker.drain.is_leaving();
             if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -65,7 +67,7 @@ pub(super) async fn serve(
     let ended = std::future::poll_fn(|cx| {
         let mut ended = Pin::new(&mut connection).poll(cx);
         // What has come was read before: hyper closes a connection at once that seems idle.
-        if !told && ended.is_pending() && drain.poll(cx) {
+        if !told && ended.is_pending() && drain.poll(cx, Stage::Closing) {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
             ended = Pin::new(&mut connection).poll(cx);

@@ -19,7 +19,7 @@ use super::http1::Stall;
 use super::io::{Io, Sending};
 use super::{BadHead, Cut, Settings};
 use crate::exchange::{self, Client};
-use crate::listener::drain::Watch;
+use crate::listener::drain::{Stage, Watch};
 use crate::worker::{Offered, Worker};
 
 /// What clients may send before it is read: on a stream, and on all of a connection.
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     let (mut told, mut closing) = (false, false);
     let ended = std::future::poll_fn(|cx| {
         let mut ended = connection.as_mut().poll(cx);
-        if !told && ended.is_pending() && drain.poll(cx) {
+        if !told && ended.is_pending() && drain.poll(cx, Stage::Leaving) {
             told = true;
             connection.as_mut().graceful_shutdown();
             ended = connection.as_mut().poll(cx);

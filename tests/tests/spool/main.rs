@@ -3,6 +3,7 @@
 
 mod bounds;
 mod ends;
+mod handover;
 mod kills;
 mod outages;
 mod runs;

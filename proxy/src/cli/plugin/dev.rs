@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::project::{self, Project};
 use super::{Error, build, bytes, print, trial};
-use crate::app::App;
+use crate::app::{App, End};
 use crate::cli::ConfigArgs;
 use crate::config::report::Format;
 use crate::config::{self, Config};
@@ -140,7 +140,7 @@ async fn serve(
         () = signals.wait(&app) => {}
         () = watching => {}
     }
-    app.shutdown().await;
+    app.shutdown(End::Stop).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,6 +24,18 @@ pub(super) struct Opened {
     pub(super) cursors: BTreeMap<String, Cursor>,
     /// Bytes of all segments.
     pub(super) bytes: u64,
+    /// A process that this one takes over from still has its run: streams and cursors are there once
+    /// it has ended.
+    pub(super) predecessor: bool,
+}
+
+/// Whose the folder may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody's that runs.
+    Alone,
+    /// A process's that hands over to this one.
+    Successor,
 }
 
 pub(super) fn of_run(folder: &Path, generation: u64) -> PathBuf {
@@ -34,8 +46,9 @@ pub(super) fn cursors(folder: &Path) -> PathBuf {
     folder.join("cursors")
 }
 
-/// Takes the folder over, unless a process that runs has it.
-pub(super) fn open(files: &dyn FileSystem, folder: &Path) -> Result<Opened, Error> {
+/// Takes the folder over. A process that runs and has it is an error, or for its successor one that
+/// will end.
+pub(super) fn open(files: &dyn FileSystem, folder: &Path, claim: Claim) -> Result<Opened, Error> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Folder { path, source }
@@ -49,15 +62,13 @@ pub(super) fn open(files: &dyn FileSystem, folder: &Path) -> Result<Opened, Erro
     }
     // While it is held, nobody else opens the folder.
     let _opening = take(files, folder, &folder.join(LOCK))?;
-    let mut runs = Vec::new();
-    for entry in files.list(folder).map_err(fail(folder))? {
-        if let Ok(generation) = entry.name.parse() {
-            runs.push((generation, folder.join(entry.name)));
-        }
-    }
-    runs.sort();
+    let runs = runs(files, folder, u64::MAX).map_err(fail(folder))?;
+    let mut predecessor = false;
     for (_, run) in &runs {
-        take(files, folder, &run.join(LOCK))?;
+        match take(files, folder, &run.join(LOCK)) {
+            Err(Error::InUse { .. }) if claim == Claim::Successor => predecessor = true,
+            taken => _ = taken?,
+        }
     }
     let cursors = read_cursors(files, &cursors_folder).map_err(fail(&cursors_folder))?;
 
@@ -69,10 +80,87 @@ pub(super) fn open(files: &dyn FileSystem, folder: &Path) -> Result<Opened, Erro
     let lock = take(files, folder, &run.join(LOCK))?;
     files.sync_folder(folder).map_err(fail(folder))?;
 
+    let mut opened = Opened {
+        generation,
+        lock,
+        streams: Vec::new(),
+        cursors,
+        bytes: 0,
+        predecessor,
+    };
+    if predecessor {
+        // Nothing of them is touched while their process may.
+        for (_, run) in &runs {
+            let entries = files.list(run).map_err(fail(run))?;
+            opened.bytes += entries.iter().map(|entry| entry.len).sum::<u64>();
+        }
+        opened.cursors.clear();
+        return Ok(opened);
+    }
+    (opened.streams, opened.bytes) = read_runs(files, runs)?;
+    Ok(opened)
+}
+
+/// What a successor finds once nobody else has a run any more: as [`open`] gives it.
+pub(super) fn take_over(
+    files: &dyn FileSystem,
+    folder: &Path,
+    generation: u64,
+) -> Result<Option<Found>, Error> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Folder { path, source }
+    };
+    let runs = runs(files, folder, generation).map_err(fail(folder))?;
+    for (_, run) in &runs {
+        match take(files, folder, &run.join(LOCK)) {
+            Err(Error::InUse { .. }) => return Ok(None),
+            taken => _ = taken?,
+        }
+    }
+    let cursors_folder = cursors(folder);
+    let cursors = read_cursors(files, &cursors_folder).map_err(fail(&cursors_folder))?;
+    let (streams, bytes) = read_runs(files, runs)?;
+    Ok(Some(Found {
+        streams,
+        cursors,
+        bytes,
+    }))
+}
+
+/// Of runs before this process's.
+pub(super) struct Found {
+    pub(super) streams: Vec<Stream>,
+    pub(super) cursors: BTreeMap<String, Cursor>,
+    pub(super) bytes: u64,
+}
+
+/// The folders of runs before one, in order.
+fn runs(files: &dyn FileSystem, folder: &Path, before: u64) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut runs = Vec::new();
+    for entry in files.list(folder)? {
+        if let Ok(generation) = entry.name.parse()
+            && generation < before
+        {
+            runs.push((generation, folder.join(entry.name)));
+        }
+    }
+    runs.sort();
+    Ok(runs)
+}
+
+/// The streams of runs that are over, with their bytes. Folders without any go.
+fn read_runs(
+    files: &dyn FileSystem,
+    runs: Vec<(u64, PathBuf)>,
+) -> Result<(Vec<Stream>, u64), Error> {
     let mut streams = Vec::new();
     let mut bytes = 0;
     for (generation, run) in runs {
-        let found = read_run(files, generation, &run).map_err(fail(&run))?;
+        let found = read_run(files, generation, &run).map_err(|source| Error::Folder {
+            path: run.clone(),
+            source,
+        })?;
         if found.is_empty() {
             remove_run(files, &run);
         }
@@ -84,13 +172,7 @@ pub(super) fn open(files: &dyn FileSystem, folder: &Path) -> Result<Opened, Erro
     if bytes > 0 {
         tracing::info!(bytes, "the spool has segments of earlier runs");
     }
-    Ok(Opened {
-        generation,
-        lock,
-        streams,
-        cursors,
-        bytes,
-    })
+    Ok((streams, bytes))
 }
 
 fn take(

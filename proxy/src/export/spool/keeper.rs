@@ -79,6 +79,9 @@ fn run(store: &Store, nudged: &Receiver<()>, ended: &AtomicBool) {
             due = Instant::now() + every;
         }
         let work = AssertUnwindSafe(|| {
+            if is_due {
+                store.take_over();
+            }
             prepare(store);
             if store.options.fsync == Fsync::Always || is_due || is_last {
                 sync(store);

@@ -41,6 +41,8 @@ pub(in crate::export) struct Reader {
 struct State {
     /// Of the exporter in the store; another one took over where it is not the store's.
     epoch: u64,
+    /// Whether it has its place in the store: not while a process before this one delivers.
+    has_begun: bool,
     cursor: Cursor,
     walks: Vec<Walk>,
     /// Streams of the store, as they were last looked at.
@@ -74,6 +76,7 @@ impl Reader {
             ledger: Arc::default(),
             state: RefCell::new(State {
                 epoch: 0,
+                has_begun: false,
                 cursor: Cursor::default(),
                 walks: Vec::new(),
                 version: 0,
@@ -96,10 +99,19 @@ impl Reader {
         self.save(true);
         self.ledger.reset();
         let mut state = self.state.borrow_mut();
-        (state.epoch, state.cursor) = self.store.register(&self.exporter);
-        state.walks.clear();
-        state.version = 0;
-        (state.unsaved, state.unsynced) = (false, false);
+        state.has_begun = false;
+        self.has_begun(&mut state);
+    }
+
+    fn has_begun(&self, state: &mut State) -> bool {
+        if !state.has_begun && !self.store.waits() {
+            (state.epoch, state.cursor) = self.store.register(&self.exporter);
+            state.walks.clear();
+            state.version = 0;
+            (state.unsaved, state.unsynced) = (false, false);
+            state.has_begun = true;
+        }
+        state.has_begun
     }
 
     /// Waits for records; gives them with the number by which they are settled. `Disconnected`
@@ -135,6 +147,9 @@ impl Reader {
             return None;
         }
         let state = &mut *self.state.borrow_mut();
+        if !self.has_begun(state) {
+            return None;
+        }
         self.look(state);
         let mut start = 0;
         while start < state.walks.len() {

@@ -12,7 +12,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use super::complaints::Complaints;
 use super::cursor::{self, Cursor};
 use super::files::FileSystem;
-use super::folder::{self, Opened};
+use super::folder::{self, Claim, Found, Opened};
 use super::segment::{Key, Name, Spare, Stream};
 use super::{Error, Status};
 use crate::config;
@@ -46,6 +46,12 @@ pub(in crate::export) struct Store {
     bytes: AtomicU64,
     holders: Mutex<BTreeMap<String, Holder>>,
     epochs: AtomicU64,
+    /// Whether a process that this one takes over from still delivers: exporters wait for its end.
+    waits: AtomicBool,
+    /// Of what the predecessor had when this one began.
+    predecessors_bytes: u64,
+    /// Who is configured, as told while it waits.
+    retained: Mutex<Option<Vec<String>>>,
     nudge: SyncSender<()>,
     complaints: Complaints,
     _lock: Box<dyn Any + Send + Sync>,
@@ -62,12 +68,23 @@ struct Holder {
     synced: Cursor,
 }
 
+impl Holder {
+    fn at(cursor: Cursor) -> Self {
+        Self {
+            epoch: 0,
+            saved: cursor.clone(),
+            synced: cursor,
+        }
+    }
+}
+
 impl Store {
     /// Takes the folder over. The receiver is the keeper's.
     pub(super) fn open(
         files: Arc<dyn FileSystem>,
         data_dir: &Path,
         options: config::Spool,
+        claim: Claim,
     ) -> Result<(Arc<Self>, Receiver<()>), Error> {
         let folder = data_dir.join("spool");
         let Opened {
@@ -76,19 +93,10 @@ impl Store {
             streams,
             cursors,
             bytes,
-        } = folder::open(&*files, &folder)?;
+            predecessor,
+        } = folder::open(&*files, &folder, claim)?;
         let (nudge, nudged) = mpsc::sync_channel(1);
-        let holders = cursors
-            .into_iter()
-            .map(|(exporter, cursor)| {
-                let holder = Holder {
-                    epoch: 0,
-                    saved: cursor.clone(),
-                    synced: cursor,
-                };
-                (exporter, holder)
-            })
-            .collect();
+        let holders = holders(cursors);
         let store = Self {
             files,
             options,
@@ -101,11 +109,64 @@ impl Store {
             bytes: AtomicU64::new(bytes),
             holders: Mutex::new(holders),
             epochs: AtomicU64::new(0),
+            waits: AtomicBool::new(predecessor),
+            predecessors_bytes: if predecessor { bytes } else { 0 },
+            retained: Mutex::default(),
             nudge,
             complaints: Complaints::default(),
             _lock: lock,
         };
         Ok((Arc::new(store), nudged))
+    }
+
+    /// Whether exporters have to wait for the end of the process that this one takes over from: until
+    /// then the cursors are its own.
+    pub(super) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// Takes over what the predecessor left, once it has ended. To be called now and then.
+    pub(super) fn take_over(&self) {
+        if !self.waits() {
+            return;
+        }
+        let Found {
+            streams,
+            cursors,
+            bytes,
+        } = match folder::take_over(&*self.files, &self.folder, self.generation) {
+            Ok(None) => return,
+            Ok(Some(found)) => found,
+            Err(error) => {
+                self.complaints.note(format!("spool: {error}"));
+                return;
+            }
+        };
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes
+            .fetch_sub(self.predecessors_bytes, Ordering::Relaxed);
+        let streams = streams.into_iter().map(Arc::new);
+        lock(&self.streams).splice(0..0, streams);
+        self.version.fetch_add(1, Ordering::Release);
+        let retained = lock(&self.retained).take();
+        let mut found = holders(cursors);
+        for exporter in retained.iter().flatten() {
+            // Those that are new hold what this process has from its beginning on.
+            if !found.contains_key(exporter) {
+                let cursor = Cursor::at(self.generation);
+                if let Err(error) = self.write_cursor(exporter, &cursor, true) {
+                    self.fail("cannot save", &self.cursor_path(exporter), &error);
+                }
+                found.insert(exporter.clone(), Holder::at(cursor));
+            }
+        }
+        *lock(&self.holders) = found;
+        self.waits.store(false, Ordering::Release);
+        tracing::info!("the process before has ended; delivering what it left");
+        // A reload may have come in between.
+        if let Some(retained) = lock(&self.retained).take().or(retained) {
+            self.retain(retained);
+        }
     }
 
     /// A worker's stream.
@@ -211,10 +272,14 @@ impl Store {
     }
 
     /// Forgets about all exporters but these: they hold nothing back.
-    pub(in crate::export) fn retain(&self, exporters: impl Fn(&str) -> bool) {
+    pub(in crate::export) fn retain(&self, exporters: Vec<String>) {
+        if self.waits() {
+            *lock(&self.retained) = Some(exporters);
+            return;
+        }
         let mut holders = lock(&self.holders);
         holders.retain(|exporter, holder| {
-            let stays = exporters(exporter);
+            let stays = exporters.contains(exporter);
             if !stays {
                 self.say_forgotten(exporter, &holder.saved);
                 self.remove_cursor(exporter);
@@ -417,6 +482,13 @@ impl Store {
         let age = oldest.map(|oldest| SystemTime::now().duration_since(oldest));
         age.and_then(Result::ok).unwrap_or_default()
     }
+}
+
+fn holders(cursors: BTreeMap<String, Cursor>) -> BTreeMap<String, Holder> {
+    let cursors = cursors.into_iter();
+    cursors
+        .map(|(exporter, cursor)| (exporter, Holder::at(cursor)))
+        .collect()
 }
 
 /// The sequence below which no exporter needs a stream's records.

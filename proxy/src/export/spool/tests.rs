@@ -32,7 +32,11 @@ fn try_open(files: &Faulty) -> Result<Arc<Store>, Error> {
 }
 
 fn open_with(files: &Faulty, options: config::Spool) -> Result<Arc<Store>, Error> {
-    let (mut store, _) = Store::open(Arc::new(files.clone()), Path::new("/data"), options)?;
+    open_as(files, options, Claim::Alone)
+}
+
+fn open_as(files: &Faulty, options: config::Spool, claim: Claim) -> Result<Arc<Store>, Error> {
+    let (mut store, _) = Store::open(Arc::new(files.clone()), Path::new("/data"), options, claim)?;
     Arc::get_mut(&mut store).unwrap().patience = Duration::ZERO;
     Ok(store)
 }

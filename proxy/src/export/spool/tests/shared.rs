@@ -66,7 +66,7 @@ fn a_removed_exporter_holds_nothing_back() {
     let store = open(&files);
     assert!(files.files(".seg").len() > 5);
     let exporter = Exporter::new(&store, "b");
-    store.retain(|name| name == "b");
+    store.retain(vec!["b".to_owned()]);
     assert_eq!(files.files(".seg"), Vec::<PathBuf>::new());
     assert_eq!(files.files(".cursor").len(), 1);
     assert!(exporter.deliver().is_empty());
@@ -214,6 +214,7 @@ fn the_disk_does_what_the_spool_asks_of_it() {
             segment_bytes: 2 << 20,
             fsync: Fsync::Always,
         },
+        Claim::Alone,
     )
     .unwrap();
     let exporter = Exporter::new(spool.store(), "a");
@@ -227,7 +228,7 @@ fn the_disk_does_what_the_spool_asks_of_it() {
         .unwrap();
     runtime.block_on(hold.unwrap().expect("`always` waits").wait());
     assert_eq!(exporter.deliver(), ["held"]);
-    let refused = Spool::open(folder.path(), &spool.store().options).unwrap_err();
+    let refused = Spool::open(folder.path(), &spool.store().options, Claim::Alone).unwrap_err();
     assert!(matches!(refused, Error::InUse { .. }), "{refused}");
     drop((writer, exporter));
     spool.close();
@@ -285,7 +286,7 @@ fn a_reader_never_sees_half_a_record() {
         segment_bytes: 1 << 20,
         fsync: Fsync::Interval(Duration::from_millis(1)),
     };
-    let spool = Spool::open(folder.path(), &options).unwrap();
+    let spool = Spool::open(folder.path(), &options, Claim::Alone).unwrap();
     let exporter = Exporter::new(spool.store(), "a");
     let seen = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -299,4 +300,54 @@ fn a_reader_never_sees_half_a_record() {
     });
     assert!(seen.into_inner().unwrap() == texts(0..2_000));
     assert_eq!(exporter.skipped(), 0);
+}
+
+#[test]
+fn a_successor_appends_at_once_and_delivers_once_the_process_before_has_ended() {
+    let files = left_behind(4);
+    let old = open(&files);
+    let of_old = Exporter::new(&old, "a");
+    let mut writer = Writer::new(old.clone());
+    (4..8).for_each(|number| append(&mut writer, number).unwrap());
+
+    let refused = open_as(&files, options(), Claim::Alone).unwrap_err();
+    assert!(matches!(refused, Error::InUse { .. }), "{refused}");
+    let new = open_as(&files, options(), Claim::Successor).unwrap();
+    new.retain(vec!["a".to_owned(), "b".to_owned()]);
+    let (known, unknown) = (Exporter::new(&new, "a"), Exporter::new(&new, "b"));
+    let mut successor = Writer::new(new.clone());
+    append(&mut successor, 20).unwrap();
+    new.take_over();
+    assert!(known.take().0.is_empty());
+
+    // Meanwhile the old one goes on, and not all of it is delivered.
+    append(&mut writer, 8).unwrap();
+    assert_eq!(of_old.deliver(), texts(0..9));
+    append(&mut writer, 9).unwrap();
+    drop((writer, of_old, old));
+    new.take_over();
+    append(&mut successor, 21).unwrap();
+    assert_eq!(known.deliver(), texts([9, 20, 21]));
+    assert_eq!(unknown.deliver(), texts([20, 21]));
+    drop((known, unknown, successor));
+    let segments = files.files(".seg");
+    let bytes: u64 = segments
+        .iter()
+        .map(|path| files.get(path).len() as u64)
+        .sum();
+    assert_eq!(new.status().bytes, bytes);
+}
+
+#[test]
+fn what_a_successor_has_when_it_is_killed_is_there_for_the_next() {
+    let files = left_behind(2);
+    let old = open(&files);
+    let mut writer = Writer::new(old.clone());
+    append(&mut writer, 2).unwrap();
+    let new = open_as(&files, options(), Claim::Successor).unwrap();
+    let mut successor = Writer::new(new.clone());
+    append(&mut successor, 3).unwrap();
+    let files = files.restart(End::Kill);
+    let store = open(&files);
+    assert_eq!(Exporter::new(&store, "a").deliver(), texts(0..4));
 }

@@ -1,0 +1,174 @@
+//! A new process takes the listeners over while clients come, and what both have reaches the topic.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::json;
+use weir_tests::client::{self, Connection};
+use weir_tests::config::config;
+use weir_tests::http2::{self, run};
+use weir_tests::kafka::shared;
+use weir_tests::load::upstream;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::{Arrivals, Spooled};
+
+/// Clients that keep a connection until they are told not to, and clients that open one for each
+/// request. None tries again.
+struct Clients {
+    answered: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<(Vec<String>, usize)>>,
+}
+
+impl Clients {
+    fn start(address: SocketAddr, count: usize) -> Self {
+        let (answered, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
+        let client = |number: usize| {
+            let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+            thread::spawn(move || {
+                let keeps = number.is_multiple_of(2);
+                let (mut ids, mut failed) = (Vec::new(), 0);
+                let mut kept = None;
+                while !stop.load(Ordering::Relaxed) {
+                    let id = format!("client{number}-{}", ids.len() + failed);
+                    let mut connection = kept.take().unwrap_or_else(|| Connection::open(address));
+                    let close = if keeps { "" } else { "connection: close\r\n" };
+                    connection.send(format!(
+                        "GET / HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n{close}\r\n"
+                    ));
+                    match connection.receive() {
+                        Some(answer) if answer.status == 200 && answer.complete => {
+                            ids.push(id);
+                            answered.fetch_add(1, Ordering::Relaxed);
+                            let last = answer.header("connection") == Some("close");
+                            kept = (keeps && !last).then_some(connection);
+                        }
+                        _ => failed += 1,
+                    }
+                }
+                (ids, failed)
+            })
+        };
+        Self {
+            threads: (0..count).map(client).collect(),
+            answered,
+            stop,
+        }
+    }
+
+    /// Waits for so many more answers.
+    fn go_on(&self, answers: usize) {
+        let until = self.answered.load(Ordering::Relaxed) + answers;
+        eventually("requests are answered", || {
+            (self.answered.load(Ordering::Relaxed) >= until).then_some(())
+        });
+    }
+
+    /// The ids of what was answered, and how many requests were not.
+    fn join(self) -> (Vec<String>, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let clients = self.threads.into_iter();
+        let ended = clients.map(|client| client.join().expect("a client"));
+        ended.fold((Vec::new(), 0), |(mut ids, failed), (more, others)| {
+            ids.extend(more);
+            (ids, failed + others)
+        })
+    }
+}
+
+#[test]
+fn no_request_fails_and_no_trace_is_lost_while_processes_take_over_from_each_other() {
+    let topic = shared().topic();
+    let mut spooled = Spooled::new(&upstream()).to(shared(), &topic);
+    spooled.config["workers"] = json!(2);
+    let mut weir = spooled.start();
+    let admin = weir.admin();
+    let clients = Clients::start(weir.proxy(), 8);
+    let first = weir.id();
+    for _ in 0..3 {
+        clients.go_on(300);
+        weir.hand_over();
+        clients.go_on(300);
+        // The admin address is the new process's.
+        assert_eq!(client::get(admin, "/readyz", &[]).status, 200);
+    }
+    assert_ne!(weir.id(), first);
+    let (ids, failed) = clients.join();
+    assert_eq!(failed, 0, "of {}", ids.len());
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&ids);
+}
+
+#[test]
+fn another_number_of_workers_leaves_no_socket_without_one() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    for (before, after) in [(3, 1), (1, 3)] {
+        config["workers"] = json!(before);
+        let mut weir = Weir::start(&config.to_string());
+        let clients = Clients::start(weir.proxy(), 4);
+        clients.go_on(50);
+        config["workers"] = json!(after);
+        weir.write(&config.to_string());
+        weir.hand_over();
+        clients.go_on(200);
+        let (ids, failed) = clients.join();
+        assert_eq!(failed, 0, "of {}", ids.len());
+    }
+}
+
+#[test]
+fn streams_of_http2_end_and_the_connection_is_told_to_go() {
+    let upstream = Upstream::hello();
+    let mut weir = Weir::start(&config(&upstream).to_string());
+    let address = weir.proxy();
+    run(async move {
+        let client = http2::Client::open(address).await;
+        let answer = client.get("/").await.expect("a response");
+        assert_eq!(answer.status(), 200);
+        let taking_over = tokio::task::spawn_blocking(move || weir.hand_over());
+        let ended = client.connection.await.expect("no panic");
+        ended.expect("a clean end");
+        taking_over.await.expect("handed over");
+    });
+}
+
+#[test]
+fn a_process_that_does_not_start_changes_nothing() {
+    let upstream = Upstream::hello();
+    let good = config(&upstream).to_string();
+    let mut weir = Weir::start(&good);
+    let process = weir.id();
+    weir.write("listeners: nonsense\n");
+    weir.signal("USR2");
+    weir.says("did not start; going on");
+    assert_eq!(weir.get("/", &[]).status, 200);
+    assert_eq!(weir.id(), process);
+    // It may be tried again.
+    weir.write(&good);
+    weir.hand_over();
+    assert_eq!(weir.get("/", &[]).status, 200);
+}
+
+#[test]
+fn a_listener_that_is_gone_or_new_does_not_hinder() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["listeners"] = json!([{ "address": "127.0.0.1:0" }, { "address": "127.0.0.2:0" }]);
+    let mut weir = Weir::start(&config.to_string());
+    let kept = weir.proxy();
+    config["listeners"] = json!([{ "address": "127.0.0.1:0" }, { "address": "127.0.0.3:0" }]);
+    weir.write(&config.to_string());
+    weir.hand_over();
+    assert_eq!(client::get(kept, "/", &[]).status, 200);
+    let new = weir
+        .listened()
+        .into_iter()
+        .find(|one| one.ip().to_string() == "127.0.0.3");
+    assert_eq!(client::get(new.expect("it listens"), "/", &[]).status, 200);
+}
