@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
@@ -22,6 +22,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::push::{self, Pushes};
 use crate::receive::{Door, Receiver};
 use crate::store::Store;
 use crate::upstream::health::Checks;
@@ -69,6 +70,8 @@ pub struct App {
     exporters: Arc<Exporters>,
     receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
+    pushes: Pushes,
+    started: SystemTime,
     registry: Arc<Registry>,
     /// Where each listener is bound; held while a reload is under way.
     listening: Mutex<HashMap<listener::Id, SocketAddr>>,
@@ -126,6 +129,8 @@ impl App {
             exporters,
             receiver,
             metrics,
+            pushes: Pushes::default(),
+            started: SystemTime::now(),
             registry,
             listening: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -144,11 +149,22 @@ impl App {
         drop(listening);
         let app = Arc::new(app);
         tokio::spawn(keep_resolved(Arc::downgrade(&app)));
+        tokio::spawn(push::serve(Arc::downgrade(&app)));
         Ok(app)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// When it was started: counters count since then.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// How pushing metrics fares.
+    pub fn pushes(&self) -> &Pushes {
+        &self.pushes
     }
 
     pub fn exporters(&self) -> Vec<Status> {

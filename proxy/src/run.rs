@@ -17,6 +17,7 @@ use crate::app::{App, Load};
 use crate::cli::RunArgs;
 use crate::config::report::Format;
 use crate::config::{Config, Document};
+use crate::push;
 use watch::{Contents, Watch};
 
 /// Writes the log to standard error until the guard is dropped: `RUST_LOG` chooses what (else
@@ -101,6 +102,7 @@ fn run(
         signals.obey(&app, watch.as_ref()).await;
         notify::stopping();
         app.shutdown().await;
+        push::last(&app).await;
         Ok(())
     })
 }

@@ -119,7 +119,7 @@ fn exporter_json(name: &str, exporter: &Exporter, status: Option<&Status>) -> Va
     // Where it sends to: addresses, and what they are asked for.
     let (brokers, topic) = match exporter {
         Exporter::Kafka(kafka) => (kafka.brokers.clone(), kafka.topic.as_str()),
-        Exporter::Otlp(otlp) => (vec![otlp.url()], otlp.protocol.as_str()),
+        Exporter::Otlp(otlp) => (vec![otlp.to.url()], otlp.to.protocol.as_str()),
     };
     let (state, message) = match status.map(|status| &status.state) {
         None => ("disabled", None),
