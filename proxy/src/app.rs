@@ -2,6 +2,7 @@
 //! shutdown.
 
 pub mod generation;
+pub mod history;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,6 +30,7 @@ use crate::upstream::health::Checks;
 use crate::upstream::resolve::{self, Names};
 use crate::worker::{Command, Thread};
 use generation::Generation;
+use history::History;
 
 /// Part of the grace that is kept for delivering traces once the workers have ended.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -71,6 +73,7 @@ pub struct App {
     receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
     pushes: Pushes,
+    history: History,
     started: SystemTime,
     registry: Arc<Registry>,
     /// Where each listener is bound; held while a reload is under way.
@@ -87,6 +90,7 @@ impl App {
         load: Load,
         document: Option<Document>,
     ) -> Result<Arc<Self>, Error> {
+        let text = document.as_ref().and_then(|document| document.read().ok());
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
@@ -130,6 +134,7 @@ impl App {
             receiver,
             metrics,
             pushes: Pushes::default(),
+            history: History::default(),
             started: SystemTime::now(),
             registry,
             listening: Mutex::default(),
@@ -147,6 +152,7 @@ impl App {
             app.receive(door, sockets);
         }
         drop(listening);
+        app.history.served(1, text);
         let app = Arc::new(app);
         tokio::spawn(keep_resolved(Arc::downgrade(&app)));
         tokio::spawn(push::serve(Arc::downgrade(&app)));
@@ -160,6 +166,11 @@ impl App {
     /// When it was started: counters count since then.
     pub fn started(&self) -> SystemTime {
         self.started
+    }
+
+    /// What became of the configuration so far.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// How pushing metrics fares.
@@ -208,6 +219,22 @@ impl App {
     /// the new generation.
     pub async fn reload(&self) -> Result<u64, Error> {
         let mut listening = self.listening.lock().await;
+        let text = self.document().and_then(|document| document.read().ok());
+        let reloaded = self.reload_into(&mut listening).await;
+        match &reloaded {
+            Ok(generation) => self.history.served(*generation, text),
+            Err(error) => {
+                let generation = self.generation.load().number;
+                self.history.refused(generation, error.to_string());
+            }
+        }
+        reloaded
+    }
+
+    async fn reload_into(
+        &self,
+        listening: &mut HashMap<listener::Id, SocketAddr>,
+    ) -> Result<u64, Error> {
         let before = self.generation.load_full();
         let number = before.number + 1;
         let mut config = (self.load)().map_err(Error::Config)?;
@@ -254,7 +281,7 @@ impl App {
         self.put_in_place(number, config, plugins, log, &before);
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
-            self.listen(&mut listening, id, sockets);
+            self.listen(listening, id, sockets);
         }
         for (id, _) in closed {
             self.tell(|| Command::Close(id));
