@@ -2,13 +2,14 @@
 //! shutdown.
 
 pub mod generation;
+pub mod history;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
@@ -24,12 +25,14 @@ use crate::listener::sockets::{self, Sockets};
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Plugins, Registry};
+use crate::push::{self, Pushes};
 use crate::receive::{Door, Receiver};
 use crate::store::Store;
 use crate::upstream::health::Checks;
 use crate::upstream::resolve::{self, Names};
 use crate::worker::{Command, Thread};
 use generation::Generation;
+use history::History;
 
 /// Part of the grace that is kept for delivering traces once the workers have ended.
 const DELIVERY: Duration = Duration::from_secs(5);
@@ -71,6 +74,9 @@ pub struct App {
     exporters: Arc<Exporters>,
     receiver: Option<Arc<Receiver>>,
     metrics: Arc<Metrics>,
+    pushes: Pushes,
+    history: History,
+    started: SystemTime,
     registry: Arc<Registry>,
     /// The open listeners; held while a reload is under way.
     listening: Mutex<HashMap<listener::Id, Bound>>,
@@ -112,6 +118,7 @@ impl App {
         };
         let mut none = Sockets::default();
         let inherited = inherited.unwrap_or(&mut none);
+        let text = document.as_ref().and_then(|document| document.read().ok());
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
@@ -155,6 +162,9 @@ impl App {
             exporters,
             receiver,
             metrics,
+            pushes: Pushes::default(),
+            history: History::default(),
+            started: SystemTime::now(),
             registry,
             listening: Mutex::default(),
             doors: std::sync::Mutex::default(),
@@ -172,13 +182,30 @@ impl App {
             app.receive(door, name, sockets);
         }
         drop(listening);
+        app.history.served(1, text);
         let app = Arc::new(app);
         tokio::spawn(keep_resolved(Arc::downgrade(&app)));
+        tokio::spawn(push::serve(Arc::downgrade(&app)));
         Ok(app)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// When it was started: counters count since then.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// What became of the configuration so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How pushing metrics fares.
+    pub fn pushes(&self) -> &Pushes {
+        &self.pushes
     }
 
     pub fn exporters(&self) -> Vec<Status> {
@@ -235,6 +262,22 @@ impl App {
     /// the new generation.
     pub async fn reload(&self) -> Result<u64, Error> {
         let mut listening = self.listening.lock().await;
+        let text = self.document().and_then(|document| document.read().ok());
+        let reloaded = self.reload_into(&mut listening).await;
+        match &reloaded {
+            Ok(generation) => self.history.served(*generation, text),
+            Err(error) => {
+                let generation = self.generation.load().number;
+                self.history.refused(generation, error.to_string());
+            }
+        }
+        reloaded
+    }
+
+    async fn reload_into(
+        &self,
+        listening: &mut HashMap<listener::Id, SocketAddr>,
+    ) -> Result<u64, Error> {
         let before = self.generation.load_full();
         let number = before.number + 1;
         let mut config = (self.load)().map_err(Error::Config)?;
@@ -281,7 +324,7 @@ impl App {
         self.put_in_place(number, config, plugins, log, &before);
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
-            self.listen(&mut listening, id, sockets);
+            self.listen(listening, id, sockets);
         }
         for (id, _) in closed {
             // Before the workers do: the last to close a socket must have accepted what waits.

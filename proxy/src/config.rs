@@ -24,6 +24,7 @@ pub mod otlp;
 mod otlp_exporter;
 mod overrides;
 mod path;
+mod push;
 mod raw;
 pub mod report;
 mod resolve;
@@ -43,7 +44,8 @@ pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
 pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
-pub use otlp_exporter::{LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
+pub use otlp_exporter::{Destination, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
+pub use push::{Push, PushFormat};
 pub use route::{
     Action, Mirror, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
 };
@@ -73,6 +75,8 @@ pub struct Config {
     /// In which form B3 is sent on; `None` leaves its fields as they are.
     pub b3: Option<b3::Form>,
     pub exporters: IndexMap<String, Exporter>,
+    /// Where metrics are pushed to; those that are enabled.
+    pub pushes: IndexMap<String, Push>,
     /// OTLP in; `None` where it is not received.
     pub otlp: Option<otlp::Otlp>,
 }

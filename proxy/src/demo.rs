@@ -80,6 +80,7 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
         } else {
             println!("\nServing until Ctrl-C. Each request's trace shows here at once. Try:\n");
             println!("  curl -i -H 'x-api-key: demo' 'http://{proxy}/v1/hello?name=you'\n");
+            println!("or send one from http://{admin}/, which opens its trace.\n");
             signals.wait(&app).await;
         }
         app.shutdown(crate::app::End::Stop).await;

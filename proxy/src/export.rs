@@ -11,7 +11,7 @@ mod letter_file;
 pub(crate) mod local;
 mod log_limit;
 pub mod metrics;
-mod otlp;
+pub(crate) mod otlp;
 pub mod outlet;
 pub mod prepared;
 mod queue;
@@ -21,7 +21,7 @@ pub mod statistics;
 pub mod status;
 mod stop;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tickets;

@@ -15,6 +15,7 @@ pub mod listener;
 pub mod metrics;
 pub mod otlp;
 pub mod plugin;
+pub mod push;
 pub mod receive;
 pub mod router;
 pub mod run;

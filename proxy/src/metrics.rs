@@ -3,6 +3,7 @@
 //! Each worker writes cells of its own, found through handles that a generation holds, so counting
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
+mod encode;
 mod plugins;
 pub mod snapshot;
 
@@ -13,16 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
-};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::plugin::measures::Families;
 use crate::plugin::{Failure, Hook};
 use crate::server::admission::Refused;
 use crate::server::{BadHead, Cut};
 use crate::tls;
+use encode::histogram;
+pub(crate) use encode::{Labels, counter, descriptor, gauge};
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -474,88 +474,4 @@ fn summed<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Sum {
         sum: sum as f64 / 1e9,
         count,
     }
-}
-
-struct Value<T>(T, MetricType);
-
-impl EncodeMetric for Value<u64> {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        match self.1 {
-            MetricType::Gauge => encoder.encode_gauge(&i64::try_from(self.0).unwrap_or(i64::MAX)),
-            _ => encoder.encode_counter::<NoLabelSet, _, u64>(&self.0, None),
-        }
-    }
-
-    fn metric_type(&self) -> MetricType {
-        self.1
-    }
-}
-
-/// One family of counters; `name` is without `_total`. Without labels there is one value.
-pub fn counter<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
-) -> Result<(), std::fmt::Error> {
-    family(encoder, name, help, MetricType::Counter, values)
-}
-
-/// One family of gauges.
-pub fn gauge<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
-) -> Result<(), std::fmt::Error> {
-    family(encoder, name, help, MetricType::Gauge, values)
-}
-
-fn family<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], u64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in values {
-        let metric = Value(value, kind);
-        if N == 0 {
-            return metric.encode(family);
-        }
-        metric.encode(family.encode_family(&Labels(&labels))?)?;
-    }
-    Ok(())
-}
-
-#[derive(Debug)]
-pub(crate) struct Labels<'a>(pub(crate) &'a [(&'a str, &'a str)]);
-
-impl EncodeLabelSet for Labels<'_> {
-    fn encode(
-        &self,
-        encoder: &mut prometheus_client::encoding::LabelSetEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
-        use prometheus_client::encoding::EncodeLabel;
-        for label in self.0 {
-            label.encode(encoder.encode_label())?;
-        }
-        Ok(())
-    }
-}
-
-fn histogram<'a, const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl IntoIterator<Item = ([(&'a str, &'a str); N], Sum)>,
-) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-    for (labels, sum) in values {
-        family
-            .encode_family(&Labels(&labels))?
-            .encode_histogram::<NoLabelSet>(sum.sum, sum.count, &sum.buckets, None)?;
-    }
-    Ok(())
 }

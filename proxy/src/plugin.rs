@@ -22,6 +22,7 @@ pub mod module;
 pub mod registry;
 mod sandbox;
 pub mod stream;
+pub mod vitals;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -113,6 +114,7 @@ pub struct Plugin {
     /// SHA-256 of the module's bytes, lower-case hex.
     pub digest: String,
     pub interests: Interests,
+    pub vitals: Arc<vitals::Vitals>,
     guest: Guest,
     hooks: [HookFace; 3],
     /// Of calls for pieces, by [`Side`].
@@ -320,6 +322,7 @@ impl Plugin {
             config,
             digest,
             interests,
+            vitals: Arc::default(),
             guest,
             hooks,
             pieces,
@@ -330,6 +333,14 @@ impl Plugin {
     /// See [`Guest::config_schema`].
     pub async fn config_schema(&self) -> Result<String, Failure> {
         self.guest.config_schema(self.config.limits).await
+    }
+
+    /// By which ABI it is called.
+    pub fn kind(&self) -> &'static str {
+        match self.guest {
+            Guest::Component(_) => "component",
+            Guest::Module(_) => "module",
+        }
     }
 
     pub fn wants(&self, hook: Hook) -> bool {

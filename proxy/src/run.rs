@@ -20,6 +20,7 @@ use crate::cli::RunArgs;
 use crate::config::report::Format;
 use crate::config::{Config, Document};
 use crate::listener::sockets::{self, Sockets};
+use crate::push;
 use handover::{Origin, Successor};
 use watch::{Contents, Watch};
 
@@ -117,6 +118,7 @@ fn run(
             End::HandedOver => handing.admin.task.abort(),
         }
         app.shutdown(end).await;
+        push::last(&app).await;
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 // and what axe finds.
 
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 
 export class Browser {
   #chromium;
@@ -67,6 +68,11 @@ export class Browser {
 
   shoot(name) {
     return this.page.screenshot({ path: `${this.#given.shots}/${name}.png` });
+  }
+
+  /** What was measured, left beside the pictures. */
+  async note(name, what) {
+    await writeFile(`${this.#given.shots}/${name}.json`, `${JSON.stringify(what, null, 2)}\n`);
   }
 
   /** Both themes: what axe finds, and a picture. */

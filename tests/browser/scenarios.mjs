@@ -1,6 +1,8 @@
-// What people do with the console.
+// What people do with the console, page by page; what is true of all pages is in `whole.mjs`.
 
 import assert from "node:assert/strict";
+
+export { keyboard, large, narrow } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
 export async function traces(browser, { key }) {
@@ -86,49 +88,6 @@ export async function live(browser, { key }) {
   await browser.look("traces-live");
   await page.getByRole("button", { name: "Resume (1 waiting)" }).click();
   await page.getByRole("link", { name: "GET /v1/second" }).waitFor();
-}
-
-/** A large trace scrolls: only what is in view is in the document. */
-export async function large(browser, { key }) {
-  const { page } = browser;
-  await browser.request("/v1/one", { headers: { "x-api-key": key } });
-  await browser.open("/traces");
-  const link = page.getByRole("link", { name: "GET /v1/one" });
-  await link.waitFor();
-  // A real answer, with ten thousand spans more than Weir would make.
-  await page.route("**/api/traces/*", async (route) => {
-    const response = await route.fetch();
-    const body = await response.json();
-    if (!body.trace) return route.fulfill({ response });
-    const call = body.trace.Spans.at(-1);
-    for (let n = 0; n < 10_000; n += 1) {
-      body.trace.Spans.push({
-        ...call,
-        SpanID: `e${n.toString(16).padStart(15, "0")}`,
-        ParentID: n % 7 === 0 ? body.trace.RootSpan.SpanID : call.SpanID,
-        Name: `span ${n}`,
-      });
-    }
-    await route.fulfill({ response, json: body });
-  });
-  await link.click();
-  const grid = page.getByRole("treegrid", { name: "Spans" });
-  await grid.waitFor();
-  assert.ok((await grid.getByRole("row").count()) < 100, "rows out of view are in the document");
-  await grid.focus();
-  await page.keyboard.press("End");
-  await grid.getByRole("row", { selected: true }).waitFor();
-  const frames = await grid.evaluate(async (element) => {
-    let frames = 0;
-    for (let n = 0; n < 60; n += 1) {
-      element.scrollTop = (element.scrollHeight * n) / 60;
-      await new Promise((done) => requestAnimationFrame(done));
-      frames += 1;
-    }
-    return frames;
-  });
-  assert.equal(frames, 60);
-  await browser.look("trace-large");
 }
 
 /** From no exporter to messages in a topic. */
@@ -217,6 +176,23 @@ export async function tracing(browser, { key, topic }) {
   await page.getByText("Disabled").first().waitFor();
 }
 
+/** A list of plugins to include stays one: who is switched on is added to it. */
+export async function include(browser) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  await page.getByRole("button", { name: "Configure Plugin Tracing" }).click();
+  const sheet = page.getByRole("dialog", { name: "Configure Plugin Tracing" });
+  const state = (name) => sheet.getByRole("switch", { name, exact: true }).getAttribute("aria-checked");
+  assert.deepEqual([await state("auth"), await state("headers")], ["false", "true"]);
+  await sheet.getByRole("switch", { name: "auth", exact: true }).click();
+  await browser.look("kafka-tracing-include");
+  await sheet.getByRole("button", { name: "Save" }).click();
+  const save = page.getByRole("dialog", { name: "Save to the file" });
+  await save.getByText("auth").first().waitFor();
+  await save.getByRole("button", { name: "Write and reload" }).click();
+  await page.getByText("Saved and reloaded").waitFor();
+}
+
 /** What somebody else wrote to the file meanwhile is not lost. */
 export async function conflict(browser, { file, text }) {
   const { page } = browser;
@@ -266,6 +242,14 @@ export async function pages(browser, { key }) {
   await page.getByRole("heading", { name: "Latest traces" }).waitFor();
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
   await browser.look("overview");
+  // A request from here opens its trace.
+  const send = page.getByRole("region", { name: "Send a request" });
+  assert.equal(await send.getByLabel("Path, or URL with host").inputValue(), "/v1/");
+  await send.getByLabel("Path, or URL with host").fill("/v1/from-here");
+  await send.getByLabel("Headers, one a line").fill(`x-api-key: ${key}`);
+  await send.getByRole("button", { name: "Send, and open its trace" }).click();
+  await page.getByRole("heading", { name: "GET /v1/from-here" }).waitFor();
+  await page.getByRole("row", { name: "plugin.headers.prehook" }).waitFor();
   const menu = page.getByRole("navigation", { name: "Pages" });
   await menu.getByRole("link", { name: "Routes" }).click();
   await page.getByLabel("Path, or URL with host").fill("http://any.test/v1/x");
@@ -281,10 +265,51 @@ export async function pages(browser, { key }) {
   await page.getByRole("link", { name: "auth" }).click();
   await page.getByRole("heading", { name: "Its latest traces" }).waitFor();
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
+  await page.locator(".figure", { hasText: "Instances" }).getByText(/^[1-9]\d*$/).waitFor();
+  await page.locator(".figure", { hasText: "Breaker" }).getByText("Closed").waitFor();
   await browser.look("plugin");
   await menu.getByRole("link", { name: "OTLP" }).click();
   await page.getByRole("heading", { name: "Nothing is received" }).waitFor();
   await browser.look("otlp-empty");
+}
+
+/** A plugin that keeps failing: its breaker, its failures by reason, and what it wrote. */
+export async function broken(browser) {
+  const { page } = browser;
+  for (let n = 0; n < 5; n += 1) await browser.request(`/v1/${n}`);
+  await browser.open("/plugins");
+  await page.getByRole("row", { name: /^mad/ }).getByText("open", { exact: true }).waitFor();
+  await browser.look("plugins-broken");
+  await page.getByRole("link", { name: "mad" }).click();
+  await page.getByText("Its breaker is open in 1 of 1 workers").waitFor();
+  await page.locator(".figure", { hasText: "Breaker" }).getByText("Open", { exact: true }).waitFor();
+  await page.getByText("trap 3").first().waitFor();
+  await page.getByText("It wrote no line during recent requests").waitFor();
+  await browser.look("plugin-broken");
+  await browser.open("/plugins/chatty");
+  await page.getByRole("cell", { name: "人口調査" }).first().waitFor();
+  await browser.look("plugin-logs");
+}
+
+/** What was loaded when, what was refused and why, and what the file says that is not served. */
+export async function generations(browser, { file, good, bad }) {
+  const { page } = browser;
+  const { writeFile } = await import("node:fs/promises");
+  await browser.open("/configuration");
+  const table = page.getByRole("table", { name: "Generations" });
+  await table.getByText("Started").waitFor();
+  await writeFile(file, good);
+  await page.getByText("The file says something else than what is served").waitFor();
+  await page.locator(".diff .add", { hasText: "batch_size: 9" }).waitFor();
+  await browser.look("configuration-pending");
+  await page.getByRole("button", { name: "Reload" }).click();
+  await table.getByText("Reloaded").waitFor();
+  await page.getByText("The file says something else").waitFor({ state: "detached" });
+  await writeFile(file, bad);
+  await page.getByRole("button", { name: "Reload" }).click();
+  await table.getByText("A reload changed nothing").waitFor();
+  await page.getByText("exporters.traces.kafka.batch_size").first().waitFor();
+  await browser.look("configuration-faults");
 }
 
 /** A plugin's own keys are a form, and a save changes the file and what requests meet. */

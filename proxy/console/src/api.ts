@@ -123,6 +123,11 @@ export interface Exporter {
   dead_letters: Record<string, number>;
 }
 
+export interface Quantiles {
+  p50_ns: number | null;
+  p99_ns: number | null;
+}
+
 export interface Overview {
   version: string;
   generation: number;
@@ -140,8 +145,9 @@ export interface Overview {
   };
   recent: {
     count: number;
-    overhead: { p50_ns: number | null; p99_ns: number | null };
-    upstream: { p50_ns: number | null; p99_ns: number | null };
+    total: Quantiles;
+    overhead: Quantiles;
+    upstream: Quantiles;
   };
   exporters: Exporter[];
   plugins: string[];
@@ -217,6 +223,37 @@ export interface Plugin {
   metrics: HookMetrics[];
   routes: string[];
   listeners: string[];
+  /** By which ABI it is called. */
+  kind: "component" | "module";
+  isolation: "shared" | "request";
+  /** Over all workers, with the memory that they take. */
+  instances: number;
+  memory: number;
+  breaker: { failures: number; pause_ms: number; open: number };
+  workers: number;
+}
+
+/** A line that a plugin wrote while it handled a request. */
+export interface LogLine {
+  trace_id: string;
+  at_us: number;
+  level: string;
+  message: string;
+}
+
+/** What came of a request that was sent from here. */
+export interface Sent {
+  status: number;
+  trace_id: string;
+  duration_ms: number;
+}
+
+/** A start or a reload. */
+export interface Load {
+  generation: number;
+  at_us: number;
+  /** Why nothing changed, where nothing did. */
+  refused: string | null;
 }
 
 export interface Received {

@@ -6,6 +6,7 @@ import { App } from "./app";
 import { Problem } from "./api";
 import "./styles/base.css";
 import "./styles/parts.css";
+import "./styles/controls.css";
 import "./styles/charts.css";
 import "./styles/waterfall.css";
 

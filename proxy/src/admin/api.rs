@@ -5,6 +5,8 @@ mod openapi;
 mod operations;
 mod otlp;
 mod overview;
+mod plugins;
+mod requests;
 mod routes;
 mod traces;
 
@@ -111,7 +113,9 @@ async fn run(
         Operation::Routes => Ok(routes::routes(app).await),
         Operation::TestRoute => routes::test(app, parameters),
         Operation::Upstreams => Ok(routes::upstreams(app)),
-        Operation::Plugins => Ok(routes::plugins(app)),
+        Operation::Plugins => Ok(plugins::plugins(app)),
+        Operation::PluginLogs => plugins::logs(app, id).await,
+        Operation::Send => requests::send(app, read(request).await?).await,
         Operation::Exporters => Ok(overview::exporters(app)),
         Operation::TestExporter => configuration::test_exporter(app, read(request).await?).await,
         Operation::Otlp => Ok(otlp::fares(app)),

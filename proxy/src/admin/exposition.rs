@@ -39,7 +39,7 @@ pub(super) async fn of(
 }
 
 /// Adds to each bucket the newest trace that fell into it.
-fn with_exemplars(text: &str, traces: &[Summary]) -> String {
+pub(super) fn with_exemplars(text: &str, traces: &[Summary]) -> String {
     if traces.is_empty() {
         return text.to_owned();
     }

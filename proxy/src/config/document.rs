@@ -92,6 +92,11 @@ impl Document {
         Ok(form::fields(&tree, &at, config))
     }
 
+    /// Lines that differ from one text to another; shows no secret.
+    pub fn difference(&self, before: &Text, after: &Text) -> Vec<Line> {
+        difference(&mask::mask(&before.text), &mask::mask(&after.text))
+    }
+
     /// Makes changes to a text, and checks the result whole.
     pub fn edit(&self, text: &Text, edits: &[Edit]) -> Result<Edited, EditError> {
         let edited = edit::apply(&text.text, edits)?;

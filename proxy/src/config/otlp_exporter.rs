@@ -11,15 +11,7 @@ use super::{Endpoint, Filters, Secret};
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpExporter {
     pub enabled: bool,
-    pub endpoint: Endpoint,
-    /// What requests are posted to.
-    pub path: String,
-    pub protocol: OtlpProtocol,
-    /// Of each request.
-    pub headers: Vec<(HeaderName, Secret)>,
-    pub compression: OtlpCompression,
-    /// Longest wait for the answer to a request.
-    pub timeout: Duration,
+    pub to: Destination,
     /// Most spans in a request, unless one trace has more.
     pub batch_spans: usize,
     /// Most bytes of a request before compression.
@@ -33,6 +25,20 @@ pub struct OtlpExporter {
     /// Most bytes of traces kept in memory for this exporter.
     pub buffer_bytes: usize,
     pub filters: Filters,
+}
+
+/// Where requests go, and how each of them is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    pub endpoint: Endpoint,
+    /// What requests are posted to.
+    pub path: String,
+    pub protocol: OtlpProtocol,
+    /// Of each request.
+    pub headers: Vec<(HeaderName, Secret)>,
+    pub compression: OtlpCompression,
+    /// Longest wait for the answer to a request.
+    pub timeout: Duration,
 }
 
 /// A file with the most bytes that it, and those it was before, may have.
@@ -67,8 +73,8 @@ pub enum OtlpCompression {
     Zstd,
 }
 
-impl OtlpExporter {
-    /// Where it sends to, as a URL.
+impl Destination {
+    /// Where it is, as a URL.
     pub fn url(&self) -> String {
         let scheme = match self.endpoint.tls {
             Some(_) => "https",

@@ -18,6 +18,7 @@ pub(super) mod breaker;
 pub(super) mod clients;
 pub(super) mod dead_letter;
 pub(super) mod kafka;
+pub(super) mod metrics;
 pub(super) mod otlp;
 pub(super) mod otlp_exporter;
 pub(super) mod producer;
@@ -77,6 +78,8 @@ pub(super) struct Config {
     pub(super) b3: clients::B3,
     /// Where traces are delivered, by name.
     pub(super) exporters: IndexMap<String, Exporter>,
+    /// Where Weir's own metrics go, beside `/metrics`.
+    pub(super) metrics: metrics::Metrics,
     /// Where telemetry of others comes in.
     pub(super) receivers: otlp::Receivers,
 }
@@ -357,6 +360,7 @@ impl Default for Config {
             access_log: None,
             b3: clients::B3::default(),
             exporters: IndexMap::new(),
+            metrics: metrics::Metrics::default(),
             receivers: otlp::Receivers::default(),
         }
     }

@@ -28,6 +28,7 @@ mod otlp;
 mod otlp_exporter;
 mod plugin;
 mod producer;
+mod push;
 mod route;
 mod secret;
 mod store;
@@ -117,6 +118,7 @@ impl<'a> Resolver<'a> {
         let otlp = self.otlp(raw.receivers, &disk);
         let exporters = self.exporters(raw.exporters);
         let store = self.store(raw.store, &exporters);
+        let pushes = self.pushes(raw.metrics.push);
         Some(Config {
             listeners,
             data_dir,
@@ -130,6 +132,7 @@ impl<'a> Resolver<'a> {
             access_log,
             b3,
             exporters,
+            pushes,
             otlp,
             store,
             admin: admin?,

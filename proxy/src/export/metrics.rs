@@ -191,7 +191,7 @@ fn floats<'a, const N: usize>(
     help: &str,
     values: impl IntoIterator<Item = ([(&'a str, &'a str); N], f64)>,
 ) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    let mut family = crate::metrics::descriptor(encoder, name, help, MetricType::Gauge)?;
     for (labels, value) in values {
         let labels = crate::metrics::Labels(&labels);
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;

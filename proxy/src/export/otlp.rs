@@ -11,11 +11,11 @@
 mod backoff;
 mod batch;
 mod cause;
-mod client;
+pub(crate) mod client;
 mod delivery;
 mod letters;
 mod probe;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -113,7 +113,7 @@ impl<'a> Exporter<'a> {
             config,
             feed,
             runtime,
-            client: Client::new(config),
+            client: Client::new(&config.to),
             encoder: Encoder::new(config),
             letters: Letters::new(&feed.exporter, config),
             limits: Limits {

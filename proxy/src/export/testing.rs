@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::handoff::Handoff;
 use crate::config::{
-    Compression, Endpoint, Exporter, Filters, Format, Kafka, OtlpCompression, OtlpExporter,
-    OtlpProtocol, Producer, Protocol,
+    Compression, Destination, Endpoint, Exporter, Filters, Format, Kafka, OtlpCompression,
+    OtlpExporter, OtlpProtocol, Producer, Protocol,
 };
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, Status, TraceId, record};
@@ -53,17 +53,19 @@ pub(crate) fn exporter(brokers: &str, topic: &str) -> Exporter {
 pub(crate) fn otlp(host: &str, port: u16) -> OtlpExporter {
     OtlpExporter {
         enabled: true,
-        endpoint: Endpoint {
-            host: host.to_owned(),
-            port,
-            tls: None,
-            protocol: Protocol::Http2,
+        to: Destination {
+            endpoint: Endpoint {
+                host: host.to_owned(),
+                port,
+                tls: None,
+                protocol: Protocol::Http2,
+            },
+            path: "/v1/traces".to_owned(),
+            protocol: OtlpProtocol::Grpc,
+            headers: Vec::new(),
+            compression: OtlpCompression::Gzip,
+            timeout: Duration::from_secs(10),
         },
-        path: "/v1/traces".to_owned(),
-        protocol: OtlpProtocol::Grpc,
-        headers: Vec::new(),
-        compression: OtlpCompression::Gzip,
-        timeout: Duration::from_secs(10),
         batch_spans: 1000,
         batch_bytes: 1 << 20,
         flush_interval: Duration::from_millis(5),

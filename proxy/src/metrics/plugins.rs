@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::{Labels, counter};
+use super::{Labels, counter, descriptor};
 use crate::plugin::measures::{Families, Family, Kind, Series};
 
 pub(super) fn encode(
@@ -27,7 +27,7 @@ pub(super) fn encode(
             continue;
         };
         let kind = metric_type(&first.kind);
-        let mut described = encoder.encode_descriptor(name, &first.help, None, kind)?;
+        let mut described = descriptor(encoder, name, &first.help, kind)?;
         for (plugin, family) in families {
             if metric_type(&family.kind).as_str() != kind.as_str() {
                 continue;

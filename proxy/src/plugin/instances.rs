@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use super::vitals::{Counted, Open};
 use super::{Failure, Instance, Plugin};
 use crate::config::{self, Isolation};
 
@@ -27,6 +28,8 @@ struct Warm {
     plugin: u32,
     free: Vec<Kept>,
     breaker: Breaker,
+    /// Says that the breaker is open, while it is.
+    open: Option<Open>,
 }
 
 /// An instance, and what is known of its life.
@@ -37,6 +40,7 @@ pub struct Kept {
     born: Instant,
     /// Linear memory after its first hook, in bytes.
     memory: usize,
+    counted: Counted,
 }
 
 impl Kept {
@@ -107,6 +111,7 @@ impl Instances {
                     served: 0,
                     born: now,
                     memory: 0,
+                    counted: Counted::new(&plugin.vitals),
                 })
             }
         }
@@ -118,10 +123,12 @@ impl Instances {
             kept.memory = memory;
         }
         kept.served += 1;
+        kept.counted.has(memory);
         let keeps = plugin.config.isolation == Isolation::Shared
             && !kept.is_worn(memory, plugin.config.limits.memory, now);
         self.with(plugin.id, |warm| {
             warm.breaker = Breaker::default();
+            warm.open = None;
             if keeps && warm.free.len() < WARM {
                 warm.free.push(kept);
             }
@@ -134,7 +141,14 @@ impl Instances {
             return;
         }
         let breaker = &plugin.config.breaker;
-        if self.with(plugin.id, |warm| warm.breaker.fail(breaker, now)) {
+        let opened = self.with(plugin.id, |warm| {
+            let opened = warm.breaker.fail(breaker, now);
+            if opened {
+                warm.open = Some(Open::new(&plugin.vitals));
+            }
+            opened
+        });
+        if opened {
             tracing::warn!(
                 plugin = %plugin.name,
                 failures = breaker.failures,
@@ -159,6 +173,7 @@ impl Instances {
                     plugin,
                     free: Vec::new(),
                     breaker: Breaker::default(),
+                    open: None,
                 });
                 all.len() - 1
             });

@@ -6,13 +6,19 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-const LOCAL: &str = "host: localhost";
+pub(crate) const LOCAL: &str = "host: localhost";
 
 pub(crate) fn get(weir: &Weir, target: &str) -> Response {
     send(weir, "GET", target, &[LOCAL], "")
 }
 
-fn send(weir: &Weir, method: &str, target: &str, headers: &[&str], body: &str) -> Response {
+pub(crate) fn send(
+    weir: &Weir,
+    method: &str,
+    target: &str,
+    headers: &[&str],
+    body: &str,
+) -> Response {
     let mut request = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
     for header in headers {
         request += &format!("{header}\r\n");
@@ -21,13 +27,13 @@ fn send(weir: &Weir, method: &str, target: &str, headers: &[&str], body: &str) -
     client::send(weir.admin(), request)
 }
 
-fn with_store() -> Value {
+pub(crate) fn with_store() -> Value {
     let mut config = weir_tests::config::config(&Upstream::hello());
     config["store"] = json!({});
     config
 }
 
-fn traces(weir: &Weir, query: &str, count: usize) -> Vec<Value> {
+pub(crate) fn traces(weir: &Weir, query: &str, count: usize) -> Vec<Value> {
     eventually("the traces are there", || {
         let answer = get(weir, &format!("/api/traces?{query}")).json();
         let traces = answer["traces"].as_array().expect("a list").clone();
@@ -218,7 +224,12 @@ fn other_sites_write_nothing() {
         "sec-fetch-site: cross-site",
         "sec-fetch-site: same-site",
     ] {
-        for path in ["/api/configuration/save", "/reload", "/api/exporters/test"] {
+        for path in [
+            "/api/configuration/save",
+            "/reload",
+            "/api/exporters/test",
+            "/api/requests",
+        ] {
             let answer = send(&weir, "POST", path, &[LOCAL, json, stranger], "{}");
             assert_eq!(answer.status, 403, "{path} {stranger}");
         }
@@ -345,7 +356,11 @@ fn an_address_that_others_reach_is_read_only_without_a_token() {
             ),
         )
     };
-    for path in ["/api/configuration/save", "/api/exporters/test"] {
+    for path in [
+        "/api/configuration/save",
+        "/api/exporters/test",
+        "/api/requests",
+    ] {
         let answer = post(path);
         assert_eq!(answer.status, 403, "{path}");
         assert!(

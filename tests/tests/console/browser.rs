@@ -60,6 +60,55 @@ fn every_page_shows_what_happens() {
 }
 
 #[test]
+fn a_plugin_that_keeps_failing_shows_its_breaker_and_what_it_wrote() {
+    let mut config = config();
+    config["plugins"] = json!({
+        "mad": {
+            "module": weir_tests::weir::guest("hostile"),
+            "on_error": "continue",
+            "breaker": { "failures": 3, "pause": "1h" },
+            "config": { "mode": "unreachable" },
+        },
+        "chatty": { "module": weir_tests::weir::guest("census"), "on_error": "continue" },
+    });
+    config["listeners"][0]["plugins"] = json!(["mad", "chatty"]);
+    // The census leads requests to a path of its own.
+    config["routes"][0] = json!({ "name": "all", "upstream": "up" });
+    config["workers"] = json!(1);
+    drive("broken", &Weir::start(&config.to_string()), &json!({}));
+}
+
+#[test]
+fn generations_and_what_is_not_served_yet_are_shown() {
+    let kafka = kafka::shared();
+    let before = file(&Upstream::hello(), &exporter(kafka, &kafka.topic()));
+    let weir = Weir::start(&before);
+    let given = json!({
+        "file": weir.folder().join("weir.yaml"),
+        "good": format!("{before}      batch_size: 9\n"),
+        "bad": format!("{before}      batch_size: none\n"),
+    });
+    drive("generations", &weir, &given);
+}
+
+#[test]
+fn everything_is_reached_by_keyboard() {
+    let kafka = kafka::shared();
+    let before = file(&Upstream::hello(), &exporter(kafka, &kafka.topic()));
+    let weir = Weir::start(&before);
+    drive("keyboard", &weir, &key());
+    let added = "      plugin_span_filter:\n        mode: exclude\n        plugins: [auth]\n";
+    assert_eq!(written(&weir), format!("{before}{added}"));
+}
+
+#[test]
+fn pages_fit_wide_and_narrow_screens() {
+    let kafka = kafka::shared();
+    let weir = Weir::start(&file(&Upstream::hello(), &exporter(kafka, &kafka.topic())));
+    drive("narrow", &weir, &key());
+}
+
+#[test]
 fn a_plugins_own_keys_are_a_form() {
     let before = file(&Upstream::hello(), "");
     let weir = Weir::start(&before);
@@ -195,6 +244,21 @@ fn the_tracing_sheet_takes_a_plugins_spans_from_the_topic() {
         "{before}      plugin_span_filter:\n        mode: exclude\n        plugins: [auth]\n      enabled: false\n"
     );
     assert_eq!(written(&weir), expected);
+}
+
+#[test]
+fn the_tracing_sheet_keeps_a_list_of_plugins_to_include() {
+    let kafka = kafka::shared();
+    let filter = |plugins| {
+        format!("      plugin_span_filter: {{ mode: include, plugins: [{plugins}] }} # few\n")
+    };
+    let before = file(&Upstream::hello(), &exporter(kafka, &kafka.topic()));
+    let weir = Weir::start(&format!("{before}{}", filter("headers")));
+    drive("include", &weir, &json!({}));
+    assert_eq!(
+        written(&weir),
+        format!("{before}{}", filter("auth, headers"))
+    );
 }
 
 #[test]

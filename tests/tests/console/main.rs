@@ -1,6 +1,8 @@
 //! The console: its API, and its pages in a real browser, over a real Weir with real traffic.
 
 mod api;
+mod asked;
 mod browser;
 mod metrics;
 mod openapi;
+mod push;

@@ -92,6 +92,7 @@ pub(crate) fn ambient() {
 /// Of every kind, to both spans.
 pub(crate) fn attributes() {
     for on in [Target::Hook, Target::Upstream] {
+        let long = "x".repeat(LONG);
         let set = |name: &str, value| span::set_attribute(on, &format!("kind.{name}"), value);
         set("text", Value::Text("Zensus – 人口調査\n\0"));
         set("text.empty", Value::Text(""));
@@ -106,7 +107,7 @@ pub(crate) fn attributes() {
         set("texts", Value::Texts(&["Zensus", "", "人口調査"]));
         set("texts.none", Value::Texts(&[]));
         // Dropped and counted.
-        set("text.long", Value::Text(&"x".repeat(LONG)));
+        set("text.long", Value::Text(&long));
         set("texts.long", Value::Texts(&["x"; 20_000]));
         span::set_attribute(on, "", Value::Boolean(true));
         span::set_attribute(on, "weir.forged", Value::Boolean(true));

@@ -1,9 +1,12 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { type Fault, reload } from "../api";
+import { type DiffLine, type Fault, type Load, reload } from "../api";
 import { useTitle } from "../app";
 import { useAnswer } from "../parts/answer";
+import { clock, day } from "../format";
 import { Failure, Head, Loading, Toggle } from "../parts/basics";
+import { Difference } from "../parts/save";
+import { Table } from "../parts/table";
 
 interface Answer {
   file: string;
@@ -12,6 +15,10 @@ interface Answer {
   text: string | null;
   faults: Fault[];
   pending: boolean;
+  /** From what is served to what the file says now. */
+  difference: DiffLine[];
+  /** The newest first. */
+  loads: Load[];
 }
 
 export function Configuration() {
@@ -33,16 +40,13 @@ export function Configuration() {
           </>
         }
       >
-        <Toggle label="Only what is written" checked={written} onChange={setWritten} />
+        <button type="button" disabled={reloading.isPending} onClick={() => reloading.mutate()}>
+          {reloading.isPending ? "Reloading…" : "Reload"}
+        </button>
       </Head>
       {data.read_only && <p className="notice">{data.read_only}</p>}
       {data.pending && (
-        <div className="notice warn toolbar">
-          The file says something else than what is served: it was changed and not reloaded.
-          <button type="button" className="end" disabled={reloading.isPending} onClick={() => reloading.mutate()}>
-            {reloading.isPending ? "Reloading…" : "Reload"}
-          </button>
-        </div>
+        <p className="notice warn">The file says something else than what is served: it was changed and not reloaded.</p>
       )}
       {reloading.error && <Failure error={reloading.error} />}
       {data.faults.map((fault) => (
@@ -51,7 +55,18 @@ export function Configuration() {
           {fault.hint && <span className="quiet"> {fault.hint}</span>}
         </p>
       ))}
+      {data.difference.length > 0 && (
+        <section className="panel">
+          <h2>From what is served to what the file says now</h2>
+          <Difference lines={data.difference} changes />
+        </section>
+      )}
+      <Loads loads={data.loads} />
       <section className="panel" aria-label="What is in force">
+        <header>
+          <h2>What is written, and the default of what is not</h2>
+          <Toggle label="Only what is written" checked={written} onChange={setWritten} />
+        </header>
         <div className="yaml" tabIndex={0} style={{ padding: "8px 0" }}>
           {shown.map((line, index) => (
             <div key={index} className={line.source === "default" || line.source === "" ? "row" : "row set"}>
@@ -64,6 +79,41 @@ export function Configuration() {
         </div>
       </section>
     </div>
+  );
+}
+
+function Loads({ loads }: { loads: Load[] }) {
+  const today = day(Date.now() * 1000);
+  return (
+    <section className="panel">
+      <h2>Generations</h2>
+      <Table
+        label="Generations"
+        headed
+        rows={loads}
+        rowKey={(_, index) => loads.length - index}
+        columns={[
+          { name: "Generation", cell: (load) => load.generation },
+          {
+            name: "Since",
+            className: "mono nowrap",
+            cell: (load) => `${day(load.at_us) === today ? "" : `${day(load.at_us)} `}${clock(load.at_us).slice(0, 8)}`,
+          },
+          {
+            name: "What happened",
+            className: "wrap",
+            cell: (load, index) =>
+              load.refused !== null ? (
+                <>
+                  <span className="state bad">A reload changed nothing</span> <pre className="said">{load.refused}</pre>
+                </>
+              ) : (
+                <span className={index === 0 ? "state good" : "quiet"}>{load.generation === 1 ? "Started" : "Reloaded"}</span>
+              ),
+          },
+        ]}
+      />
+    </section>
   );
 }
 

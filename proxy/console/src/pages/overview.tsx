@@ -1,14 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
 import { Link } from "wouter";
-import { type Exporter, get, type Latency, type Overview as Fares, type Page, type Upstream } from "../api";
+import { type Exporter, get, type Latency, type Overview as Fares, type Page, type Quantiles, type Upstream } from "../api";
 import { useOverview, useTitle } from "../app";
 import { ago, bytes, count, duration, rate } from "../format";
 import { useAnswer } from "../parts/answer";
 import { Chart } from "../parts/chart";
-import { Copy, Empty, Failure, Figure, Head, Loading } from "../parts/basics";
+import { Empty, Failure, Figure, Head, Loading } from "../parts/basics";
 import { delivered, named, stated } from "../parts/exporter";
 import { now, useRates } from "../parts/history";
+import { Send } from "../parts/send";
 import { latency, Reasons, Table } from "../parts/table";
 import { Rows } from "./traces";
 
@@ -45,16 +45,9 @@ export function Overview() {
           value={rate(now(rates, 1))}
           note={requests === 0 ? "no request yet" : `${((failed / requests) * 100).toFixed(2)} % since the start`}
         />
-        <Figure
-          label="Weir’s own time, p50"
-          value={recent.overhead.p50_ns === null ? "–" : duration(recent.overhead.p50_ns)}
-          note={recent.overhead.p99_ns === null ? "of recent traces" : `p99 ${duration(recent.overhead.p99_ns)}`}
-        />
-        <Figure
-          label="Upstream’s time, p50"
-          value={recent.upstream.p50_ns === null ? "–" : duration(recent.upstream.p50_ns)}
-          note={recent.upstream.p99_ns === null ? "of recent traces" : `p99 ${duration(recent.upstream.p99_ns)}`}
-        />
+        <Time label="Duration, p50" of={recent.total} />
+        <Time label="Weir’s own time, p50" of={recent.overhead} />
+        <Time label="Upstream’s time, p50" of={recent.upstream} />
         <Figure label="Under way" value={count(active)} note={`${count(data.metrics.connections_open)} connections`} />
       </dl>
       <Chart title="Requests a second" lines={["All", "Failed"]} rates={rates} />
@@ -71,8 +64,20 @@ export function Overview() {
           <Slow overview={data} />
         </section>
       </div>
+      <Send kept={data.store !== null} />
       <Latest overview={data} />
     </div>
+  );
+}
+
+/** Of recent traces. */
+function Time({ label, of }: { label: string; of: Quantiles }) {
+  return (
+    <Figure
+      label={label}
+      value={of.p50_ns === null ? "–" : duration(of.p50_ns)}
+      note={of.p99_ns === null ? "of recent traces" : `p99 ${duration(of.p99_ns)}`}
+    />
   );
 }
 
@@ -145,8 +150,15 @@ function Slow({ overview }: { overview: Fares }) {
       rows={parts}
       rowKey={(part) => `${part.name} ${part.what}`}
       columns={[
-        { name: "Part", cell: (part) => <Link href={part.to}>{part.name}</Link> },
-        { name: "What", className: "quiet", cell: (part) => part.what },
+        {
+          name: "Part",
+          className: "nowrap",
+          cell: (part) => (
+            <Link href={part.to}>
+              {part.name} <span className="part">{part.what}</span>
+            </Link>
+          ),
+        },
         ...latency<{ duration: Latency }>("Calls", (part) => part.duration),
         { name: "Failures", cell: (part) => <Reasons of={part.failures} /> },
       ]}
@@ -162,34 +174,11 @@ function Latest({ overview }: { overview: Fares }) {
     queryFn: () => get<Page>("traces", new URLSearchParams({ limit: "8" })),
   });
   const rows = data?.traces ?? [];
-  // A request that was sent from here opens its trace.
-  const [sent, setSent] = useState<number | null>(null);
-  const newest = rows[0];
-  const arrived = sent !== null && newest !== undefined && newest.id > sent ? newest : null;
-  useEffect(() => {
-    if (sent === null) return;
-    const timer = setTimeout(() => setSent(null), 60_000);
-    return () => clearTimeout(timer);
-  }, [sent]);
-  const address = (overview.listeners[0] ?? "127.0.0.1:8080").replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1");
-  const command = `curl -i http://${address}/`;
   return (
     <section className="stack" aria-label="Latest traces">
       <header className="head" style={{ marginBottom: 0 }}>
         <h2>Latest traces</h2>
         <Link href="/traces">All traces</Link>
-        <div className="actions">
-          <span className="quiet">Send a request</span>
-          <code>{command}</code>
-          <span onClickCapture={() => setSent(newest?.id ?? 0)}>
-            <Copy text={command} />
-          </span>
-          {sent !== null && (
-            <span role="status">
-              {arrived ? <Link href={`/traces/${arrived.trace_id}`}>Open its trace</Link> : "waiting for it…"}
-            </span>
-          )}
-        </div>
       </header>
       {overview.store === null ? (
         <Empty title="Recent traces are not kept">

@@ -1,9 +1,9 @@
 import { Link } from "wouter";
-import type { HookMetrics, Page, Plugin as Configured } from "../api";
+import type { HookMetrics, LogLine, Page, Plugin as Configured } from "../api";
 import { useTitle } from "../app";
-import { bytes, milliseconds } from "../format";
+import { bytes, clock, count, milliseconds } from "../format";
 import { Answered, useAnswer } from "../parts/answer";
-import { Empty, Figure, Head } from "../parts/basics";
+import { Empty, Figure, Head, Level } from "../parts/basics";
 import { Fields, type Group, useForm } from "../parts/form";
 import { latency, Reasons, Table } from "../parts/table";
 import { Rows } from "./traces";
@@ -41,10 +41,15 @@ export function Plugins() {
                       ),
                   },
                   { name: "Hook", cell: ({ hook }) => hook?.hook ?? <span className="quiet">none</span> },
-                  { name: "Module", className: "clip mono quiet", cell: ({ plugin, first }) => first && plugin.module },
+                  { name: "Module", className: "clip mono quiet", less: true, cell: ({ plugin, first }) => first && plugin.module },
                   { name: "Runs on", className: "clip quiet", cell: ({ plugin, first }) => first && ([...plugin.listeners, ...plugin.routes].join(", ") || "nothing") },
                   ...latency<{ hook?: Hook }>("Calls", ({ hook }) => hook?.metrics?.duration),
                   { name: "Failures", cell: ({ hook }) => <Reasons of={hook?.metrics?.failures ?? []} /> },
+                  {
+                    name: "Breaker",
+                    cell: ({ plugin, first }) =>
+                      first && (plugin.breaker.open > 0 ? <span className="badge bad">open</span> : <span className="quiet">closed</span>),
+                  },
                 ]}
               />
             </section>
@@ -94,11 +99,34 @@ function One({ plugin }: { plugin: Configured }) {
   return (
     <div className="stack">
       <Head title={plugin.key} note={<code>{plugin.module}</code>} />
+      {plugin.breaker.open > 0 && (
+        <p className="notice bad" role="alert">
+          Its breaker is open in {plugin.breaker.open} of {plugin.workers} workers: after {count(plugin.breaker.failures)} failures
+          in a row its hooks are not called, but for one each {milliseconds(plugin.breaker.pause_ms)} to try.
+        </p>
+      )}
       <dl className="figures">
-        <Figure label="When it fails" value={plugin.on_error === "reject" ? "Reject, 500" : "Continue without"} />
-        <Figure label="Memory limit" value={bytes(plugin.limits.memory)} note="an instance" />
-        <Figure label="CPU limit" value={milliseconds(plugin.limits.cpu_ms)} note="a hook" />
-        <Figure label="Time limit" value={milliseconds(plugin.limits.wall_ms)} note="a hook, waiting included" />
+        <Figure
+          label="Instances"
+          value={count(plugin.instances)}
+          note={plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each hook"}
+        />
+        <Figure label="Memory" value={bytes(plugin.memory)} note={`at most ${bytes(plugin.limits.memory)} an instance`} />
+        <Figure
+          label="Breaker"
+          value={plugin.breaker.failures === 0 ? "Off" : plugin.breaker.open > 0 ? "Open" : "Closed"}
+          note={plugin.breaker.failures === 0 ? "it is always called" : `opens after ${count(plugin.breaker.failures)} failures in a row`}
+        />
+        <Figure
+          label="When a hook fails"
+          value={plugin.on_error === "reject" ? "Reject" : "Go on"}
+          note={plugin.on_error === "reject" ? "the request gets a 500" : "as if the hook were not there"}
+        />
+        <Figure
+          label="Limits of a hook"
+          value={milliseconds(plugin.limits.cpu_ms)}
+          note={`of CPU; ${milliseconds(plugin.limits.wall_ms)} with waiting`}
+        />
       </dl>
       <section className="panel">
         <h2>Hooks</h2>
@@ -116,13 +144,43 @@ function One({ plugin }: { plugin: Configured }) {
         <p className="quiet wrap">
           Runs on {runs.join(", ") || "nothing: no listener and no route names it"}.
           <br />
-          Module digest <code>{plugin.digest}</code>
+          {plugin.kind === "module" ? "Core module" : "Component"}, SHA-256 <code>{plugin.digest}</code>
           {plugin.pinned ? ", pinned in the configuration" : ""}
         </p>
       </section>
+      <Logs plugin={plugin} />
       <Traces plugin={plugin} />
       <Form key={plugin.key} name={plugin.key} />
     </div>
+  );
+}
+
+function Logs({ plugin }: { plugin: Configured }) {
+  const { data, error } = useAnswer<{ lines: LogLine[] }>(`plugins/${encodeURIComponent(plugin.key)}/logs`, { every: 3000 });
+  const lines = data?.lines ?? [];
+  return (
+    <section className="panel">
+      <h2>Log</h2>
+      {error ? (
+        <p className="quiet">Lines show here where recent traces are kept.</p>
+      ) : lines.length === 0 ? (
+        <p className="quiet">It wrote no line during recent requests.</p>
+      ) : (
+        <div className="log" tabIndex={0} role="region" aria-label="Log">
+          <Table
+            label="Lines"
+            rows={lines}
+            rowKey={(_, index) => index}
+            columns={[
+              { name: "Time", className: "mono nowrap", cell: (line) => clock(line.at_us) },
+              { name: "Level", cell: (line) => <Level level={line.level} /> },
+              { name: "Message", className: "wrap", cell: (line) => line.message },
+              { name: "Trace", className: "mono nowrap", cell: (line) => <Link href={`/traces/${line.trace_id}`}>{line.trace_id.slice(0, 8)}</Link> },
+            ]}
+          />
+        </div>
+      )}
+    </section>
   );
 }
 
@@ -132,7 +190,7 @@ function Traces({ plugin }: { plugin: Configured }) {
     <section className="stack" aria-label="Traces of the plugin">
       <header className="head">
         <h2>Its latest traces</h2>
-        <Link href={`/traces?plugin=${encodeURIComponent(plugin.name)}`}>All, with what it logged</Link>
+        <Link href={`/traces?plugin=${encodeURIComponent(plugin.name)}`}>All of them</Link>
       </header>
       {traces.data && traces.data.traces.length > 0 ? (
         <Rows rows={traces.data.traces} />

@@ -24,6 +24,14 @@ export function Routes() {
       {({ routes, listeners }) => (
         <div className="stack">
           <Head title="Routes" note="tried in this order; the first that fits takes the request" />
+          <p className="listeners">
+            {listeners.map((listener) => (
+              <span key={listener.address}>
+                <span className="quiet">Listener</span> <code>{listener.address}</code>{" "}
+                <Chain before={[]} own={listener.plugins} />
+              </span>
+            ))}
+          </p>
           <section className="panel" aria-label="Routes">
             <Table
               headed

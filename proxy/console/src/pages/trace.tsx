@@ -4,7 +4,7 @@ import { Link, useSearchParams } from "wouter";
 import { type AttributeValue, get, Problem, type Summary, type Trace as Whole } from "../api";
 import { useOverview, useTitle } from "../app";
 import { bytes, clock, day, duration, nanoseconds } from "../format";
-import { Copy, Empty, Failure, Head, Loading, Status, Tabs } from "../parts/basics";
+import { Copy, Empty, Failure, Head, Level, Loading, Status, Tabs } from "../parts/basics";
 import { Message } from "../parts/message";
 import { logs, plugin, rows, tree } from "../parts/spans";
 import { Table } from "../parts/table";
@@ -72,7 +72,7 @@ export function Trace({ id }: { id: string }) {
         }
         note={<code>{id}</code>}
       >
-        <Copy text={id} label="Copy id" />
+        <Copy text={id} label="Copy id" plain />
         <button type="button" onClick={() => download(`trace-${id}.json`, trace)}>
           Download
         </button>
@@ -235,7 +235,7 @@ function Drawer({ trace, id, onClose }: { trace: Whole; id: string; onClose: () 
           <h3>Log of the plugin</h3>
           {lines.map((line, index) => (
             <p key={index} className="wrap">
-              <span className="badge">{line.level}</span> {line.message}
+              <Level level={line.level} /> {line.message}
             </p>
           ))}
         </section>
@@ -296,7 +296,7 @@ function Logs({ trace }: { trace: Whole }) {
       columns={[
         { name: "Time", className: "mono nowrap", cell: (line) => clock(line.timestamp * 1000) },
         { name: "Plugin", cell: (line) => line.plugin_name },
-        { name: "Level", cell: (line) => line.level },
+        { name: "Level", cell: (line) => <Level level={line.level} /> },
         { name: "Message", className: "wrap", cell: (line) => line.message },
       ]}
     />

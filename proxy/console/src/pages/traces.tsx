@@ -10,10 +10,10 @@ import { Table } from "../parts/table";
 
 const NAMES = ["route", "status", "method", "min_ms", "max_ms", "plugin", "short_circuit", "failed", "model", "attribute", "q"];
 const SPANS: [string, string, number][] = [
-  ["", "All that is kept", 0],
-  ["5m", "Last 5 minutes", 300],
+  ["", "All kept", 0],
+  ["5m", "Last 5 min", 300],
   ["1h", "Last hour", 3600],
-  ["24h", "Last 24 hours", 86400],
+  ["24h", "Last day", 86400],
 ];
 
 /** Most rows that a live tail keeps. */
@@ -153,7 +153,8 @@ function Filters({ search, set, routes, plugins, live }: FilterProps) {
         ["true", "A plugin"],
         ["false", "The upstream"],
       ])}
-      <Text name="min_ms" label="Slower than, ms" className="short" search={search} set={set} type="number" />
+      <Text name="model" label="Model" className="short" search={search} set={set} />
+      <Text name="min_ms" label="Over, ms" className="short" search={search} set={set} type="number" />
       <Text name="attribute" label="Attribute, key=value" search={search} set={set} />
     </form>
   );
@@ -362,10 +363,10 @@ export function Rows({ rows }: { rows: Summary[] }) {
               </>
             ),
           },
-          { name: "Route", className: "clip quiet", cell: (row) => row.route || "no route" },
+          { name: "Route", className: "clip quiet", less: true, cell: (row) => row.route || "no route" },
           { name: "Duration", number: true, cell: (row) => duration(row.duration_ns) },
           { name: <Key />, cell: (row) => <Split row={row} slowest={slowest} /> },
-          { name: "Spans", number: true, cell: (row) => <span className="quiet">{row.spans}</span> },
+          { name: "Spans", number: true, less: true, cell: (row) => <span className="quiet">{row.spans}</span> },
         ]}
       />
     </div>

@@ -61,6 +61,12 @@ export function Status({ status }: { status: number | null }) {
   return <span className={`status s${Math.floor(status / 100)}`}>{status}</span>;
 }
 
+/** Of a line of a log. */
+export function Level({ level }: { level: string }) {
+  const look: Record<string, string> = { error: "bad", critical: "bad", warn: "warn" };
+  return <span className={`badge ${look[level] ?? ""}`}>{level}</span>;
+}
+
 /** An on-off switch, with its label before it. */
 export function Toggle(props: {
   label: string;
@@ -127,7 +133,7 @@ export function Sheet(props: {
   );
 }
 
-export function Copy({ text, label = "Copy" }: { text: string; label?: string }) {
+export function Copy({ text, label = "Copy", plain }: { text: string; label?: string; plain?: boolean }) {
   const [copied, setCopied] = useState(false);
   useEffect(() => {
     if (!copied) return;
@@ -137,7 +143,7 @@ export function Copy({ text, label = "Copy" }: { text: string; label?: string })
   return (
     <button
       type="button"
-      className="small"
+      className={plain ? undefined : "small"}
       onClick={() => {
         void navigator.clipboard?.writeText(text).then(() => setCopied(true));
       }}

@@ -102,7 +102,7 @@ export function Save(props: {
   );
 }
 
-function Difference({ lines, changes }: { lines: DiffLine[]; changes: boolean }) {
+export function Difference({ lines, changes }: { lines: DiffLine[]; changes: boolean }) {
   if (lines.length === 0) {
     return <p className="quiet">{changes ? "Only secrets change, which are not shown." : "The file says so already."}</p>;
   }

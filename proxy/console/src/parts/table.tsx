@@ -1,4 +1,4 @@
-import type { MouseEvent, ReactNode } from "react";
+import { type MouseEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Latency } from "../api";
 import { count, milliseconds } from "../format";
 
@@ -7,6 +7,8 @@ export interface Column<T> {
   /** A figure, which stands to the right. */
   number?: boolean;
   className?: string;
+  /** Left out where there is little room: what it says stands elsewhere too. */
+  less?: boolean;
   cell: (row: T, index: number) => ReactNode;
 }
 
@@ -20,14 +22,26 @@ export function Table<T>(props: {
   onRow?: (row: T, event: MouseEvent) => void;
 }) {
   const { columns, rows, onRow } = props;
-  const look = (column: Column<T>) => (column.number ? "number" : column.className);
+  // What scrolls sideways has to be reached by keyboard.
+  const frame = useRef<HTMLDivElement>(null);
+  const [wide, setWide] = useState(false);
+  useEffect(() => {
+    const element = frame.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setWide(element.scrollWidth > element.clientWidth));
+    observer.observe(element);
+    if (element.firstElementChild) observer.observe(element.firstElementChild);
+    return () => observer.disconnect();
+  }, []);
+  const look = (column: Column<T>) =>
+    [column.number ? "number" : column.className, column.less && "less"].filter(Boolean).join(" ") || undefined;
   return (
-    <div className="scroll">
+    <div ref={frame} className="scroll" {...(wide ? { tabIndex: 0, role: "region", "aria-label": props.label ?? "Table" } : {})}>
       <table aria-label={props.label}>
         <thead>
           <tr>
             {columns.map((column, at) => (
-              <th key={at} scope="col" className={column.number ? "number" : undefined}>
+              <th key={at} scope="col" className={[column.number && "number", column.less && "less"].filter(Boolean).join(" ") || undefined}>
                 {column.name}
               </th>
             ))}

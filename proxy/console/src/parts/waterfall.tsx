@@ -1,5 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type CSSProperties, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
+import { type CSSProperties, memo, type MouseEvent, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
 import type { Trace } from "../api";
 import { duration } from "../format";
 import { type Node, rows, tree } from "./spans";
@@ -51,9 +51,13 @@ export function Waterfall(props: {
     count: shown.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW,
-    overscan: 12,
+    overscan: 8,
   });
-  const at = shown.findIndex((node) => node.span.SpanID === selected);
+  const items = virtual.getVirtualItems();
+  // Rows that leave the view are used again for those that come into it: a fast scroll changes texts, and
+  // makes no elements. Rows in view follow each other, so no two have the same place.
+  const places = Math.max(64, items.length);
+  const at = useMemo(() => shown.findIndex((node) => node.span.SpanID === selected), [shown, selected]);
 
   const fold = (node: Node, close: boolean) =>
     setFolded((before) => {
@@ -90,7 +94,17 @@ export function Waterfall(props: {
     Escape: () => onSelect(null),
   };
 
-  const kinds = new Set(all.map((node) => node.kind));
+  const kinds = useMemo(() => new Set(all.map((node) => node.kind)), [all]);
+  // One listener for all rows, so that a row in view is not made anew when others come into it.
+  const click = (event: MouseEvent) => {
+    const target = event.target as Element;
+    const row = target.closest<HTMLElement>("[data-index]");
+    const node = row && shown[Number(row.dataset.index)];
+    if (!node) return;
+    const id = node.span.SpanID;
+    if (target.closest(".fold")) fold(node, !folded.has(id));
+    else onSelect(id === selected ? null : id);
+  };
   const height = Math.min(shown.length * ROW + 2, 720);
   return (
     <div className="waterfall">
@@ -116,8 +130,9 @@ export function Waterfall(props: {
         role="treegrid"
         aria-label="Spans"
         aria-rowcount={shown.length}
-        aria-activedescendant={virtual.getVirtualItems().some((item) => item.index === at) ? `span-${selected}` : undefined}
+        aria-activedescendant={items.some((item) => item.index === at) ? `span-${selected}` : undefined}
         tabIndex={0}
+        onClick={click}
         onKeyDown={(event) => {
           const action = keys[event.key];
           if (action) {
@@ -127,20 +142,18 @@ export function Waterfall(props: {
         }}
       >
         <div className="canvas" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
-          {virtual.getVirtualItems().map((item) => {
+          {items.map((item) => {
             const node = shown[item.index];
             return (
               node && (
                 <Row
-                  key={node.span.SpanID}
+                  key={item.index % places}
                   node={node}
                   index={item.index}
                   top={item.start}
                   range={range}
                   selected={item.index === at}
                   folded={folded.has(node.span.SpanID)}
-                  onSelect={() => onSelect(item.index === at ? null : node.span.SpanID)}
-                  onFold={() => fold(node, !folded.has(node.span.SpanID))}
                 />
               )
             );
@@ -160,15 +173,13 @@ export function Waterfall(props: {
   );
 }
 
-function Row(props: {
+const Row = memo(function Row(props: {
   node: Node;
   index: number;
   top: number;
   range: Range;
   selected: boolean;
   folded: boolean;
-  onSelect: () => void;
-  onFold: () => void;
 }) {
   const { node, range } = props;
   const { span } = node;
@@ -186,23 +197,17 @@ function Row(props: {
       aria-level={node.depth + 1}
       aria-selected={props.selected}
       aria-expanded={node.children.length > 0 ? !props.folded : undefined}
+      data-index={props.index}
       style={{ transform: `translateY(${props.top}px)` }}
-      onClick={props.onSelect}
     >
       <div className="name" role="gridcell" style={indent(node.depth)}>
-        <button
-          type="button"
-          className="fold"
-          tabIndex={-1}
-          aria-label={props.folded ? "Unfold" : "Fold"}
-          style={{ visibility: node.children.length > 0 ? "visible" : "hidden" }}
-          onClick={(event) => {
-            event.stopPropagation();
-            props.onFold();
-          }}
-        >
-          {props.folded ? "▸" : "▾"}
-        </button>
+        {node.children.length > 0 ? (
+          <button type="button" className="fold" tabIndex={-1} aria-label={props.folded ? "Unfold" : "Fold"}>
+            {props.folded ? "▸" : "▾"}
+          </button>
+        ) : (
+          <span className="fold" />
+        )}
         {failed && (
           <span className="mark" title="Ended in error">
             ✕<span className="visually-hidden"> error</span>
@@ -226,11 +231,10 @@ function Row(props: {
       </div>
     </div>
   );
-}
+});
 
 function indent(depth: number): CSSProperties {
-  const levels = Math.min(depth, DEEPEST);
-  return { paddingLeft: 8 + levels * 10, "--depth": levels } as CSSProperties;
+  return { "--depth": Math.min(depth, DEEPEST) } as CSSProperties;
 }
 
 /** Of a hook's span, the plugin is what the eye looks for. */
@@ -246,7 +250,7 @@ function Name({ name }: { name: string }) {
   );
 }
 
-function Minimap(props: {
+const Minimap = memo(function Minimap(props: {
   nodes: Node[];
   whole: Range;
   zoom: Range | null;
@@ -323,4 +327,4 @@ function Minimap(props: {
       )}
     </div>
   );
-}
+});

@@ -63,14 +63,25 @@ pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
         Ok(text) => (Some(text), Vec::new()),
         Err(faults) => (None, faults_json(&faults)),
     };
+    // What is served is not what is written: nobody asked for a reload, or it failed.
+    let pending = document
+        .load()
+        .is_ok_and(|loaded| loaded.config != generation.config);
+    let difference = match document.read() {
+        Ok(now) if pending || !faults.is_empty() => app
+            .history()
+            .with_served(|served| document.difference(served, &now)),
+        _ => None,
+    };
     let answer = json!({
         "file": file,
         "generation": generation.number,
         "read_only": guard::may_save(app).err(),
         "text": text,
         "faults": faults,
-        // What is served is not what is written: nobody asked for a reload, or it failed.
-        "pending": document.load().is_ok_and(|loaded| loaded.config != generation.config),
+        "pending": pending,
+        "difference": difference.unwrap_or_default(),
+        "loads": app.history().loads(),
     });
     Ok(body(StatusCode::OK, &answer))
 }

@@ -6,7 +6,7 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
-use super::{configuration, otlp, routes, traces};
+use super::{configuration, otlp, plugins, requests, routes, traces};
 use crate::store::Page;
 
 /// One thing to be asked for.
@@ -22,6 +22,8 @@ pub(super) enum Operation {
     TestRoute,
     Upstreams,
     Plugins,
+    PluginLogs,
+    Send,
     Exporters,
     TestExporter,
     Otlp,
@@ -250,6 +252,21 @@ pub(super) fn entry(operation: Operation) -> Entry {
             "Plugins with their hooks, limits and counters",
             of::<Object>,
         ),
+        Operation::PluginLogs => Entry {
+            problems: &[404, 409],
+            ..get(
+                "plugins/{name}/logs",
+                "What a plugin wrote while it handled recent requests, newest first",
+                of::<plugins::Logs>,
+            )
+        },
+        Operation::Send => post(
+            "requests",
+            "Sends a request through Weir, to see its trace",
+            of::<requests::Wanted>,
+            of::<requests::Sent>,
+            &[400, 409, 413, 415, 422],
+        ),
         Operation::Exporters => get("exporters", "Exporters, and how they fare", of::<Object>),
         Operation::TestExporter => post(
             "exporters/test",
@@ -304,7 +321,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
     }
 }
 
-pub(super) const ALL: [Operation; 18] = [
+pub(super) const ALL: [Operation; 20] = [
     Operation::Overview,
     // A name stands before what is any.
     Operation::Traces,
@@ -316,6 +333,8 @@ pub(super) const ALL: [Operation; 18] = [
     Operation::TestRoute,
     Operation::Upstreams,
     Operation::Plugins,
+    Operation::PluginLogs,
+    Operation::Send,
     Operation::Exporters,
     Operation::TestExporter,
     Operation::Otlp,

@@ -76,11 +76,12 @@ pub(in crate::admin) async fn recent(store: Option<Arc<Store>>) -> Vec<Summary> 
     page.ok().and_then(Result::ok).unwrap_or_default().traces
 }
 
-/// Of recent requests that reached an upstream: its time, and Weir's own.
+/// Of recent requests, how long they took; of those that reached an upstream, its time and Weir's own.
 fn recent_times(recent: &[Summary]) -> Value {
+    let all: Vec<&Summary> = recent.iter().collect();
     let called: Vec<&Summary> = recent.iter().filter(|of| of.upstream_ns > 0).collect();
-    let quantiles = |time: fn(&Summary) -> i64| {
-        let mut times: Vec<i64> = called.iter().map(|of| time(of)).collect();
+    let quantiles = |of: &[&Summary], time: fn(&Summary) -> i64| {
+        let mut times: Vec<i64> = of.iter().map(|of| time(of)).collect();
         times.sort_unstable();
         let at = |percent: usize| {
             let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
@@ -90,8 +91,9 @@ fn recent_times(recent: &[Summary]) -> Value {
     };
     json!({
         "count": called.len(),
-        "overhead": quantiles(|of| of.duration_ns - of.upstream_ns),
-        "upstream": quantiles(|of| of.upstream_ns),
+        "total": quantiles(&all, |of| of.duration_ns),
+        "overhead": quantiles(&called, |of| of.duration_ns - of.upstream_ns),
+        "upstream": quantiles(&called, |of| of.upstream_ns),
     })
 }
 
@@ -119,7 +121,7 @@ fn exporter_json(name: &str, exporter: &Exporter, status: Option<&Status>) -> Va
     // Where it sends to: addresses, and what they are asked for.
     let (brokers, topic) = match exporter {
         Exporter::Kafka(kafka) => (kafka.brokers.clone(), kafka.topic.as_str()),
-        Exporter::Otlp(otlp) => (vec![otlp.url()], otlp.protocol.as_str()),
+        Exporter::Otlp(otlp) => (vec![otlp.to.url()], otlp.to.protocol.as_str()),
     };
     let (state, message) = match status.map(|status| &status.state) {
         None => ("disabled", None),

@@ -1,4 +1,4 @@
-//! Routes and which of them a request takes; upstreams; plugins.
+//! Routes and which of them a request takes; upstreams.
 
 use std::time::Instant;
 
@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use super::{Answer, Parameters, Problem, overview};
 use crate::admin::{body, endpoints};
 use crate::app::App;
-use crate::config::{Action, Module, OnError, RouteMatch};
+use crate::config::{Action, RouteMatch};
 use crate::metrics::snapshot;
-use crate::plugin::Hook;
 use crate::router::{Difference, Head, Miss};
 
 /// What `/api/routes` answers.
@@ -193,51 +192,4 @@ pub(super) fn upstreams(app: &App) -> Answer {
         upstreams: upstreams.collect(),
     };
     body(StatusCode::OK, &answer)
-}
-
-pub(super) fn plugins(app: &App) -> Answer {
-    let generation = app.generation();
-    let metrics = app.metrics().snapshot();
-    let plugins: Vec<Value> = generation
-        .plugins
-        .iter()
-        .map(|(key, plugin)| {
-            let config = &plugin.config;
-            let module = match &config.module {
-                Module::Builtin(name) => format!("builtin:{name}"),
-                Module::File(path) => path.display().to_string(),
-            };
-            let hooks = Hook::ALL.into_iter().filter(|hook| plugin.wants(*hook));
-            let counted: Vec<_> = metrics
-                .hooks
-                .iter()
-                .filter(|of| of.plugin == plugin.name && of.duration.count > 0)
-                .collect();
-            let routes = generation.config.routes.iter();
-            let routes = routes.filter(|route| route.plugins.contains(key));
-            let listeners = generation.config.listeners.iter();
-            let listeners = listeners.filter(|listener| listener.plugins.contains(key));
-            json!({
-                "key": key,
-                "name": plugin.name,
-                "module": module,
-                "digest": plugin.digest,
-                "pinned": config.sha256.is_some(),
-                "on_error": match config.on_error {
-                    OnError::Reject => "reject",
-                    OnError::Continue => "continue",
-                },
-                "limits": {
-                    "memory": config.limits.memory,
-                    "cpu_ms": config.limits.cpu_time.as_secs_f64() * 1e3,
-                    "wall_ms": config.limits.wall_time.as_secs_f64() * 1e3,
-                },
-                "hooks": hooks.map(Hook::label).collect::<Vec<_>>(),
-                "metrics": counted,
-                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
-                "listeners": listeners.map(|of| of.address.to_string()).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    body(StatusCode::OK, &json!({ "plugins": plugins }))
 }

@@ -27,7 +27,7 @@ pub(super) struct Histogram {
     buckets: Vec<Bucket>,
 }
 
-fn store(app: &App) -> Result<Arc<Store>, Problem> {
+pub(super) fn store(app: &App) -> Result<Arc<Store>, Problem> {
     app.store()
         .ok_or_else(|| Problem::new(StatusCode::CONFLICT, WITHOUT_STORE))
 }
@@ -39,7 +39,7 @@ fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
 }
 
 /// Asks the store on a thread that may wait for the disk.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     question: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
     let failed = |error: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error);

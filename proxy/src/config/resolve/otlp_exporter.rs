@@ -16,7 +16,8 @@ use crate::config::raw::otlp_exporter as keys;
 use crate::config::raw::{SecretVar, upstream_tls};
 use crate::config::units::ByteSize;
 use crate::config::{
-    Endpoint, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol, Protocol, Secret,
+    Destination, Endpoint, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol, Protocol,
+    Secret,
 };
 use crate::filter::is_credential;
 
@@ -25,6 +26,17 @@ const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 
 /// Where OTLP/HTTP takes traces.
 const TRACES: &str = "/v1/traces";
+
+/// What of an endpoint's path is ours.
+#[derive(Clone, Copy)]
+pub(super) enum PathOf {
+    /// gRPC's name of a call is all of it.
+    Call(&'static str),
+    /// This is put behind it, unless it ends so.
+    Signal(&'static str),
+    /// Nothing.
+    Own,
+}
 
 const LEAST_BATCH: ByteSize = ByteSize::kib(16);
 
@@ -50,21 +62,13 @@ impl Resolver<'_> {
             keys::Protocol::HttpProtobuf => OtlpProtocol::HttpProtobuf,
             keys::Protocol::HttpJson => OtlpProtocol::HttpJson,
         };
-        let endpoint = self.otlp_endpoint(at, &raw.endpoint, protocol, &raw.tls);
-        let headers = self.otlp_headers(&at.key("headers"), &raw.headers);
-        let is_plain = |(endpoint, _): &(Endpoint, String)| {
-            endpoint.tls.is_none() && !is_local(&endpoint.host)
+        let path = match protocol {
+            OtlpProtocol::Grpc => PathOf::Call(EXPORT),
+            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => PathOf::Signal(TRACES),
         };
-        let credential = headers
-            .iter()
-            .find(|(name, _)| is_credential(name.as_str()));
-        if let Some((name, _)) = credential
-            && endpoint.as_ref().is_some_and(is_plain)
-        {
-            let message = format!("`{name}` is sent unencrypted to another machine");
-            self.fault(Code::PlainCredentials, &at.key("headers"), message);
-            self.hint("use an `https` endpoint");
-        }
+        let endpoint = self.otlp_endpoint(at, &raw.endpoint, path, &raw.tls);
+        let headers = self.otlp_headers(&at.key("headers"), &raw.headers);
+        self.sent_in_the_open(at, endpoint.as_ref(), &headers);
         let timeout = self.positive(&at.key("timeout"), raw.timeout);
         let flush_interval = self.positive(&at.key("flush_interval"), raw.flush_interval);
         let retry_backoff = self.positive(&at.key("retry_backoff"), raw.retry_backoff);
@@ -94,16 +98,18 @@ impl Resolver<'_> {
         let (endpoint, path) = endpoint?;
         Some(OtlpExporter {
             enabled: raw.enabled,
-            endpoint,
-            path,
-            protocol,
-            headers,
-            compression: match raw.compression {
-                keys::Compression::None => OtlpCompression::None,
-                keys::Compression::Gzip => OtlpCompression::Gzip,
-                keys::Compression::Zstd => OtlpCompression::Zstd,
+            to: Destination {
+                endpoint,
+                path,
+                protocol,
+                headers,
+                compression: match raw.compression {
+                    keys::Compression::None => OtlpCompression::None,
+                    keys::Compression::Gzip => OtlpCompression::Gzip,
+                    keys::Compression::Zstd => OtlpCompression::Zstd,
+                },
+                timeout,
             },
-            timeout,
             batch_spans: usize::try_from(raw.batch_spans).unwrap_or(usize::MAX),
             batch_bytes: raw.batch_bytes.bytes(),
             flush_interval,
@@ -116,11 +122,11 @@ impl Resolver<'_> {
     }
 
     /// The endpoint and the path to post to. Messages do not quote the URL: it may have a password.
-    fn otlp_endpoint(
+    pub(super) fn otlp_endpoint(
         &mut self,
         at: &Path,
         url: &str,
-        protocol: OtlpProtocol,
+        kind: PathOf,
         raw_tls: &upstream_tls::Tls,
     ) -> Option<(Endpoint, String)> {
         let endpoint_at = at.key("endpoint");
@@ -132,24 +138,25 @@ impl Resolver<'_> {
             self.fault(Code::InvalidValue, &endpoint_at, message);
             return None;
         };
-        let path = match protocol {
-            OtlpProtocol::Grpc => {
+        let path = match kind {
+            PathOf::Call(call) => {
                 if path != "/" {
                     let message = "must have no path: gRPC names what is called by itself";
                     self.fault(Code::InvalidValue, &endpoint_at, message);
-                    self.hint("leave it out, or use `protocol: http_protobuf`");
+                    self.hint("leave it out, or use another `protocol`");
                 }
-                EXPORT.to_owned()
+                call.to_owned()
             }
-            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => {
+            PathOf::Signal(signal) => {
                 let base = path.trim_end_matches('/');
-                let base = base.strip_suffix(TRACES).unwrap_or(base);
-                format!("{base}{TRACES}")
+                let base = base.strip_suffix(signal).unwrap_or(base);
+                format!("{base}{signal}")
             }
+            PathOf::Own => path,
         };
-        let version = match protocol {
-            OtlpProtocol::Grpc => Protocol::Http2,
-            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => Protocol::Auto,
+        let version = match kind {
+            PathOf::Call(_) => Protocol::Http2,
+            PathOf::Signal(_) | PathOf::Own => Protocol::Auto,
         };
         let tls_at = at.key("tls");
         let tls = if encrypted {
@@ -170,7 +177,29 @@ impl Resolver<'_> {
         Some((endpoint, path))
     }
 
-    fn otlp_headers(
+    /// Warns of credentials that anybody on the way can read.
+    pub(super) fn sent_in_the_open(
+        &mut self,
+        at: &Path,
+        endpoint: Option<&(Endpoint, String)>,
+        headers: &[(HeaderName, Secret)],
+    ) {
+        let is_plain = |(endpoint, _): &(Endpoint, String)| {
+            endpoint.tls.is_none() && !is_local(&endpoint.host)
+        };
+        let credential = headers
+            .iter()
+            .find(|(name, _)| is_credential(name.as_str()));
+        if let Some((name, _)) = credential
+            && endpoint.is_some_and(is_plain)
+        {
+            let message = format!("`{name}` is sent unencrypted to another machine");
+            self.fault(Code::PlainCredentials, &at.key("headers"), message);
+            self.hint("use an `https` endpoint");
+        }
+    }
+
+    pub(super) fn otlp_headers(
         &mut self,
         at: &Path,
         raw: &IndexMap<String, SecretVar>,

@@ -63,6 +63,7 @@ fn what_is_left_out_has_the_documented_default() {
                 hosts: vec![],
             },
             store: None,
+            pushes: IndexMap::new(),
             data_dir: None,
             spool: Spool {
                 max_bytes: 16 << 30,
@@ -482,17 +483,19 @@ fn an_otlp_exporter_needs_only_its_endpoint() {
     let seconds = Duration::from_secs;
     let expected = OtlpExporter {
         enabled: true,
-        endpoint: Endpoint {
-            host: "collector".to_owned(),
-            port: 4317,
-            tls: None,
-            protocol: Protocol::Http2,
+        to: Destination {
+            endpoint: Endpoint {
+                host: "collector".to_owned(),
+                port: 4317,
+                tls: None,
+                protocol: Protocol::Http2,
+            },
+            path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
+            protocol: OtlpProtocol::Grpc,
+            headers: vec![],
+            compression: OtlpCompression::Gzip,
+            timeout: seconds(10),
         },
-        path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
-        protocol: OtlpProtocol::Grpc,
-        headers: vec![],
-        compression: OtlpCompression::Gzip,
-        timeout: seconds(10),
         batch_spans: 8192,
         batch_bytes: 2 << 20,
         flush_interval: seconds(1),
@@ -502,7 +505,7 @@ fn an_otlp_exporter_needs_only_its_endpoint() {
         buffer_bytes: 64 << 20,
         filters: Filters::default(),
     };
-    assert_eq!(expected.url(), "http://collector:4317");
+    assert_eq!(expected.to.url(), "http://collector:4317");
     assert_eq!(config.exporters["out"], Exporter::Otlp(Box::new(expected)));
 }
 
@@ -524,6 +527,6 @@ fn an_otlp_endpoint_has_the_path_of_traces_behind_its_own() {
         let Exporter::Otlp(otlp) = &config.exporters["out"] else {
             panic!("an OTLP exporter");
         };
-        assert_eq!(otlp.url(), url);
+        assert_eq!(otlp.to.url(), url);
     }
 }

@@ -92,7 +92,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(config: &OtlpExporter) -> Self {
-        let is_json = config.protocol == OtlpProtocol::HttpJson;
+        let is_json = config.to.protocol == OtlpProtocol::HttpJson;
         Self {
             filters: Filters::new(&config.filters),
             encode: if is_json {
@@ -245,10 +245,9 @@ mod tests {
 
     fn encoders() -> [Encoder; 2] {
         [OtlpProtocol::Grpc, OtlpProtocol::HttpJson].map(|protocol| {
-            Encoder::new(&OtlpExporter {
-                protocol,
-                ..testing::otlp("127.0.0.1", 1)
-            })
+            let mut config = testing::otlp("127.0.0.1", 1);
+            config.to.protocol = protocol;
+            Encoder::new(&config)
         })
     }
 

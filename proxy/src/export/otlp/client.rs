@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::cause;
 use super::verdict::Answer;
-use crate::config::{OtlpCompression, OtlpExporter, OtlpProtocol, Protocol};
+use crate::config::{Destination, OtlpCompression, OtlpProtocol, Protocol};
 use crate::filter::REDACTED;
 use crate::tls::Alpn;
 use crate::transport::Stream;
@@ -40,8 +40,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The compression level of zstd: its own default.
 const ZSTD_LEVEL: i32 = 3;
 
-pub(super) struct Client<'c> {
-    config: &'c OtlpExporter,
+pub(crate) struct Client<'c> {
+    config: &'c Destination,
     /// Of every request.
     headers: HeaderMap,
     connection: Option<Connection>,
@@ -61,7 +61,7 @@ enum Sender {
 }
 
 impl<'c> Client<'c> {
-    pub(super) fn new(config: &'c OtlpExporter) -> Self {
+    pub(crate) fn new(config: &'c Destination) -> Self {
         Self {
             config,
             headers: headers(config),
@@ -69,8 +69,14 @@ impl<'c> Client<'c> {
         }
     }
 
+    /// A header more of each request, in place of one of the same name.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
     /// A text without what is in the headers of the configuration, should a collector repeat it.
-    pub(super) fn hide(&self, mut text: String) -> String {
+    pub(crate) fn hide(&self, mut text: String) -> String {
         for (_, value) in &self.config.headers {
             let value = value.expose().trim();
             // Of `Bearer TOKEN` the token alone, too.
@@ -85,7 +91,7 @@ impl<'c> Client<'c> {
     }
 
     /// What is sent of a request: compressed, and with gRPC's prefix.
-    pub(super) fn body(&self, request: Vec<u8>) -> Bytes {
+    pub(crate) fn body(&self, request: Vec<u8>) -> Bytes {
         let is_grpc = self.config.protocol == OtlpProtocol::Grpc;
         let compressed = self.config.compression != OtlpCompression::None;
         let message = compress(self.config.compression, request);
@@ -99,7 +105,7 @@ impl<'c> Client<'c> {
     }
 
     /// Sends a body and reads the answer. The error says in words why there is none.
-    pub(super) async fn send(&mut self, body: &Bytes) -> Result<Answer, String> {
+    pub(crate) async fn send(&mut self, body: &Bytes) -> Result<Answer, String> {
         let timeout = self.config.timeout;
         let exchange = tokio::time::timeout(timeout, self.exchange(body));
         let answer = exchange
@@ -194,7 +200,7 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
     })
 }
 
-async fn connect(config: &OtlpExporter) -> Result<Connection, String> {
+async fn connect(config: &Destination) -> Result<Connection, String> {
     let endpoint = &config.endpoint;
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
     let stream = stream.map_err(|error| cause::of(&error))?;
@@ -236,7 +242,7 @@ async fn connect(config: &OtlpExporter) -> Result<Connection, String> {
     })
 }
 
-fn target(config: &OtlpExporter, scheme: Scheme) -> Result<Uri, String> {
+fn target(config: &Destination, scheme: Scheme) -> Result<Uri, String> {
     let mut parts = http::uri::Parts::default();
     let is_default = config.endpoint.port == if scheme == Scheme::HTTPS { 443 } else { 80 };
     let authority = config.endpoint.authority();
@@ -249,7 +255,7 @@ fn target(config: &OtlpExporter, scheme: Scheme) -> Result<Uri, String> {
     Uri::from_parts(parts).map_err(|_| "the endpoint is no URL".to_owned())
 }
 
-fn headers(config: &OtlpExporter) -> HeaderMap {
+fn headers(config: &Destination) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
@@ -313,7 +319,7 @@ mod tests {
     #[test]
     fn a_body_of_grpc_has_a_prefix_and_is_compressed() {
         let config = testing::otlp("127.0.0.1", 4317);
-        let body = Client::new(&config).body(b"a request".to_vec());
+        let body = Client::new(&config.to).body(b"a request".to_vec());
         let (prefix, message) = body.split_at(5);
         assert_eq!(prefix[0], 1);
         assert_eq!(
@@ -323,19 +329,19 @@ mod tests {
         let mut text = String::new();
         io::Read::read_to_string(&mut flate2::read::GzDecoder::new(message), &mut text).unwrap();
         assert_eq!(text, "a request");
-        let config = OtlpExporter {
+        let config = Destination {
             compression: OtlpCompression::None,
             protocol: OtlpProtocol::HttpJson,
-            ..config
+            ..config.to
         };
         assert_eq!(Client::new(&config).body(b"{}".to_vec()), "{}");
     }
 
     #[test]
     fn requests_are_for_the_endpoint_with_its_path() {
-        let of = |host: &str, port| OtlpExporter {
+        let of = |host: &str, port| Destination {
             path: "/otlp/v1/traces".to_owned(),
-            ..testing::otlp(host, port)
+            ..testing::otlp(host, port).to
         };
         for (config, scheme, expected) in [
             (
@@ -358,12 +364,12 @@ mod tests {
     fn no_header_of_the_configuration_is_shown() {
         let token = Secret::new("Bearer very-secret".to_owned());
         let binary = Secret::new("raw".to_owned());
-        let config = OtlpExporter {
+        let config = Destination {
             headers: vec![
                 (http::header::AUTHORIZATION, token),
                 (HeaderName::from_static("tenant-bin"), binary),
             ],
-            ..testing::otlp("127.0.0.1", 4317)
+            ..testing::otlp("127.0.0.1", 4317).to
         };
         let headers = headers(&config);
         assert_eq!(headers["authorization"], "Bearer very-secret");

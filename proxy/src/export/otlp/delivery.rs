@@ -197,7 +197,7 @@ impl Exporter<'_> {
         let feed = self.feed;
         let answer = wait(feed, self.runtime, self.client.send(body)).ok_or(Stopped)?;
         let verdict = match answer {
-            Ok(answer) => match self.config.protocol {
+            Ok(answer) => match self.config.to.protocol {
                 OtlpProtocol::Grpc => verdict::of_grpc(&answer, SystemTime::now()),
                 _ => verdict::of_http(&answer, SystemTime::now()),
             },
@@ -302,11 +302,11 @@ impl Exporter<'_> {
     }
 
     fn unavailable(&self, cause: &str) -> String {
-        format!("otlp: cannot deliver to {}: {cause}", self.config.url())
+        format!("otlp: cannot deliver to {}: {cause}", self.config.to.url())
     }
 
     fn unwelcome(&self, cause: &str) -> String {
-        let url = self.config.url();
+        let url = self.config.to.url();
         format!("otlp: {url} refuses whatever is sent, so nothing is: {cause}")
     }
 }

@@ -33,7 +33,7 @@ impl<'a> Letters<'a> {
         let to = config.dead_letter.as_ref()?;
         Some(Self {
             exporter,
-            url: config.url(),
+            url: config.to.url(),
             file: LetterFile::new(&to.path, to.max_bytes),
         })
     }

@@ -10,13 +10,13 @@ use crate::config::{OtlpExporter, OtlpProtocol};
 /// Sends an empty request. Says how it went.
 pub(in crate::export) fn probe(config: &OtlpExporter) -> Result<String, String> {
     let runtime = super::runtime().map_err(|error| error.to_string())?;
-    let mut client = Client::new(config);
+    let mut client = Client::new(&config.to);
     let body = client.body(Encoder::new(config).empty());
-    let url = config.url();
+    let url = config.to.url();
     let answer = runtime.block_on(client.send(&body));
     let answer = answer.map_err(|cause| format!("otlp: cannot deliver to {url}: {cause}"))?;
     let now = SystemTime::now();
-    let verdict = match config.protocol {
+    let verdict = match config.to.protocol {
         OtlpProtocol::Grpc => verdict::of_grpc(&answer, now),
         OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => verdict::of_http(&answer, now),
     };

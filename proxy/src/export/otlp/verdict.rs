@@ -49,16 +49,16 @@ const CODES: [&str; 17] = [
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) trailers: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
 }
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It was taken, but for what this says.
     Taken(Partial),
     /// The same is to be sent again, not before so long where that is said.
@@ -72,7 +72,7 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// With somebody else's words changed.
-    pub(super) fn map_words(self, change: impl Fn(String) -> String) -> Self {
+    pub(crate) fn map_words(self, change: impl Fn(String) -> String) -> Self {
         match self {
             Self::Taken(partial) => Self::Taken(Partial {
                 message: change(partial.message),
@@ -92,7 +92,7 @@ impl Verdict {
 
 /// What a refusal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(crate) enum Why {
     /// It may be taken in smaller requests.
     TooLarge,
     /// Something in it; the rest may be taken without that.
@@ -102,7 +102,7 @@ pub(super) enum Why {
 }
 
 /// By OTLP/HTTP; `now` is for a `Retry-After` that is a date.
-pub(super) fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
+pub(crate) fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
     let is_json = media_type(&answer.headers).starts_with("application/json");
     if answer.status.is_success() {
         return Verdict::Taken(if is_json {
@@ -123,7 +123,7 @@ pub(super) fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
 }
 
 /// By OTLP/gRPC.
-pub(super) fn of_grpc(answer: &Answer, now: SystemTime) -> Verdict {
+pub(crate) fn of_grpc(answer: &Answer, now: SystemTime) -> Verdict {
     let field = |name: &str| {
         answer
             .trailers

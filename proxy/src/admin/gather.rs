@@ -1,0 +1,136 @@
+//! All metrics of a moment, as one text of `OpenMetrics`: what is scraped, and what is pushed.
+
+use std::fmt::Error;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+
+use super::{api, endpoints, exposition};
+use crate::app::App;
+use crate::export::metrics::Clients;
+use crate::export::spool;
+use crate::export::status::{State, Status};
+use crate::metrics::{Summed, counter, gauge};
+use crate::push::Pushed;
+use crate::receive::cells::Collected;
+
+/// Without traces beside buckets.
+pub(super) fn text(app: &App) -> Result<String, Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Summed(Arc::clone(app.metrics()))));
+    if let Some(receiver) = app.receiver() {
+        registry.register_collector(Box::new(Collected(Arc::clone(receiver))));
+    }
+    registry.register_collector(Box::new(Exported {
+        exporters: app.exporters(),
+        spool: app.spool(),
+        generation: app.generation().number,
+    }));
+    registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
+    registry.register_collector(Box::new(Clients(app.exporters())));
+    registry.register_collector(Box::new(Pushed(app.pushes().all())));
+    let mut out = String::new();
+    prometheus_client::encoding::text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+/// With a recent trace beside each bucket of durations that one fell into.
+pub(crate) async fn with_traces(app: &App) -> Result<String, Error> {
+    let text = text(app)?;
+    let traces = api::recent(app.store()).await;
+    Ok(exposition::with_exemplars(&text, &traces))
+}
+
+/// Numbers of the exporters and the spool, and the generation.
+#[derive(Debug)]
+struct Exported {
+    exporters: Vec<Status>,
+    spool: Option<spool::Status>,
+    generation: u64,
+}
+
+impl Collector for Exported {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let encoder = &mut encoder;
+        let each = |value: fn(&Status) -> u64| {
+            self.exporters
+                .iter()
+                .map(move |status| ([("exporter", status.exporter.as_str())], value(status)))
+        };
+        gauge(
+            encoder,
+            "weir_config_generation",
+            "Number of the configuration in use.",
+            [([], self.generation)],
+        )?;
+        counter(
+            encoder,
+            "weir_export_taken",
+            "Traces an exporter looked at.",
+            each(|status| status.taken),
+        )?;
+        counter(
+            encoder,
+            "weir_export_sampled_out",
+            "Traces that sampling left out.",
+            each(|status| status.sampled_out),
+        )?;
+        counter(
+            encoder,
+            "weir_export_delivered",
+            "Traces the destination acknowledged.",
+            each(|status| status.delivered),
+        )?;
+        gauge(
+            encoder,
+            "weir_export_queue_bytes",
+            "Bytes of traces held in memory.",
+            each(|status| status.queue_bytes),
+        )?;
+        gauge(
+            encoder,
+            "weir_export_degraded",
+            "1 where the exporter cannot deliver.",
+            each(|status| u64::from(matches!(status.state, State::Degraded(_)))),
+        )?;
+        if let Some(spool) = &self.spool {
+            gauge(
+                encoder,
+                "weir_spool_bytes",
+                "Bytes of the disk that the spool takes.",
+                [([], spool.bytes)],
+            )?;
+            gauge(
+                encoder,
+                "weir_spool_max_bytes",
+                "Most bytes that the spool may take.",
+                [([], spool.max_bytes)],
+            )?;
+            gauge(
+                encoder,
+                "weir_spool_oldest_age_seconds",
+                "About how long the oldest trace has waited for an exporter.",
+                each(|status| status.oldest.as_secs()),
+            )?;
+        }
+        let dropped = self.exporters.iter().flat_map(|status| {
+            status.dropped.iter().map(move |(reason, count)| {
+                (
+                    [
+                        ("exporter", status.exporter.as_str()),
+                        ("reason", reason.as_str()),
+                    ],
+                    *count,
+                )
+            })
+        });
+        counter(
+            encoder,
+            "weir_export_dropped",
+            "Traces lost, by reason.",
+            dropped,
+        )
+    }
+}

@@ -1,0 +1,136 @@
+//! What the API tells and does beside traces: a request sent from it, what plugins wrote, generations, and
+//! a tail with a token.
+
+use serde_json::{Value, json};
+use weir_tests::client::Connection;
+use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
+
+use crate::api::{LOCAL, get, send, traces, with_store};
+
+#[test]
+fn a_request_from_the_console_goes_through_the_proxy_and_has_its_trace() {
+    let upstream = Upstream::hello();
+    let mut config = weir_tests::config::config(&upstream);
+    config["store"] = json!({});
+    let weir = Weir::start(&config.to_string());
+    let post = |body: Value| {
+        let json = "content-type: application/json";
+        send(
+            &weir,
+            "POST",
+            "/api/requests",
+            &[LOCAL, json],
+            &body.to_string(),
+        )
+    };
+    let sent = post(json!({
+        "method": "POST",
+        "url": "http://api.test/one?two=3",
+        "headers": { "x-asked": "yes", "traceparent": "00-00000000000000000000000000000001-0000000000000001-01" },
+        "body": "hello",
+    }));
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let sent = sent.json();
+    assert_eq!(sent["status"], 200);
+    let id = sent["trace_id"].as_str().expect("an id");
+    let found = eventually("its trace is kept", || {
+        let answer = get(&weir, &format!("/api/traces/{id}"));
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(found["requests"][0]["path"], "/one");
+    let seen = upstream.seen();
+    assert_eq!(&*seen[0].body, b"hello");
+    assert_eq!(
+        (seen[0].header("host"), seen[0].header("x-asked")),
+        (Some("api.test"), Some("yes"))
+    );
+    for wrong in [
+        json!({ "url": "*" }),
+        json!({ "url": "/", "method": "G T" }),
+        json!({ "url": "/", "method": "CONNECT" }),
+        json!({ "url": "/", "headers": { "content-length": "9" } }),
+        json!({ "url": "/", "headers": { "a\nb": "c" } }),
+        json!({ "url": "/", "headers": { "a": "b\nc: d" } }),
+    ] {
+        assert_eq!(post(wrong.clone()).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn what_plugins_wrote_is_told_with_its_traces() {
+    let mut config = with_store();
+    config["plugins"]["chatty"] =
+        json!({ "module": weir_tests::weir::guest("census"), "on_error": "continue" });
+    config["listeners"][0]["plugins"] = json!(["chatty"]);
+    let weir = Weir::start(&config.to_string());
+    weir.get("/", &[]);
+    let id = traces(&weir, "", 1)[0]["trace_id"].clone();
+    let lines = get(&weir, "/api/plugins/chatty/logs").json();
+    let lines = lines["lines"].as_array().expect("lines");
+    assert!(lines.iter().all(|line| line["trace_id"] == id), "{lines:?}");
+    let levels: Vec<&Value> = lines.iter().map(|line| &line["level"]).collect();
+    assert!(
+        levels.contains(&&json!("warn")) && levels.contains(&&json!("error")),
+        "{levels:?}"
+    );
+    assert_eq!(get(&weir, "/api/plugins/none/logs").status, 404);
+}
+
+#[test]
+fn generations_are_told_with_reloads_that_changed_nothing() {
+    let config = with_store();
+    let weir = Weir::start(&config.to_string());
+    let told = || get(&weir, "/api/configuration").json();
+    assert_eq!(told()["loads"].as_array().map(Vec::len), Some(1));
+    let mut changed = config.clone();
+    changed["store"]["max_bytes"] = json!("2MiB");
+    assert_eq!(weir.reload(&changed.to_string()).status, 200);
+    changed["store"]["max_bytes"] = json!("nothing");
+    assert_eq!(weir.reload(&changed.to_string()).status, 422);
+    let told = told();
+    let loads = told["loads"].as_array().expect("a list");
+    assert_eq!(
+        (&loads[0]["generation"], &loads[1]["generation"]),
+        (&json!(2), &json!(2))
+    );
+    let why = loads[0]["refused"].as_str().expect("a reason");
+    assert!(why.contains("store.max_bytes"), "{why}");
+    assert_eq!(
+        (&loads[1]["refused"], &loads[2]["generation"]),
+        (&Value::Null, &json!(1))
+    );
+    let difference = told["difference"].to_string();
+    assert!(
+        difference.contains("nothing") && difference.contains("2MiB"),
+        "{difference}"
+    );
+}
+
+#[test]
+fn a_tail_asks_for_the_token_too() {
+    let mut config = with_store();
+    config["admin"]["token"] = json!("s3cret-token");
+    let weir = Weir::start(&config.to_string());
+    assert_eq!(get(&weir, "/api/traces/tail").status, 401);
+    let right = send(&weir, "POST", "/", &[LOCAL], "token=s3cret-token");
+    let cookie = right.header("set-cookie").expect("a session");
+    let session = cookie.split(';').next().expect("a value").to_owned();
+    for allowed in [
+        "authorization: Bearer s3cret-token".to_owned(),
+        format!("cookie: {session}"),
+    ] {
+        let mut tail = Connection::open(weir.admin());
+        tail.send(format!(
+            "GET /api/traces/tail HTTP/1.1\r\nhost: localhost\r\n{allowed}\r\n\r\n"
+        ));
+        let head = tail.receive_head().expect("a head");
+        assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        weir.get("/wanted", &[]);
+        let mut text = String::new();
+        while !text.contains("\"path\":\"/wanted\"") {
+            text += &String::from_utf8_lossy(&tail.read_chunk().expect("more"));
+        }
+    }
+}
