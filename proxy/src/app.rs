@@ -276,7 +276,7 @@ impl App {
 
     async fn reload_into(
         &self,
-        listening: &mut HashMap<listener::Id, SocketAddr>,
+        listening: &mut HashMap<listener::Id, Bound>,
     ) -> Result<u64, Error> {
         let before = self.generation.load_full();
         let number = before.number + 1;

@@ -220,7 +220,7 @@ fn a_segment_cut_under_the_worker_costs_what_was_in_it() {
         segment_bytes: 1 << 20,
         fsync: Fsync::Never,
     };
-    let (store, _) = Store::open(Arc::new(Disk), folder.path(), options).unwrap();
+    let (store, _) = Store::open(Arc::new(Disk), folder.path(), options, Claim::Alone).unwrap();
     let exporter = Exporter::new(&store, "a");
     let mut writer = Writer::new(store.clone());
     (0..10).for_each(|number| append(&mut writer, number).unwrap());
@@ -354,7 +354,7 @@ fn segments_that_cannot_be_read_at_the_start_are_delivered_once_they_can() {
 #[test]
 fn a_folder_in_the_place_of_a_segment_holds_up_no_start() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Store::open(Arc::new(super::files::Disk), folder.path(), options());
+    let open = || Store::open(Arc::new(super::files::Disk), folder.path(), options(), Claim::Alone);
     let (store, _) = open().unwrap();
     let exporter = Exporter::new(&store, "a");
     let mut writer = Writer::new(store);
