@@ -119,7 +119,7 @@ impl Instances {
         }
         kept.served += 1;
         let keeps = plugin.config.isolation == Isolation::Shared
-            && !kept.is_worn(memory, plugin.config.limits.memory, now);
+            && !kept.is_worn(memory, plugin.config.limits.memory(), now);
         self.with(plugin.id, |warm| {
             warm.breaker = Breaker::default();
             if keeps && warm.free.len() < WARM {
