@@ -302,8 +302,9 @@ pub enum OnLargeBody {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Most bytes of linear memory an instance may have.
-    pub memory: usize,
+    /// Most bytes of linear memory an instance may have; where the file does not say, the registry puts
+    /// in what the module's language needs.
+    pub memory: Option<usize>,
     /// Most CPU time one hook may take.
     pub cpu_time: Duration,
     /// Longest time one hook may last, waiting included.
@@ -314,6 +315,13 @@ pub struct Limits {
     pub kv: usize,
     /// Most calls to upstreams that one hook may make.
     pub calls: u32,
+}
+
+impl Limits {
+    /// Most bytes of linear memory of an instance: what is given, or else what small modules need.
+    pub fn memory(&self) -> usize {
+        self.memory.unwrap_or(16 << 20)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

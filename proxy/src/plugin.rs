@@ -17,6 +17,7 @@ pub mod failure;
 mod host;
 pub mod instances;
 pub mod kv;
+mod language;
 pub mod measures;
 pub mod module;
 pub mod registry;

@@ -135,6 +135,8 @@ tests)
     go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
     python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     collector
+    npm_install componentize-js "$here/../authoring"
+    python componentize-py componentize-py==0.25.1
     npm_install otlp-node "$here/../clients/node"
     jars otlp-java "$here/../clients/java/pom.xml"
     go_build otlp-sdk "$here/../clients/go"

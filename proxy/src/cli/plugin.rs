@@ -1,15 +1,18 @@
 //! `weir plugin`: what an author of plugins needs, from the first file to the measured module.
 //!
-//! [`scaffold`] makes a project and [`project`] finds one; [`toolchain`] knows what builds it.
+//! [`scaffold`] makes a project and [`project`] finds one; [`toolchain`] and [`componentize`] know what builds it,
+//! [`native`] runs its tests without Weir.
 //! [`trial`] runs exchanges through the real chain, without a socket: tests, benchmarks and replays
 //! stand on it.
 
 pub mod bench;
 pub mod build;
 mod calls;
+mod componentize;
 pub mod dev;
 pub mod doctor;
 pub mod inspect;
+mod native;
 pub mod new;
 mod project;
 pub mod replay;

@@ -309,8 +309,9 @@ pub(super) enum Isolation {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
-    /// Most linear memory of an instance, from 64KiB to 4GiB. Default: 16MiB.
-    pub(super) memory: ByteSize,
+    /// Most linear memory of an instance, from 64KiB to 4GiB. Default: by the language that the module
+    /// says it was made of, 128MiB for JavaScript, 64MiB for Python, 16MiB for all others.
+    pub(super) memory: Option<ByteSize>,
     /// Most CPU time of one hook. Default: 50ms.
     pub(super) cpu_time: Duration,
     /// Longest time one hook may last, waiting included. Default: 5s.
@@ -468,7 +469,7 @@ impl Default for Plugin {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory: ByteSize::mib(16),
+            memory: None,
             cpu_time: Duration::millis(50),
             wall_time: Duration::seconds(5),
             body: ByteSize::mib(4),

@@ -111,7 +111,7 @@ impl Host {
             measures: Measures::new(&seed.families),
             exports: None,
             memory: 0,
-            memory_limit: limits.memory,
+            memory_limit: limits.memory(),
             denied: false,
         }
     }

@@ -125,7 +125,7 @@ impl Instances {
         kept.served += 1;
         kept.counted.has(memory);
         let keeps = plugin.config.isolation == Isolation::Shared
-            && !kept.is_worn(memory, plugin.config.limits.memory, now);
+            && !kept.is_worn(memory, plugin.config.limits.memory(), now);
         self.with(plugin.id, |warm| {
             warm.breaker = Breaker::default();
             warm.open = None;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::cache::Cache;
 use super::engine::Engine;
 use super::kv::Kv;
+use super::language::Language;
 use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Module};
 use crate::metrics::Metrics;
@@ -192,9 +193,14 @@ impl Registry {
                 found: digest,
             });
         }
+        let mut config = config.clone();
+        let limits = &mut config.limits;
+        limits.memory = limits
+            .memory
+            .or_else(|| Some(Language::of(&bytes).memory()));
         if let Some(old) = before.get(key)
             && old.digest == digest
-            && old.config == *config
+            && old.config == config
         {
             return Ok(Arc::clone(old));
         }
@@ -243,11 +249,7 @@ impl Registry {
         };
         let cells = |name: &str, hook: Hook| metrics.hook(name, hook);
         Ok(Arc::new(Plugin::new(
-            identity,
-            config.clone(),
-            interests,
-            guest,
-            cells,
+            identity, config, interests, guest, cells,
         )))
     }
 }

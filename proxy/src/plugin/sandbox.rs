@@ -309,7 +309,7 @@ fn failure(host: &mut Host, error: &wasmtime::Error, limits: &Limits) -> Failure
     }
     let said = host.take_panic();
     if host.was_denied_memory() {
-        return Failure::Memory(limits.memory);
+        return Failure::Memory(limits.memory());
     }
     if let Some(message) = said {
         return Failure::Panic(message);

@@ -39,6 +39,7 @@
 
 mod calls;
 mod compare;
+mod foreign;
 mod native;
 
 use std::collections::BTreeMap;

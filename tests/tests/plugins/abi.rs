@@ -320,7 +320,7 @@ fn both_abis_carry_a_refusal_of_the_configuration() {
 fn both_abis_carry_the_schema_of_the_configuration() {
     let engine = Engine::new().expect("an engine");
     let limits = Limits {
-        memory: 16 << 20,
+        memory: Some(16 << 20),
         cpu_time: std::time::Duration::from_secs(1),
         wall_time: std::time::Duration::from_secs(5),
         body: 1 << 20,

@@ -73,7 +73,7 @@ pub(super) fn plugins(app: &App) -> Answer {
                     OnError::Continue => "continue",
                 },
                 "limits": {
-                    "memory": config.limits.memory,
+                    "memory": config.limits.memory(),
                     "cpu_ms": config.limits.cpu_time.as_secs_f64() * 1e3,
                     "wall_ms": config.limits.wall_time.as_secs_f64() * 1e3,
                 },

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::calls::Canned;
 use super::test::{Loaded, Subject};
-use super::trial::{self, Alone, Trial};
+use super::trial::{self, Alone};
 use super::{Error, bytes, print, project};
 use crate::plugin::Hook;
 use crate::plugin::chain::Chain;
@@ -41,7 +41,7 @@ pub struct BenchArgs {
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     let subject = Subject::find(&args.plugin, args.cases.as_deref())?;
     let module = subject.build()?;
-    let trial = Trial::new()?;
+    let trial = subject.trial()?;
     let plugins = subject.load(&trial, &module)?;
     let size = std::fs::metadata(&module).map_or(0, |file| file.len());
     let mut text = format!("{}  {}\n", project::shown(&module), bytes(size));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::project::{self, Language, Project};
-use super::{Error, bytes, inspect, print, toolchain};
+use super::{Error, bytes, componentize, inspect, print, toolchain};
 
 /// Build a plugin, in whichever language it is, to `dist/NAME.wasm` in its folder.
 #[derive(Args, Clone, Debug)]
@@ -51,18 +51,24 @@ pub(super) fn build(project: &Project) -> Result<Built, Error> {
             deliver(&made, &file)?;
         }
         Language::Javascript | Language::Python => {
-            return Err(Error::new(format!(
-                "building plugins in {} is not supported yet",
-                project.language.name()
-            )));
+            let folder = tempfile::tempdir()
+                .map_err(|error| Error::new(format!("cannot make a folder: {error}")))?;
+            let made = folder.path().join("made.wasm");
+            componentize::build(project, &made)?;
+            deliver(&made, &file)?;
         }
     }
     let module = std::fs::read(&file)
         .map_err(|error| Error::new(format!("cannot read {}: {error}", file.display())))?;
     if let Some(reason) = inspect::no_plugin(&module) {
         return Err(
-            Error::new(format!("{} is no plugin: {reason}", project::shown(&file)))
-                .help("is there a `weir_sdk::export!(…)` in src/lib.rs?"),
+            Error::new(format!("{} is no plugin: {reason}", project::shown(&file))).help(
+                match project.language {
+                    Language::Rust => "is there a `weir_sdk::export!(…)` in src/lib.rs?",
+                    Language::Javascript => "is its class the default export of src/plugin.js?",
+                    Language::Python => "is its class in src/plugin.py marked by `@plugin`?",
+                },
+            ),
         );
     }
     Ok(Built {

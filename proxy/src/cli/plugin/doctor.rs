@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::project::Language;
 use super::toolchain::{self, Found, said};
-use super::{Error, print};
+use super::{Error, componentize, print};
 
 /// Look for what builds plugins in each language, and say how to get what is missing. Exits with 1
 /// if the language that is asked for cannot be built, or none can.
@@ -48,10 +48,10 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Error> {
         );
         for Check { what, found } in checks {
             match found {
-                Ok(found) => text += &format!("  ok       {what:<12}{found}\n"),
+                Ok(found) => text += &format!("  ok       {what:<17}{found}\n"),
                 Err(way) => {
-                    let way = way.replace('\n', &format!("\n{}", " ".repeat(23)));
-                    text += &format!("  missing  {what:<12}{way}\n");
+                    let way = way.replace('\n', &format!("\n{}", " ".repeat(28)));
+                    text += &format!("  missing  {what:<17}{way}\n");
                 }
             }
         }
@@ -89,15 +89,22 @@ fn javascript() -> Vec<Check> {
     let command = |what| Check {
         what,
         found: said(Path::new("."), what, &["--version"])
-            .ok_or_else(|| "install Node.js 20 or later by https://nodejs.org".to_owned()),
+            .ok_or_else(|| componentize::NODE.to_owned()),
     };
-    vec![command("node"), command("npm")]
+    vec![
+        command("node"),
+        command("npm"),
+        Check {
+            what: "componentize-js",
+            found: componentize::doctor(Language::Javascript),
+        },
+    ]
 }
 
 fn python() -> Vec<Check> {
     let here = Path::new(".");
-    let python = said(here, "python3", &["--version"])
-        .ok_or_else(|| "install Python 3.10 or later by https://python.org".to_owned());
+    let python =
+        said(here, "python3", &["--version"]).ok_or_else(|| componentize::PYTHON3.to_owned());
     let venv = said(here, "python3", &["-c", "import venv, ensurepip"])
         .map(|_| "can be made".to_owned())
         .ok_or_else(|| "install it (Debian): `apt-get install python3-venv`".to_owned());
@@ -109,6 +116,10 @@ fn python() -> Vec<Check> {
         Check {
             what: "venv",
             found: venv,
+        },
+        Check {
+            what: "componentize-py",
+            found: componentize::doctor(Language::Python),
         },
     ]
 }

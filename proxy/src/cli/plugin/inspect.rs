@@ -42,7 +42,7 @@ pub struct InspectArgs {
 
 /// Limits that no honest plugin meets while it is only looked at.
 const LIMITS: Limits = Limits {
-    memory: 1 << 30,
+    memory: Some(1 << 30),
     cpu_time: std::time::Duration::from_secs(5),
     wall_time: std::time::Duration::from_secs(5),
     body: 1 << 30,

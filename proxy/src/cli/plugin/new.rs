@@ -31,12 +31,7 @@ pub struct NewArgs {
 pub(super) fn run(args: &NewArgs) -> Result<ExitCode, Error> {
     let folder = &args.folder;
     let name = name(folder)?;
-    let files = scaffold::files(args.language, &name).ok_or_else(|| {
-        Error::new(format!(
-            "plugins in {} are not supported yet",
-            args.language.name()
-        ))
-    })?;
+    let files = scaffold::files(args.language, &name);
     let cannot = |path: &Path, error: &std::io::Error| {
         Error::new(format!("cannot write {}: {error}", path.display()))
     };
@@ -86,7 +81,17 @@ fn name(folder: &Path) -> Result<String, Error> {
         );
     }
     // Cargo has crates of these names.
-    if ["weir-sdk", "core", "std", "alloc", "test", "proc-macro"].contains(&name) {
+    if [
+        "weir-sdk",
+        "core",
+        "std",
+        "alloc",
+        "test",
+        "proc-macro",
+        "weir",
+    ]
+    .contains(&name)
+    {
         return Err(
             Error::new(format!("`{name}` is the name of another package"))
                 .help("take another name"),

@@ -2,7 +2,7 @@
 
 use super::project::Language;
 
-/// The SDK as a package of its own: (path, text).
+/// The SDK in Rust, as a package of its own: (path, text).
 const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// What stands for the plugin's name in a template, as it is and as an identifier.
@@ -29,22 +29,51 @@ const RUST: [Template; 4] = [
     template!(".gitignore", "rust/gitignore.txt"),
 ];
 
+const JAVASCRIPT: [Template; 5] = [
+    template!("package.json", "javascript/package.json.txt"),
+    template!("src/plugin.js", "javascript/plugin.js.txt"),
+    template!("test/plugin.test.js", "javascript/plugin.test.js.txt"),
+    template!("README.md", "javascript/README.md"),
+    template!(".gitignore", "javascript/gitignore.txt"),
+];
+
+const PYTHON: [Template; 5] = [
+    template!("pyproject.toml", "python/pyproject.toml.txt"),
+    template!("src/plugin.py", "python/plugin.py.txt"),
+    template!("tests/test_plugin.py", "python/test_plugin.py.txt"),
+    template!("README.md", "python/README.md"),
+    template!(".gitignore", "python/gitignore.txt"),
+];
+
+/// The SDKs in the other languages, as they are in the repository.
+macro_rules! sdk {
+    ($folder:literal: $($path:literal),*) => {
+        [$(($path, include_str!(concat!("../../../../sdk/", $folder, "/", $path)))),*]
+    };
+}
+
+const JAVASCRIPT_SDK: &[Template] = &sdk!("javascript": "weir.js", "entry.js", "testing.js");
+const PYTHON_SDK: &[Template] = &sdk!("python": "app.py", "weir/__init__.py", "weir/testing.py");
+
 /// All files of a new project: path in its folder, and text.
-pub(super) fn files(language: Language, name: &str) -> Option<Vec<(String, String)>> {
-    let (templates, sdk): (&[Template], _) = match language {
-        Language::Rust => (&RUST, "sdk/"),
-        Language::Javascript | Language::Python => return None,
+pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
+    // The contract goes into each of them.
+    let wit = SDK.iter().filter(|(path, _)| path.starts_with("wit/"));
+    let (templates, sdk): (&[Template], Vec<&Template>) = match language {
+        Language::Rust => (&RUST, SDK.iter().collect()),
+        Language::Javascript => (&JAVASCRIPT, JAVASCRIPT_SDK.iter().chain(wit).collect()),
+        Language::Python => (&PYTHON, PYTHON_SDK.iter().chain(wit).collect()),
     };
     let own = templates.iter().chain(&COMMON);
     let own = own.map(|(path, text)| ((*path).to_owned(), text.replace(NAME, name)));
-    let sdk = SDK
-        .iter()
-        .map(|(path, text)| (format!("{sdk}{path}"), (*text).to_owned()));
-    Some(own.chain(sdk).collect())
+    let sdk = sdk.into_iter();
+    let sdk = sdk.map(|(path, text)| (format!("sdk/{path}"), (*text).to_owned()));
+    own.chain(sdk).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::componentize;
     use super::*;
 
     #[test]
@@ -67,8 +96,20 @@ mod tests {
 
     #[test]
     fn no_placeholder_is_left() {
-        for (path, text) in files(Language::Rust, "hello").expect("there are files") {
-            assert!(path.starts_with("sdk/") || !text.contains(NAME), "{path}");
+        for language in Language::ALL {
+            for (path, text) in files(language, "hello") {
+                assert!(path.starts_with("sdk/") || !text.contains(NAME), "{path}");
+            }
         }
+    }
+
+    #[test]
+    fn the_manifests_name_the_tools_that_are_tested() {
+        let (_, package) = JAVASCRIPT[0];
+        let pinned = format!("componentize-js\": \"{}\"", componentize::JAVASCRIPT);
+        assert!(package.contains(&pinned), "{package}");
+        let (_, project) = PYTHON[0];
+        let pinned = format!("componentize-py=={}", componentize::PYTHON);
+        assert!(project.contains(&pinned), "{project}");
     }
 }

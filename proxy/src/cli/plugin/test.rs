@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,15 +10,15 @@ use serde_json::Value;
 use weir_sdk::testing::cases::{self, Action, Case, Observed, Place};
 
 use super::calls::Canned;
-use super::project::{self, Language, Project};
+use super::project::{self, Project};
 use super::trial::{self, Alone, Done, Trial};
-use super::{Error, build, bytes, inspect, print};
+use super::{Error, build, bytes, inspect, native, print};
 use crate::config::{self, Breaker, Isolation, Limits, Module, OnError, OnLargeBody};
 use crate::plugin::chain::{Chain, Outcome};
 use crate::plugin::{Failure, Plugin, registry};
 
-/// Test a plugin: build it, run its native tests (`cargo test` in Rust), then run its cases on the
-/// module as a server would run them, within their limits. A module alone is only run. Exits with 1
+/// Test a plugin: build it, run its native tests (`cargo test`, `npm test` or Python's unittest) and its
+/// cases on a fake host, then its cases on the module as a server would run them, within their limits. A module alone is only run. Exits with 1
 /// if a test fails or a case comes out otherwise than it says.
 ///
 /// The cases are in `cases.yaml` beside the code; `weir plugin new` makes one to start from.
@@ -42,7 +42,8 @@ pub struct TestArgs {
 
 /// The limits that cases run under: those of a plugin that is configured without any.
 const LIMITS: Limits = Limits {
-    memory: 16 << 20,
+    // By the language.
+    memory: None,
     cpu_time: std::time::Duration::from_millis(50),
     wall_time: std::time::Duration::from_secs(5),
     body: 4 << 20,
@@ -53,7 +54,7 @@ const LIMITS: Limits = Limits {
 pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
     let subject = Subject::find(&args.plugin, args.cases.as_deref())?;
     let native = match &subject.project {
-        Some(project) if !args.no_native => native(project)?,
+        Some(project) if !args.no_native => native::run(project, &subject.cases)?,
         _ => true,
     };
     let module = subject.build()?;
@@ -61,22 +62,13 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
     let shown = project::shown(&module);
     print(&format!("weir    {shown}  {}\n", bytes(size)));
 
-    let trial = Trial::new()?;
+    let trial = subject.trial()?;
     let plugins = subject.load(&trial, &module)?;
     let mut failed = 0;
     for (case, plugin) in subject.cases.iter().zip(&plugins) {
-        let differences = case.differences(&observe(&trial, case, plugin));
-        if differences.is_empty() {
-            print(&format!("  ok      {}\n", case.name));
-            continue;
+        if !report(case, &observe(&trial, case, plugin)) {
+            failed += 1;
         }
-        failed += 1;
-        let mut text = format!("  FAILED  {}\n", case.name);
-        for difference in differences {
-            let indented = difference.to_string().replace('\n', "\n          ");
-            let _ = writeln!(text, "          {indented}");
-        }
-        print(&text);
     }
     let count = subject.cases.len();
     let cases = if count == 1 { "case" } else { "cases" };
@@ -90,6 +82,22 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says whether a case came out as it says, and what came out otherwise.
+pub(super) fn report(case: &Case, observed: &Observed) -> bool {
+    let differences = case.differences(observed);
+    if differences.is_empty() {
+        print(&format!("  ok      {}\n", case.name));
+        return true;
+    }
+    let mut text = format!("  FAILED  {}\n", case.name);
+    for difference in differences {
+        let indented = difference.to_string().replace('\n', "\n          ");
+        let _ = writeln!(text, "          {indented}");
+    }
+    print(&text);
+    false
 }
 
 /// What is tested or measured: a project or a module, with its cases.
@@ -141,6 +149,15 @@ impl Subject {
             }
             None => Ok(self.module.clone()),
         }
+    }
+
+    /// A place for the exchanges; what was compiled of a project is kept in its folder.
+    pub(super) fn trial(&self) -> Result<Trial, Error> {
+        let folder = self
+            .project
+            .as_ref()
+            .map(|project| project.folder.as_path());
+        Trial::keeping(folder.map(|folder| folder.join(project::DIST)).as_deref())
     }
 
     /// The plugin of each case; the same where the configuration is.
@@ -219,25 +236,6 @@ fn configured(module: &Path, config: &Value, upstreams: Vec<String>) -> config::
 pub(super) enum Loaded {
     Ready(Arc<Plugin>),
     Failed(Failure),
-}
-
-/// Whether the native tests passed. What they say goes out as they say it.
-fn native(project: &Project) -> Result<bool, Error> {
-    if project.language != Language::Rust {
-        return Ok(true);
-    }
-    print("native  cargo test\n");
-    let status = Command::new("cargo")
-        .args(["test", "--quiet"])
-        .current_dir(&project.folder)
-        .stdin(Stdio::null())
-        .status();
-    match status {
-        Ok(status) => Ok(status.success()),
-        Err(error) => {
-            Err(Error::new(format!("cannot run cargo test: {error}")).help(super::toolchain::RUST))
-        }
-    }
 }
 
 fn observe(trial: &Trial, case: &Case, plugin: &Loaded) -> Observed {

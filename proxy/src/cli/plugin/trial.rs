@@ -5,6 +5,7 @@
 //! response that is given.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,6 +80,11 @@ impl Way for Alone {
 
 impl Trial {
     pub(super) fn new() -> Result<Self, Error> {
+        Self::keeping(None)
+    }
+
+    /// As [`Trial::new`]; keeps what it compiles in a folder below `data_dir`.
+    pub(super) fn keeping(data_dir: Option<&Path>) -> Result<Self, Error> {
         let engine = Engine::new()
             .map_err(|error| Error::new(format!("cannot start the plugin engine: {error:#}")))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -87,7 +93,7 @@ impl Trial {
             .map_err(|error| Error::new(format!("cannot start a runtime: {error}")))?;
         Ok(Self {
             runtime,
-            registry: Registry::new(engine),
+            registry: Registry::new(engine).with_cache(data_dir),
             metrics: Metrics::new(1),
             instances: Rc::default(),
         })

@@ -118,16 +118,15 @@ impl Resolver<'_> {
     }
 
     fn limits(&mut self, at: &Path, raw: &raw::Limits) -> Limits {
-        for (key, size, least, most) in [
-            (
-                "memory",
-                raw.memory,
-                ByteSize::kib(64),
-                ByteSize::mib(4 << 10),
-            ),
+        let memory = raw.memory.map(|memory| {
+            let (least, most) = (ByteSize::kib(64), ByteSize::mib(4 << 10));
+            ("memory", memory, least, most)
+        });
+        let sizes = [
             ("body", raw.body, ByteSize::kib(1), ByteSize::mib(1 << 10)),
             ("kv", raw.kv, ByteSize::kib(64), ByteSize::mib(16 << 10)),
-        ] {
+        ];
+        for (key, size, least, most) in memory.into_iter().chain(sizes) {
             let at = &at.key(key);
             self.at_least(at, size, least);
             if size.0 > most.0 {
@@ -135,7 +134,7 @@ impl Resolver<'_> {
             }
         }
         Limits {
-            memory: raw.memory.bytes(),
+            memory: raw.memory.map(ByteSize::bytes),
             cpu_time: self.positive(&at.key("cpu_time"), raw.cpu_time),
             wall_time: self.positive(&at.key("wall_time"), raw.wall_time),
             body: raw.body.bytes(),

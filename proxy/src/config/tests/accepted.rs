@@ -124,7 +124,7 @@ fn what_is_left_out_has_the_documented_default() {
                     on_error: OnError::Reject,
                     on_large_body: OnLargeBody::Reject,
                     limits: Limits {
-                        memory: 16 << 20,
+                        memory: None,
                         cpu_time: Duration::from_millis(50),
                         wall_time: seconds(5),
                         body: 4 << 20,

@@ -1,6 +1,7 @@
 //! What upstreams reply to a plugin's own calls.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Case, Response, lines};
 use crate::http_client;
@@ -70,6 +71,35 @@ impl Case {
         Some(Ok(
             made(&reply).expect("cases are checked when they are read")
         ))
+    }
+
+    /// All of them, as plain JSON.
+    pub(super) fn canned(&self) -> Vec<Value> {
+        let one = |call: &Call| {
+            let error = call.error.map(|error| match error {
+                Error::Connect => "connect",
+                Error::Timeout => "timeout",
+                Error::Broken => "broken",
+                Error::TooLarge => "too_large",
+                Error::Overload => "overload",
+            });
+            let reply = call.reply.as_ref().and_then(|reply| made(reply).ok());
+            let mut canned = json!({ "upstream": call.upstream });
+            for (key, value) in [
+                ("method", call.method.as_deref()),
+                ("path", call.path.as_deref()),
+                ("error", error),
+            ] {
+                if let Some(value) = value {
+                    canned[key] = value.into();
+                }
+            }
+            if let Some(reply) = reply {
+                canned["reply"] = super::foreign::message(&reply);
+            }
+            canned
+        };
+        self.calls.iter().map(one).collect()
     }
 
     pub(super) fn check_calls(&self) -> Result<(), String> {

@@ -1,0 +1,404 @@
+// A fake host: runs a plugin's hooks in Node, without Weir and without WebAssembly.
+//
+// In the plugin's own tests (`node --test`):
+//
+//   import { run } from '../sdk/testing.js';
+//   const seen = run(Tenants, { config, request: { url: '/x', headers: { 'x-tenant': 'acme' } } });
+//   assert.equal(seen.action, 'continue');
+//
+// `weir plugin test` runs the cases of `cases.yaml` by it too: it pipes them to this file as JSON, and
+// compares what comes back.
+
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { readFileSync, realpathSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+import { Answer, bind, decode, encode, interests, told, useHost } from './weir.js';
+
+const FORBIDDEN = new Set([
+  'host', 'content-length', 'transfer-encoding', 'connection', 'keep-alive', 'proxy-connection',
+  'te', 'trailer', 'upgrade',
+]);
+const MOST_FIELDS = 256;
+/** As a plugin's clock in every test: 2026-01-01. */
+const NOW = 1767225600000000000n;
+
+const refuse = (payload) => {
+  throw Object.assign(new Error(`refused: ${JSON.stringify(payload)}`), { payload });
+};
+
+function checkField(name, value) {
+  const lower = name.toLowerCase();
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower)) {
+    refuse({ tag: lower.startsWith(':') ? 'forbidden' : 'invalid-name' });
+  }
+  if (FORBIDDEN.has(lower)) refuse({ tag: 'forbidden' });
+  // eslint-disable-next-line no-control-regex
+  if (/[\0-\x08\x0a-\x1f\x7f]/.test(value)) refuse({ tag: 'invalid-value' });
+  return lower;
+}
+
+const checkStatus = (status) => {
+  if (!(status >= 200 && status <= 599)) refuse({ tag: 'invalid-status' });
+};
+
+/** Fields as [name, text]; values of an object may be lists. */
+function lines(headers = {}) {
+  if (Array.isArray(headers)) return headers.map(([name, value]) => [name.toLowerCase(), value]);
+  return Object.entries(headers).flatMap(([name, values]) =>
+    [values].flat().map((value) => [name.toLowerCase(), String(value)]),
+  );
+}
+
+class FakeHead {
+  constructor(fields, body, wanted) {
+    this.fields = fields;
+    this.bytes = encode(body ?? '');
+    this.wanted = wanted;
+    this.answer = undefined;
+    this.skips = false;
+  }
+
+  header(name) {
+    return this.fields.find(([key]) => key === name.toLowerCase())?.[1];
+  }
+
+  headerValues(name) {
+    const all = this.fields.filter(([key]) => key === name.toLowerCase());
+    return all.map(([, value]) => encode(value));
+  }
+
+  headers() {
+    return this.fields.map(([name, value]) => [name, encode(value)]);
+  }
+
+  setHeader(name, value) {
+    const key = checkField(name, value);
+    const others = this.fields.filter(([other]) => other !== key);
+    if (others.length >= MOST_FIELDS) refuse({ tag: 'too-large' });
+    this.fields = [...others, [key, value]];
+  }
+
+  addHeader(name, value) {
+    const key = checkField(name, value);
+    if (this.fields.length >= MOST_FIELDS) refuse({ tag: 'too-large' });
+    this.fields.push([key, value]);
+  }
+
+  removeHeader(name) {
+    const key = checkField(name, '');
+    this.fields = this.fields.filter(([other]) => other !== key);
+  }
+
+  body() {
+    if (this.wanted?.tag !== 'buffer') refuse('not-buffered');
+    if (BigInt(this.bytes.length) > this.wanted.val) refuse('too-large');
+    return this.bytes;
+  }
+
+  setBody(body) {
+    this.body();
+    this.bytes = body;
+  }
+
+  skipBody() {
+    this.skips = true;
+  }
+
+  respond(status, fields, body) {
+    checkStatus(status);
+    for (const [name, value] of fields) checkField(name, decode(value));
+    this.answer = { status, headers: fields.map(([name, value]) => [name, decode(value)]), body };
+  }
+}
+
+class FakeRequest extends FakeHead {
+  constructor(request, wanted) {
+    const url = new URL(request.url ?? '/', 'http://example.com');
+    super(lines(request.headers), request.body, wanted);
+    this.parts = {
+      method: request.method ?? 'GET',
+      scheme: url.protocol.slice(0, -1),
+      authority: url.host,
+      path: url.pathname,
+      query: url.search ? url.search.slice(1) : undefined,
+    };
+    this.upstream = undefined;
+    this.routed = false;
+  }
+
+  method() {
+    return this.parts.method;
+  }
+
+  scheme() {
+    return this.parts.scheme;
+  }
+
+  authority() {
+    return this.parts.authority;
+  }
+
+  path() {
+    return this.parts.path;
+  }
+
+  query() {
+    return this.parts.query;
+  }
+
+  clientAddress() {
+    return '192.0.2.1';
+  }
+
+  reroute(authority, pathAndQuery, upstream) {
+    if (this.routed) refuse({ tag: 'too-late' });
+    if (authority !== undefined) this.parts.authority = authority;
+    if (pathAndQuery !== undefined) {
+      if (!pathAndQuery.startsWith('/')) refuse({ tag: 'invalid', val: 'no path' });
+      const [path, ...query] = pathAndQuery.split('?');
+      this.parts.path = path;
+      this.parts.query = query.length ? query.join('?') : undefined;
+    }
+    if (upstream !== undefined) this.upstream = upstream;
+  }
+
+  url() {
+    const { scheme, authority, path, query } = this.parts;
+    return `${scheme}://${authority}${path}${query === undefined ? '' : `?${query}`}`;
+  }
+}
+
+class FakeResponse extends FakeHead {
+  constructor(response, wanted, request, hasHead) {
+    super(lines(response.headers), response.body, wanted);
+    this.code = response.status ?? 200;
+    this.request = request;
+    this.hasHead = hasHead;
+  }
+
+  status() {
+    return this.code;
+  }
+
+  setStatus(status) {
+    checkStatus(status);
+    this.code = status;
+  }
+
+  requestHeader(name) {
+    if (!this.hasHead) throw new Error('requestHeader needs `static requestHead = true`');
+    return this.request.header(name);
+  }
+
+  requestMethod() {
+    return this.request.method();
+  }
+
+  requestPath() {
+    return this.request.path();
+  }
+}
+
+class FakeChunk {
+  constructor(bytes, isLast) {
+    this.bytes = bytes;
+    this.last = isLast;
+    this.out = [];
+    this.answer = undefined;
+  }
+
+  data() {
+    return this.bytes;
+  }
+
+  len() {
+    return this.bytes.length;
+  }
+
+  isLast() {
+    return this.last;
+  }
+
+  write(bytes) {
+    this.out.push(bytes);
+  }
+
+  trailers() {
+    return [];
+  }
+
+  setTrailer() {}
+
+  removeTrailer() {}
+
+  respond(status, fields, body) {
+    FakeHead.prototype.respond.call(this, status, fields, body);
+  }
+}
+
+const join = (pieces) => new Uint8Array(Buffer.concat(pieces));
+
+/** All that a plugin can ask for, and what it did. */
+function fakeHost(calls, seen) {
+  const values = new Map();
+  const kept = new Map();
+  let metrics = 0;
+  let ticks = 0n;
+  let place = 'request';
+  const spanOf = (target) => {
+    const key = target === 'upstream' ? 'upstream' : place;
+    seen.spans[key] ??= {};
+    return seen.spans[key];
+  };
+  const text = (key) => (values.has(key) ? decode(values.get(key)) : undefined);
+  const fits = (call, upstream, method, path) =>
+    call.upstream === upstream &&
+    (call.method ?? method) === method &&
+    (call.path ?? path) === path;
+  const host = {
+    clock: { now: () => NOW + ticks, monotonic: () => (ticks += 1000n) },
+    random: {
+      next: () => randomBytes(8).readBigUInt64LE(),
+      bytes: (count) => new Uint8Array(randomBytes(Math.min(count, 4096))),
+    },
+    exchange: {
+      requestId: () => seen.requestId ?? 'made-by-weir',
+      setRequestId: (id) => (seen.requestId = id),
+      get: (key) => kept.get(key),
+      set: (key, value) => void kept.set(key, value),
+    },
+    span: {
+      setAttribute(target, name, value) {
+        if (name.startsWith('weir.')) return;
+        spanOf(target)[name] = typeof value.val === 'bigint' ? Number(value.val) : value.val;
+      },
+      addEvent: (target) => void spanOf(target),
+      setError: (message) => (spanOf('hook')['error.message'] = message),
+    },
+    log: {
+      write: (level, message) => seen.logs.push(message),
+      panicked: (message) => (seen.failure = message),
+    },
+    kv: {
+      get: (key) => values.get(key),
+      set: (key, value) => void values.set(key, value),
+      delete: (key) => values.delete(key),
+      add(key, delta) {
+        const sum = BigInt(text(key) ?? '0') + delta;
+        values.set(key, encode(String(sum)));
+        return sum;
+      },
+      compareAndSet(key, expected, value) {
+        if (text(key) !== (expected === undefined ? undefined : decode(expected))) return false;
+        values.set(key, value);
+        return true;
+      },
+    },
+    httpClient: {
+      mayCall: (upstream) => calls.some((call) => call.upstream === upstream),
+      send(upstream, method, path, fields, body) {
+        if (!host.httpClient.mayCall(upstream)) refuse('not-allowed');
+        seen.calls.push(`${method} ${upstream} ${path}`);
+        const call = calls.find((one) => fits(one, upstream, method, path));
+        if (!call) refuse('connect');
+        if (call.error) refuse(call.error.replace('_', '-'));
+        const reply = typeof call.reply === 'function' ? call.reply({ method, path, body }) : call.reply;
+        const handle = new FakeHead(lines(reply.headers), reply.body, { tag: 'buffer', val: 1n << 40n });
+        handle.status = () => reply.status ?? 200;
+        return handle;
+      },
+    },
+    metrics: {
+      counter: () => metrics++,
+      gauge: () => metrics++,
+      histogram: () => metrics++,
+      add() {},
+      set() {},
+    },
+    crypto: {
+      digest: (hash, data) => new Uint8Array(createHash(hash).update(data).digest()),
+      hmac: (hash, key, data) => new Uint8Array(createHmac(hash, key).update(data).digest()),
+      verify() {
+        throw new Error('crypto.verify is of Weir alone: write `native: false` beside such a case');
+      },
+      equal: (one, other) => one.length === other.length && timingSafeEqual(one, other),
+    },
+  };
+  return { host, at: (hook) => (spanOf('hook'), (place = hook), void (seen.spans[hook] ??= {})) };
+}
+
+/**
+ * Runs an exchange through a plugin: `config`, `request` (method, url, headers, body), `response`
+ * (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its own). Gives
+ * what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`, `calls`,
+ * `failure` and `refused`.
+ */
+export function run(Plugin, { config = {}, request = {}, response = {}, calls = [] } = {}) {
+  const seen = { action: 'continue', spans: {}, logs: [], calls: [] };
+  const { host, at } = fakeHost(calls, seen);
+  useHost(host);
+  const bound = bind(Plugin);
+  let wanted;
+  try {
+    wanted = bound.configure(JSON.stringify(config ?? {}));
+  } catch (reason) {
+    seen.refused = typeof reason === 'string' ? reason : told(reason);
+    return seen;
+  }
+  seen.spans = {};
+  const head = new FakeRequest(request, wanted.requestBody);
+  const stream = (handle, hook, answered) => {
+    if (handle.skips || handle.bytes.length === 0 || handle.wanted.tag !== 'stream') return;
+    const chunk = new FakeChunk(handle.bytes, true);
+    const flow = bound[hook](chunk);
+    if (flow === 'replace') handle.bytes = join(chunk.out);
+    if (flow === 'abort') throw new Error('the body was broken off');
+    if (flow === 'respond') answered(chunk.answer);
+  };
+  const call = (hook, place, handle) => {
+    seen.spans[place] = {};
+    at(place);
+    return bound[hook](handle) === 'respond' ? handle.answer : undefined;
+  };
+  try {
+    let answer;
+    if (wanted.hooks.preRequest) answer = call('onPreRequest', 'pre_request', head);
+    head.routed = true;
+    const streamsRequest = wanted.requestBody.tag === 'stream';
+    if (!answer && wanted.hooks.request) answer = call('onRequest', 'request', head);
+    if (!answer && streamsRequest) {
+      at('request');
+      stream(head, 'onRequestBody', (given) => (answer = given));
+    }
+    if (answer) seen.action = 'respond';
+    else if (head.upstream !== undefined) seen.action = 'reroute';
+    const back = new FakeResponse(answer ?? response, wanted.responseBody, head, wanted.requestHead);
+    let replaced;
+    if (wanted.hooks.response) replaced = call('onResponse', 'response', back);
+    if (!replaced && wanted.responseBody.tag === 'stream') {
+      at('response');
+      stream(back, 'onResponseBody', () => {});
+    }
+    seen.request = { url: head.url(), headers: head.fields };
+    seen.upstream = head.upstream;
+    seen.response = replaced
+      ? { ...replaced, body: decode(replaced.body) }
+      : { status: back.code, headers: back.fields, body: decode(back.bytes) };
+  } catch (error) {
+    seen.failure ??= told(error);
+    seen.action = 'fail';
+    seen.response = { status: 500, headers: [], body: '' };
+  }
+  return seen;
+}
+
+export { Answer, interests };
+
+/** Run as a program: the cases as JSON come in, what was seen goes out. */
+if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
+  const cases = JSON.parse(readFileSync(0, 'utf8'));
+  const { default: Plugin } = await import('../src/plugin.js');
+  const observed = cases.map((one) => run(Plugin, one));
+  process.stdout.write(`\n${JSON.stringify(observed)}\n`);
+}

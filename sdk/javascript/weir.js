@@ -1,0 +1,522 @@
+// Weir's SDK for plugins in JavaScript.
+//
+// A plugin is a class, the default export of `src/plugin.js`. It wants the hooks that it has methods
+// for, and no other is ever called:
+//
+//   export default class Tag {
+//     static configSchema = { type: 'object' };   // optional; `weir plugin inspect` shows it
+//     static requestBody = { buffer: 65536 };     // optional: hold the request's body back for onRequest
+//     static responseBody = { buffer: 65536 };    // optional: the same for onResponse
+//     static requestHead = true;                  // optional: for response.requestHeader
+//
+//     constructor(config) {}        // once an instance; what it throws refuses the configuration
+//     onPreRequest(request) {}      // before routing, in a listener's chain
+//     onRequest(request) {}         // routed, before the upstream is called
+//     onResponse(response) {}       // the head has arrived, or an answer was made instead
+//     onRequestBody(chunk) {}       // a piece of the request's body, which streams
+//     onResponseBody(chunk) {}      // a piece of the response's body
+//   }
+//
+// A hook of a head returns nothing to go on, or an `Answer`. A hook of a piece returns nothing to let
+// it pass, text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. What a
+// hook throws fails it: the operator's `on_error` decides what becomes of the request, and message, file
+// and line are on the hook's span and in the log.
+//
+// The contract below this is `sdk/wit/weir.wit`, where each call is described to the end.
+
+/** What calls reach: the host in the sandbox, or a fake one in tests. */
+let host;
+
+/** Of `sdk/entry.js` and `sdk/testing.js` alone. */
+export function useHost(used) {
+  host = used;
+}
+
+/** Of a piece: nothing goes on instead of it. */
+export const DROP = Symbol('drop');
+/** Of a piece: the body is broken off, and its receiver can tell. */
+export const ABORT = Symbol('abort');
+
+/** What is sent instead of what would have been. */
+export class Answer {
+  /**
+   * @param {number} status 200 to 599
+   * @param {Object<string, string | string[]>} [headers]
+   * @param {string | Uint8Array} [body]
+   */
+  constructor(status, headers = {}, body = '') {
+    this.status = status;
+    this.headers = headers;
+    this.body = body;
+  }
+}
+
+/** Text to bytes. */
+export function encode(text) {
+  return text instanceof Uint8Array ? text : new TextEncoder().encode(text);
+}
+
+/** Bytes to text, by UTF-8. */
+export function decode(bytes) {
+  return new TextDecoder().decode(bytes);
+}
+
+/** A list of fields, of an object whose values are texts or lists of texts. */
+function fields(headers) {
+  const lines = [];
+  for (const [name, values] of Object.entries(headers)) {
+    for (const value of Array.isArray(values) ? values : [values]) {
+      lines.push([name, encode(String(value))]);
+    }
+  }
+  return lines;
+}
+
+/** The host's refusals have words; here they become errors that say what was refused. */
+function ask(what, call) {
+  try {
+    return call();
+  } catch (error) {
+    const refused = error?.payload;
+    if (refused === undefined) throw error;
+    throw new Refused(what, refused);
+  }
+}
+
+/** The host refused something; `reason` is its word in the WIT, such as `forbidden` or `timeout`. */
+export class Refused extends Error {
+  constructor(what, refused) {
+    let reason = refused;
+    let more = '';
+    while (typeof reason === 'object' && reason !== null) {
+      if (typeof reason.val === 'string') more = `: ${reason.val}`;
+      reason = typeof reason.val === 'object' ? reason.val : reason.tag;
+    }
+    super(`${what}: ${reason}${more}`);
+    this.name = 'Refused';
+    this.reason = reason;
+  }
+}
+
+/** What heads of requests and responses have alike. */
+class Head {
+  constructor(handle) {
+    this.handle = handle;
+  }
+
+  /** The first value of a field, by its name in any case; `undefined` where there is none. */
+  header(name) {
+    return this.handle.header(name);
+  }
+
+  /** All values of a field, as texts, in order. */
+  headerValues(name) {
+    return this.handle.headerValues(name).map(decode);
+  }
+
+  /** All fields: [name in lower case, value as text]. */
+  headers() {
+    return this.handle.headers().map(([name, value]) => [name, decode(value)]);
+  }
+
+  /** Replaces all values of a field by one. */
+  setHeader(name, value) {
+    ask(name, () => this.handle.setHeader(name, String(value)));
+  }
+
+  /** Adds a value beside those there are. */
+  addHeader(name, value) {
+    ask(name, () => this.handle.addHeader(name, String(value)));
+  }
+
+  /** Removes all values of a field. */
+  removeHeader(name) {
+    ask(name, () => this.handle.removeHeader(name));
+  }
+
+  /** The whole body, as bytes, in the encoding that `content-encoding` says; needs `buffer`. */
+  body() {
+    return ask('body', () => this.handle.body());
+  }
+
+  /** The whole body, as text. */
+  text() {
+    return decode(this.body());
+  }
+
+  /** Replaces the body, by text or bytes; needs `buffer`. */
+  setBody(body) {
+    ask('body', () => this.handle.setBody(encode(body)));
+  }
+
+  /** Where pieces are wanted: lets this body by. */
+  skipBody() {
+    this.handle.skipBody();
+  }
+}
+
+/** The request, as the hooks before this one left it. */
+export class Request extends Head {
+  get method() {
+    return this.handle.method();
+  }
+
+  /** `http` or `https`. */
+  get scheme() {
+    return this.handle.scheme();
+  }
+
+  /** Host and, where given, port. */
+  get authority() {
+    return this.handle.authority();
+  }
+
+  /** The path without the query. */
+  get path() {
+    return this.handle.path();
+  }
+
+  /** What follows `?`, or `undefined`. */
+  get query() {
+    return this.handle.query();
+  }
+
+  /** The client's address, without port. */
+  get clientAddress() {
+    return this.handle.clientAddress();
+  }
+
+  /** Changes what the router is going to see: `authority`, `path` (with query), `upstream`. */
+  reroute({ authority, path, upstream }) {
+    ask('reroute', () => this.handle.reroute(authority, path, upstream));
+  }
+}
+
+/** The response, as the hooks before this one left it. */
+export class Response extends Head {
+  get status() {
+    return this.handle.status();
+  }
+
+  set status(status) {
+    ask('status', () => this.handle.setStatus(status));
+  }
+
+  /** A field of the request as it went to the upstream; needs `static requestHead = true`. */
+  requestHeader(name) {
+    return this.handle.requestHeader(name);
+  }
+
+  get requestMethod() {
+    return this.handle.requestMethod();
+  }
+
+  get requestPath() {
+    return this.handle.requestPath();
+  }
+}
+
+/** A piece of a body, of 64 KiB at most. */
+export class Chunk {
+  constructor(handle) {
+    this.handle = handle;
+  }
+
+  /** Its bytes. */
+  data() {
+    return this.handle.data();
+  }
+
+  get length() {
+    return this.handle.len();
+  }
+
+  /** Whether nothing comes behind it but trailers. */
+  get isLast() {
+    return this.handle.isLast();
+  }
+
+  /** Adds to what goes on instead of it, before what the hook returns. */
+  write(bytes) {
+    ask('write', () => this.handle.write(encode(bytes)));
+  }
+
+  /** The trailers behind the last piece: [name, value as text]. */
+  trailers() {
+    return this.handle.trailers().map(([name, value]) => [name, decode(value)]);
+  }
+
+  setTrailer(name, value) {
+    ask(name, () => this.handle.setTrailer(name, String(value)));
+  }
+
+  removeTrailer(name) {
+    ask(name, () => this.handle.removeTrailer(name));
+  }
+}
+
+function attribute(value) {
+  switch (typeof value) {
+    case 'boolean':
+      return { tag: 'boolean', val: value };
+    case 'bigint':
+      return { tag: 'integer', val: value };
+    case 'number':
+      return Number.isSafeInteger(value)
+        ? { tag: 'integer', val: BigInt(value) }
+        : { tag: 'float', val: value };
+    default:
+      return { tag: 'text', val: String(value) };
+  }
+}
+
+const on = (target) => ({
+  /** Sets an attribute: a text, a truth value or a number. */
+  setAttribute(name, value) {
+    host.span.setAttribute(target, name, attribute(value));
+  },
+
+  /** Adds an event with the present time. */
+  addEvent(name, attributes = {}) {
+    const all = Object.entries(attributes).map(([key, value]) => [key, attribute(value)]);
+    host.span.addEvent(target, name, all);
+  },
+});
+
+/** The span of the hook that is running, and, as `span.upstream`, that of the call to the upstream. */
+export const span = {
+  ...on('hook'),
+
+  /** Marks the hook's span as failed, without failing the hook. */
+  setError(message) {
+    host.span.setError(String(message));
+  },
+
+  upstream: on('upstream'),
+};
+
+/** Lines in Weir's log and in the trace. */
+export const log = Object.fromEntries(
+  ['trace', 'debug', 'info', 'warn', 'error'].map((level) => [
+    level,
+    (message) => host.log.write(level, String(message)),
+  ]),
+);
+
+/** The exchange a hook works on. */
+export const exchange = {
+  requestId: () => host.exchange.requestId(),
+  setRequestId: (id) => host.exchange.setRequestId(id),
+  /** What an earlier hook of this plugin left, in the same exchange. */
+  get: (key) => host.exchange.get(key),
+  /** Leaves a text for this plugin's later hooks of the exchange. */
+  set: (key, value) => host.exchange.set(key, String(value)),
+};
+
+/** Values that all instances of the plugin share, on all workers; bytes, each with a time to live. */
+export const kv = {
+  /** Bytes, or `undefined`. */
+  get: (key) => host.kv.get(key),
+  /** The same as text. */
+  getText(key) {
+    const value = host.kv.get(key);
+    return value === undefined ? undefined : decode(value);
+  },
+  set: (key, value, ttlMs = 0) => ask(key, () => host.kv.set(key, encode(value), BigInt(ttlMs))),
+  /** Whether there was one. */
+  delete: (key) => host.kv.delete(key),
+  /** Adds to a number, atomically, and gives the sum. */
+  add: (key, delta, ttlMs = 0) =>
+    Number(ask(key, () => host.kv.add(key, BigInt(delta), BigInt(ttlMs)))),
+  /** Sets a value where the present one is the expected one (`undefined`: where there is none). */
+  compareAndSet(key, expected, value, ttlMs = 0) {
+    const bytes = expected === undefined ? undefined : encode(expected);
+    return ask(key, () => host.kv.compareAndSet(key, bytes, encode(value), BigInt(ttlMs)));
+  },
+};
+
+/** What an upstream replied, whole. */
+class Reply {
+  constructor(handle) {
+    this.handle = handle;
+  }
+
+  get status() {
+    return this.handle.status();
+  }
+
+  header(name) {
+    return this.handle.header(name);
+  }
+
+  headers() {
+    return this.handle.headers().map(([name, value]) => [name, decode(value)]);
+  }
+
+  body() {
+    return this.handle.body();
+  }
+
+  text() {
+    return decode(this.body());
+  }
+
+  json() {
+    return JSON.parse(this.text());
+  }
+}
+
+/** Calls of the plugin's own to upstreams that the operator lets it call. They look blocking. */
+export const http = {
+  mayCall: (upstream) => host.httpClient.mayCall(upstream),
+
+  /** Throws `Refused` where there is no reply, with `reason` as in the WIT. */
+  send(upstream, { method = 'GET', path = '/', headers = {}, body = '', timeoutMs = 0 } = {}) {
+    const send = () =>
+      host.httpClient.send(upstream, method, path, fields(headers), encode(body), timeoutMs);
+    return new Reply(ask(upstream, send));
+  },
+};
+
+/** Numbers of the plugin's own, on Weir's `/metrics`. Define them in the constructor. */
+export const metrics = {
+  counter(name, help, labels = []) {
+    const id = ask(name, () => host.metrics.counter(name, help, labels));
+    return { add: (value = 1, ...values) => host.metrics.add(id, values, value) };
+  },
+
+  gauge(name, help, labels = []) {
+    const id = ask(name, () => host.metrics.gauge(name, help, labels));
+    return {
+      add: (value, ...values) => host.metrics.add(id, values, value),
+      set: (value, ...values) => host.metrics.set(id, values, value),
+    };
+  },
+
+  histogram(name, help, bounds, labels = []) {
+    const id = ask(name, () => host.metrics.histogram(name, help, labels, bounds));
+    return { observe: (value, ...values) => host.metrics.add(id, values, value) };
+  },
+};
+
+/** Cryptography by the host. Data are texts or bytes. */
+export const crypto = {
+  /** `hash`: `sha256`, `sha384` or `sha512`. */
+  digest: (hash, data) => host.crypto.digest(hash, encode(data)),
+  hmac: (hash, key, data) => host.crypto.hmac(hash, encode(key), encode(data)),
+  /** `key`: `{ tag: 'spki' | 'point', val: bytes }` or `{ tag: 'rsa', val: { n, e } }`. */
+  verify: (algorithm, key, message, signature) =>
+    host.crypto.verify(algorithm, key, encode(message), signature),
+  /** In a time that tells only the lengths. */
+  equal: (one, other) => host.crypto.equal(encode(one), encode(other)),
+};
+
+/** Time. What JavaScript has of its own stands still in the sandbox. */
+export const clock = {
+  /** Milliseconds since the Unix epoch. */
+  now: () => Number(host.clock.now() / 1000000n),
+  /** Nanoseconds from an arbitrary origin, never going back: a BigInt. */
+  monotonic: () => host.clock.monotonic(),
+};
+
+/** Random numbers, fit for keys. What JavaScript has of its own repeats itself in the sandbox. */
+export const random = {
+  /** A BigInt of 64 bits. */
+  next: () => host.random.next(),
+  bytes: (count) => host.random.bytes(count),
+  /** From 0 to below 1. */
+  fraction: () => Number(host.random.next() >> 11n) / 2 ** 53,
+};
+
+/** Which hooks a class has, as `configure` says it. */
+export function interests(Plugin) {
+  const has = (name) => typeof Plugin.prototype[name] === 'function';
+  const body = (side, hook) => {
+    if (has(hook)) return { tag: 'stream' };
+    const wanted = Plugin[side];
+    return wanted ? { tag: 'buffer', val: BigInt(wanted.buffer) } : { tag: 'none' };
+  };
+  return {
+    hooks: {
+      preRequest: has('onPreRequest'),
+      request: has('onRequest'),
+      response: has('onResponse'),
+    },
+    requestBody: body('requestBody', 'onRequestBody'),
+    responseBody: body('responseBody', 'onResponseBody'),
+    requestHead: Plugin.requestHead === true,
+  };
+}
+
+/** Where an error was thrown, as far as its stack tells: `src/plugin.js:12`. */
+function place(error) {
+  for (const line of String(error?.stack ?? '').split('\n')) {
+    const at = /(?:^|[/@(\s])(src\/[\w./-]+\.m?js):(\d+)/.exec(line);
+    if (at) return `, at ${at[1]}:${at[2]}`;
+  }
+  return '';
+}
+
+/** What an error says, with file and line. */
+export function told(error) {
+  if (!(error instanceof Error)) return String(error);
+  const name = error.name === 'Error' ? '' : `${error.name}: `;
+  return `${name}${error.message}${place(error)}`;
+}
+
+/** The exports of the world, for a plugin's class. */
+export function bind(Plugin) {
+  let plugin;
+
+  const failing = (run) => {
+    try {
+      return run();
+    } catch (error) {
+      host.log.panicked(told(error));
+      throw error;
+    }
+  };
+  const respond = (handle, answer) => {
+    const send = () => handle.respond(answer.status, fields(answer.headers), encode(answer.body));
+    ask('answer', send);
+    return 'respond';
+  };
+  const head = (Kind, hook) => (handle) =>
+    failing(() => {
+      const answer = plugin[hook](new Kind(handle));
+      if (answer instanceof Answer) return respond(handle, answer);
+      if (answer === undefined) return 'proceed';
+      throw new TypeError(`${hook} returned neither nothing nor an Answer (is it async?)`);
+    });
+  const piece = (hook) => (handle) =>
+    failing(() => {
+      const chunk = new Chunk(handle);
+      const flow = plugin[hook](chunk);
+      if (flow === undefined) return 'pass';
+      if (flow === DROP) return 'replace';
+      if (flow === ABORT) return 'abort';
+      if (flow instanceof Answer) return respond(handle, flow);
+      if (typeof flow !== 'string' && !(flow instanceof Uint8Array)) {
+        throw new TypeError(`${hook} returned what is no piece (is it async?)`);
+      }
+      chunk.write(flow);
+      return 'replace';
+    });
+  return {
+    configure(config) {
+      try {
+        plugin = new Plugin(JSON.parse(config));
+        return interests(Plugin);
+      } catch (error) {
+        // A plain `Error` is meant for the operator; what the language throws, for the author too.
+        throw error?.name === 'Error' ? error.message : told(error);
+      }
+    },
+    configSchema: () => (Plugin.configSchema ? JSON.stringify(Plugin.configSchema) : ''),
+    onPreRequest: head(Request, 'onPreRequest'),
+    onRequest: head(Request, 'onRequest'),
+    onResponse: head(Response, 'onResponse'),
+    onRequestBody: piece('onRequestBody'),
+    onResponseBody: piece('onResponseBody'),
+  };
+}
