@@ -3,6 +3,7 @@
 
 mod api;
 mod body;
+mod certificates;
 mod guard;
 mod login;
 mod pages;
@@ -180,6 +181,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         .into_iter()
         .flat_map(|receiver| receiver.lanes());
     let receivers: Vec<_> = lanes.map(received).collect();
+    let certificates: Vec<_> = app.certificates().iter().map(certificates::ready).collect();
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -195,6 +197,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "spool": spool,
             "upstreams": upstreams,
             "receivers": receivers,
+            "certificates": certificates,
         }),
     )
 }
@@ -234,6 +237,7 @@ async fn metrics(app: &App, headers: &http::HeaderMap) -> Response<Full<Bytes>> 
     }));
     registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
     registry.register_collector(Box::new(Clients(app.exporters())));
+    registry.register_collector(Box::new(certificates::Certificates(app.certificates())));
     let mut out = String::new();
     if prometheus_client::encoding::text::encode(&mut out, &registry).is_err() {
         return problem(

@@ -130,6 +130,10 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
+    if let Some(answer) = direct::acme(&generation, &life.state().request) {
+        return self::answer(&mut life, answer, None);
+    }
+
     progress.now = Instant::now();
     let mut body = RequestSource::new(worker, body, &listener.config);
     let (chain, outcome) = run_request_hooks(

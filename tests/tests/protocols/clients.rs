@@ -1,29 +1,16 @@
 //! Clients as they are: curl, Python's websockets and gRPC, and h2spec whole.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use weir_tests::service::service;
 use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::{start, start_tls};
-
-/// A command that `tests/services/install.sh` installs.
-fn service(name: &str) -> PathBuf {
-    let target = std::env::var("CARGO_TARGET_DIR")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").to_owned());
-    let path = PathBuf::from(target).join("services").join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: run tests/services/install.sh tests",
-        path.display()
-    );
-    path
-}
 
 /// What curl prints of a request.
 fn curl(arguments: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! TLS and HTTP/2 as clients see them: certificates, handshakes, streams, translation, and what
 //! clients do that they should not.
 
+mod acme;
 mod attacks;
 mod certificates;
 mod clients;
