@@ -146,6 +146,25 @@ fn pythons_websockets_talk_through_weir() {
 }
 
 #[test]
+fn websocket_passes_to_an_upstream_of_http2_as_a_stream() {
+    let server = Server::start("websocket");
+    let inner = with_upstream(json!({ "endpoints": [server.url()] }), json!({}));
+    let upstream = json!({ "endpoints": [format!("http://{}", inner.proxy())], "protocol": "h2" });
+    let outer = with_upstream(upstream, json!({}));
+    for _ in 0..2 {
+        assert_talks(&["websocket", "talk", &format!("ws://{}/chat", outer.proxy())]);
+    }
+    // Only CONNECT is answered with 200 there.
+    for (weir, status) in [(&outer, "1xx"), (&inner, "2xx")] {
+        let metric = format!("weir_requests_total{{route=\"all\",status=\"{status}\"}}");
+        eventually("its traces have ended", || {
+            (weir.count(&metric) == 2).then_some(())
+        });
+    }
+    assert_eq!(inner.count("weir_connections_total"), 1);
+}
+
+#[test]
 fn pythons_grpc_calls_through_weir_with_and_without_tls() {
     let server = Server::start("grpc");
     let upstream = json!({ "endpoints": [server.url()], "protocol": "h2" });

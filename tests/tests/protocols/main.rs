@@ -5,6 +5,7 @@ mod acme;
 mod attacks;
 mod certificates;
 mod clients;
+mod connect;
 mod http2;
 mod translation;
 mod upgrades;
