@@ -123,6 +123,7 @@ tests)
     need nginx nginx-light
     need prlimit util-linux
     need curl curl
+    need h2load nghttp2-client
     need go golang-go
     need node nodejs
     need npm npm
@@ -140,6 +141,7 @@ tests)
     go_build otlp-sdk "$here/../clients/go"
     go_install telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen v0.155.0
     go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.3
+    go_install ghz github.com/bojand/ghz/cmd/ghz v0.93.0
     go_install pebble github.com/letsencrypt/pebble/v2/cmd/pebble v2.10.3
     go_install pebble-challtestsrv github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv v2.10.3
     ;;
