@@ -50,9 +50,10 @@ FUZZED := listener::proxy_protocol trace::context exchange::target config::tests
 fuzz: guests console ## random bytes for what reads bytes of others; CASES=1000000 for a long run
 	PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test $(BUILD) --lib -- $(FUZZED)
 
-race: build ## Weir beside nginx and Envoy, in one run on the same cores; and what delivery costs
+race: build ## Weir beside nginx and Envoy, in one run on the same cores, also by TLS and HTTP/2; and what delivery costs
 	@tests/services/install.sh race
 	@$(TARGET)/services/race/bin/python benches/race/race.py $(RACE)
+	@$(TARGET)/services/race/bin/python benches/race/protocols.py $(PROTOCOLS)
 	@$(TARGET)/services/race/bin/python benches/race/delivery.py $(DELIVERY)
 
 race-otlp: build ## OTLP to Kafka: Weir beside Rotel and OpenTelemetry's collector

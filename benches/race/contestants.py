@@ -100,7 +100,7 @@ def nginx_proxy(place, port, upstream):
         }}""")
 
 
-def nginx_command(place, name, http):
+def nginx_command(place, name, http, connections=4096):
     # Started by root, workers would change to a user who cannot write in a temporary folder.
     user = "user root;" if os.geteuid() == 0 else ""
     scratch = " ".join(
@@ -113,7 +113,7 @@ def nginx_command(place, name, http):
     worker_processes 1;
     pid {place.folder}/{name}.pid;
     error_log stderr warn;
-    events {{ worker_connections 4096; }}
+    events {{ worker_connections {connections}; }}
     http {{
         access_log off;
         {scratch}

@@ -116,13 +116,21 @@ class Burst:
     p99_us: float
 
 
-def burst(port, requests, connections, core, rate=None):
+@dataclass(frozen=True)
+class Way:
+    """How requests are sent: by which scheme, and how many at once on a connection of HTTP/2."""
+
+    scheme: str = "http"
+    streams: int | None = None
+
+
+def burst(port, requests, connections, core, rate=None, way=Way()):
     """Sends that many requests over kept-alive connections, each as soon as the one before it is answered,
     or at so many a second."""
     with tempfile.NamedTemporaryFile(prefix="race-", suffix=".tsv") as log:
         command = [
-            "h2load", "--h1", f"--requests={requests}", f"--clients={connections}", "--threads=1",
-            f"--log-file={log.name}", f"http://127.0.0.1:{port}/hello",
+            "h2load", f"--max-concurrent-streams={way.streams}" if way.streams else "--h1", f"--requests={requests}", f"--clients={connections}", "--threads=1",
+            f"--log-file={log.name}", f"{way.scheme}://127.0.0.1:{port}/hello",
         ]
         if rate:
             command.insert(-1, f"--rps={rate / connections}")

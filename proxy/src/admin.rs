@@ -3,6 +3,7 @@
 
 mod api;
 mod body;
+mod certificates;
 mod guard;
 mod login;
 mod pages;
@@ -175,6 +176,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         .into_iter()
         .flat_map(|receiver| receiver.lanes());
     let receivers: Vec<_> = lanes.map(received).collect();
+    let certificates: Vec<_> = app.certificates().iter().map(certificates::ready).collect();
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -190,6 +192,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "spool": spool,
             "upstreams": upstreams,
             "receivers": receivers,
+            "certificates": certificates,
         }),
     )
 }

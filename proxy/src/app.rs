@@ -28,6 +28,7 @@ use crate::plugin::registry::{self, Plugins, Registry};
 use crate::push::{self, Pushes};
 use crate::receive::{Door, Receiver};
 use crate::store::Store;
+use crate::tls::acme;
 use crate::upstream::health::Checks;
 use crate::upstream::resolve::{self, Names};
 use crate::worker::{Command, Thread};
@@ -85,6 +86,8 @@ pub struct App {
     draining: AtomicBool,
     names: Names,
     checks: Checks,
+    /// Certificates by ACME.
+    certificates: acme::Keeper,
 }
 
 /// An open listener.
@@ -141,7 +144,10 @@ impl App {
         let names = Names::default();
         resolve(&names, &config).await;
         let log = open_log(&config, None)?;
-        let generation = Generation::new(1, config, plugins, None, &names, log, &metrics);
+        let certificates = acme::Keeper::new(config.data_dir.as_deref());
+        certificates.apply(config.tls());
+        let generation = Generation::new(1, config, plugins, None, &names, log, &metrics)
+            .with_acme(certificates.answers());
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let workers = (0..workers)
@@ -171,6 +177,7 @@ impl App {
             draining: AtomicBool::new(false),
             names,
             checks: Checks::default(),
+            certificates,
         };
         app.checks.replace(app.generation().upstreams.values());
         app.apply_store(None);
@@ -219,6 +226,11 @@ impl App {
     /// The OTLP receiver, where there is one.
     pub fn receiver(&self) -> Option<&Arc<Receiver>> {
         self.receiver.as_ref()
+    }
+
+    /// How certificates by ACME fare.
+    pub fn certificates(&self) -> Vec<acme::Status> {
+        self.certificates.status()
     }
 
     /// The file that the configuration comes from; `None` where it is not from one.
@@ -321,6 +333,7 @@ impl App {
         if let (Some(receiver), Some(otlp)) = (&self.receiver, &config.otlp) {
             receiver.apply(otlp);
         }
+        self.certificates.apply(config.tls());
         self.put_in_place(number, config, plugins, log, &before);
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
@@ -352,7 +365,8 @@ impl App {
             &self.names,
             log,
             &self.metrics,
-        );
+        )
+        .with_acme(self.certificates.answers());
         self.checks.replace(generation.upstreams.values());
         self.generation.store(Arc::new(generation));
     }

@@ -81,6 +81,14 @@ pub struct Config {
     pub otlp: Option<otlp::Otlp>,
 }
 
+impl Config {
+    /// The TLS of all that is listened on, but the admin address.
+    pub fn tls(&self) -> impl Iterator<Item = &Arc<tls::Server>> {
+        let listeners = self.listeners.iter().filter_map(|one| one.tls.as_ref());
+        listeners.chain(self.otlp.iter().flat_map(otlp::Otlp::tls))
+    }
+}
+
 /// How finished traces are kept in `data_dir`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spool {

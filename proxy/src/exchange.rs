@@ -9,6 +9,7 @@ pub mod buffer;
 mod call;
 mod callout;
 mod direct;
+pub mod extended;
 mod forwarded;
 pub mod head;
 mod http1;
@@ -26,7 +27,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::generation::{Action, Generation, Listener, Route};
@@ -130,6 +131,10 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         return answer(&mut life, respond::refusal(&refusal), None);
     }
 
+    if let Some(answer) = direct::acme(&generation, &life.state().request) {
+        return self::answer(&mut life, answer, None);
+    }
+
     progress.now = Instant::now();
     let mut body = RequestSource::new(worker, body, &listener.config);
     let (chain, outcome) = run_request_hooks(
@@ -184,6 +189,11 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     life.follow(Side::Response, source.flow());
     let content = source.send(life.state());
     respond(&mut life, content)
+}
+
+/// Whether a client of HTTP/2 would take this response for a tunnel, and there is none.
+fn feigns_a_tunnel(state: &State) -> bool {
+    state.asks_by_connect() && (state.response.status.is_success() || state.response.status == 101)
 }
 
 /// Steps 3–5: pre-request hooks, the router, request hooks. Gives the chain whose response hooks
@@ -272,6 +282,11 @@ fn stopped(outcome: Outcome, state: &mut State) -> Answer {
 
 /// Step 7: the response goes out.
 fn respond(life: &mut Life, content: Content) -> Response<Body> {
+    let switched = matches!(&content, Content::Upstream(reply) if reply.switched.is_some())
+        && life.state().response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if !switched && feigns_a_tunnel(life.state()) {
+        return answer(life, respond::refusal(&Refusal::NoTunnel), None);
+    }
     match content {
         Content::Answer(answer) => {
             let head = std::mem::take(&mut life.state().response);
@@ -290,6 +305,9 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
         Content::Upstream(mut reply) => {
             let head = &mut life.state().response;
             let switched = Tunnel::open(&mut reply, head.status, &mut head.headers);
+            if switched.is_some() && life.state().asks_by_connect() {
+                extended::switch(&mut life.state().response);
+            }
             let response = upstreams_head(life);
             let body = match switched {
                 Some(upstream) => Body::tunnel(reply, upstream, life.take()),

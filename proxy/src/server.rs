@@ -131,7 +131,8 @@ async fn serve_tls(stream: TcpStream, mut client: Client, settings: &Settings, d
         settings.timeouts.handshake
     };
     let stream = match tls.accept(stream, limit).await {
-        Ok(stream) => stream,
+        Ok(Some(stream)) => stream,
+        Ok(None) => return,
         Err(failure) => {
             cells.handshake_failures[failure.index()].inc();
             tracing::debug!(peer = %client.peer, error = %failure, "no TLS handshake");

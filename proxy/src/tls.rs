@@ -3,6 +3,7 @@
 //! [`Server`] is made while the configuration is checked, so that nothing about certificates can
 //! fail later. Handshakes run on the worker that accepted the connection.
 
+pub mod acme;
 pub mod certificate;
 pub mod client;
 mod names;
@@ -14,11 +15,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::config::Secret;
 use certificate::{Identity, Problem};
@@ -28,8 +30,9 @@ pub use peer::Peer;
 /// What a listener's TLS is made of: PEM texts, and what they are for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// At least one; the first is the default.
+    /// The first is the default. At least one, or `acme`.
     pub certificates: Vec<Pem>,
+    pub acme: Option<acme::Spec>,
     pub client_auth: Option<ClientAuth>,
     /// In order of preference.
     pub alpn: Vec<Alpn>,
@@ -83,6 +86,10 @@ pub struct Server {
     spec: Spec,
     config: Arc<ServerConfig>,
     identities: Vec<Identity>,
+    /// Certificates by ACME.
+    shown: Arc<acme::Shown>,
+    /// For who comes for a challenge, where any may come.
+    challenge: Option<Arc<ServerConfig>>,
 }
 
 /// Why there was no handshake.
@@ -194,11 +201,14 @@ impl Server {
                 return Err(faults);
             }
         };
+        let shown = Arc::new(acme::Shown::default());
+        let acme = spec.acme.as_ref().map(|acme| (Arc::clone(&shown), acme));
+        let challenge = spec.acme.as_ref().and_then(|acme| challenge(acme, &shown));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(spec.only_1_3))
             .expect("the provider has suites for both versions")
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(ByName::new(&identities)));
+            .with_cert_resolver(Arc::new(ByName::new(&identities, acme)));
         config.alpn_protocols = spec.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
         // Tickets hold a session's state themselves: workers share no memory of sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -209,7 +219,14 @@ impl Server {
             spec,
             config: Arc::new(config),
             identities,
+            shown,
+            challenge,
         })
+    }
+
+    /// What it has certificates of by ACME, and where they are to be put.
+    pub fn acme(&self) -> Option<(&acme::Spec, &Arc<acme::Shown>)> {
+        Some((self.spec.acme.as_ref()?, &self.shown))
     }
 
     /// The certificates, in the order of the configuration.
@@ -217,19 +234,58 @@ impl Server {
         &self.identities
     }
 
-    /// The handshake, which has to end within `limit`.
+    /// The handshake, which has to end within `limit`; `None` where it was all that was wanted.
     pub async fn accept(
         &self,
         stream: TcpStream,
         limit: Duration,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
-        let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
+    ) -> Result<Option<TlsStream<TcpStream>>, Failure> {
+        let accepting = async {
+            match &self.challenge {
+                None => {
+                    let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+                    acceptor.accept(stream).await.map(Some)
+                }
+                Some(challenge) => self.accept_either(challenge, stream).await,
+            }
+        };
         match tokio::time::timeout(limit, accepting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Failure::of(error)),
             Err(_) => Err(Failure::Timeout),
         }
     }
+
+    /// Who comes for a challenge shows no certificate, and is shown none of ours.
+    async fn accept_either(
+        &self,
+        challenge: &Arc<ServerConfig>,
+        stream: TcpStream,
+    ) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        if acme::is_challenge(&start.client_hello()) {
+            let mut stream = start.into_stream(Arc::clone(challenge)).await?;
+            // Who has seen the proof may be gone already.
+            let _ = stream.shutdown().await;
+            return Ok(None);
+        }
+        let stream = start.into_stream(Arc::clone(&self.config)).await?;
+        Ok(Some(stream))
+    }
+}
+
+/// What challenges are shown by.
+fn challenge(spec: &acme::Spec, shown: &Arc<acme::Shown>) -> Option<Arc<ServerConfig>> {
+    if spec.challenge != acme::Challenge::TlsAlpn01 {
+        return None;
+    }
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(false))
+        .expect("the provider has suites for both versions")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(acme::Challenges(Arc::clone(shown))));
+    config.alpn_protocols = vec![acme::ALPN.to_vec()];
+    Some(Arc::new(config))
 }
 
 fn verifier(

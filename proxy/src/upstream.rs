@@ -13,6 +13,7 @@ pub mod places;
 pub mod pool;
 pub mod resolve;
 pub mod retry;
+mod switch;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -266,7 +267,9 @@ async fn send(
         error,
         unsent: None,
     };
-    let alone = request.headers().contains_key(UPGRADE);
+    // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
+    let alone = request.headers().contains_key(UPGRADE)
+        && endpoint.config.protocol != config::Protocol::Http2;
     while let Some(mut lease) = pools.take(endpoint, timeouts.idle, alone) {
         match round_trip(&mut lease, request, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
@@ -341,6 +344,9 @@ async fn round_trip(
             }
             return Poll::Ready(result.map_err(|error| match error {
                 Unanswered::Unsent(request) => Failed::Unsent(request),
+                Unanswered::CannotSwitch => Failed::Final(Error::Connect(std::io::Error::other(
+                    "the upstream takes no extended CONNECT",
+                ))),
                 Unanswered::Failed(error) => Failed::Final(match upload.fault() {
                     Some(fault) => Error::Upload(fault),
                     None => Error::Protocol(error),

@@ -123,6 +123,7 @@ tests)
     need nginx nginx-light
     need prlimit util-linux
     need curl curl
+    need h2load nghttp2-client
     need go golang-go
     need node nodejs
     need npm npm
@@ -143,7 +144,9 @@ tests)
     go_install telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen v0.155.0
     go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.3
-    go_install ghz github.com/bojand/ghz/cmd/ghz v0.120.0
+    go_install ghz github.com/bojand/ghz/cmd/ghz v0.93.0
+    go_install pebble github.com/letsencrypt/pebble/v2/cmd/pebble v2.10.3
+    go_install pebble-challtestsrv github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv v2.10.3
     ;;
 race)
     need nginx nginx-light

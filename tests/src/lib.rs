@@ -1,6 +1,7 @@
 //! What tests of the whole are made of: the real binary, upstreams, clients, a real Kafka.
 
 pub mod abi;
+pub mod acme;
 pub mod browser;
 pub mod client;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod kafka;
 pub mod link;
 pub mod load;
 pub mod recorder;
+pub mod service;
 pub mod tls;
 pub mod toxiproxy;
 pub mod trace;

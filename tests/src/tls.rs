@@ -57,6 +57,14 @@ impl Authority {
         }
     }
 
+    /// One that issues elsewhere, by its certificate: what is issued here, nobody believes.
+    pub fn known(pem: String) -> Self {
+        Self {
+            pem,
+            ..Self::default()
+        }
+    }
+
     /// Its own certificate.
     pub fn pem(&self) -> &str {
         &self.pem

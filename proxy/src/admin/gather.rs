@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
-use super::{api, endpoints, exposition};
+use super::{api, certificates, endpoints, exposition};
 use crate::app::App;
 use crate::export::metrics::Clients;
 use crate::export::spool;
@@ -30,6 +30,7 @@ pub(super) fn text(app: &App) -> Result<String, Error> {
     }));
     registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
     registry.register_collector(Box::new(Clients(app.exporters())));
+    registry.register_collector(Box::new(certificates::Certificates(app.certificates())));
     registry.register_collector(Box::new(Pushed(app.pushes().all())));
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;

@@ -13,6 +13,7 @@ use crate::plugin::chain::Chain;
 use crate::plugin::registry::Plugins;
 use crate::router::Router;
 use crate::server::Settings;
+use crate::tls::{self, acme};
 use crate::upstream::Upstream;
 use crate::upstream::resolve::Names;
 
@@ -27,6 +28,8 @@ pub struct Generation {
     pub plugins: Plugins,
     pub capture: Capture,
     pub access_log: Option<Arc<AccessLog>>,
+    /// What is answered to directories, where any may ask by HTTP.
+    pub acme: Option<Arc<acme::Answers>>,
 }
 
 /// A listener with the chains of what comes in by it.
@@ -228,8 +231,20 @@ impl Generation {
             plugins,
             capture,
             access_log,
+            acme: None,
             config,
         }
+    }
+
+    /// Answers what directories ask, where a listener has it so.
+    pub fn with_acme(mut self, answers: &Arc<acme::Answers>) -> Self {
+        let by_http = |server: &Arc<tls::Server>| {
+            let spec = server.acme().map(|(spec, _)| spec);
+            spec.is_some_and(|spec| spec.challenge == acme::Challenge::Http01)
+        };
+        let asked = self.config.tls().any(by_http);
+        self.acme = asked.then(|| Arc::clone(answers));
+        self
     }
 
     /// A listener; `None` once a reload has removed it.

@@ -85,6 +85,13 @@ impl Format {
 }
 
 impl Otlp {
+    /// The TLS of its addresses.
+    pub fn tls(&self) -> impl Iterator<Item = &Arc<tls::Server>> {
+        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
+        let http = self.http.as_ref().and_then(|http| http.tls.as_ref());
+        grpc.into_iter().chain(http)
+    }
+
     pub fn destination(&self, signal: Signal) -> &Destination {
         match signal {
             Signal::Traces => &self.traces,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Duration};
 
+pub(super) mod acme;
 pub(super) mod breaker;
 pub(super) mod clients;
 pub(super) mod dead_letter;
@@ -338,7 +339,7 @@ pub(super) struct Exporter {
 }
 
 /// The text itself, or `env.NAME` to read it from the environment. Never shown.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(extend("minLength" = 1, "writeOnly" = true))]
 pub(super) struct SecretVar(pub(super) String);

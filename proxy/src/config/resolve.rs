@@ -21,6 +21,7 @@ use super::{
     Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
 };
 
+mod acme;
 mod clients;
 mod dead_letter;
 mod kafka;

@@ -12,6 +12,7 @@ use super::report::Format;
 use super::*;
 
 mod accepted;
+mod acme;
 mod metrics;
 
 const LISTENERS: &str = "listeners: [{ address: \"127.0.0.1:0\" }]";

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
 use super::state::State;
-use super::{Content, head, mirror, tunnel};
+use super::{Content, extended, head, mirror, tunnel};
 use crate::app::generation::{Route, Target};
 use crate::plugin::chain::Progress;
 use crate::server::respond::{self, Refusal};
@@ -59,7 +59,17 @@ impl Call<'_> {
         let parent = traceparent(state, span);
         let rewrite = &self.route.rewrite;
         let mut request = head::send(&mut state.request, parent, body, rewrite, self.keep_head);
-        tunnel::ask(state, &mut request, &upstream.config.upgrades);
+        let asked = tunnel::ask(state, &mut request, &upstream.config.upgrades);
+        if state.asks_by_connect() {
+            if !asked {
+                let now = Instant::now();
+                state
+                    .recorder
+                    .end(span, Status::Error, "protocol is not allowed", now);
+                return Content::Answer(respond::refusal(&Refusal::Protocol));
+            }
+            extended::ask(&mut state.request, request.headers_mut());
+        }
         self.add_b3(state, span, request.headers_mut());
         if let Some(mirror) = &self.route.mirror {
             mirror::begin(worker, mirror, &state.request, &mut request);

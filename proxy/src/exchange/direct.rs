@@ -5,11 +5,28 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::state::{Answer, RequestHead};
+use crate::app::generation::Generation;
 use crate::config::{Redirect, Respond};
+
+/// What a directory of ACME asks for just now, before any plugin or route.
+pub(super) fn acme(generation: &Generation, request: &RequestHead) -> Option<Answer> {
+    let answers = generation.acme.as_ref()?;
+    let reads = request.method == Method::GET || request.method == Method::HEAD;
+    let answer = answers.get(request.uri.path())?;
+    if !reads || request.upgrade.is_some() {
+        return None;
+    }
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Some(Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, kind)]),
+        body: answer.into(),
+    })
+}
 
 /// A fixed response.
 pub(super) fn respond(respond: &Respond) -> Answer {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, forwarded, http1, http2, target, trailers, tunnel};
+use super::{Client, Content, extended, forwarded, http1, http2, target, trailers, tunnel};
 use crate::app::generation::Generation;
 use crate::config::{self, Rewrite};
 use crate::router::template::Template;
@@ -35,6 +35,7 @@ pub(super) fn read(
 ) -> Result<(), Refusal> {
     let clients = &generation.config.clients;
     state.version = head.version;
+    state.request.upgrade = extended::take(&mut head)?;
     state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
     name_request(state, &head.headers);
     note_root(state, &head, client);
@@ -280,7 +281,8 @@ pub(super) fn receive(state: &mut State, content: &mut Content) {
         Content::Upstream(reply) => {
             let mut headers = std::mem::take(reply.response.headers_mut());
             if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                reply.switched = headers.get(UPGRADE).cloned();
+                let answered = extended::is_answered(&state.request, &headers);
+                reply.switched = headers.get(UPGRADE).filter(|_| answered).cloned();
             }
             strip_hop_by_hop(&mut headers);
             trailers::note_status(state, &headers);

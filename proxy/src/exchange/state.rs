@@ -86,6 +86,8 @@ pub struct RequestHead {
     pub grpc: bool,
     /// The protocol that the client asks to switch to.
     pub upgrade: Option<HeaderValue>,
+    /// What the upstream is to answer to a key of ours.
+    pub accept: Option<String>,
 }
 
 #[derive(Default)]
@@ -247,6 +249,11 @@ impl State {
                 note.record(&mut self.recorder, call);
             }
         }
+    }
+
+    /// Whether the client asks to switch by CONNECT, where every success is a tunnel.
+    pub fn asks_by_connect(&self) -> bool {
+        self.version == Version::HTTP_2 && self.request.upgrade.is_some()
     }
 
     /// Forgets the last exchange but keeps what was allocated.

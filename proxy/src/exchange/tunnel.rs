@@ -48,21 +48,22 @@ pub(super) fn asked(headers: &HeaderMap) -> Option<HeaderValue> {
     named.then(|| upgrade.clone())
 }
 
-/// Asks the upstream for what the client asked, where that may be.
-pub(super) fn ask<B>(state: &State, request: &mut Request<B>, allowed: &[String]) {
+/// Asks the upstream for what the client asked, where that may be; says whether it did.
+pub(super) fn ask<B>(state: &State, request: &mut Request<B>, allowed: &[String]) -> bool {
     let Some(protocol) = &state.request.upgrade else {
-        return;
+        return false;
     };
     let text = protocol.as_bytes();
     if !allowed
         .iter()
         .any(|allowed| text.eq_ignore_ascii_case(allowed.as_bytes()))
     {
-        return;
+        return false;
     }
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol.clone());
+    true
 }
 
 impl Tunnel {
@@ -99,7 +100,7 @@ impl Tunnel {
             idle,
         } = self;
         let switched = tokio::time::timeout(SWITCH, upstream).await;
-        drop(lease);
+        let _lease = lease.once_switched();
         let Ok(Ok(upstream)) = switched else {
             life.finish(End::UpstreamBody("upgrade"));
             return;

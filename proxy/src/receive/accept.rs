@@ -86,7 +86,8 @@ async fn serve(local: Rc<Local>, door: Door, stream: TcpStream, peer: SocketAddr
     let current = local.shared.current();
     let (stream, is_http2) = match current.tls(door) {
         Some(tls) => match tls.accept(stream, HANDSHAKE).await {
-            Ok(stream) => {
+            Ok(None) => return,
+            Ok(Some(stream)) => {
                 let protocol = stream.get_ref().1.alpn_protocol();
                 let is_http2 = door == Door::Grpc || protocol == Some(Alpn::Http2.id());
                 (Stream::Tls(Box::new(stream.into())), is_http2)

@@ -10,6 +10,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +21,7 @@ use tokio::time::Sleep;
 use super::http1::Stall;
 use super::io::{Io, Sending};
 use super::{BadHead, Cut, Settings};
+use crate::exchange::body::Body;
 use crate::exchange::{self, Client};
 use crate::listener::drain::{Stage, Watch};
 use crate::worker::{Offered, Worker};
@@ -56,12 +60,13 @@ pub(super) async fn serve(
     });
     let counted = Rc::clone(&streams);
     let service = service_fn(move |request| {
-        let client = client.clone();
+        let (client, streams) = (client.clone(), Rc::clone(&counted));
         counted.left.set(counted.left.get().saturating_sub(1));
-        async move { Ok::<_, Infallible>(exchange::serve(client, request).await) }
+        async move { Ok::<_, Infallible>(exchange(client, request, streams).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(Tasks(Rc::clone(&streams)))
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(settings.http2.max_streams)
         .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -132,6 +137,29 @@ pub(super) async fn serve(
         }
         tracing::debug!(%peer, %error, "client connection ended");
     }
+}
+
+/// Serves one request. Where the response opens a tunnel, a task of its own passes what follows on the
+/// stream, which is open for as long.
+async fn exchange(
+    client: Client,
+    mut request: Request<Incoming>,
+    streams: Rc<Streams>,
+) -> Response<Body> {
+    let connects = request.method() == Method::CONNECT;
+    let switching = connects.then(|| hyper::upgrade::on(&mut request));
+    let mut response = exchange::serve(client, request).await;
+    if let (Some(switching), Some(tunnel)) = (switching, response.body_mut().take_tunnel()) {
+        let open = Open::new(streams);
+        tokio::task::spawn_local(async move {
+            // Without it the client has left, and the tunnel ends with that.
+            if let Ok(stream) = switching.await {
+                tunnel.run(TokioIo::new(stream), Bytes::new()).await;
+            }
+            drop(open);
+        });
+    }
+    response
 }
 
 /// What a connection knows of its streams.

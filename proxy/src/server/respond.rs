@@ -14,6 +14,10 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// CONNECT: Weir is no forward proxy.
     Connect,
+    /// CONNECT for a protocol that the upstream may not be asked for.
+    Protocol,
+    /// What was to be a tunnel is none.
+    NoTunnel,
     NoRoute(Miss),
     /// A plugin named an upstream that no route has.
     NoUpstream(String),
@@ -39,6 +43,14 @@ pub fn refusal(refusal: &Refusal) -> Answer {
     let (status, detail) = match refusal {
         Refusal::BadRequest(detail) => (StatusCode::BAD_REQUEST, *detail),
         Refusal::Connect => (StatusCode::NOT_IMPLEMENTED, "CONNECT is not served"),
+        Refusal::Protocol => (
+            StatusCode::NOT_IMPLEMENTED,
+            "the protocol cannot be switched to here",
+        ),
+        Refusal::NoTunnel => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream did not switch to the protocol",
+        ),
         Refusal::NoRoute(Miss::NoRoute) => (StatusCode::NOT_FOUND, "no route matches the request"),
         Refusal::NoRoute(Miss::Method(_)) => (
             StatusCode::METHOD_NOT_ALLOWED,

@@ -1,5 +1,6 @@
 //! Which certificate is shown: by the name that the client asks for, among several for a name by
-//! what the client can verify, and where none is for it, the default.
+//! what the client can verify, and where none is for it, the default. Of certificates for one name,
+//! those of the configuration go before one by ACME.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::acme;
 use super::certificate::Identity;
 
 /// Certificates for one name, in the order of the configuration.
@@ -20,14 +22,25 @@ pub(super) struct ByName {
     exact: HashMap<String, Keys>,
     /// By what stands behind `*.`.
     wildcard: HashMap<String, Keys>,
+    acme: Option<Arc<acme::Shown>>,
+    /// The first name that ACME has a certificate for.
+    first: String,
 }
 
 impl ByName {
-    pub(super) fn new(identities: &[Identity]) -> Self {
+    pub(super) fn new(
+        identities: &[Identity],
+        acme: Option<(Arc<acme::Shown>, &acme::Spec)>,
+    ) -> Self {
         let mut this = Self {
             all: Vec::new(),
             exact: HashMap::new(),
             wildcard: HashMap::new(),
+            first: acme
+                .as_ref()
+                .and_then(|(_, spec)| spec.domains.first().cloned())
+                .unwrap_or_default(),
+            acme: acme.map(|(shown, _)| shown),
         };
         for Identity { key, names, .. } in identities {
             this.all.push(Arc::clone(key));
@@ -42,20 +55,30 @@ impl ByName {
         this
     }
 
-    fn find(&self, name: &str) -> Option<&Keys> {
-        let name = name.to_ascii_lowercase();
-        self.exact.get(&name).or_else(|| {
-            let (_, parent) = name.split_once('.')?;
-            self.wildcard.get(parent)
-        })
+    fn issued(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.acme.as_ref()?.certificate(name)
     }
 
     fn choose(&self, name: Option<&str>, known: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let keys = name.and_then(|name| self.find(name)).unwrap_or(&self.all);
-        let usable = keys
-            .iter()
-            .find(|key| key.key.choose_scheme(known).is_some());
-        usable.or(keys.first()).cloned()
+        let usable = |keys: &Keys| {
+            let usable = keys
+                .iter()
+                .find(|key| key.key.choose_scheme(known).is_some());
+            usable.or(keys.first()).cloned()
+        };
+        let named = name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            if let Some(keys) = self.exact.get(&name) {
+                return usable(keys);
+            }
+            self.issued(&name).or_else(|| {
+                let (_, parent) = name.split_once('.')?;
+                usable(self.wildcard.get(parent)?)
+            })
+        });
+        named
+            .or_else(|| usable(&self.all))
+            .or_else(|| self.issued(&self.first))
     }
 }
 

@@ -13,10 +13,12 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
 use super::places::Place;
+use super::switch::Asked;
 use super::{Endpoint, Error};
 use crate::config::Protocol;
 use crate::tls::{Alpn, certificate};
@@ -36,6 +38,9 @@ const MAX_FIELDS: u32 = 64 << 10;
 /// When an upstream that says nothing is asked whether it is there, and how long it has to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// How long an upstream may take to say what it takes.
+const SETTINGS: Duration = Duration::from_secs(1);
 
 /// Most requests on one connection, whatever the upstream allows.
 const MAX_STREAMS: usize = 100;
@@ -72,6 +77,22 @@ pub struct Http2 {
     /// When the last request ended.
     used: Cell<Instant>,
     place: Place,
+    takes_connect: Rc<Told>,
+}
+
+/// Whether the upstream takes extended CONNECT, which it says with its settings.
+#[derive(Default)]
+struct Told {
+    yes: Cell<bool>,
+    changed: Notify,
+}
+
+impl Told {
+    /// Waits a little for an upstream that has said nothing yet.
+    async fn says_yes(&self) -> bool {
+        let changed = self.changed.notified();
+        self.yes.get() || tokio::time::timeout(SETTINGS, changed).await.is_ok()
+    }
 }
 
 impl Http2 {
@@ -109,6 +130,8 @@ pub enum Unanswered {
     /// Not a byte of it was looked at: it may go over another connection.
     Unsent(Box<Request<RequestBody>>),
     Failed(hyper::Error),
+    /// The upstream cannot be asked to switch to another protocol.
+    CannotSwitch,
 }
 
 impl Connection {
@@ -128,18 +151,32 @@ impl Connection {
                     })
             }
             Self::Http2(connection) => {
-                let request = for_http2(request, &connection.scheme);
+                let mut request = for_http2(request, &connection.scheme);
+                let asked = Asked::take(&mut request);
+                if asked.is_some() && !connection.takes_connect.says_yes().await {
+                    return Err(Unanswered::CannotSwitch);
+                }
                 let spare = spare(&request);
                 let sending = connection.sender.clone().try_send_request(request);
-                sending.await.map_err(|mut error| {
-                    if let Some(request) = error.take_message() {
-                        return Unanswered::Unsent(Box::new(request));
+                let mut error = match sending.await {
+                    Ok(mut response) => {
+                        if let Some(asked) = asked {
+                            asked.answered(&mut response);
+                        }
+                        return Ok(response);
                     }
-                    let error = error.into_error();
-                    match spare {
-                        Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
-                        _ => Unanswered::Failed(error),
+                    Err(error) => error,
+                };
+                if let Some(mut request) = error.take_message() {
+                    if let Some(asked) = asked {
+                        asked.restore(&mut request);
                     }
+                    return Err(Unanswered::Unsent(Box::new(request)));
+                }
+                let error = error.into_error();
+                Err(match spare {
+                    Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
+                    _ => Unanswered::Failed(error),
                 })
             }
         }
@@ -293,10 +330,15 @@ async fn connect_http2(
         .map_err(Error::Protocol)?;
     let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
     let told = Rc::clone(&allowed);
+    let takes_connect = Rc::<Told>::default();
+    let connects = Rc::clone(&takes_connect);
     tokio::task::spawn_local(async move {
         let ended = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
             told.set(connection.current_max_send_streams());
+            if connection.is_extended_connect_protocol_enabled() && !connects.yes.replace(true) {
+                connects.changed.notify_waiters();
+            }
             polled
         });
         if let Err(error) = ended.await {
@@ -310,6 +352,7 @@ async fn connect_http2(
         allowed,
         used: Cell::new(Instant::now()),
         place,
+        takes_connect,
     })))
 }
 

@@ -65,6 +65,11 @@ impl Lease {
         }
     }
 
+    /// What is to be kept while a tunnel lasts: of HTTP/2, where it is one stream among others.
+    pub fn once_switched(self) -> Option<Self> {
+        matches!(&self.connection, Some(Connection::Http2(_))).then_some(self)
+    }
+
     /// Sends a request over it, and waits for the response's head.
     pub async fn send(
         &mut self,

@@ -61,6 +61,38 @@ fn requests_that_are_reset_at_once_end_the_connection() {
 }
 
 #[test]
+fn requests_that_weir_is_made_to_reset_end_the_connection() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    // A window that grows too large is the stream's error, which the server resets (MadeYouReset).
+    let made = |round: u32| {
+        let stream = round * 2 + 1;
+        let mut made = frame(1, 4, stream, &get_block());
+        made.extend(frame(8, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
+        made
+    };
+    assert_closed(&weir, made, 1_000_000);
+    eventually("all calls have ended", || {
+        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
+    });
+}
+
+#[test]
+fn data_without_bytes_ends_the_connection() {
+    let upstream = Upstream::hello();
+    let weir = start(&upstream, json!({}));
+    let empty = |round: u32| {
+        if round == 0 {
+            frame(1, 4, 1, &get_block())
+        } else {
+            frame(0, 0, 1, &[]).repeat(100)
+        }
+    };
+    assert_closed(&weir, empty, 100_000);
+    assert_eq!(counted(&weir, "weir_http_cuts_total", "flood"), 1);
+}
+
+#[test]
 fn a_head_without_end_ends_the_connection() {
     let upstream = Upstream::hello();
     let weir = start(&upstream, json!({}));

@@ -1,9 +1,11 @@
 //! TLS and HTTP/2 as clients see them: certificates, handshakes, streams, translation, and what
 //! clients do that they should not.
 
+mod acme;
 mod attacks;
 mod certificates;
 mod clients;
+mod connect;
 mod http2;
 mod translation;
 mod upgrades;

@@ -242,6 +242,55 @@ fn trailers_pass_both_ways_without_what_may_be_none() {
 }
 
 #[test]
+fn an_event_reaches_the_client_before_the_upstream_sends_the_next() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Upstream::new(move |_, stream| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                    transfer-encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n";
+        stream.write_all(head.as_bytes()).expect("weir reads");
+        told.lock().expect("lock").recv().expect("the test tells");
+        let _ = stream.write_all(b"9\r\ndata: b\n\n\r\n0\r\n\r\n");
+    });
+    let weir = start(&upstream, json!({}));
+    run(async {
+        let client = Client::open(weir.proxy()).await;
+        let mut sender = client.sender.clone().ready().await.expect("ready");
+        let request = Request::get("http://test/").body(()).expect("a request");
+        let (response, _) = sender.send_request(request, true).expect("sent");
+        let mut events = response.await.expect("a head").into_body();
+        let first = events.data().await.expect("an event").expect("no error");
+        assert_eq!(first, "data: a\n\n");
+        tell.send(()).expect("the upstream waits");
+        let second = events.data().await.expect("an event").expect("no error");
+        assert_eq!(second, "data: b\n\n");
+    });
+}
+
+#[test]
+fn what_is_compressed_passes_as_it_is() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nvary: accept-encoding\r\n\
+         content-length: 5\r\n\r\n\u{1f}\u{0}\u{8}zz",
+    );
+    let weir = start(&upstream, json!({}));
+    run(async {
+        let client = Client::open(weir.proxy()).await;
+        let request = Request::post("http://test/")
+            .header("accept-encoding", "gzip, br")
+            .header("content-encoding", "br");
+        let request = request.body(()).expect("a request");
+        let answer = client.send(request).await.expect("a response");
+        assert_eq!(answer.head.headers()["content-encoding"], "gzip");
+        assert_eq!(answer.head.headers()["vary"], "accept-encoding");
+        assert_eq!(answer.body, b"\x1f\0\x08zz");
+    });
+    let seen = &upstream.seen()[0];
+    assert_eq!(seen.header("accept-encoding"), Some("gzip, br"));
+    assert_eq!(seen.header("content-encoding"), Some("br"));
+}
+
+#[test]
 fn head_and_bodiless_statuses_have_no_body() {
     let upstream = Upstream::new(|seen, stream| {
         let _ = stream.write_all(match (seen.method.as_str(), seen.target.as_str()) {

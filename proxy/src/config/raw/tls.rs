@@ -3,18 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SecretVar;
+use super::{SecretVar, acme};
 
 /// TLS of a listener.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["certificates"]))]
+#[schemars(extend("anyOf" = [{ "required": ["certificates"] }, { "required": ["acme"] }]))]
 pub(in crate::config) struct Tls {
     /// Certificates, chosen by the name that a client asks for among the DNS names in them; `*.` in
     /// a name stands for one label. The first is for clients that ask for none of them. At least
-    /// one.
+    /// one, or `acme`.
     #[schemars(length(min = 1))]
     pub(in crate::config) certificates: Vec<Certificate>,
+    /// Certificates by ACME. Default: none.
+    pub(in crate::config) acme: Option<acme::Acme>,
     /// Who may come in. Default: anybody.
     pub(in crate::config) client_auth: Option<ClientAuth>,
     /// Protocols that are offered, the preferred first. Default: [h2, http/1.1].
@@ -95,6 +97,7 @@ impl Default for Tls {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
+            acme: None,
             client_auth: None,
             alpn: vec![Alpn::Http2, Alpn::Http1],
             min_version: Version::default(),

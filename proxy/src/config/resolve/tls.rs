@@ -21,6 +21,12 @@ impl Resolver<'_> {
             let key = self.pem_at(&at.key("key"), &raw.key);
             certificates.push(chain.zip(key));
         }
+        let acme_at = at.key("acme");
+        let acme = raw.acme.as_ref().map(|raw| self.acme(&acme_at, raw));
+        let acme = match acme {
+            None => None,
+            Some(acme) => Some(acme?),
+        };
         let auth_at = at.key("client_auth");
         let auth = raw
             .client_auth
@@ -30,7 +36,8 @@ impl Resolver<'_> {
         let readable: Vec<usize> = (0..certificates.len())
             .filter(|index| certificates[*index].is_some())
             .collect();
-        let complete = readable.len() == certificates.len() && !certificates.is_empty();
+        let complete =
+            readable.len() == certificates.len() && !(certificates.is_empty() && acme.is_none());
         let spec = Spec {
             certificates: certificates
                 .into_iter()
@@ -40,6 +47,7 @@ impl Resolver<'_> {
                     key,
                 })
                 .collect(),
+            acme,
             client_auth: match auth {
                 None => None,
                 Some(auth) => Some(auth?),
