@@ -28,6 +28,8 @@ class Contestant:
     # Whether recent traces are kept for the console, and whether somebody follows them live.
     store: bool = False
     tail: bool = False
+    # Whether its own spans go through OpenTelemetry's collector to Kafka.
+    collector: bool = False
 
 
 ALL = [
@@ -35,6 +37,7 @@ ALL = [
     Contestant("envoy", "Envoy", "envoy"),
     Contestant("envoy-one", "Envoy, 1 proxy-wasm filter", "envoy", hooks=2),
     Contestant("envoy-five", "Envoy, 5 proxy-wasm filters", "envoy", hooks=10),
+    Contestant("envoy-traced", "Envoy, 5 filters, collector", "envoy", hooks=10, collector=True),
     Contestant("weir", "Weir", "weir"),
     Contestant("weir-five", "Weir, 5 plugins", "weir", hooks=10),
     Contestant("weir-kafka", "Weir, 5 plugins, JSON to Kafka", "weir", hooks=10, format="json"),
@@ -53,6 +56,7 @@ class Place:
     envoy: Path
     guests: Path
     folder: Path
+    collector: Path | None = None
 
     def write(self, name, text):
         path = self.folder / name
@@ -77,12 +81,12 @@ def upstream_command(place, port):
         }}""")
 
 
-def command(contestant, place, port, upstream, brokers):
-    """The command line of a contestant that listens on `port`."""
+def command(contestant, place, port, upstream, brokers, collector=None):
+    """The command line of a contestant that listens on `port`, and sends spans to a collector's port."""
     if contestant.program == "nginx":
         return nginx_proxy(place, port, upstream)
     if contestant.program == "envoy":
-        return envoy_proxy(contestant, place, port, upstream)
+        return envoy_proxy(contestant, place, port, upstream, collector)
     return weir_proxy(contestant, place, port, upstream, brokers)
 
 
@@ -123,7 +127,7 @@ def nginx_command(place, name, http, connections=4096):
     return ["nginx", "-p", place.folder, "-c", config]
 
 
-def envoy_proxy(contestant, place, port, upstream):
+def envoy_proxy(contestant, place, port, upstream, collector):
     filters = [envoy_wasm_filter(name, place) for name in plugin_names(contestant)]
     filters.append({
         "name": "envoy.filters.http.router",
@@ -146,15 +150,55 @@ def envoy_proxy(contestant, place, port, upstream):
                 {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
             ]}],
         }],
-        "clusters": [{
-            "name": "api", "type": "STATIC", "connect_timeout": "1s",
-            "load_assignment": {"cluster_name": "api", "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": address(upstream)}}]},
-            ]},
-        }],
+        "clusters": [envoy_cluster("api", upstream)],
     }}
+    if collector:
+        # Its tracer gives no span to a request without an id.
+        manager["generate_request_id"] = True
+        manager["tracing"] = {"random_sampling": {"value": 100}, "provider": {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+                "service_name": "envoy", "grpc_service": {"envoy_grpc": {"cluster_name": "collector"}, "timeout": "5s"},
+            },
+        }}
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        config["static_resources"]["clusters"].append({
+            **envoy_cluster("collector", collector),
+            "typed_extension_protocol_options": {options: {
+                "@type": f"type.googleapis.com/{options}",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+        })
     path = place.write(f"{contestant.name}.json", json.dumps(config, indent=2))
     return [place.envoy, "-c", path, "--concurrency", 1, "--disable-hot-restart", "--log-level", "warning"]
+
+
+def envoy_cluster(name, port):
+    return {
+        "name": name, "type": "STATIC", "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": address(port)}}]},
+        ]},
+    }
+
+
+def collector_command(contestant, place, port, brokers):
+    """OpenTelemetry's collector between a contestant and its topic; it loses nothing where Kafka is slower."""
+    config = {
+        "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}}},
+        "processors": {"batch": {"send_batch_size": 512, "send_batch_max_size": 512}},
+        "exporters": {"kafka": {
+            "brokers": [brokers], "traces": {"topic": contestant.name, "encoding": "otlp_proto"},
+            "producer": {"required_acks": -1}, "sending_queue": {"block_on_overflow": True},
+        }},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}, "logs": {"level": "warn"}},
+            "pipelines": {"traces": {"receivers": ["otlp"], "processors": ["batch"], "exporters": ["kafka"]}},
+        },
+    }
+    path = place.write(f"{contestant.name}-collector.yaml", json.dumps(config, indent=2))
+    return ["env", "GOMAXPROCS=1", place.collector, "--config", path]
 
 
 def envoy_wasm_filter(name, place):

@@ -47,6 +47,8 @@ def arguments():
     parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", metavar="FILE", help="(default %(default)s)")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE",
                         help="(default the one that tests/services/install.sh installs)")
+    parser.add_argument("--collector", type=Path, default=TARGET / "services/collector/otelcol", metavar="FILE",
+                        help="OpenTelemetry's, for envoy-traced (default %(default)s)")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR",
                         help="where bench-header.wasm and bench-header-proxy-wasm.wasm are (default %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave configurations and logs there")
@@ -65,8 +67,9 @@ class Entry:
 
     contestant: contestants.Contestant
     port: int
-    pid: int
-    topic: topic.Topic | None
+    # Of all that it needs to do its work.
+    pids: list
+    topic: topic.Held | None
     # Requests answered so far: each must have left a trace where traces are produced.
     answered: int = 0
     rounds: list = field(default_factory=list)
@@ -94,14 +97,15 @@ def race(args):
     chosen = [each for each in contestants.ALL if each.name in args.only]
     check_files(chosen, args)
     place = contestants.Place(
-        weir=args.weir.resolve(), envoy=args.envoy, guests=args.guests.resolve(), folder=folder_of(args),
+        weir=args.weir.resolve(), envoy=args.envoy, collector=args.collector, guests=args.guests.resolve(),
+        folder=folder_of(args),
     )
     with ExitStack() as running:
         if not args.keep:
             running.push(lambda kind, *_: remove(place.folder, kind))
         upstream = start_upstream(place, args, running)
         brokers = None
-        if any(each.format for each in chosen):
+        if any(each.format or each.collector for each in chosen):
             progress("starting Kafka")
             kafka = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", place.folder / "kafka"))
             brokers = kafka["bootstrap"]["PLAINTEXT"]
@@ -140,7 +144,8 @@ def check_files(chosen, args):
         if each.program == "weir":
             needed += [args.weir, *([args.guests / "bench-header.wasm"] if each.hooks else [])]
         if each.program == "envoy":
-            needed += [args.envoy, *([args.guests / "bench-header-proxy-wasm.wasm"] if each.hooks else [])]
+            needed += [args.envoy, *([args.guests / "bench-header-proxy-wasm.wasm"] if each.hooks else []),
+                       *([args.collector] if each.collector else [])]
     for path in needed:
         if not path.exists():
             raise Failure(f"{path} is missing; `make race` builds and installs what is needed")
@@ -160,15 +165,23 @@ def start(contestant, place, args, upstream, brokers, running):
     """Starts it, and sees to it that it does the work it is measured for."""
     progress(f"starting {contestant.what}")
     plugins = contestants.plugin_names(contestant)
-    traces = None
-    if contestant.format:
-        traces = topic.Topic(brokers, contestant, plugins)
+    traces, collector, pids = None, None, []
+    if contestant.format or contestant.collector:
+        traces = topic.Topic(brokers, contestant, plugins) if contestant.format else topic.Batches(brokers, contestant)
         running.callback(traces.consumer.close)
+
+    def launch(name, port, command):
+        log = place.folder / f"{name}.log"
+        child = running.enter_context(measure.process(command, args.cores[0], log))
+        measure.wait_for_port(child, port, log)
+        pids.append(child.pid)
+
+    if contestant.collector:
+        collector = measure.free_port()
+        launch(f"{contestant.name}-collector", collector,
+               contestants.collector_command(contestant, place, collector, brokers))
     port = measure.free_port()
-    log = place.folder / f"{contestant.name}.log"
-    command = contestants.command(contestant, place, port, upstream, brokers)
-    child = running.enter_context(measure.process(command, args.cores[0], log))
-    measure.wait_for_port(child, port, log)
+    launch(contestant.name, port, contestants.command(contestant, place, port, upstream, brokers, collector))
     status, headers, seen = measure.get(port, "/seen")
     changed = {name: headers.get(f"x-{name}") for name in plugins}
     expected = ",".join("race" if number < len(plugins) else "" for number in range(contestants.PLUGINS))
@@ -177,18 +190,18 @@ def start(contestant, place, args, upstream, brokers, running):
     if contestant.tail:
         follow = contestants.tail_command(contestant, place)
         running.enter_context(measure.process(follow, args.cores[1], place.folder / f"{contestant.name}.tail.log"))
-    return Entry(contestant, port, child.pid, traces, answered=1)
+    return Entry(contestant, port, pids, traces, answered=1)
 
 
 def run_burst(entry, args, requests):
     """One round of one contestant."""
     core = args.cores[0]
-    busy, before, began = measure.busy_seconds(core), measure.cpu_seconds(entry.pid), time.monotonic()
+    busy, before, began = measure.busy_seconds(core), cpu_seconds(entry), time.monotonic()
     burst = measure.burst(entry.port, requests, args.connections, args.cores[1])
     entry.answered += requests
     if entry.topic:
         entry.topic.wait_for(entry.answered)
-    used = measure.cpu_seconds(entry.pid) - before
+    used = cpu_seconds(entry) - before
     others = measure.busy_seconds(core) - busy - used
     return {
         "requests_per_second": requests / burst.seconds,
@@ -197,6 +210,10 @@ def run_burst(entry, args, requests):
         "p99_us": burst.p99_us,
         "disturbance": max(0.0, others / (time.monotonic() - began)),
     }
+
+
+def cpu_seconds(entry):
+    return sum(map(measure.cpu_seconds, entry.pids))
 
 
 def check_tail(contestant, place):
@@ -208,10 +225,10 @@ def check_tail(contestant, place):
 def finish(entry):
     contestant = entry.contestant
     row = {"name": contestant.name, "what": contestant.what, "rounds": entry.rounds,
-           "peak_memory_bytes": measure.peak_memory(entry.pid)}
+           "peak_memory_bytes": sum(map(measure.peak_memory, entry.pids))}
     if entry.topic:
         progress(f"reading the {entry.answered} traces of {contestant.what}")
-        row["kafka"] = {"format": contestant.format, "acks": "all",
+        row["kafka"] = {"format": contestant.format or "otlp_protobuf", "acks": "all",
                         "data_dir": "set" if contestant.spool else None,
                         "partitions": topic.PARTITIONS, **entry.topic.verify(entry.answered)}
     return row

@@ -26,6 +26,8 @@ TARGETS = [
     Target("Weir / nginx", 1.2, ("weir", "nginx"), lambda weir, nginx: weir / nginx),
     Target("Weir with 5 plugins and JSON to Kafka / Envoy", 1.0, ("weir-kafka", "envoy"),
            lambda weir, envoy: weir / envoy, aim=0.75),
+    Target("the same / Envoy with 5 filters, traced to Kafka", 1.0, ("weir-kafka", "envoy-traced"),
+           lambda weir, envoy: weir / envoy),
     Target("a hook with its span, µs: (5 plugins - bare) / 10", 0.8, ("weir-five", "weir"),
            lambda five, bare: (five - bare) / 10),
     Target("the same / a hook of Envoy's", 0.33, ("weir-five", "weir", "envoy-five", "envoy"),
@@ -107,8 +109,9 @@ def table(result):
     for row in result["contestants"]:
         if "kafka" in row:
             kafka = row["kafka"]
+            spans = f"{kafka['hook_spans']} hook spans" if kafka["hook_spans"] else "one span of the whole request alone"
             lines += ["", f"{row['what']}: {kafka['traces']} answered requests, as many traces in the topic, each with "
-                      f"{kafka['hook_spans']} hook spans; {kafka['bytes_a_trace']} bytes a trace, "
+                      f"{spans}; {kafka['bytes_a_trace']} bytes a trace, "
                       f"acks {kafka['acks']}, data_dir {kafka['data_dir'] or 'not set'}, {kafka['partitions']} partitions"]
     if result["targets"]:
         lines.append("")

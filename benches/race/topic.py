@@ -35,15 +35,13 @@ def broker(script, folder, *arguments):
         child.wait()
 
 
-class Topic:
+class Held:
     """A new topic of one contestant."""
 
-    def __init__(self, brokers, contestant, plugins):
-        self.name = contestant.name
-        self.count_hooks = {"json": hooks_of_json, "otlp_protobuf": hooks_of_otlp}[contestant.format]
-        self.hooks = sorted(f"plugin.{name}.{hook}" for name in plugins for hook in ("prehook", "posthook"))
+    def __init__(self, brokers, name):
+        self.name = name
         admin = AdminClient({"bootstrap.servers": brokers})
-        admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result(30)
+        admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(30)
         self.consumer = Consumer({
             "bootstrap.servers": brokers, "group.id": "race", "enable.auto.commit": False,
             "enable.partition.eof": False,
@@ -51,6 +49,43 @@ class Topic:
 
     def partitions(self):
         return [TopicPartition(self.name, number, 0) for number in range(PARTITIONS)]
+
+
+class Batches(Held):
+    """Of a collector, which has many spans of a request each in a message."""
+
+    def __init__(self, brokers, contestant):
+        super().__init__(brokers, contestant.name)
+        self.consumer.assign(self.partitions())
+        self.traces, self.spans, self.size = set(), 0, 0
+
+    def wait_for(self, spans, seconds=60):
+        """Until so many are read: their number cannot be told from that of the messages."""
+        deadline = time.monotonic() + seconds
+        while self.spans < spans:
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name}: {self.spans} spans in Kafka for {spans} answered requests")
+            for message in self.consumer.consume(100, timeout=0.1):
+                if message.error():
+                    raise Failure(f"{self.name}: {message.error()}")
+                self.size += len(message.value())
+                for span in spans_of_otlp(message.value()):
+                    self.spans += 1
+                    self.traces.add(span.trace_id)
+
+    def verify(self, answered):
+        if not self.spans == len(self.traces) == answered:
+            raise Failure(f"{self.name}: {self.spans} spans of {len(self.traces)} traces for {answered} answered requests")
+        return {"traces": answered, "hook_spans": 0, "bytes_a_trace": round(self.size / answered)}
+
+
+class Topic(Held):
+    """Of a contestant that produces a message a trace."""
+
+    def __init__(self, brokers, contestant, plugins):
+        super().__init__(brokers, contestant.name)
+        self.count_hooks = {"json": hooks_of_json, "otlp_protobuf": hooks_of_otlp}[contestant.format]
+        self.hooks = sorted(f"plugin.{name}.{hook}" for name in plugins for hook in ("prehook", "posthook"))
 
     def size(self):
         return sum(self.consumer.get_watermark_offsets(each, timeout=30)[1] for each in self.partitions())
@@ -96,12 +131,17 @@ def hooks_of_json(value):
     ]
 
 
-def hooks_of_otlp(value):
+def spans_of_otlp(value):
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
     request = ExportTraceServiceRequest.FromString(value)
-    spans = [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+
+def hooks_of_otlp(value):
+    from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+    spans = spans_of_otlp(value)
     return spans[0].trace_id.hex(), [
         span.name for span in spans if span.name.startswith("plugin.") and span.status.code == Status.STATUS_CODE_OK
     ]
