@@ -78,6 +78,12 @@ fn only_what_may_have_room_later_is_asked_for_again() {
     otlp.otlp()["queue_size"] = json!(1);
     otlp.otlp()["grpc"]["max_body_bytes"] = json!("10KiB");
     let weir = otlp.start();
+    let too_large = export(&weir, &request(20, 1, 1000).encode_to_vec());
+    assert_eq!(too_large.status(), 8);
+    assert_eq!(asked(&too_large), None);
+    let malformed = export(&weir, b"\x0a\x7fshort");
+    assert_eq!((malformed.status(), asked(&malformed)), (3, None));
+
     let body = request(1, 1, 10).encode_to_vec();
     assert_eq!(export(&weir, &body).status(), 0);
 
@@ -88,12 +94,6 @@ fn only_what_may_have_room_later_is_asked_for_again() {
     assert_eq!(full.status, 429);
     let after = full.header("retry-after").expect("a delay");
     assert!(after.parse::<u32>().is_ok_and(|seconds| seconds > 0));
-
-    let too_large = export(&weir, &request(20, 1, 1000).encode_to_vec());
-    assert_eq!(too_large.status(), 8);
-    assert_eq!(asked(&too_large), None);
-    let malformed = export(&weir, b"\x0a\x7fshort");
-    assert_eq!((malformed.status(), asked(&malformed)), (3, None));
 }
 
 #[test]
