@@ -74,6 +74,8 @@ pub(super) struct Segment {
     pub(super) first: u64,
     /// Whether its records say so.
     pub(super) is_known: bool,
+    /// All its records have lesser sequences, as far as segments behind it tell.
+    bound: u64,
     /// Where the last record ends.
     end: AtomicU64,
     /// One more than the last record's sequence, once that is known.
@@ -94,6 +96,7 @@ impl Segment {
             place: 0,
             first,
             is_known: true,
+            bound: u64::MAX,
             end: AtomicU64::new(0),
             last: AtomicU64::new(OPEN),
             prepared: AtomicU64::new(0),
@@ -218,6 +221,13 @@ impl Stream {
             next = segment.first;
         }
         segments.sort_by_key(|segment| segment.first);
+        let mut bound = u64::MAX;
+        for segment in segments.iter_mut().rev() {
+            segment.bound = bound;
+            if segment.is_known {
+                bound = segment.first;
+            }
+        }
         for pair in segments.windows(2) {
             // Else its end is found by reading it.
             if pair[1].is_known {
@@ -341,5 +351,7 @@ impl Stream {
 }
 
 fn is_below(segment: &Segment, below: u64) -> bool {
-    below == u64::MAX || segment.last().is_some_and(|last| last <= below)
+    segment.bound <= below
+        || below == u64::MAX
+        || segment.last().is_some_and(|last| last <= below)
 }
