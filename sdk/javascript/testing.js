@@ -275,6 +275,8 @@ function fakeHost(calls, seen) {
       },
       addEvent: (target) => void spanOf(target),
       setError: (message) => (spanOf('hook')['error.message'] = message),
+      describeCall() {},
+      setCallError: (message) => (spanOf('upstream')['error.message'] = message),
     },
     log: {
       write: (level, message) => seen.logs.push(message),

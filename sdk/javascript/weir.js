@@ -256,6 +256,7 @@ export class Chunk {
 }
 
 function attribute(value) {
+  if (Array.isArray(value)) return { tag: 'texts', val: value.map(String) };
   switch (typeof value) {
     case 'boolean':
       return { tag: 'boolean', val: value };
@@ -271,7 +272,7 @@ function attribute(value) {
 }
 
 const on = (target) => ({
-  /** Sets an attribute: a text, a truth value or a number. */
+  /** Sets an attribute: a text, a list of texts, a truth value or a number. */
   setAttribute(name, value) {
     host.span.setAttribute(target, name, attribute(value));
   },
@@ -292,7 +293,19 @@ export const span = {
     host.span.setError(String(message));
   },
 
-  upstream: on('upstream'),
+  upstream: {
+    ...on('upstream'),
+
+    /** Says what the call to the upstream is: `http` or `llm`, and the name of its span. */
+    describe(kind, name) {
+      host.span.describeCall(kind, name);
+    },
+
+    /** Marks the call's span as failed, for an error that its status does not tell. */
+    setError(message) {
+      host.span.setCallError(String(message));
+    },
+  },
 };
 
 /** Lines in Weir's log and in the trace. */

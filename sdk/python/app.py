@@ -32,6 +32,8 @@ def _value(value):
         return span.Value_Integer(value)
     if isinstance(value, float):
         return span.Value_Float(value)
+    if isinstance(value, (list, tuple)):
+        return span.Value_Texts([str(text) for text in value])
     return span.Value_Text(str(value))
 
 
@@ -52,6 +54,7 @@ class Host:
         span.add_event(span.Target[target.upper()], name, attributes)
 
     set_error = staticmethod(span.set_error)
+    set_call_error = staticmethod(span.set_call_error)
     panicked = staticmethod(log.panicked)
     may_call = staticmethod(http_client.may_call)
     send = staticmethod(http_client.send)
@@ -60,6 +63,10 @@ class Host:
     random_bytes = staticmethod(random.bytes)
     random = staticmethod(random.next)
     equal = staticmethod(crypto.equal)
+
+    @staticmethod
+    def describe_call(kind, name):
+        span.describe_call(span.CallKind[kind.upper()], name)
 
     @staticmethod
     def log(level, message):

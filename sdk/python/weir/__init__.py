@@ -250,7 +250,7 @@ class _Span:
         self._target = target
 
     def set_attribute(self, name, value):
-        """Sets an attribute: a text, a truth value or a number."""
+        """Sets an attribute: a text, a list of texts, a truth value or a number."""
         _host.set_attribute(self._target, name, value)
 
     def add_event(self, name, attributes=None):
@@ -258,9 +258,19 @@ class _Span:
         _host.add_event(self._target, name, list((attributes or {}).items()))
 
 
+class _CallSpan(_Span):
+    def describe(self, kind, name):
+        """Says what the call to the upstream is: `http` or `llm`, and the name of its span."""
+        _host.describe_call(kind, name)
+
+    def set_error(self, message):
+        """Marks the call's span as failed, for an error that its status does not tell."""
+        _host.set_call_error(str(message))
+
+
 class _HookSpan(_Span):
     #: The span of the call to the upstream.
-    upstream = _Span("upstream")
+    upstream = _CallSpan("upstream")
 
     def set_error(self, message):
         """Marks the hook's span as failed, without failing the hook."""

@@ -242,7 +242,7 @@ class _Host:
 
     def set_attribute(self, target, name, value):
         if not name.startswith("weir."):
-            plain = isinstance(value, (bool, int, float))
+            plain = isinstance(value, (bool, int, float, list))
             self._span(target)[name] = value if plain else str(value)
 
     def add_event(self, target, name, attributes):
@@ -250,6 +250,12 @@ class _Host:
 
     def set_error(self, message):
         self._span("hook")["error.message"] = message
+
+    def set_call_error(self, message):
+        self._span("upstream")["error.message"] = message
+
+    def describe_call(self, kind, name):
+        pass
 
     def log(self, level, message):
         self._seen["logs"].append(message)
