@@ -7,7 +7,7 @@ use wasmparser::{KnownCustom, Parser, Payload, ProducersSectionReader};
 
 /// What changes the defaults of a plugin's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub(super) enum Language {
     JavaScript,
     Python,
     /// Rust, and whatever else brings no interpreter.
@@ -17,7 +17,7 @@ pub enum Language {
 impl Language {
     /// The language that a module says it was made of. It is no judge of what is no module: that is
     /// found when it is compiled.
-    pub fn of(module: &[u8]) -> Self {
+    pub(super) fn of(module: &[u8]) -> Self {
         for payload in Parser::new(0).parse_all(module) {
             match payload {
                 Ok(Payload::CustomSection(section)) => {
@@ -53,7 +53,7 @@ impl Language {
 
     /// Most bytes of memory of an instance, where the configuration does not say. Measured with the
     /// projects that `weir plugin new` makes; see docs/plugins-in-javascript.md and -python.md.
-    pub fn memory(self) -> usize {
+    pub(super) fn memory(self) -> usize {
         match self {
             Self::JavaScript => 128 << 20,
             Self::Python => 64 << 20,
