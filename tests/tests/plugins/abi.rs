@@ -49,7 +49,7 @@ impl Census {
         let other = Upstream::hello();
         config["upstreams"]["other"] = json!({ "endpoints": [other.url()] });
         config["plugins"]["census"] = json!({
-            "module": abi.guest("census"), "config": of, "upstreams": ["other"], "limits": { "calls": 12 },
+            "module": abi.guest("census"), "config": of, "upstreams": ["other"], "limits": { "calls": 12, "cpu_time": "5s" },
         });
         config["listeners"][0]["plugins"] = json!(["census"]);
         Self(Stand::with(upstream, config))
