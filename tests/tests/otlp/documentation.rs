@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use weir::otlp::Signal;
 use weir::otlp::json::{Dialect, write};
 use weir_tests::tls::Authority;
+use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary};
 
 use crate::clients::{python, service};
@@ -175,6 +176,10 @@ fn environments_are_one_file_with_topics_of_their_own() {
         let body = EXAMPLE.replace("test-operation", &format!("of-{environment}"));
         let response = post(weir.otlp("http"), "/v1/traces", JSON, &[], body.as_bytes());
         assert_eq!(response.status, 200);
+        let produced = r#"weir_otlp_produced_total{signal="traces",protocol="http/json"}"#;
+        eventually("its topic is made, and has it", || {
+            (weir.count(produced) == 1).then_some(())
+        });
         let message = kafka.read(&format!("{environment}-traces"), 1).remove(0);
         let text = String::from_utf8(message.payload).expect("UTF-8");
         assert!(text.contains(&format!("of-{environment}")), "{text}");
