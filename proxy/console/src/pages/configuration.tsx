@@ -48,7 +48,8 @@ export function Configuration() {
       {data.pending && (
         <p className="notice warn">The file says something else than what is served: it was changed and not reloaded.</p>
       )}
-      {reloading.error && <Failure error={reloading.error} />}
+      {/* What a reload found wrong with the file is told below. */}
+      {reloading.error && data.faults.length === 0 && <Failure error={reloading.error} />}
       {data.faults.map((fault) => (
         <p key={`${fault.path} ${fault.message}`} className="notice bad">
           Line {fault.line}: <code>{fault.path}</code> {fault.message}
@@ -62,22 +63,24 @@ export function Configuration() {
         </section>
       )}
       <Loads loads={data.loads} />
-      <section className="panel" aria-label="What is in force">
-        <header>
-          <h2>What is written, and the default of what is not</h2>
-          <Toggle label="Only what is written" checked={written} onChange={setWritten} />
-        </header>
-        <div className="yaml" tabIndex={0} style={{ padding: "8px 0" }}>
-          {shown.map((line, index) => (
-            <div key={index} className={line.source === "default" || line.source === "" ? "row" : "row set"}>
-              <span className="text">{line.text}</span>
-              <span className="source" title={line.source}>
-                {short(line.source, data.file)}
-              </span>
-            </div>
-          ))}
-        </div>
-      </section>
+      {data.text !== null && (
+        <section className="panel" aria-label="What is in force">
+          <header>
+            <h2>What is written, and the default of what is not</h2>
+            <Toggle label="Only what is written" checked={written} onChange={setWritten} />
+          </header>
+          <div className="yaml" tabIndex={0} style={{ padding: "8px 0" }}>
+            {shown.map((line, index) => (
+              <div key={index} className={line.source === "default" || line.source === "" ? "row" : "row set"}>
+                <span className="text">{line.text}</span>
+                <span className="source" title={line.source}>
+                  {short(line.source, data.file)}
+                </span>
+              </div>
+            ))}
+          </div>
+        </section>
+      )}
     </div>
   );
 }

@@ -240,7 +240,9 @@ function Kept(props: { filters: URLSearchParams; seconds: number; active: boolea
       </Empty>
     ) : (
       <Empty title="No traces yet">
-        <p>Send a request through Weir; its trace shows here within a second.</p>
+        <p>
+          <Link href="/">Send a request</Link> from here or through Weir; its trace shows within a second.
+        </p>
         <pre className="code" tabIndex={0}>curl -i http://{props.proxy ?? "127.0.0.1:8080"}/</pre>
       </Empty>
     );
