@@ -351,7 +351,5 @@ impl Stream {
 }
 
 fn is_below(segment: &Segment, below: u64) -> bool {
-    segment.bound <= below
-        || below == u64::MAX
-        || segment.last().is_some_and(|last| last <= below)
+    segment.bound <= below || below == u64::MAX || segment.last().is_some_and(|last| last <= below)
 }
