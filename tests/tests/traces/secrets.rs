@@ -181,7 +181,9 @@ fn what_every_exporter_strips_is_not_on_the_disk_and_not_in_the_api() {
     );
     assert_eq!(answer.status, 200);
     let ask = |target: &str| {
-        let answer = client::get(weir.admin(), target, &[]);
+        let request =
+            format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let answer = client::send(weir.admin(), request);
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
         answer.text()
     };
