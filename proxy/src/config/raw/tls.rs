@@ -8,7 +8,7 @@ use super::{SecretVar, acme};
 /// TLS of a listener.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("anyOf" = [{ "required": ["certificates"] }, { "required": ["acme"] }]))]
+#[schemars(extend("x-optional" = true, "anyOf" = [{ "required": ["certificates"] }, { "required": ["acme"] }]))]
 pub(in crate::config) struct Tls {
     /// Certificates, chosen by the name that a client asks for among the DNS names in them; `*.` in
     /// a name stands for one label. The first is for clients that ask for none of them. At least
