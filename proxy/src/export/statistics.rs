@@ -72,6 +72,22 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// What is counted here and no more in `now`.
+    fn without(&self, now: &Self) -> Self {
+        Self {
+            connects: self.connects.saturating_sub(now.connects),
+            disconnects: self.disconnects.saturating_sub(now.disconnects),
+            requests: self.requests.saturating_sub(now.requests),
+            sent_bytes: self.sent_bytes.saturating_sub(now.sent_bytes),
+            received_bytes: self.received_bytes.saturating_sub(now.received_bytes),
+            errors: self.errors.saturating_sub(now.errors),
+            retries: self.retries.saturating_sub(now.retries),
+            timeouts: self.timeouts.saturating_sub(now.timeouts),
+        }
+    }
+}
+
 /// The clients of one exporter, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -91,6 +107,15 @@ impl Client {
     }
 
     pub(super) fn update(&mut self, mut statistics: Statistics) {
+        // librdkafka forgets about what it does not need any more, with its counts.
+        for (name, totals) in std::mem::take(&mut self.current) {
+            let now = statistics.brokers.get(&name);
+            let now = now.map(|broker| broker.totals).unwrap_or_default();
+            let lost = totals.without(&now);
+            if lost != Totals::default() {
+                self.before.entry(name).or_default().add(&lost);
+            }
+        }
         for (name, broker) in &mut statistics.brokers {
             self.current.insert(name.clone(), broker.totals);
             if let Some(before) = self.before.get(name) {
@@ -150,5 +175,27 @@ mod tests {
         client.begin();
         client.update(Statistics::default());
         assert_eq!(requests(&client), 9);
+    }
+
+    #[test]
+    fn what_a_client_forgets_stays_counted() {
+        let mut client = Client::default();
+        let requests = |client: &Client| {
+            client.statistics().unwrap().brokers["one:9092"]
+                .totals
+                .requests
+        };
+        client.begin();
+        client.update(said(7));
+        client.update(said(2));
+        assert_eq!(requests(&client), 7);
+        client.update(said(4));
+        assert_eq!(requests(&client), 9);
+        client.update(Statistics::default());
+        assert_eq!(requests(&client), 9);
+        client.update(said(1));
+        assert_eq!(requests(&client), 10);
+        client.begin();
+        assert_eq!(requests(&client), 10);
     }
 }
