@@ -55,7 +55,7 @@ fn whatever_a_network_does_costs_nothing() {
     for (kind, attributes) in [
         ("reset_peer", json!({ "timeout": 0 })),
         ("timeout", json!({ "timeout": 300 })),
-        ("limit_data", json!({ "bytes": 3000 })),
+        ("limit_data", json!({ "bytes": 100 })),
     ] {
         for stream in ["upstream", "downstream"] {
             let before = faulty.disconnects();

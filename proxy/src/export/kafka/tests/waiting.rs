@@ -65,6 +65,36 @@ fn a_partition_without_a_leader_is_said_and_gets_everything_once_it_has_one() {
 }
 
 #[test]
+fn a_topic_with_too_few_replicas_in_sync_is_said_and_gets_everything_once_there_are_enough() {
+    // The client has room for all of them, and for few.
+    for buffer_bytes in [64 << 20, 64 << 10] {
+        let cluster = cluster();
+        let mut config = kafka(&cluster.bootstrap_servers(), "traces");
+        config.producer.request_timeout = Duration::from_millis(300);
+        config.producer.max_message_bytes = 4_000;
+        config.buffer_bytes = buffer_bytes;
+        let exporters = start(config);
+        wait_until_connected(&exporters);
+        refuse(
+            &cluster,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            10_000,
+        );
+        hand_over(&exporters, 100);
+        assert_eq!(
+            complaint(&exporters),
+            "kafka plugin: failed to connect/authenticate with broker: topic \"traces\" takes nothing \
+             of what is sent: has it enough replicas in sync (`min.insync.replicas`)?"
+        );
+        assert_eq!(status(&exporters).delivered, 0);
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        wait_until_delivered(&exporters, 100);
+        wait_until_connected(&exporters);
+        assert_nothing_dropped(&exporters);
+    }
+}
+
+#[test]
 fn a_topic_of_which_no_partition_has_a_leader_is_said_at_the_start() {
     let cluster = cluster();
     cluster.partition_leader("traces", 0, None).unwrap();
