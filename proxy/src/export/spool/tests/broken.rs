@@ -354,7 +354,14 @@ fn segments_that_cannot_be_read_at_the_start_are_delivered_once_they_can() {
 #[test]
 fn a_folder_in_the_place_of_a_segment_holds_up_no_start() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Store::open(Arc::new(super::files::Disk), folder.path(), options(), Claim::Alone);
+    let open = || {
+        Store::open(
+            Arc::new(super::files::Disk),
+            folder.path(),
+            options(),
+            Claim::Alone,
+        )
+    };
     let (store, _) = open().unwrap();
     let exporter = Exporter::new(&store, "a");
     let mut writer = Writer::new(store);
