@@ -301,14 +301,14 @@ pub(super) const BREACHES: &[(&str, &str, &str, &str)] = &[
         "abi",
     ),
     (
-        "value-four",
-        "(call $set-attribute (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 4) (i64.const 0) (i32.const 0))",
+        "value-five",
+        "(call $set-attribute (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 5) (i64.const 0) (i32.const 0))",
         "",
         "abi",
     ),
     (
-        "value-in-memory-four",
-        "(call $fill (i32.const 1) (i32.const 24) (i32.const 16)) (i32.store8 (i32.const 0x10008) (i32.const 4)) (call $add-event (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 0x10000) (i32.const 1))",
+        "value-in-memory-five",
+        "(call $fill (i32.const 1) (i32.const 24) (i32.const 16)) (i32.store8 (i32.const 0x10008) (i32.const 5)) (call $add-event (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 0x10000) (i32.const 1))",
         "",
         "abi",
     ),
