@@ -237,6 +237,7 @@ impl Generation {
     }
 
     /// Answers what directories ask, where a listener has it so.
+    #[must_use]
     pub fn with_acme(mut self, answers: &Arc<acme::Answers>) -> Self {
         let by_http = |server: &Arc<tls::Server>| {
             let spec = server.acme().map(|(spec, _)| spec);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::parent_id;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ impl Origin {
             sockets
                 .iter()
                 .try_for_each(|socket| fcntl_setfd(socket, FdFlags::empty()))?;
-            let numbers = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+            let numbers = sockets.iter().map(AsRawFd::as_raw_fd).collect();
             inheritance.sockets.insert(name.to_owned(), numbers);
         }
         let (ours, theirs) = UnixStream::pair()?;

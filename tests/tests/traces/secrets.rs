@@ -227,7 +227,11 @@ fn what_every_exporter_strips_is_not_on_the_disk_and_not_in_the_api() {
             .windows(text.len())
             .any(|found| found == text.as_bytes())
     };
-    let segment = |place: &&(String, Vec<u8>)| place.0.ends_with(".seg");
+    let segment = |place: &&(String, Vec<u8>)| {
+        Path::new(&place.0)
+            .extension()
+            .is_some_and(|extension| extension == "seg")
+    };
     assert!(
         places
             .iter()

@@ -1,4 +1,4 @@
-//! What builds plugins in JavaScript and Python: componentize-js of npm and componentize-py of PyPI.
+//! What builds plugins in JavaScript and Python: componentize-js of npm and componentize-py of `PyPI`.
 //!
 //! A tool is looked for in the project, then in the path of commands; where it is in neither, it is put
 //! into the project, by npm or pip. Each makes a component without any import of WASI, so that what a

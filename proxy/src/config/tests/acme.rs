@@ -30,7 +30,7 @@ fn what_is_written_is_what_is_asked_of_the_directory() {
     let (spec, _) = server.acme().unwrap();
     assert_eq!(spec.domains, ["a.example", "b.example"]);
     assert_eq!(spec.challenge, Challenge::Http01);
-    assert_eq!(spec.renew_before, Some(Duration::from_secs(86_400)));
+    assert_eq!(spec.renew_before, Some(Duration::from_hours(24)));
     assert_eq!(spec.issuer.directory, "https://ca.internal/dir");
     assert_eq!(spec.issuer.contact, ["mailto:ops@a.example"]);
     let external = spec.issuer.external_account.as_ref().unwrap();

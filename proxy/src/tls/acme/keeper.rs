@@ -19,13 +19,13 @@ use crate::tls::certificate::Identity;
 /// Waits after a first failure, and after each further one at most. Directories count what fails: they
 /// allow about five an hour.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Most orders under way.
 const ORDERS: usize = 4;
 
 /// The longest sleep before the wall clock is looked at again.
-const LOOK: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_mins(10);
 
 /// How a certificate fares.
 #[derive(Clone, Debug, PartialEq, Eq)]

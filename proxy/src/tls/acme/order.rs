@@ -21,10 +21,10 @@ use crate::tls::certificate::Identity;
 /// How long a directory may take to look, and then to issue.
 const PATIENCE: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
-    .timeout(Duration::from_secs(60));
+    .timeout(Duration::from_mins(1));
 
 /// The longest that an order may take in all.
-const LONGEST: Duration = Duration::from_secs(240);
+const LONGEST: Duration = Duration::from_mins(4);
 
 /// What an order came to nothing by.
 #[derive(Debug, thiserror::Error)]

@@ -192,7 +192,7 @@ fn a_bomb_is_given_up() {
     let host = host(json!({}));
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     for _ in 0..64 {
-        gzip.write_all(&[b' '; 1 << 20]).unwrap();
+        gzip.write_all(&vec![b' '; 1 << 20]).unwrap();
     }
     let exchange = chat(&host, "application/json", "gzip", &gzip.finish().unwrap());
     assert_eq!(result(&exchange), "malformed");
