@@ -274,7 +274,8 @@ def race(args):
         payload = folder / "body.bin"
         payload.write_bytes(body())
         progress("starting Kafka")
-        brokers = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", folder / "kafka"))
+        kafka = running.enter_context(topic.broker(ROOT / "tests/services/kafka.py", folder / "kafka"))
+        brokers = kafka["bootstrap"]["PLAINTEXT"]
         entries = [start(each, args, folder, brokers, running) for each in chosen]
         for entry in entries:
             burst(entry, args, payload, max(50, args.requests // 10))
