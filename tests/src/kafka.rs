@@ -79,6 +79,13 @@ impl Kafka {
     ///
     /// When it does not start: a missing service fails a test.
     pub fn start(folder: &TempDir, arguments: &[String]) -> Self {
+        // Somebody's connection may have the port that it had, for a moment.
+        eventually("Kafka starts, as its log would say otherwise", || {
+            Self::try_start(folder, arguments)
+        })
+    }
+
+    fn try_start(folder: &TempDir, arguments: &[String]) -> Option<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/services/kafka.py");
         let mut child = Command::new(script)
             .args(["run", "--stop-on-eof", "--dir"])
@@ -94,13 +101,15 @@ impl Kafka {
         BufReader::new(stdout)
             .read_line(&mut line)
             .expect("kafka.py speaks UTF-8");
-        let addresses = serde_json::from_str(&line)
-            .expect("Kafka starts, as its log (see above) would say otherwise");
-        Self {
+        let Ok(addresses) = serde_json::from_str(&line) else {
+            child.wait().expect("it has ended");
+            return None;
+        };
+        Some(Self {
             addresses,
             child,
             stdin,
-        }
+        })
     }
 
     /// Stops it in good order, and waits until it has ended.
