@@ -1,6 +1,6 @@
 //! A connection to an endpoint: TCP, TLS where it is told so, and the version of HTTP.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,7 +13,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
@@ -41,6 +40,9 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 
 /// How long an upstream may take to say what it takes.
 const SETTINGS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether they have come.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Most requests on one connection, whatever the upstream allows.
 const MAX_STREAMS: usize = 100;
@@ -77,25 +79,24 @@ pub struct Http2 {
     /// When the last request ended.
     used: Cell<Instant>,
     place: Place,
-    takes_connect: Rc<Told>,
-}
-
-/// Whether the upstream takes extended CONNECT, which it says with its settings.
-#[derive(Default)]
-struct Told {
-    yes: Cell<bool>,
-    changed: Notify,
-}
-
-impl Told {
-    /// Waits a little for an upstream that has said nothing yet.
-    async fn says_yes(&self) -> bool {
-        let changed = self.changed.notified();
-        self.yes.get() || tokio::time::timeout(SETTINGS, changed).await.is_ok()
-    }
+    /// Whether the upstream has said with its settings that it takes extended CONNECT.
+    takes_connect: Box<dyn Fn() -> bool>,
 }
 
 impl Http2 {
+    /// Whether the upstream takes extended CONNECT. One that has said nothing yet is waited for a
+    /// little: its settings come to a task of the HTTP code's own, which wakes nobody.
+    async fn takes_connect(&self) -> bool {
+        let deadline = Instant::now() + SETTINGS;
+        while !(self.takes_connect)() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
+    }
+
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -153,7 +154,7 @@ impl Connection {
             Self::Http2(connection) => {
                 let mut request = for_http2(request, &connection.scheme);
                 let asked = Asked::take(&mut request);
-                if asked.is_some() && !connection.takes_connect.says_yes().await {
+                if asked.is_some() && !connection.takes_connect().await {
                     return Err(Unanswered::CannotSwitch);
                 }
                 let spare = spare(&request);
@@ -317,7 +318,7 @@ async fn connect_http2(
     scheme: Scheme,
     place: Place,
 ) -> Result<Connection, Error> {
-    let (sender, mut connection) = http2::Builder::new(Tasks)
+    let (sender, connection) = http2::Builder::new(Tasks)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -330,15 +331,17 @@ async fn connect_http2(
         .map_err(Error::Protocol)?;
     let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
     let told = Rc::clone(&allowed);
-    let takes_connect = Rc::<Told>::default();
-    let connects = Rc::clone(&takes_connect);
+    let connection = Rc::new(RefCell::new(connection));
+    let looked_at = Rc::downgrade(&connection);
+    let takes_connect = Box::new(move || {
+        (looked_at.upgrade())
+            .is_some_and(|connection| connection.borrow().is_extended_connect_protocol_enabled())
+    });
     tokio::task::spawn_local(async move {
         let ended = poll_fn(|cx| {
-            let polled = Pin::new(&mut connection).poll(cx);
+            let mut connection = connection.borrow_mut();
+            let polled = Pin::new(&mut *connection).poll(cx);
             told.set(connection.current_max_send_streams());
-            if connection.is_extended_connect_protocol_enabled() && !connects.yes.replace(true) {
-                connects.changed.notify_waiters();
-            }
             polled
         });
         if let Err(error) = ended.await {

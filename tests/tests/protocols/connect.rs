@@ -146,7 +146,9 @@ fn websocket_passes_as_a_stream_of_http2_beside_others() {
         .await
         .expect("the upstream");
         assert_eq!(piece(&mut received).await, "after");
-        assert!(received.data().await.is_none());
+        while let Some(end) = received.data().await {
+            assert_eq!(end.expect("no error"), "");
+        }
     });
     eventually("it is counted", || {
         let ended = weir.count("weir_requests_total{route=\"all\",status=\"2xx\"}");

@@ -35,6 +35,8 @@ pub(super) enum Error {
     NoChallenge(&'static str),
     #[error("{0}")]
     Refused(String),
+    #[error("the directory refused the order")]
+    NoReason,
     #[error("a challenge cannot be answered: {0}")]
     Challenge(String),
     #[error("what the directory issued cannot be used: {0}")]
@@ -148,8 +150,10 @@ async fn order(account: &Account, domain: &str, stage: &Stage<'_>) -> Result<Iss
         answered.push(answer(&challenge, domain, stage)?);
         challenge.set_ready().await?;
     }
-    if order.poll_ready(&PATIENCE).await? != OrderStatus::Ready {
-        return Err(refusal(&mut order).await);
+    match order.poll_ready(&PATIENCE).await {
+        Ok(OrderStatus::Ready) => {}
+        Ok(_) => return Err(refusal(&mut order).await.unwrap_or(Error::NoReason)),
+        Err(error) => return Err(refusal(&mut order).await.unwrap_or(error.into())),
     }
     let key = order.finalize().await?;
     let chain = order.poll_certificate(&PATIENCE).await?;
@@ -161,8 +165,8 @@ async fn order(account: &Account, domain: &str, stage: &Stage<'_>) -> Result<Iss
     })
 }
 
-/// Why the directory does not believe.
-async fn refusal(order: &mut Order) -> Error {
+/// Which challenge failed, and why, where one did.
+async fn refusal(order: &mut Order) -> Option<Error> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else {
@@ -171,10 +175,10 @@ async fn refusal(order: &mut Order) -> Error {
         let mut errors = state.challenges.iter().filter_map(|one| one.error.as_ref());
         if let Some(problem) = errors.next() {
             let detail = problem.detail.as_deref().unwrap_or("no reason is given");
-            return Error::Refused(format!("the challenge failed: {detail}"));
+            return Some(Error::Refused(format!("the challenge failed: {detail}")));
         }
     }
-    Error::Refused("the directory refused the order".to_owned())
+    None
 }
 
 /// An answer to a challenge, which is there until it is dropped.
