@@ -61,7 +61,9 @@ fn whatever_a_network_does_costs_nothing() {
             let before = faulty.disconnects();
             toxiproxy.add(kind, stream, &attributes);
             faulty.ask(40);
-            eventually("connections end", || {
+            eventually(&format!("connections end by {kind} {stream}"), || {
+                // A connection that only a little passes over ends with what does not.
+                faulty.ask(5);
                 (faulty.disconnects() > before).then_some(())
             });
             faulty.ask(40);
