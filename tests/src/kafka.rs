@@ -17,6 +17,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
 use serde::Deserialize;
 use tempfile::TempDir;
 use weir::demo::consumer::{Consumer, Message};
@@ -199,8 +200,14 @@ impl Kafka {
             new = new.set(key, value);
         }
         let admin = self.admin();
-        let created = admin.create_topics([&new], &AdminOptions::new());
-        let created = block_on(created).expect("the broker answers");
+        let created = eventually("there is a broker for the topic", || {
+            let created = admin.create_topics([&new], &AdminOptions::new());
+            let created = block_on(created).expect("the broker answers");
+            // Of a broker that was too busy to report to its controller, which it will again.
+            let fenced =
+                |one: &_| matches!(one, Err((_, RDKafkaErrorCode::InvalidReplicationFactor)));
+            (!created.iter().any(fenced)).then_some(created)
+        });
         assert!(created.iter().all(Result::is_ok), "{created:?}");
     }
 
