@@ -156,14 +156,15 @@ mod tests {
         }
     }
 
+    fn requests(client: &Client) -> u64 {
+        client.statistics().unwrap().brokers["one:9092"]
+            .totals
+            .requests
+    }
+
     #[test]
     fn counters_run_on_over_a_change_of_clients() {
         let mut client = Client::default();
-        let requests = |client: &Client| {
-            client.statistics().unwrap().brokers["one:9092"]
-                .totals
-                .requests
-        };
         client.begin();
         client.update(said(5));
         client.update(said(7));
@@ -180,11 +181,6 @@ mod tests {
     #[test]
     fn what_a_client_forgets_stays_counted() {
         let mut client = Client::default();
-        let requests = |client: &Client| {
-            client.statistics().unwrap().brokers["one:9092"]
-                .totals
-                .requests
-        };
         client.begin();
         client.update(said(7));
         client.update(said(2));

@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::kafka::{Kafka, shared, unique};
-use weir_tests::link::Link;
 use weir_tests::wait::eventually;
 
-use crate::Faulty;
+use crate::{Faulty, linked};
 
 #[test]
 fn a_broker_that_hangs_gets_everything_once_it_goes_on() {
@@ -37,11 +36,7 @@ fn a_broker_that_hangs_gets_everything_once_it_goes_on() {
 
 #[test]
 fn a_connection_cut_between_a_message_and_its_acknowledgement_loses_and_doubles_nothing() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
     for round in 1..=5 {
         faulty.ask(20);
@@ -57,11 +52,7 @@ fn a_connection_cut_between_a_message_and_its_acknowledgement_loses_and_doubles_
 
 #[test]
 fn a_way_that_is_closed_and_opened_again_costs_nothing() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
     faulty.ask(50);
     faulty.wait_until_delivered();
@@ -93,11 +84,7 @@ fn a_topic_that_is_deleted_and_made_again_gets_all_that_was_not_delivered() {
 
 #[test]
 fn a_message_that_times_out_is_not_lost() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |kafka| {
         kafka["producer"] = json!({ "message_timeout_ms": 500, "request_timeout_ms": 400 });
     });
@@ -116,11 +103,7 @@ fn a_message_that_times_out_is_not_lost() {
 
 #[test]
 fn a_way_that_is_slow_costs_nothing() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     // Longer than the first question after the topic waits.
     link.delay_answers(Duration::from_millis(800));
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use weir::demo::consumer::Consumer;
 use weir_tests::client::Connection;
 use weir_tests::config::config;
+use weir_tests::kafka::Kafka;
+use weir_tests::link::Link;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -23,6 +25,16 @@ use weir_tests::weir::Weir;
 
 /// All requests have this trace, so that all messages have one key.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A broker of its own with a topic, which clients reach by the link alone; the folder is the broker's.
+fn linked() -> (Link, TempDir, Kafka, String) {
+    let link = Link::new();
+    let folder = TempDir::new().expect("a folder");
+    let kafka = Kafka::start(&folder, &link.arguments());
+    link.lead_to(&kafka);
+    let topic = kafka.topic();
+    (link, folder, kafka, topic)
+}
 
 /// A Weir with a spool whose exporter goes to this address.
 struct Faulty {

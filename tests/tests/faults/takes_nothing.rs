@@ -2,20 +2,13 @@
 
 use std::time::Duration;
 
-use tempfile::TempDir;
-use weir_tests::kafka::Kafka;
-use weir_tests::link::Link;
 use weir_tests::wait::eventually;
 
-use crate::Faulty;
+use crate::{Faulty, linked};
 
 #[test]
 fn a_limit_that_shrinks_and_grows_keeps_the_order_of_one_key() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     // So that several batches are under way when one of them is refused.
     link.delay_answers(Duration::from_millis(20));
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
@@ -29,11 +22,7 @@ fn a_limit_that_shrinks_and_grows_keeps_the_order_of_one_key() {
 
 #[test]
 fn an_answer_that_cannot_be_read_loses_nothing() {
-    let link = Link::new();
-    let folder = TempDir::new().expect("a folder");
-    let kafka = Kafka::start(&folder, &link.arguments());
-    link.lead_to(&kafka);
-    let topic = kafka.topic();
+    let (link, _folder, kafka, topic) = linked();
     let mut faulty = Faulty::start(&link.address().to_string(), &topic, |_| {});
     for round in 1..=3 {
         faulty.ask(20);
