@@ -68,6 +68,8 @@ pub struct Endpoint {
 pub enum Error {
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
+    #[error("cannot connect: the upstream takes no extended CONNECT")]
+    CannotSwitch,
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
     #[error("no response head within {0:?}")]
@@ -99,7 +101,7 @@ impl Error {
 
     fn index(&self) -> usize {
         match self {
-            Self::Connect(_) => 0,
+            Self::Connect(_) | Self::CannotSwitch => 0,
             Self::ConnectTimeout(_) => 1,
             Self::ResponseTimeout(_) => 2,
             Self::Protocol(_) | Self::Switched | Self::Framing => 3,
@@ -344,9 +346,7 @@ async fn round_trip(
             }
             return Poll::Ready(result.map_err(|error| match error {
                 Unanswered::Unsent(request) => Failed::Unsent(request),
-                Unanswered::CannotSwitch => Failed::Final(Error::Connect(std::io::Error::other(
-                    "the upstream takes no extended CONNECT",
-                ))),
+                Unanswered::CannotSwitch => Failed::Final(Error::CannotSwitch),
                 Unanswered::Failed(error) => Failed::Final(match upload.fault() {
                     Some(fault) => Error::Upload(fault),
                     None => Error::Protocol(error),

@@ -175,7 +175,7 @@ pub(super) fn learn(
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match failure.error {
             // Nothing that the endpoint did.
-            Error::Overload | Error::Upload(_) => {}
+            Error::Overload | Error::Upload(_) | Error::CannotSwitch => {}
             _ => upstream.learn(index, None, now),
         },
     }
@@ -266,6 +266,7 @@ fn finish(
             }
             Content::Answer(respond::refusal(&match error {
                 Error::Connect(_)
+                | Error::CannotSwitch
                 | Error::Tls(_)
                 | Error::Protocol(_)
                 | Error::Switched

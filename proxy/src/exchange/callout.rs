@@ -201,7 +201,9 @@ fn refused(error: &upstream::Error) -> Refused {
     use upstream::Error as Of;
     Refused {
         error: match error {
-            Of::Connect(_) | Of::ConnectTimeout(_) | Of::Tls(_) => Error::Connect,
+            Of::Connect(_) | Of::CannotSwitch | Of::ConnectTimeout(_) | Of::Tls(_) => {
+                Error::Connect
+            }
             Of::ResponseTimeout(_) => Error::Timeout,
             Of::Overload => Error::Overload,
             Of::Protocol(_) | Of::Switched | Of::Framing | Of::Upload(_) => Error::Broken,

@@ -76,6 +76,7 @@ pub struct Http2 {
     streams: Cell<usize>,
     /// What the upstream allows.
     allowed: Rc<Cell<usize>>,
+    made: Instant,
     /// When the last request ended.
     used: Cell<Instant>,
     place: Place,
@@ -84,12 +85,12 @@ pub struct Http2 {
 }
 
 impl Http2 {
-    /// Whether the upstream takes extended CONNECT. One that has said nothing yet is waited for a
-    /// little: its settings come to a task of the HTTP code's own, which wakes nobody.
+    /// Whether the upstream takes extended CONNECT. A new connection's settings are waited for a
+    /// little: they come to a task of the HTTP code's own, which wakes nobody. One that has ended is
+    /// not waited for, and gives the request back.
     async fn takes_connect(&self) -> bool {
-        let deadline = Instant::now() + SETTINGS;
-        while !(self.takes_connect)() {
-            if Instant::now() >= deadline {
+        while !(self.takes_connect)() && !self.is_closed() {
+            if self.made.elapsed() >= SETTINGS {
                 return false;
             }
             tokio::time::sleep(LOOK).await;
@@ -348,12 +349,14 @@ async fn connect_http2(
             tracing::debug!(%error, "upstream connection ended");
         }
     });
+    let made = Instant::now();
     Ok(Connection::Http2(Rc::new(Http2 {
         sender,
         scheme,
         streams: Cell::new(0),
         allowed,
-        used: Cell::new(Instant::now()),
+        made,
+        used: Cell::new(made),
         place,
         takes_connect,
     })))

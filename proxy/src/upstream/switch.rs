@@ -14,12 +14,15 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Makes a CONNECT of a request that asks, and leaves any other.
+    /// Makes a CONNECT of a GET that asks. Any other method has no such form: it goes on without asking.
     pub(super) fn take<B>(request: &mut Request<B>) -> Option<Self> {
         let headers = request.headers_mut();
         let protocol = headers.remove(UPGRADE)?;
-        let key = headers.remove(SEC_WEBSOCKET_KEY);
         headers.remove(CONNECTION);
+        if request.method() != Method::GET {
+            return None;
+        }
+        let key = request.headers_mut().remove(SEC_WEBSOCKET_KEY);
         let name = Protocol::from(protocol.to_str().ok()?);
         request.extensions_mut().insert(name);
         *request.method_mut() = Method::CONNECT;
