@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::admin::gather;
 use crate::app::App;
-use crate::config::{OtlpProtocol, Push, PushFormat};
+use crate::config::{Push, PushFormat};
 use crate::export::otlp::client::Client;
 use crate::export::otlp::verdict::{self, Verdict};
 use crate::metrics::counter;
@@ -177,10 +177,7 @@ async fn send(app: &App, push: &Push, client: &mut Client<'_>) -> Result<(), Str
         };
         let body = client.body(request);
         let answer = client.send(&body).await?;
-        let verdict = match push.to.protocol {
-            OtlpProtocol::Grpc => verdict::of_grpc(&answer, now),
-            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => verdict::of_http(&answer, now),
-        };
+        let verdict = verdict::of(push.to.protocol, &answer, now);
         match verdict.map_words(|words| client.hide(words)) {
             Verdict::Taken(partial) if partial.rejected == 0 => {}
             Verdict::Taken(partial) => {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::batch::{Batch, Entry};
 use super::verdict::{self, Verdict, Why};
 use super::{Exporter, STEP, Stopped, letters};
-use crate::config::OtlpProtocol;
 use crate::export::status::{Reason, State};
 use crate::otlp::answer::Partial;
 
@@ -197,10 +196,7 @@ impl Exporter<'_> {
         let feed = self.feed;
         let answer = wait(feed, self.runtime, self.client.send(body)).ok_or(Stopped)?;
         let verdict = match answer {
-            Ok(answer) => match self.config.to.protocol {
-                OtlpProtocol::Grpc => verdict::of_grpc(&answer, SystemTime::now()),
-                _ => verdict::of_http(&answer, SystemTime::now()),
-            },
+            Ok(answer) => verdict::of(self.config.to.protocol, &answer, SystemTime::now()),
             Err(cause) => Verdict::Later { cause, after: None },
         };
         Ok(verdict.map_words(|words| self.client.hide(words)))

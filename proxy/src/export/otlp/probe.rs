@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::batch::Encoder;
 use super::client::Client;
 use super::verdict::{self, Verdict, Why};
-use crate::config::{OtlpExporter, OtlpProtocol};
+use crate::config::OtlpExporter;
 
 /// Sends an empty request. Says how it went.
 pub(in crate::export) fn probe(config: &OtlpExporter) -> Result<String, String> {
@@ -15,11 +15,7 @@ pub(in crate::export) fn probe(config: &OtlpExporter) -> Result<String, String> 
     let url = config.to.url();
     let answer = runtime.block_on(client.send(&body));
     let answer = answer.map_err(|cause| format!("otlp: cannot deliver to {url}: {cause}"))?;
-    let now = SystemTime::now();
-    let verdict = match config.to.protocol {
-        OtlpProtocol::Grpc => verdict::of_grpc(&answer, now),
-        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => verdict::of_http(&answer, now),
-    };
+    let verdict = verdict::of(config.to.protocol, &answer, SystemTime::now());
     match verdict.map_words(|words| client.hide(words)) {
         Verdict::Taken(_) => Ok(format!("{url} takes traces")),
         Verdict::Refused {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
+use crate::config::OtlpProtocol;
 use crate::otlp::answer::{Failure, Partial};
 
 /// gRPC's binary headers are base64, padded or not.
@@ -101,8 +102,15 @@ pub(crate) enum Why {
     Other,
 }
 
-/// By OTLP/HTTP; `now` is for a `Retry-After` that is a date.
-pub(crate) fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
+/// `now` is for a `Retry-After` that is a date.
+pub(crate) fn of(protocol: OtlpProtocol, answer: &Answer, now: SystemTime) -> Verdict {
+    match protocol {
+        OtlpProtocol::Grpc => of_grpc(answer, now),
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => of_http(answer, now),
+    }
+}
+
+fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
     let is_json = media_type(&answer.headers).starts_with("application/json");
     if answer.status.is_success() {
         return Verdict::Taken(if is_json {
@@ -122,8 +130,7 @@ pub(crate) fn of_http(answer: &Answer, now: SystemTime) -> Verdict {
     of_status(answer, &said, now)
 }
 
-/// By OTLP/gRPC.
-pub(crate) fn of_grpc(answer: &Answer, now: SystemTime) -> Verdict {
+fn of_grpc(answer: &Answer, now: SystemTime) -> Verdict {
     let field = |name: &str| {
         answer
             .trailers
