@@ -35,7 +35,7 @@ pub struct State {
     /// What plugins left for their later hooks: (plugin's id, key, value).
     pub held: SmallVec<[(u32, String, String); 2]>,
     /// Attributes and events for the upstream call's span, set before it began.
-    pub for_upstream: Vec<UpstreamNote>,
+    for_upstream: Vec<UpstreamNote>,
     /// About how many bytes these are.
     kept_for_upstream: usize,
     /// What hooks say that the call is, and that it failed: for its span, at the exchange's end.

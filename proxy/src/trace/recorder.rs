@@ -400,7 +400,8 @@ impl Recorder {
 }
 
 impl Value<'_> {
-    fn len(&self) -> usize {
+    /// In bytes, about as in a record.
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::List(texts) => texts.iter().map(|text| text.len() + 4).sum(),

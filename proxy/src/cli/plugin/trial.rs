@@ -447,9 +447,7 @@ fn call(state: &mut State, progress: &Progress, upstream: &str) {
     );
     recorder.attribute(span, "http.request.method", method.as_str());
     recorder.attribute(span, "weir.upstream.name", upstream);
-    for note in std::mem::take(&mut state.for_upstream) {
-        note.record(&mut state.recorder, span);
-    }
+    state.note_for_upstream(span);
     state.recorder.end(span, Status::Ok, "", progress.now);
     state.call = Some(span);
 }

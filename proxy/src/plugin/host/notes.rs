@@ -30,7 +30,7 @@ impl Host {
         name: &str,
         value: Value<'_>,
     ) -> wasmtime::Result<()> {
-        if !self.may_note(name, size(&value))? {
+        if !self.may_note(name, value.len())? {
             return Ok(());
         }
         let (state, span) = self.target(on)?;
@@ -52,7 +52,7 @@ impl Host {
     ) -> wasmtime::Result<()> {
         let len = attributes
             .iter()
-            .map(|(name, value)| name.len() + size(value))
+            .map(|(name, value)| name.len() + value.len())
             .sum();
         if !self.may_note(name, len)? {
             return Ok(());
@@ -165,13 +165,5 @@ impl Host {
     pub(in crate::plugin) fn panicked(&mut self, message: &str) {
         let end = message.floor_char_boundary(PANIC_BYTES);
         self.panic = Some(message[..end].to_owned());
-    }
-}
-
-fn size(value: &Value<'_>) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::List(texts) => texts.iter().map(|text| text.len() + 4).sum(),
-        Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => 8,
     }
 }
