@@ -157,7 +157,7 @@ impl Exporter<'_> {
     }
 
     fn session(&mut self, mut producer: Producer) -> Ended {
-        let answered = self.desk.answered();
+        let (acknowledged, refused) = self.desk.answered();
         for (place, back) in self.desk.take_returned() {
             self.feed.meter.retried();
             match back {
@@ -172,10 +172,15 @@ impl Exporter<'_> {
         // What is still queued or in flight comes back to the desk.
         drop(producer);
         if let Ended::Broken = ended {
-            if self.desk.answered() > answered {
-                // There is no use in waiting: a batch that is refused takes its client with it.
+            let now = self.desk.answered();
+            let goes_on = now.0 > acknowledged || now.1 > refused;
+            if goes_on {
                 self.backoff = BACKOFF;
-            } else if self.back_off(None) {
+            }
+            // There is no use in waiting where messages themselves were judged: their batch takes
+            // its client with it.
+            let judged = now.1 > refused || self.desk.is_too_large();
+            if !(goes_on && judged) && self.back_off(None) {
                 return Ended::Closed;
             }
         }

@@ -143,10 +143,10 @@ impl Desk {
         self.state().acknowledged
     }
 
-    /// Messages of which the brokers said something for good.
-    pub(super) fn answered(&self) -> u64 {
+    /// Messages that were acknowledged, and refused for good.
+    pub(super) fn answered(&self) -> (u64, u64) {
         let state = self.state();
-        state.acknowledged + state.refused
+        (state.acknowledged, state.refused)
     }
 
     /// Whether the topic turned out to take less than was sent.
