@@ -161,10 +161,14 @@ impl Store {
             }
         }
         *lock(&self.holders) = found;
-        self.waits.store(false, Ordering::Release);
-        tracing::info!("the process before has ended; delivering what it left");
         // A reload may have come in between.
-        if let Some(retained) = lock(&self.retained).take().or(retained) {
+        let newer = {
+            let mut newer = lock(&self.retained);
+            self.waits.store(false, Ordering::Release);
+            newer.take()
+        };
+        tracing::info!("the process before has ended; delivering what it left");
+        if let Some(retained) = newer.or(retained) {
             self.retain(retained);
         }
     }
@@ -273,10 +277,13 @@ impl Store {
 
     /// Forgets about all exporters but these: they hold nothing back.
     pub(in crate::export) fn retain(&self, exporters: Vec<String>) {
+        // Looked at under the lock, for the end of the wait takes what has come until then.
+        let mut retained = lock(&self.retained);
         if self.waits() {
-            *lock(&self.retained) = Some(exporters);
+            *retained = Some(exporters);
             return;
         }
+        drop(retained);
         let mut holders = lock(&self.holders);
         holders.retain(|exporter, holder| {
             let stays = exporters.contains(exporter);
