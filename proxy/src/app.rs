@@ -407,13 +407,13 @@ impl App {
             bound.sockets.clear();
         }
         *self.doors() = Sockets::default();
-        let cut = deadline
-            .checked_sub(DELIVERY.min(grace / 2))
-            .unwrap_or(deadline);
+        let kept = DELIVERY.min(grace / 2);
+        let cut = deadline.checked_sub(kept).unwrap_or(deadline);
         let mut drained = false;
         if end == End::HandedOver {
-            // Clients go by themselves with their next response.
-            let gently = Instant::now() + grace / 2;
+            // Clients go by themselves with their next response; of a short grace too, something is
+            // left for those that stay silent.
+            let gently = Instant::now() + (grace / 2).min(grace.saturating_sub(kept) * 3 / 4);
             let ended = self.drain(Stage::Leaving);
             drained = tokio::time::timeout_at(gently.into(), ended).await.is_ok();
         }
