@@ -55,7 +55,8 @@ def main():
     failures = []
     read = seen = kept = 0
     while args.count is None or read < args.count:
-        for message in consumer.consume(100 if args.count is None else min(100, args.count - read), timeout=1):
+        messages = consumer.consume(100 if args.count is None else min(100, args.count - read), timeout=1)
+        for message in messages:
             if message.error():
                 raise KafkaException(message.error())
             request = json.loads(message.value())
@@ -67,7 +68,7 @@ def main():
                                  on_delivery=lambda error, _: failures.append(error) if error else None)
         if producer.flush(30) or failures:
             raise SystemExit(f"not everything was written: {failures[:1]}")
-        if read:
+        if messages:
             consumer.commit(asynchronous=False)
     consumer.close()
     print(f"{kept} of {seen} spans kept")
