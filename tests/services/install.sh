@@ -129,6 +129,7 @@ tests)
     need npm npm
     need chromium chromium
     need promtool prometheus
+    need prometheus prometheus
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio

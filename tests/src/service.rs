@@ -2,8 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
-/// The path of a program, such as `go/bin/pebble`.
+use tempfile::TempDir;
+
+/// The path of a program, such as `go/bin/pebble`, or of the folder of some.
 ///
 /// # Panics
 ///
@@ -13,7 +16,7 @@ pub fn service(name: &str) -> PathBuf {
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").to_owned());
     let path = PathBuf::from(target).join("services").join(name);
     assert!(
-        path.is_file(),
+        path.exists(),
         "{} is missing: run tests/services/install.sh tests",
         path.display()
     );
@@ -28,4 +31,39 @@ pub fn service(name: &str) -> PathBuf {
 pub fn free_port() -> u16 {
     let held = TcpListener::bind("127.0.0.1:0").expect("a port");
     held.local_addr().expect("an address").port()
+}
+
+/// A program that is killed when dropped; what it writes to standard error is kept.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// With the folder of its log, and of whatever else it needs.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start(command: &mut Command, folder: TempDir) -> Self {
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).expect("a file"))
+            .spawn()
+            .expect("it starts: see services/install.sh");
+        Self { child, folder }
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
 }

@@ -1,8 +1,7 @@
 //! Toxiproxy between a client and a broker: what networks do to connections.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::client::{self, Response};
 use crate::kafka::Kafka;
+use crate::service::{free_port, service};
 use crate::wait::eventually;
 
 /// A running Toxiproxy with one proxy; it ends with this.
@@ -31,10 +31,8 @@ impl Toxiproxy {
         let folder = TempDir::new().expect("a folder");
         let (child, api) = eventually("Toxiproxy listens", || {
             let log = File::create(folder.path().join("log")).expect("a log");
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let api = listener.local_addr().expect("an address");
-            drop(listener);
-            let mut child = Command::new(binary())
+            let api = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let mut child = Command::new(service("go/bin/server"))
                 .args(["-host", "127.0.0.1", "-port", &api.port().to_string()])
                 .stdout(log.try_clone().expect("a log"))
                 .stderr(log)
@@ -136,11 +134,4 @@ impl Drop for Toxiproxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Where `tests/services/install.sh` puts it.
-fn binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    target.join("services/go/bin/server")
 }

@@ -2,10 +2,10 @@
 //! at. The scaffold is built and tested as it is on the way.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use weir_tests::service::free_port;
 use weir_tests::weir::binary;
 
 /// A language's tutorial.
@@ -83,13 +83,6 @@ fn blocks(text: &str, marked: &str) -> Vec<String> {
         .collect()
 }
 
-/// A port that was free a moment ago.
-fn port() -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    address.port().to_string()
-}
-
 impl Tutorial {
     fn text(&self) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -99,7 +92,7 @@ impl Tutorial {
 
     /// Follows it in a folder; what that said.
     fn follow(&self, folder: &Path) -> String {
-        let (upstream, proxy) = (port(), port());
+        let [upstream, proxy] = [(); 2].map(|()| free_port().to_string());
         let binary = binary();
         let commands = blocks(&self.text(), "sh").concat();
         let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}")

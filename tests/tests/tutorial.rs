@@ -2,12 +2,12 @@
 //! files is what is made.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use weir_tests::kafka::shared;
+use weir_tests::service::free_port;
 use weir_tests::trace::Trace;
 use weir_tests::weir::binary;
 
@@ -44,16 +44,6 @@ fn script(blocks: &[Block]) -> String {
     format!("set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}")
 }
 
-/// A port that was free a moment ago.
-fn port() -> String {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener
-        .local_addr()
-        .expect("an address")
-        .port()
-        .to_string()
-}
-
 fn folder_of(file: &Path) -> String {
     let folder = file.parent().expect("a file is in a folder");
     folder.display().to_string()
@@ -80,7 +70,7 @@ fn following_the_tutorial_ends_with_its_span_in_the_topic() {
     let folder = tempfile::tempdir().expect("a folder");
     // The tutorial makes it too; kcat, which is run at once here, would not wait for it.
     shared().create_topic("weir-traces", &[]);
-    let (upstream, proxy) = (port(), port());
+    let [upstream, proxy] = [(); 2].map(|()| free_port().to_string());
     let script = script(&blocks)
         .replace("$PWD/weir/target/release", &folder_of(&binary()))
         .replace("9000", &upstream)

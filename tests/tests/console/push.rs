@@ -3,50 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use weir_tests::client;
+use weir_tests::service::{Running, free_port, service};
 use weir_tests::upstream::{Seen, Upstream};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
-
-/// A program that is killed when dropped.
-struct Running {
-    child: Child,
-    folder: TempDir,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn start(command: &mut Command, folder: TempDir) -> Self {
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.path().join("log")).expect("a file"))
-            .spawn()
-            .expect("it starts: see services/install.sh");
-        Self { child, folder }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-}
-
-/// A port that was free a moment ago, for a program that cannot be asked which it got.
-fn port() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address")
-}
 
 struct Prometheus {
     running: Running,
@@ -59,7 +24,7 @@ impl Prometheus {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("prometheus.yml");
         std::fs::write(&config, "scrape_configs: []\n").expect("a file");
-        let address = port();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
@@ -117,7 +82,7 @@ impl Prometheus {
 fn collector(prometheus: &Prometheus) -> (Running, SocketAddr, SocketAddr) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("collector.yaml");
-    let (grpc, http) = (port(), port());
+    let [grpc, http] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
     let text = json!({
         "receivers": { "otlp": { "protocols": {
             "grpc": { "endpoint": grpc }, "http": { "endpoint": http },
@@ -142,13 +107,6 @@ fn collector(prometheus: &Prometheus) -> (Running, SocketAddr, SocketAddr) {
         (listens(grpc) && listens(http)).then_some(())
     });
     (running, grpc, http)
-}
-
-/// What `services/install.sh tests` has installed.
-fn service(path: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    target.join("services").join(path)
 }
 
 fn pushing(push: Value) -> Value {

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
+use weir_tests::service::service;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
@@ -97,19 +98,6 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../examples/consumers")
         .join(name)
-}
-
-/// A program that `services/install.sh tests` has installed.
-fn service(path: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    let target = test.ancestors().nth(3).expect("the target folder");
-    let program = target.join("services").join(path);
-    assert!(
-        program.is_file(),
-        "{} is missing: run `make services`",
-        program.display()
-    );
-    program
 }
 
 #[test]

@@ -3,14 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{EXAMPLE, Otlp, shared};
+pub(crate) use weir_tests::service::service;
 
-/// What `services/install.sh tests` installed.
-pub(crate) fn service(path: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
-    target.join("services").join(path)
-}
+use crate::{EXAMPLE, Otlp, shared};
 
 /// The Python of a virtual environment with OpenTelemetry's packages.
 pub(crate) fn python() -> PathBuf {

@@ -1,7 +1,7 @@
 //! `docs/otlp.md`, followed to the letter: what it shows is run, and what it says was measured is.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir::otlp::Signal;
 use weir::otlp::json::{Dialect, write};
+use weir_tests::service::Running;
 use weir_tests::tls::Authority;
 use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary};
@@ -127,30 +128,20 @@ fn the_quick_start_delivers_and_the_collector_reads_it() {
         std::fs::write(&path, text).expect("written");
         ["--config".into(), path.into_os_string()]
     });
-    let mut collector = Command::new(service("collector/otelcol"))
-        .args(parts.as_flattened())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the collector starts: `make services`");
-    let stderr = std::io::BufReader::new(collector.stderr.take().expect("piped"));
-    let mut wanted = vec![
+    let mut command = Command::new(service("collector/otelcol"));
+    let log = TempDir::new().expect("a folder");
+    let collector = Running::start(command.args(parts.as_flattened()), log);
+    for word in [
         "test-operation",
         "my-operation",
         "span-node",
         "counter-node",
         "record-node",
-    ];
-    let mut said = String::new();
-    for line in std::io::BufRead::lines(stderr).map_while(Result::ok) {
-        wanted.retain(|word| !line.contains(word));
-        said += &(line + "\n");
-        if wanted.is_empty() {
-            break;
-        }
+    ] {
+        eventually(&format!("the collector prints {word}"), || {
+            collector.log().contains(word).then_some(())
+        });
     }
-    let _ = collector.kill();
-    let _ = collector.wait();
-    assert!(wanted.is_empty(), "{wanted:?} did not come\n{said}");
 }
 
 #[test]

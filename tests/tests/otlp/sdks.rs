@@ -79,7 +79,7 @@ fn the_java_sdk_sends_all_signals_by_both_protocols() {
         let mut command = Command::new("java");
         command
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(service("otlp-java/*"))
+            .arg(service("otlp-java").join("*"))
             .arg(script("java/Sdk.java"));
         command
     });

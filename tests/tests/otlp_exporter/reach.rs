@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,6 +12,7 @@ use tempfile::TempDir;
 use weir_tests::config::config;
 use weir_tests::http2::{Reply, Upstream as Http2};
 use weir_tests::kafka::shared;
+use weir_tests::service::{free_port, service};
 use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -95,11 +94,8 @@ struct Collector {
 
 impl Collector {
     fn start(port: u16) -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target =
-            target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/collector.py");
-        let mut child = Command::new(target.join("services/otlp/bin/python"))
+        let mut child = Command::new(service("otlp/bin/python"))
             .args([script, &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -141,12 +137,6 @@ impl Drop for Collector {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port where nobody listens.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 #[test]
