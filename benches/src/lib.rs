@@ -67,7 +67,10 @@ fn hook(
 ) -> SpanIndex {
     let name = format!("plugin.{plugin}.{hook}");
     let span = recorder.span(&name, Kind::Plugin, parent, start);
-    recorder.template(span, template, [612, 0, 1_114_112], |attributes| {
+    recorder.template(span, template, |attributes| {
+        attributes.add("weir.hook.cpu_ns", 612_i64);
+        attributes.add("weir.hook.wait_ns", 0_i64);
+        attributes.add("weir.hook.memory_bytes", 1_114_112_i64);
         attributes.add("weir.hook.decision", "continue");
         attributes.add("auth.consumer", "partner-7");
         attributes.add("auth.scheme", "key");
@@ -86,10 +89,5 @@ pub fn template() -> Template {
             Value::Text("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         ),
         ("weir.hook.generation", Value::Integer(1)),
-    ])
-    .with_blanks(&[
-        "weir.hook.cpu_ns",
-        "weir.hook.wait_ns",
-        "weir.hook.memory_bytes",
     ])
 }

@@ -24,6 +24,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::config;
+use crate::trace::attributes::Attributes;
 use crate::trace::{Outcome, Span, SpanId, SpanIndex, Trace};
 
 const REGISTRY: &[fn(&config::Filters, &mut Rules)] = &[
@@ -159,8 +160,19 @@ impl Selection<'static> {
 
 impl Selection<'_> {
     /// Does an attribute with this key stay, on a span or an event?
-    pub fn keeps(&self, key: &str) -> bool {
-        self.rules.keeps_key(key)
+    pub fn keeps(&self, key: &[u8]) -> bool {
+        self.rules.keys.is_empty() || self.rules.keeps_key(&String::from_utf8_lossy(key))
+    }
+
+    /// Appends those attributes that stay, in the form they have.
+    pub(crate) fn attributes(&self, of: &Attributes<'_>, out: &mut Vec<u8>) {
+        if self.rules.keys.is_empty() {
+            out.extend_from_slice(of.as_bytes());
+            return;
+        }
+        for of in of.iter().filter(|of| self.keeps(of.key)) {
+            out.extend_from_slice(of.as_field());
+        }
     }
 
     /// The span itself when it stays, else the nearest ancestor that does.

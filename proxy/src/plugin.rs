@@ -132,13 +132,6 @@ struct Identity {
     generation: u64,
 }
 
-/// What a hook cost: attributes of its span.
-const HOOK_COSTS: [&str; 3] = [
-    "weir.hook.cpu_ns",
-    "weir.hook.wait_ns",
-    "weir.hook.memory_bytes",
-];
-
 /// What a hook's span and metrics always say.
 struct HookFace {
     span_name: String,
@@ -312,8 +305,7 @@ impl Plugin {
                     "weir.hook.generation",
                     Value::Integer(i64::try_from(generation).unwrap_or(i64::MAX)),
                 ),
-            ])
-            .with_blanks(&HOOK_COSTS),
+            ]),
             cells: cells(&name, hook),
         });
         let pieces = [Hook::RequestBody, Hook::ResponseBody].map(|hook| cells(&name, hook));

@@ -5,6 +5,7 @@
 //! self-contained form that is handed off to exporters, which decode it to the borrowed [`Trace`]
 //! below, filter it and encode it. Nothing here does I/O.
 
+pub mod attributes;
 pub mod context;
 pub(crate) mod hex;
 pub mod json;
@@ -12,10 +13,13 @@ pub mod otlp;
 pub mod record;
 pub mod recorder;
 pub mod split;
+mod wire;
 
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
+
+use self::attributes::Attributes;
 
 /// 16 bytes, not all zero; printed as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,15 +155,12 @@ impl SpanIndex {
 
 /// A finished trace, borrowed from the bytes of its record.
 ///
-/// Attributes of all spans stand in one vector, grouped by span, so that decoding allocates a
-/// constant number of times; [`Trace::attributes_of`] gives one span's. No key comes twice in one
-/// span or event.
+/// Attributes stay as they are encoded until somebody looks at them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace<'r> {
     pub head: Head<'r>,
     /// In order of start; the first is the root. Never empty in a trace that was decoded.
     pub spans: Vec<Span<'r>>,
-    pub attributes: Vec<Attribute<'r>>,
     pub events: Vec<Event<'r>>,
     /// Request headers that some exporter captures: lower-case name, values joined by `, `.
     pub request_headers: Vec<(&'r str, &'r str)>,
@@ -217,8 +218,7 @@ pub struct Span<'r> {
     pub status: Status,
     /// Empty where there is none.
     pub message: &'r str,
-    /// Of [`Trace::attributes`].
-    pub attributes: Range<u32>,
+    pub attributes: Attributes<'r>,
     /// Of [`Trace::events`].
     pub events: Range<u32>,
 }
@@ -230,13 +230,7 @@ impl<'r> Span<'r> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attribute<'r> {
-    pub key: &'r str,
-    pub value: Value<'r>,
-}
-
-/// A value as in OpenTelemetry, of the kinds that Weir records.
+/// A value as in OpenTelemetry, of the kinds that Weir records, as it is given to a recorder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'r> {
     Text(&'r str),
@@ -252,7 +246,7 @@ pub struct Event<'r> {
     pub name: &'r str,
     /// Nanoseconds after the anchor.
     pub time: u64,
-    pub attributes: Vec<Attribute<'r>>,
+    pub attributes: Attributes<'r>,
 }
 
 /// A line a plugin wrote.
@@ -270,10 +264,6 @@ pub struct PluginLog<'r> {
 impl<'r> Trace<'r> {
     pub fn root(&self) -> &Span<'r> {
         &self.spans[0]
-    }
-
-    pub fn attributes_of(&self, span: &Span<'r>) -> &[Attribute<'r>] {
-        &self.attributes[span.attributes.start as usize..span.attributes.end as usize]
     }
 
     pub fn events_of(&self, span: &Span<'r>) -> &[Event<'r>] {

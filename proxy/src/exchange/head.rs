@@ -173,7 +173,7 @@ fn note_root(state: &mut State, head: &request::Parts, client: &Client) {
         }
     });
     if let Some(tls) = &client.tls {
-        recorder.template(SpanIndex::ROOT, tls.attributes(), [], |_| ());
+        recorder.template(SpanIndex::ROOT, tls.attributes(), |_| ());
     }
 }
 

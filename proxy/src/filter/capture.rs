@@ -169,7 +169,8 @@ fn write_part(takers: &[&Rules], recorder: &Recorder, out: &mut Vec<u8>) {
         let keeps = takers.iter().any(|rules| keeps_span(rules, plugin));
         (parent, keeps)
     }));
-    let keeps = |span: SpanIndex, key: &str| {
+    let keeps = |span: SpanIndex, key: &[u8]| {
+        let key = &String::from_utf8_lossy(key);
         let plugin = plugins[span.get()];
         takers
             .iter()

@@ -59,7 +59,7 @@ fn without_filters_all_but_headers_stays() {
     let filters = Filters::new(&config::Filters::default());
     let selection = filters.select(&trace).expect("not sampled out");
     assert_eq!(selection.spans(&trace).count(), trace.spans.len());
-    assert!(selection.keeps("gen_ai.input.messages"));
+    assert!(selection.keeps(b"gen_ai.input.messages"));
     assert_eq!(selection.request_headers(&trace).count(), 0);
     assert_eq!(Selection::all().request_headers(&trace).count(), 3);
 }

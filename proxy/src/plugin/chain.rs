@@ -304,8 +304,10 @@ fn note(
         .saturating_duration_since(start)
         .saturating_sub(called.cpu);
     let memory = i64::try_from(called.memory).unwrap_or(i64::MAX);
-    let costs = [nanos(called.cpu), nanos(wait), memory];
-    recorder.template(span, &plugin.face(hook).template, costs, |attributes| {
+    recorder.template(span, &plugin.face(hook).template, |attributes| {
+        attributes.add("weir.hook.cpu_ns", nanos(called.cpu));
+        attributes.add("weir.hook.wait_ns", nanos(wait));
+        attributes.add("weir.hook.memory_bytes", memory);
         attributes.add("weir.hook.decision", decision);
     });
     if let Some(most) = plugin.holds(hook.side()) {

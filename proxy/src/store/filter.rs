@@ -138,12 +138,9 @@ impl Filter {
     /// Judges what [`matches`](Self::matches) could not see.
     pub fn matches_trace(&self, trace: &Trace<'_>) -> bool {
         self.attributes.iter().all(|(key, wanted)| {
-            let mut values = trace.attributes.iter().filter(|of| of.key == key);
-            values.any(|of| {
-                wanted
-                    .as_ref()
-                    .is_none_or(|wanted| *wanted == text(&of.value))
-            })
+            let all = trace.spans.iter().flat_map(|span| span.attributes.pairs());
+            let mut values = all.filter(|(of, _)| of == key);
+            values.any(|(_, value)| wanted.as_ref().is_none_or(|wanted| *wanted == text(&value)))
         })
     }
 }

@@ -55,11 +55,11 @@ impl Summary {
         let (method, route) = root.name.split_once(' ').unwrap_or((root.name, ""));
         summary.method = method.to_owned();
         summary.route = route.to_owned();
-        for attribute in trace.attributes_of(root) {
-            match (attribute.key, &attribute.value) {
-                ("url.path", Value::Text(path)) => summary.path = (*path).to_owned(),
+        for pair in root.attributes.pairs() {
+            match pair {
+                ("url.path", Value::Text(path)) => summary.path = path.to_owned(),
                 ("http.response.status_code", Value::Integer(status)) => {
-                    summary.status = u16::try_from(*status).ok();
+                    summary.status = u16::try_from(status).ok();
                 }
                 ("weir.upstream.duration_ms", Value::Float(time)) => {
                     #[expect(clippy::cast_possible_truncation, reason = "saturates")]
@@ -86,13 +86,11 @@ impl Summary {
                 };
             }
         }
-        let model = trace
-            .attributes
-            .iter()
-            .find_map(|of| match (of.key, &of.value) {
-                ("gen_ai.request.model", Value::Text(model)) => Some(*model),
-                _ => None,
-            });
+        let mut all = trace.spans.iter().flat_map(|span| span.attributes.pairs());
+        let model = all.find_map(|pair| match pair {
+            ("gen_ai.request.model", Value::Text(model)) => Some(model),
+            _ => None,
+        });
         summary.model = model.unwrap_or_default().to_owned();
         summary
     }

@@ -5,8 +5,9 @@
 
 pub(crate) mod text;
 
-use self::text::{Clock, close, float, integer, string};
-use super::{Attribute, Event, Head, Kind, Span, SpanId, Status, Trace, Value, hex};
+use self::text::{Clock, close, float, integer, string, string_bytes};
+use super::attributes::{Any, Attributes};
+use super::{Event, Head, Kind, Span, SpanId, Status, Trace, hex};
 use crate::filter::Selection;
 
 /// `Attributes` of a trace, with the object left open.
@@ -99,7 +100,7 @@ impl<'r> Spans<'_, 'r> {
         });
         string(span.message, out);
         out.extend_from_slice(br#","Attributes":"#);
-        attributes(self.trace.attributes_of(span), self.selection, out);
+        attributes(&span.attributes, self.selection, out);
         out.extend_from_slice(br#","Events":["#);
         for event in self.trace.events_of(span) {
             self.event(event, out);
@@ -152,30 +153,32 @@ impl Ids {
     }
 }
 
-fn attributes(attributes: &[Attribute<'_>], selection: &Selection<'_>, out: &mut Vec<u8>) {
+fn attributes(attributes: &Attributes<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     out.push(b'{');
     for attribute in attributes {
-        if selection.keeps(attribute.key) {
-            string(attribute.key, out);
+        if selection.keeps(attribute.key)
+            && let Some(of) = attribute.value()
+        {
+            string_bytes(attribute.key, out);
             out.push(b':');
-            value(&attribute.value, out);
+            value(of, out);
             out.push(b',');
         }
     }
     close(b'}', out);
 }
 
-fn value(value: &Value<'_>, out: &mut Vec<u8>) {
+fn value(value: Any<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Text(text) => string(text, out),
-        Value::Boolean(true) => out.extend_from_slice(b"true"),
-        Value::Boolean(false) => out.extend_from_slice(b"false"),
-        Value::Integer(number) => integer(*number, out),
-        Value::Float(number) => float(*number, out),
-        Value::List(texts) => {
+        Any::Text(text) => string_bytes(text, out),
+        Any::Boolean(true) => out.extend_from_slice(b"true"),
+        Any::Boolean(false) => out.extend_from_slice(b"false"),
+        Any::Integer(number) => integer(number, out),
+        Any::Float(number) => float(number, out),
+        Any::List(texts) => {
             out.push(b'[');
             for text in texts {
-                string(text, out);
+                string_bytes(text, out);
                 out.push(b',');
             }
             close(b']', out);

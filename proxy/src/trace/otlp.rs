@@ -13,7 +13,7 @@ mod protobuf;
 pub use json::encode as encode_json;
 pub use protobuf::encode as encode_protobuf;
 
-use super::{Kind, PluginLog, Span, SpanIndex, Trace};
+use super::{Kind, PluginLog, Span, SpanIndex, Trace, Value, attributes};
 use crate::filter::Selection;
 
 /// The key of the request id on the root.
@@ -30,6 +30,33 @@ const LOG: &str = "log";
 const LOG_SEVERITY: &str = "log.severity";
 const LOG_MESSAGE: &str = "log.message";
 const LOG_PLUGIN: &str = "weir.plugin.name";
+
+/// What OTLP has on the root alone, as [attributes]; those of them that `selection` keeps.
+fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
+    let head = &trace.head;
+    if !head.request_id.is_empty() && selection.keeps(REQUEST_ID.as_bytes()) {
+        attributes::write(REQUEST_ID, &Value::Text(head.request_id), out);
+    }
+    if head.truncated > 0 {
+        attributes::write(TRUNCATED, &Value::Integer(head.truncated.into()), out);
+    }
+    for (name, value) in selection.request_headers(trace) {
+        attributes::write_list(&[HEADER_PREFIX, name].concat(), &[value], out);
+    }
+}
+
+/// What a log line says, as [attributes].
+fn log_attributes(line: &PluginLog<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (key, value) in [
+        (LOG_SEVERITY, line.level.as_str()),
+        (LOG_MESSAGE, line.message),
+        (LOG_PLUGIN, line.plugin),
+    ] {
+        attributes::write(key, &Value::Text(value), &mut out);
+    }
+    out
+}
 
 /// `Span.SpanKind`
 fn kind(kind: Kind) -> u8 {

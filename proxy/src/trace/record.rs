@@ -1,9 +1,10 @@
 //! A finished trace as bytes: what workers hand off and exporters decode.
 //!
 //! Little-endian, self-contained, versioned by its first byte. After a fixed part come the heads of
-//! the spans, then the recorder's [`log`] as it was written: blocks of attributes, events, captured
-//! headers and log lines in order of arrival, each with its span, and behind them all their texts.
-//! All is checked when decoded: a record may come back from a disk.
+//! the spans, then the recorder's [`log`] as it was written: blocks of [attributes](super::attributes),
+//! events, captured headers and log lines in order of arrival, each with its span, and behind them
+//! the texts of all but attributes. A record may come back from a disk, so its form is checked when
+//! it is decoded; that the texts of attributes are UTF-8 is left to the checksum it had there.
 
 mod log;
 mod read;
@@ -16,19 +17,13 @@ pub(super) use log::Log;
 
 use super::{Kind, SpanId, Status};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const STRING: u8 = 0;
 const BLOCK: u8 = 1;
 const EVENT: u8 = 2;
 const HEADER: u8 = 3;
 const LOG: u8 = 4;
-
-const TEXT: u8 = 0;
-const BOOLEAN: u8 = 1;
-const INTEGER: u8 = 2;
-const FLOAT: u8 = 3;
-const LIST: u8 = 4;
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

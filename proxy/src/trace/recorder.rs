@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Log};
-use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value};
+use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value, attributes};
 
 /// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
 /// counted, not kept.
@@ -22,41 +22,29 @@ const MAX_SPANS: usize = 1024;
 
 /// Attributes that every span of a kind has, encoded once.
 #[derive(Clone, Debug, Default)]
-pub struct Template {
-    log: Log,
-    /// Where the integers are that differ from span to span.
-    blanks: Vec<usize>,
-}
+pub struct Template(Vec<u8>);
 
 impl Template {
     pub fn new<'a>(attributes: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Self {
-        let mut log = Log::default();
+        let mut encoded = Vec::new();
         for (key, value) in attributes {
-            log.attribute(key, &value);
+            attributes::write(key, &value, &mut encoded);
         }
-        Self {
-            log,
-            blanks: Vec::new(),
-        }
-    }
-
-    /// Leaves room for integers: see [`Recorder::template`].
-    #[must_use]
-    pub fn with_blanks(mut self, keys: &[&str]) -> Self {
-        for key in keys {
-            self.log.attribute(key, &Value::Integer(0));
-            self.blanks.push(self.log.entries_len() - size_of::<i64>());
-        }
-        self
+        Self(encoded)
     }
 }
 
 /// Writes attributes of one span, one after the other.
-pub struct Attributes<'l>(&'l mut Log);
+pub struct Attributes<'l>(&'l mut Vec<u8>);
 
 impl Attributes<'_> {
     pub fn add<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
-        self.0.attribute(key, &value.into());
+        attributes::write(key, &value.into(), self.0);
+    }
+
+    /// A list of texts from what can be seen as one, without a vector between.
+    pub fn list<T: AsRef<str>>(&mut self, key: &str, texts: &[T]) {
+        attributes::write_list(key, texts, self.0);
     }
 }
 
@@ -266,32 +254,27 @@ impl Recorder {
     pub fn attribute<'a>(&mut self, span: SpanIndex, key: &str, value: impl Into<Value<'a>>) {
         let value = value.into();
         if self.has_room(key.len() + value.len()) {
-            self.log.block(span, |block| block.attribute(key, &value));
+            let write = |out: &mut _| attributes::write(key, &value, out);
+            self.log.block(span, write);
         }
     }
 
-    /// Adds attributes that were encoded before, with `integers` in their blanks, and what `add`
-    /// adds.
-    pub fn template<const N: usize>(
+    /// Adds attributes that were encoded before, and what `add` adds.
+    pub fn template(
         &mut self,
         span: SpanIndex,
         template: &Template,
-        integers: [i64; N],
         add: impl FnOnce(&mut Attributes<'_>),
     ) {
-        self.log.block(span, |block| {
-            let at = block.entries_len();
-            block.append(&template.log);
-            for (blank, integer) in template.blanks.iter().zip(integers) {
-                block.set_integer(at + blank, integer);
-            }
-            add(&mut Attributes(block));
+        self.log.block(span, |out| {
+            out.extend_from_slice(&template.0);
+            add(&mut Attributes(out));
         });
     }
 
     /// Adds several attributes at once, within the recorder's bounds by their nature.
     pub fn attributes(&mut self, span: SpanIndex, add: impl FnOnce(&mut Attributes<'_>)) {
-        self.log.block(span, |block| add(&mut Attributes(block)));
+        self.log.block(span, |out| add(&mut Attributes(out)));
     }
 
     /// An address as text, without a string between.
@@ -311,7 +294,8 @@ impl Recorder {
     pub fn list<T: AsRef<str>>(&mut self, span: SpanIndex, key: &str, texts: &[T]) {
         let len: usize = texts.iter().map(|text| text.as_ref().len() + 4).sum();
         if self.has_room(key.len() + len) {
-            self.log.block(span, |block| block.list(key, texts));
+            let write = |out: &mut _| attributes::write_list(key, texts, out);
+            self.log.block(span, write);
         }
     }
 
@@ -328,7 +312,11 @@ impl Recorder {
             .sum();
         if self.has_room(name.len() + len) {
             let time = self.offset(now);
-            self.log.event(span, time, name, attributes);
+            self.log.event(span, time, name, |out| {
+                for (key, value) in attributes {
+                    attributes::write(key, value, out);
+                }
+            });
         }
     }
 

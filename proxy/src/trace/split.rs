@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Trace, Value};
+use super::Trace;
 use crate::filter::Selection;
 
 /// Appends a message to a buffer.
@@ -77,15 +77,6 @@ impl<'r> Trace<'r> {
                 count += 1;
             }
         };
-        let of_events = self.events.iter_mut();
-        let of_events = of_events.flat_map(|event| &mut event.attributes);
-        for attribute in self.attributes.iter_mut().chain(of_events) {
-            match &mut attribute.value {
-                Value::Text(text) => cut(text),
-                Value::List(texts) => texts.iter_mut().for_each(&mut cut),
-                Value::Boolean(_) | Value::Integer(_) | Value::Float(_) => {}
-            }
-        }
         for span in &mut self.spans {
             cut(&mut span.name);
             cut(&mut span.message);
@@ -95,6 +86,11 @@ impl<'r> Trace<'r> {
         }
         for line in &mut self.plugin_logs {
             cut(&mut line.message);
+        }
+        let of_spans = self.spans.iter_mut().map(|span| &mut span.attributes);
+        let of_events = self.events.iter_mut().map(|event| &mut event.attributes);
+        for attributes in of_spans.chain(of_events) {
+            count += attributes.truncate(longest);
         }
         self.head.truncated += count;
     }

@@ -58,7 +58,7 @@ impl Fixture {
             ),
             ("weir.hook.generation", Value::Integer(1)),
         ]);
-        self.recorder.template(span, &template, [], |_| {});
+        self.recorder.template(span, &template, |_| {});
         self.recorder
             .attribute(span, "weir.hook.decision", "continue");
         self.recorder
@@ -358,7 +358,7 @@ pub fn recorded(calls: &[Call]) -> Fixture {
                     .iter()
                     .map(|(key, value)| (key.as_str(), value.as_value()));
                 let template = Template::new(pairs);
-                fixture.recorder.template(pick(span), &template, [], |_| {});
+                fixture.recorder.template(pick(span), &template, |_| {});
             }
             Call::Event(span, name, pairs, time) => {
                 let pairs: Vec<_> = pairs

@@ -5,7 +5,7 @@ use super::*;
 use crate::config;
 use crate::filter::Filters;
 use crate::trace::testing::{self, golden, records};
-use crate::trace::{Level, record};
+use crate::trace::{Level, Value, record};
 
 fn encoded(record: &[u8], selection: &Selection<'_>) -> Vec<u8> {
     let trace = record::read(record).expect("a record");
@@ -64,17 +64,19 @@ fn model(trace: &Trace<'_>, selection: &Selection<'_>) -> Json {
         let time = jiff::Timestamp::from_nanosecond(time).expect("in range");
         json!(format!("{time:.9}"))
     };
-    let attributes = |attributes: &[Attribute<'_>]| {
-        let kept = attributes.iter().filter(|of| selection.keeps(of.key));
-        let members = kept.map(|of| {
-            let value = match &of.value {
+    let attributes = |attributes: &Attributes<'_>| {
+        let kept = attributes
+            .pairs()
+            .filter(|(key, _)| selection.keeps(key.as_bytes()));
+        let members = kept.map(|(key, value)| {
+            let value = match value {
                 Value::Text(text) => json!(text),
                 Value::Boolean(value) => json!(value),
                 Value::Integer(value) => json!(value),
                 Value::Float(value) => json!(value),
                 Value::List(texts) => json!(texts),
             };
-            (of.key.to_owned(), value)
+            (key.to_owned(), value)
         });
         Json::Object(members.collect())
     };
@@ -99,7 +101,7 @@ fn model(trace: &Trace<'_>, selection: &Selection<'_>) -> Json {
                 "EndTime": time(span.end),
                 "Status": span.status.as_str(),
                 "StatusMsg": span.message,
-                "Attributes": attributes(trace.attributes_of(span)),
+                "Attributes": attributes(&span.attributes),
                 "Events": events.collect::<Vec<_>>(),
             })
         })

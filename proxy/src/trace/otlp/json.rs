@@ -1,14 +1,11 @@
 //! OTLP/JSON: the protobuf messages as JSON, with ids in hex, 64-bit integers as texts and enums as
 //! numbers. What has its default value is left out.
 
-use super::{
-    HEADER_PREFIX, LOG, LOG_MESSAGE, LOG_PLUGIN, LOG_SEVERITY, Logs, REQUEST_ID, TRUNCATED,
-};
+use super::{LOG, Logs, log_attributes, root_attributes};
 use crate::filter::Selection;
-use crate::trace::json::text::{close, float, integer, string};
-use crate::trace::{
-    Attribute, Event, Head, PluginLog, Span, SpanId, SpanIndex, Status, Trace, Value, hex,
-};
+use crate::trace::attributes::{Any, Fields};
+use crate::trace::json::text::{close, float, integer, string, string_bytes};
+use crate::trace::{Event, Head, PluginLog, Span, SpanId, SpanIndex, Status, Trace, hex};
 
 const START: &str = concat!(
     r#"{"resourceSpans":[{"resource":{"attributes":["#,
@@ -28,9 +25,11 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     for (index, of, parent) in selection.spans(trace) {
         span(trace, &trace_id, of, parent, out);
         out.extend_from_slice(br#","attributes":["#);
-        attributes(trace.attributes_of(of), selection, out);
+        attributes(of.attributes.iter(), selection, out);
         if index == SpanIndex::ROOT {
-            root_attributes(trace, selection, out);
+            let mut more = Vec::new();
+            root_attributes(trace, selection, &mut more);
+            attributes(Fields::of(&more), selection, out);
         }
         close(b']', out);
         if index == SpanIndex::ROOT && trace.head.dropped > 0 {
@@ -95,92 +94,79 @@ fn span(
     out.push(b'}');
 }
 
-fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    let id = trace.head.request_id;
-    if !id.is_empty() && selection.keeps(REQUEST_ID) {
-        attribute(REQUEST_ID, &Value::Text(id), out);
-    }
-    if trace.head.truncated > 0 {
-        attribute(TRUNCATED, &Value::Integer(trace.head.truncated.into()), out);
-    }
-    for (name, value) in selection.request_headers(trace) {
-        let key = [HEADER_PREFIX, name].concat();
-        attribute(&key, &Value::List(vec![value]), out);
-    }
-}
-
-fn event(head: &Head<'_>, event: &Event<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    event_start(head, event.time, event.name, out);
-    attributes(&event.attributes, selection, out);
-    close(b']', out);
-    out.extend_from_slice(b"},");
+fn event(head: &Head<'_>, of: &Event<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
+    noted(head, of.time, of.name, of.attributes.iter(), selection, out);
 }
 
 fn log(head: &Head<'_>, line: &PluginLog<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    event_start(head, line.time, LOG, out);
-    for (key, value) in [
-        (LOG_SEVERITY, line.level.as_str()),
-        (LOG_MESSAGE, line.message),
-        (LOG_PLUGIN, line.plugin),
-    ] {
-        if selection.keeps(key) {
-            attribute(key, &Value::Text(value), out);
-        }
-    }
-    close(b']', out);
-    out.extend_from_slice(b"},");
+    let attributes = log_attributes(line);
+    noted(
+        head,
+        line.time,
+        LOG,
+        Fields::of(&attributes),
+        selection,
+        out,
+    );
 }
 
-fn event_start(head: &Head<'_>, time: u64, name: &str, out: &mut Vec<u8>) {
+/// An event and a comma.
+fn noted(
+    head: &Head<'_>,
+    time: u64,
+    name: &str,
+    of: Fields<'_>,
+    selection: &Selection<'_>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(br#"{"timeUnixNano":""#);
     integer(head.anchor.saturating_add(time), out);
     out.extend_from_slice(br#"","name":"#);
     string(name, out);
     out.extend_from_slice(br#","attributes":["#);
+    attributes(of, selection, out);
+    close(b']', out);
+    out.extend_from_slice(b"},");
 }
 
-fn attributes(attributes: &[Attribute<'_>], selection: &Selection<'_>, out: &mut Vec<u8>) {
-    for Attribute { key, value } in attributes {
-        if selection.keeps(key) {
-            attribute(key, value, out);
+fn attributes(of: Fields<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
+    for attribute in of.filter(|of| selection.keeps(of.key)) {
+        if let Some(of) = attribute.value() {
+            // A `KeyValue` and a comma.
+            out.extend_from_slice(br#"{"key":"#);
+            string_bytes(attribute.key, out);
+            out.extend_from_slice(br#","value":"#);
+            value(of, out);
+            out.extend_from_slice(b"},");
         }
     }
 }
 
-/// A `KeyValue` and a comma.
-fn attribute(key: &str, of: &Value<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"key":"#);
-    string(key, out);
-    out.extend_from_slice(br#","value":"#);
-    value(of, out);
-    out.extend_from_slice(b"},");
-}
-
 /// An `AnyValue`.
-fn value(value: &Value<'_>, out: &mut Vec<u8>) {
+fn value(value: Any<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Text(text) => {
+        Any::Text(text) => {
             out.extend_from_slice(br#"{"stringValue":"#);
-            string(text, out);
+            string_bytes(text, out);
             out.push(b'}');
         }
-        Value::Boolean(true) => out.extend_from_slice(br#"{"boolValue":true}"#),
-        Value::Boolean(false) => out.extend_from_slice(br#"{"boolValue":false}"#),
-        Value::Integer(number) => {
+        Any::Boolean(true) => out.extend_from_slice(br#"{"boolValue":true}"#),
+        Any::Boolean(false) => out.extend_from_slice(br#"{"boolValue":false}"#),
+        Any::Integer(number) => {
             out.extend_from_slice(br#"{"intValue":""#);
-            integer(*number, out);
+            integer(number, out);
             out.extend_from_slice(br#""}"#);
         }
-        Value::Float(number) => {
+        Any::Float(number) => {
             out.extend_from_slice(br#"{"doubleValue":"#);
-            float(*number, out);
+            float(number, out);
             out.push(b'}');
         }
-        Value::List(texts) => {
+        Any::List(texts) => {
             out.extend_from_slice(br#"{"arrayValue":{"values":["#);
             for text in texts {
                 out.extend_from_slice(br#"{"stringValue":"#);
-                string(text, out);
+                string_bytes(text, out);
                 out.extend_from_slice(b"},");
             }
             close(b']', out);

@@ -14,8 +14,9 @@ use prost::Message;
 use super::*;
 use crate::config;
 use crate::filter::Filters;
+use crate::trace::attributes::Attributes;
 use crate::trace::testing::{self, golden, records};
-use crate::trace::{Attribute, Value, record};
+use crate::trace::{Value, record};
 
 fn encoded(
     encode: impl Fn(&Trace<'_>, &Selection<'_>, &mut Vec<u8>),
@@ -148,13 +149,15 @@ fn any(value: &Value<'_>) -> Any {
 /// The same request, by way of the generated types.
 fn model(trace: &Trace<'_>, selection: &Selection<'_>) -> ExportTraceServiceRequest {
     let head = &trace.head;
-    let pairs = |attributes: &[Attribute<'_>]| -> Vec<KeyValue> {
-        let kept = attributes.iter().filter(|of| selection.keeps(of.key));
-        kept.map(|of| pair(of.key, any(&of.value))).collect()
+    let pairs = |attributes: &Attributes<'_>| -> Vec<KeyValue> {
+        let kept = attributes
+            .pairs()
+            .filter(|(key, _)| selection.keeps(key.as_bytes()));
+        kept.map(|(key, value)| pair(key, any(&value))).collect()
     };
     let spans = selection.spans(trace).map(|(index, span, parent)| {
         let is_root = index == SpanIndex::ROOT;
-        let mut attributes = pairs(trace.attributes_of(span));
+        let mut attributes = pairs(&span.attributes);
         if is_root {
             if !head.request_id.is_empty() {
                 attributes.push(pair("weir.request.id", text(head.request_id)));

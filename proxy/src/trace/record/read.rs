@@ -1,17 +1,12 @@
 //! From a record to a borrowed trace.
 
-use std::collections::HashSet;
-use std::hash::Hash;
-use std::ops::Range;
+use smallvec::SmallVec;
 
 use super::log::Log;
-use super::{
-    BLOCK, BOOLEAN, EVENT, Error, FLOAT, HEADER, INTEGER, LIST, LOG, SPAN_HEAD_LEN, STRING, Slice,
-    TEXT, VERSION, long,
-};
+use super::{BLOCK, EVENT, Error, HEADER, LOG, SPAN_HEAD_LEN, STRING, Slice, VERSION, long};
+use crate::trace::attributes::Attributes;
 use crate::trace::{
-    Attribute, Event, Head, Kind, Level, PluginLog, Span, SpanId, SpanIndex, Status, Trace,
-    TraceId, Value,
+    Event, Head, Kind, Level, PluginLog, Span, SpanId, SpanIndex, Status, Trace, TraceId,
 };
 
 /// Reads one record, which must fill `bytes`.
@@ -38,7 +33,7 @@ pub fn read(bytes: &[u8]) -> Result<Trace<'_>, Error> {
     if count == 0 {
         return Err(Error::Invalid("no span"));
     }
-    let mut heads = Bytes(bytes.take(count * SPAN_HEAD_LEN)?);
+    let (heads, _) = bytes.take(count * SPAN_HEAD_LEN)?.as_chunks();
     let len = bytes.u32()? as usize;
     let entries = Bytes(bytes.take(len)?);
     let texts = utf8(bytes.0)?;
@@ -48,24 +43,25 @@ pub fn read(bytes: &[u8]) -> Result<Trace<'_>, Error> {
         spans: Vec::with_capacity(count),
         ..Trace::default()
     };
-    for index in 0..count {
-        trace.spans.push(read_span_head(&mut heads, texts, index)?);
+    for (index, head) in heads.iter().enumerate() {
+        trace.spans.push(read_span_head(head, texts, index)?);
     }
     read_log(Reader { entries, texts }, &mut trace)?;
     Ok(trace)
 }
 
 fn read_span_head<'r>(
-    heads: &mut Bytes<'_>,
+    head: &[u8; SPAN_HEAD_LEN],
     texts: &'r str,
     index: usize,
 ) -> Result<Span<'r>, Error> {
-    let id = SpanId(heads.array()?);
-    let parent = heads.u16()?;
+    let mut head = Bytes(head);
+    let id = SpanId(head.array()?);
+    let parent = head.u16()?;
     if index > 0 && usize::from(parent) >= index {
         return Err(Error::Invalid("a parent behind its child"));
     }
-    let kind = match heads.u8()? {
+    let kind = match head.u8()? {
         0 => Kind::HttpRequest,
         1 => Kind::Plugin,
         2 => Kind::HttpClient,
@@ -73,21 +69,21 @@ fn read_span_head<'r>(
         4 => Kind::Retry,
         _ => return Err(Error::Invalid("an unknown kind of span")),
     };
-    let status = match heads.u8()? {
+    let status = match head.u8()? {
         0 => Status::Unset,
         1 => Status::Ok,
         2 => Status::Error,
         _ => return Err(Error::Invalid("an unknown status")),
     };
-    let start = heads.u64()?;
-    let end = heads.u64()?;
+    let start = head.u64()?;
+    let end = head.u64()?;
     if end < start {
         return Err(Error::Invalid("a span that ends before it starts"));
     }
     let mut string = || {
         let slice = Slice {
-            offset: heads.u32()?,
-            len: heads.u32()?,
+            offset: head.u32()?,
+            len: head.u32()?,
         };
         slice.of(texts).ok_or(Error::Truncated)
     };
@@ -100,7 +96,7 @@ fn read_span_head<'r>(
         end,
         status,
         message: string()?,
-        attributes: 0..0,
+        attributes: Attributes::default(),
         events: 0..0,
     })
 }
@@ -108,20 +104,20 @@ fn read_span_head<'r>(
 /// Walks the log once, then groups attributes and events by span, in order of arrival.
 fn read_log<'r>(mut reader: Reader<'r>, trace: &mut Trace<'r>) -> Result<(), Error> {
     let spans = trace.spans.len();
-    let mut attributes: Vec<(u16, Attribute<'r>)> = Vec::with_capacity(12 * spans.min(64));
+    let mut blocks: SmallVec<[(u16, &'r [u8]); 32]> = SmallVec::new();
     let mut events: Vec<(u16, Event<'r>)> = Vec::new();
     while !reader.entries.0.is_empty() {
         match reader.entry(spans)? {
             Entry::String => {}
-            Entry::Block(span, end) => {
-                for attribute in reader.attributes(end) {
-                    attributes.push((span, attribute?));
-                }
-                if reader.entries.0.len() != end {
-                    return Err(Error::Invalid("an attribute that leaves its block"));
-                }
-            }
-            Entry::Event(span, event) => events.push((span, event)),
+            Entry::Block(span, block) => blocks.push((span, block)),
+            Entry::Event(span, event) => events.push((
+                span,
+                Event {
+                    name: event.name,
+                    time: event.time,
+                    attributes: attributes(&[(span, event.attributes)])?,
+                },
+            )),
             Entry::Header(name, value) => trace.request_headers.push((name, value)),
             Entry::Log(line) => trace.plugin_logs.push(line),
         }
@@ -130,81 +126,43 @@ fn read_log<'r>(mut reader: Reader<'r>, trace: &mut Trace<'r>) -> Result<(), Err
         return Err(Error::Invalid("a text without an entry"));
     }
     // Stable, and nearly sorted already: hooks record one after the other.
-    attributes.sort_by_key(|(span, _)| *span);
+    blocks.sort_by_key(|(span, _)| *span);
     events.sort_by_key(|(span, _)| *span);
-    if attributes
-        .chunk_by(|(span, _), (next, _)| span == next)
-        .any(|of_span| may_repeat(of_span, |(_, attribute)| attribute.key))
-    {
-        keep_last(&mut attributes, |(span, attribute)| (*span, attribute.key));
+    for of_span in blocks.chunk_by(|(span, _), (next, _)| span == next) {
+        trace.spans[usize::from(of_span[0].0)].attributes = attributes(of_span)?;
     }
-    let (mut attribute, mut event) = (0, 0);
+    let mut at = 0;
     for (index, span) in trace.spans.iter_mut().enumerate() {
-        span.attributes = run(&attributes, &mut attribute, index);
-        span.events = run(&events, &mut event, index);
+        let start = at;
+        while (events.get(at)).is_some_and(|(of, _)| usize::from(*of) == index) {
+            at += 1;
+        }
+        span.events = long(start)..long(at);
     }
-    trace.attributes = attributes.into_iter().map(|(_, of)| of).collect();
     trace.events = events.into_iter().map(|(_, of)| of).collect();
     Ok(())
 }
 
-/// May a key come twice? Never `false` when one does.
-///
-/// Each key sets a bit of few; only when it is set already are the keys before compared.
-fn may_repeat<'r, T>(items: &[T], key: impl Fn(&T) -> &'r str) -> bool {
-    if items.len() > 64 {
-        return true;
-    }
-    let mut seen = [0_u64; 4];
-    items.iter().enumerate().any(|(index, item)| {
-        let text = key(item);
-        let bit = fingerprint(text);
-        let (word, bit) = (&mut seen[usize::from(bit >> 6)], 1 << (bit & 63));
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        !is_new && items[..index].iter().any(|other| key(other) == text)
-    })
-}
-
-/// Of a key's length and end, which tell most keys apart.
-fn fingerprint(key: &str) -> u8 {
-    let end = key
-        .as_bytes()
-        .last_chunk()
-        .map_or(0, |end| u64::from_le_bytes(*end));
-    let mixed = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed.to_be_bytes()[0]
-}
-
-/// Of equal keys keeps the last.
-fn keep_last<T, K: Eq + Hash>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
-    let mut seen = HashSet::with_capacity(items.len());
-    items.reverse();
-    items.retain(|item| seen.insert(key(item)));
-    items.reverse();
-}
-
-/// The run of a span's items that begins at `at`, which moves behind it.
-fn run<T>(items: &[(u16, T)], at: &mut usize, span: usize) -> Range<u32> {
-    let start = *at;
-    while items
-        .get(*at)
-        .is_some_and(|(of, _)| usize::from(*of) == span)
-    {
-        *at += 1;
-    }
-    long(start)..long(*at)
+fn attributes<'r>(pieces: &[(u16, &'r [u8])]) -> Result<Attributes<'r>, Error> {
+    Attributes::of(pieces).ok_or(Error::Invalid("attributes that are none"))
 }
 
 /// One entry of a log, with its span where it has one.
 pub(super) enum Entry<'r> {
     /// A name or a message; spans point to it.
     String,
-    /// Attributes are to be read next, until so many bytes of entries are left.
-    Block(u16, usize),
-    Event(u16, Event<'r>),
+    /// With its attributes.
+    Block(u16, &'r [u8]),
+    Event(u16, Noted<'r>),
     Header(&'r str, &'r str),
     Log(PluginLog<'r>),
+}
+
+/// An event as it was noted.
+pub(super) struct Noted<'r> {
+    pub(super) time: u64,
+    pub(super) name: &'r str,
+    pub(super) attributes: &'r [u8],
 }
 
 /// What of a log has not been read yet.
@@ -228,26 +186,15 @@ impl<'r> Reader<'r> {
                 self.text()?;
                 Entry::String
             }
-            BLOCK => {
-                let span = self.span(spans)?;
-                let len = self.entries.u32()? as usize;
-                let end = self.entries.0.len().checked_sub(len);
-                Entry::Block(span, end.ok_or(Error::Truncated)?)
-            }
-            EVENT => {
-                let span = self.span(spans)?;
-                let mut event = Event {
+            BLOCK => Entry::Block(self.span(spans)?, self.counted()?),
+            EVENT => Entry::Event(
+                self.span(spans)?,
+                Noted {
                     time: self.entries.u64()?,
                     name: self.text()?,
-                    attributes: (0..self.entries.u16()?)
-                        .map(|_| self.attribute())
-                        .collect::<Result<_, _>>()?,
-                };
-                if may_repeat(&event.attributes, |attribute| attribute.key) {
-                    keep_last(&mut event.attributes, |attribute| attribute.key);
-                }
-                Entry::Event(span, event)
-            }
+                    attributes: self.counted()?,
+                },
+            ),
             HEADER => Entry::Header(self.text()?, self.text()?),
             LOG => Entry::Log(PluginLog {
                 span: SpanIndex(self.span(spans)?),
@@ -267,29 +214,9 @@ impl<'r> Reader<'r> {
         })
     }
 
-    /// The attributes of a block. After an error no more may be asked for.
-    pub(super) fn attributes(
-        &mut self,
-        end: usize,
-    ) -> impl Iterator<Item = Result<Attribute<'r>, Error>> {
-        std::iter::from_fn(move || (self.entries.0.len() > end).then(|| self.attribute()))
-    }
-
-    fn attribute(&mut self) -> Result<Attribute<'r>, Error> {
-        let [kind, low, high] = self.entries.array()?;
-        let key = self.str(usize::from(u16::from_le_bytes([low, high])))?;
-        let value = match kind {
-            TEXT => Value::Text(self.text()?),
-            BOOLEAN => Value::Boolean(self.entries.u8()? != 0),
-            INTEGER => Value::Integer(self.entries.array().map(i64::from_le_bytes)?),
-            FLOAT => Value::Float(self.entries.array().map(f64::from_le_bytes)?),
-            LIST => {
-                let count = self.entries.u16()?;
-                Value::List((0..count).map(|_| self.text()).collect::<Result<_, _>>()?)
-            }
-            _ => return Err(Error::Invalid("an unknown kind of value")),
-        };
-        Ok(Attribute { key, value })
+    fn counted(&mut self) -> Result<&'r [u8], Error> {
+        let len = self.entries.u32()? as usize;
+        self.entries.take(len)
     }
 
     fn span(&mut self, spans: usize) -> Result<u16, Error> {
@@ -303,10 +230,6 @@ impl<'r> Reader<'r> {
 
     fn text(&mut self) -> Result<&'r str, Error> {
         let len = self.entries.u32()? as usize;
-        self.str(len)
-    }
-
-    fn str(&mut self, len: usize) -> Result<&'r str, Error> {
         let (taken, rest) = self.texts.split_at_checked(len).ok_or(Error::Truncated)?;
         self.texts = rest;
         Ok(taken)

@@ -4,6 +4,7 @@ use super::log::Log;
 use super::read::{Entry, Reader};
 use super::{SPAN_HEAD_LEN, SpanHead, VERSION, long, small};
 use crate::trace::SpanIndex;
+use crate::trace::attributes::Fields;
 use crate::trace::recorder::Recorder;
 
 /// Appends the recorder's trace to `out` as one record.
@@ -25,7 +26,7 @@ pub fn write(recorder: &Recorder, out: &mut Vec<u8>) {
 pub fn write_part(
     recorder: &Recorder,
     survivors: &[SpanIndex],
-    keeps: impl Fn(SpanIndex, &str) -> bool,
+    keeps: impl Fn(SpanIndex, &[u8]) -> bool,
     header: impl for<'v> Fn(&str, &'v str) -> Option<&'v str>,
     out: &mut Vec<u8>,
 ) {
@@ -48,27 +49,24 @@ pub fn write_part(
         };
         write_span(&span, out);
     }
+    let part = |span: u16, attributes, out: &mut Vec<u8>| {
+        let kept = Fields::of(attributes).filter(|of| keeps(SpanIndex(span), of.key));
+        kept.for_each(|of| out.extend_from_slice(of.as_field()));
+    };
     let mut reader = Reader::of(&recorder.log);
     // A recorder's own log reads without error, until its end is one.
     while let Ok(entry) = reader.entry(survivors.len()) {
         match entry {
             Entry::String => {}
-            Entry::Block(span, end) => {
-                let attributes = reader.attributes(end).map_while(Result::ok);
-                let kept = attributes
-                    .filter(|attribute| stays(span) && keeps(SpanIndex(span), attribute.key));
-                log.block(place(span), |log| {
-                    kept.for_each(|attribute| log.attribute(attribute.key, &attribute.value));
-                });
-            }
-            Entry::Event(span, event) => {
+            Entry::Block(span, block) => {
                 if stays(span) {
-                    let attributes = event.attributes.into_iter();
-                    let attributes: Vec<_> = attributes
-                        .filter(|attribute| keeps(SpanIndex(span), attribute.key))
-                        .map(|attribute| (attribute.key, attribute.value))
-                        .collect();
-                    log.event(place(span), event.time, event.name, &attributes);
+                    log.block(place(span), |out| part(span, block, out));
+                }
+            }
+            Entry::Event(span, of) => {
+                if stays(span) {
+                    let write = |out: &mut _| part(span, of.attributes, out);
+                    log.event(place(span), of.time, of.name, write);
                 }
             }
             Entry::Header(name, value) => {
