@@ -117,7 +117,8 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     if context.is_none() && generation.config.b3.is_some() {
         context = context::b3::parse(&head.headers);
     }
-    let mut life = Life::begin(worker, context.as_ref(), now);
+    let takers = !generation.capture.is_empty();
+    let mut life = Life::begin(worker, context.as_ref(), takers, now);
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
         reached: [0; 2],

@@ -54,9 +54,18 @@ pub enum End {
 }
 
 impl Life {
-    pub(super) fn begin(worker: &Rc<Worker>, context: Option<&Context>, now: Instant) -> Self {
+    /// `takers` says whether there is anybody who takes its trace.
+    pub(super) fn begin(
+        worker: &Rc<Worker>,
+        context: Option<&Context>,
+        takers: bool,
+        now: Instant,
+    ) -> Self {
         let mut state = worker.take_state();
         state.recorder.begin(context, now);
+        if !takers {
+            state.recorder.silence();
+        }
         let cells = Arc::clone(&worker.no_route);
         cells[worker.index].active.inc();
         Self {
@@ -183,11 +192,13 @@ impl Life {
         }
         self.end_spans(&mut state, end, now);
         let generation = self.worker.generation();
-        self.hold = self
-            .worker
-            .handoff
-            .append(|out| generation.capture.write(&state.recorder, out));
-        if generation.capture.keeps_local() {
+        // A reload may have brought the first who takes traces.
+        let is_noted = !state.recorder.is_silent();
+        if is_noted {
+            let write = |out: &mut _| generation.capture.write(&state.recorder, out);
+            self.hold = self.worker.handoff.append(write);
+        }
+        if is_noted && generation.capture.keeps_local() {
             let failed = state.recorder.outcome().failed;
             self.worker.handoff.keep(failed, now, |out| {
                 generation.capture.write_local(&state.recorder, out)

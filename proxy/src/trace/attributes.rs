@@ -31,7 +31,6 @@ pub(super) fn write(key: &str, value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Text(of) => match one_byte(key.len() + of.len() + 6) {
             Some(len) => {
                 let [key_len, text_len] = [key, of].map(|text| text.len().to_le_bytes()[0]);
-                out.reserve(2 + usize::from(len));
                 out.extend_from_slice(&[FIELD, len, KEY, key_len]);
                 out.extend_from_slice(key.as_bytes());
                 out.extend_from_slice(&[VALUE, text_len + 2, TEXT, text_len]);
@@ -66,7 +65,6 @@ pub(super) fn write_list<T: AsRef<str>>(key: &str, texts: &[T], out: &mut Vec<u8
     let all: usize = texts.iter().map(|text| text.as_ref().len() + 4).sum();
     if let Some(len) = one_byte(key.len() + all + 6) {
         let [key_len, list_len] = [key.len(), all].map(|len| len.to_le_bytes()[0]);
-        out.reserve(2 + usize::from(len));
         out.extend_from_slice(&[FIELD, len, KEY, key_len]);
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(&[VALUE, list_len + 2, LIST, list_len]);
@@ -95,7 +93,6 @@ pub(super) fn write_list<T: AsRef<str>>(key: &str, texts: &[T], out: &mut Vec<u8
 fn short(key: &str, any: &[u8], out: &mut Vec<u8>) {
     match (one_byte(key.len() + any.len() + 4), one_byte(key.len())) {
         (Some(len), Some(key_len)) => {
-            out.reserve(2 + usize::from(len));
             out.extend_from_slice(&[FIELD, len, KEY, key_len]);
             out.extend_from_slice(key.as_bytes());
             out.extend_from_slice(&[VALUE, any.len().to_le_bytes()[0]]);

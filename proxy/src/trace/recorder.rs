@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Log};
-use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value, attributes};
+use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value, attributes, hex};
 
 /// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
 /// counted, not kept.
@@ -61,6 +61,7 @@ pub struct Recorder {
     pub(super) spans: Vec<record::SpanHead>,
     pub(super) log: Log,
     start: Instant,
+    silent: bool,
 }
 
 impl Default for Recorder {
@@ -76,6 +77,7 @@ impl Default for Recorder {
             spans: Vec::with_capacity(16),
             log: Log::with_capacity(4096),
             start: Instant::now(),
+            silent: false,
         }
     }
 }
@@ -88,6 +90,7 @@ impl Recorder {
         self.request_id.clear();
         self.state.clear();
         self.dropped = 0;
+        self.silent = false;
         self.start = now;
         self.anchor = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -105,12 +108,22 @@ impl Recorder {
         self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
     }
 
+    /// Notes nothing of this trace from now on but when its spans began and ended, for nobody is
+    /// going to read it.
+    pub fn silence(&mut self) {
+        self.silent = true;
+    }
+
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
     /// Begins with the spans of another, so that both may note what happens to them.
     pub(crate) fn fork(&mut self, from: &Self) {
         self.log.clear();
         self.dropped = 0;
         (self.trace_id, self.parent, self.flags) = (from.trace_id, from.parent, from.flags);
-        (self.anchor, self.start) = (from.anchor, from.start);
+        (self.anchor, self.start, self.silent) = (from.anchor, from.start, from.silent);
         self.request_id.clone_from(&from.request_id);
         self.state.clear();
         self.spans.clone_from(&from.spans);
@@ -179,10 +192,8 @@ impl Recorder {
 
     /// Makes a new request id.
     pub fn make_request_id(&mut self) {
-        use std::fmt::Write;
-        self.request_id.clear();
-        // Writing to a string does not fail.
-        let _ = write!(self.request_id, "{:032x}", fastrand::u128(..));
+        let id = fastrand::u128(..).to_be_bytes();
+        self.set_request_id(hex::Digits::<32>::of(&id).as_str());
     }
 
     /// Begins a span. Past the bound the last span there is is given again, and the loss counted.
@@ -215,7 +226,9 @@ impl Recorder {
 
     /// As [`Recorder::rename`], from parts, without a string between.
     pub fn rename_parts(&mut self, span: SpanIndex, parts: &[&str]) {
-        self.spans[span.get()].name = self.log.add_string(parts);
+        if !self.silent {
+            self.spans[span.get()].name = self.log.add_string(parts);
+        }
     }
 
     pub fn set_kind(&mut self, span: SpanIndex, kind: Kind) {
@@ -266,20 +279,27 @@ impl Recorder {
         template: &Template,
         add: impl FnOnce(&mut Attributes<'_>),
     ) {
-        self.log.block(span, |out| {
-            out.extend_from_slice(&template.0);
-            add(&mut Attributes(out));
-        });
+        if !self.silent {
+            self.log.block(span, |out| {
+                out.extend_from_slice(&template.0);
+                add(&mut Attributes(out));
+            });
+        }
     }
 
     /// Adds several attributes at once, within the recorder's bounds by their nature.
     pub fn attributes(&mut self, span: SpanIndex, add: impl FnOnce(&mut Attributes<'_>)) {
-        self.log.block(span, |out| add(&mut Attributes(out)));
+        if !self.silent {
+            self.log.block(span, |out| add(&mut Attributes(out)));
+        }
     }
 
     /// An address as text, without a string between.
     pub fn address(&mut self, span: SpanIndex, key: &str, address: std::net::IpAddr) {
         use std::io::Write;
+        if self.silent {
+            return;
+        }
         let mut text = [0; 48];
         let mut rest = &mut text[..];
         if write!(rest, "{address}").is_ok() {
@@ -377,6 +397,9 @@ impl Recorder {
     }
 
     fn has_room(&mut self, len: usize) -> bool {
+        if self.silent {
+            return false;
+        }
         let fits = self.log.len() + len + 32 <= MAX_BYTES;
         self.dropped += u32::from(!fits);
         fits

@@ -4,7 +4,7 @@ use super::*;
 use crate::trace::attributes::Attributes;
 use crate::trace::recorder::MAX_BYTES;
 use crate::trace::testing::{ANCHOR, Call, Fixture, calls, recorded, records};
-use crate::trace::{PluginLog, Span, SpanId, SpanIndex, Status, Trace, Value};
+use crate::trace::{Level, PluginLog, Span, SpanId, SpanIndex, Status, Trace, Value};
 
 fn decoded(record: &[u8]) -> Trace<'_> {
     read(record).expect("a record that was just written")
@@ -201,6 +201,32 @@ fn a_recorder_begins_anew() {
     let trace = decoded(&record);
     assert_eq!(trace.spans.len(), 1);
     assert_eq!(trace.root().attributes, Attributes::default());
+}
+
+#[test]
+fn a_silent_recorder_notes_when_spans_were_and_nothing_else() {
+    let mut fixture = Fixture::new(None);
+    fixture.recorder.silence();
+    fixture.request(200);
+    fixture.recorder.request_header("accept", &["*/*"]);
+    let hook = fixture.hook("plugin.a.prehook", SpanIndex::ROOT, 10);
+    let at = fixture.at(11);
+    fixture.recorder.event(hook, "e", &[], at);
+    fixture
+        .recorder
+        .plugin_log(hook, "a", Level::Info, "said", at);
+    fixture.end(SpanIndex::ROOT, Status::Error, "broke", 20);
+    let record = fixture.finish();
+    let trace = decoded(&record);
+    assert_eq!((trace.head.dropped, trace.head.failed), (0, true));
+    assert_eq!(trace.spans.len(), 2);
+    assert_eq!((trace.spans[1].start, trace.spans[1].end), (10_000, 11_000));
+    for span in &trace.spans {
+        assert_eq!((span.name, span.message), ("", ""));
+        assert_eq!(span.attributes, Attributes::default());
+    }
+    assert_eq!((trace.events.len(), trace.request_headers.len()), (0, 0));
+    assert_eq!(trace.plugin_logs, []);
 }
 
 fn without_a<'v>(name: &str, value: &'v str) -> Option<&'v str> {
