@@ -13,6 +13,20 @@ use crate::{BodyError, HeaderError, backend, head};
 ///
 /// Pieces come as the client or the upstream sent them, at most 64 KiB each: what a plugin looks for
 /// may be spread over two. One is the last, and it may be empty.
+///
+/// ```
+/// use weir_sdk::{Chunk, Flow};
+///
+/// /// Puts a line behind a body.
+/// fn sign(chunk: &mut Chunk) -> Flow {
+///     if !chunk.is_last() {
+///         return Flow::Pass;
+///     }
+///     let mut bytes = chunk.data();
+///     bytes.extend_from_slice(b"\n-- \nsent by weir\n");
+///     Flow::Replace(bytes)
+/// }
+/// ```
 pub struct Chunk(pub(crate) backend::Chunk);
 
 impl Chunk {

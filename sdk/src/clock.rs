@@ -1,4 +1,19 @@
 //! Time. There is no other clock: `SystemTime::now` and `Instant::now` panic in a plugin.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use weir_sdk::clock;
+//!
+//! fn has_expired(expires: SystemTime) -> bool {
+//!     clock::now() >= expires
+//! }
+//!
+//! fn took(work: impl FnOnce()) -> Duration {
+//!     let before = clock::monotonic();
+//!     work();
+//!     clock::monotonic() - before
+//! }
+//! ```
 
 use std::time::{Duration, SystemTime};
 

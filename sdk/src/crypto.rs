@@ -19,26 +19,37 @@ use crate::backend;
 
 /// Hash functions of FIPS 180-4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are names of FIPS 180-4")]
 pub enum Hash {
+    /// SHA-256: 32 bytes.
     Sha256,
+    /// SHA-384: 48 bytes.
     Sha384,
+    /// SHA-512: 64 bytes.
     Sha512,
 }
 
 /// Signature algorithms, by their names in JSON Web Algorithms (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are names of RFC 7518")]
 pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
     Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
     Rs512,
+    /// RSASSA-PSS with SHA-256.
     Ps256,
+    /// RSASSA-PSS with SHA-384.
     Ps384,
+    /// RSASSA-PSS with SHA-512.
     Ps512,
+    /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
     Es512,
+    /// `EdDSA` on Curve25519 (`EdDSA` in a token's head).
     Ed25519,
 }
 

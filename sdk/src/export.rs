@@ -4,6 +4,26 @@
 /// makes of the crate. Once a crate, which is a `cdylib`.
 ///
 /// In native builds it only checks that the type is a [`Plugin`](crate::Plugin).
+///
+/// ```
+/// use weir_sdk::{Error, Interests, Plugin};
+///
+/// struct Idle;
+///
+/// impl Plugin for Idle {
+///     type Config = ();
+///
+///     fn new((): ()) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///
+///     fn interests(&self) -> Interests {
+///         Interests::none()
+///     }
+/// }
+///
+/// weir_sdk::export!(Idle);
+/// ```
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

@@ -247,6 +247,14 @@ pub trait Plugin: Sized + 'static {
 }
 
 /// What becomes of a piece of a body.
+///
+/// ```
+/// use weir_sdk::{Chunk, Flow};
+///
+/// fn only_text(chunk: &Chunk) -> Flow {
+///     if chunk.data().contains(&0) { Flow::Abort } else { Flow::Pass }
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub enum Flow {
@@ -262,6 +270,16 @@ pub enum Flow {
 }
 
 /// What a hook decided.
+///
+/// ```
+/// use weir_sdk::{Action, http};
+///
+/// fn teapot() -> Action {
+///     let mut answer = http::Response::new(b"short and stout\n".to_vec());
+///     *answer.status_mut() = http::StatusCode::IM_A_TEAPOT;
+///     Action::Respond(answer)
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub enum Action {
@@ -288,6 +306,17 @@ pub enum Hook {
 }
 
 /// What a plugin wants of the host; see [`Plugin::interests`].
+///
+/// ```
+/// use weir_sdk::Interests;
+///
+/// // The request's head with its body, if that has no more than 1 MiB, and pieces of the response's.
+/// let interests = Interests::none()
+///     .on_request()
+///     .buffer_request_body(1 << 20)
+///     .stream_response_body();
+/// # let _ = interests;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Interests {

@@ -1,4 +1,17 @@
 //! Random numbers, fit for keys.
+//!
+//! ```
+//! use weir_sdk::random;
+//!
+//! /// One of so many requests.
+//! fn is_sampled(one_of: u64) -> bool {
+//!     random::next() % one_of == 0
+//! }
+//!
+//! fn nonce() -> [u8; 16] {
+//!     random::bytes(16).try_into().expect("as many as were asked for")
+//! }
+//! ```
 
 use crate::backend;
 

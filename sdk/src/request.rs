@@ -14,6 +14,21 @@ use crate::{BodyError, HeaderError, RerouteError, backend, head};
 ///
 /// Nothing is copied into the plugin that it does not ask for: each method is one call to the
 /// host, so ask once and keep the answer.
+///
+/// ```
+/// use weir_sdk::{Action, HeaderError, Request};
+///
+/// fn name_the_tenant(request: &mut Request) -> Action {
+///     let tenant = request.header("x-tenant").unwrap_or_else(|| "nobody".into());
+///     match request.set_header("x-tenant-name", tenant.to_lowercase()) {
+///         Ok(()) => {}
+///         // What the client sent is no value of a header any more.
+///         Err(HeaderError::InvalidValue) => weir_sdk::warn!("a tenant that cannot be told"),
+///         Err(error) => panic!("{error}"),
+///     }
+///     Action::Continue
+/// }
+/// ```
 pub struct Request(pub(crate) backend::Request);
 
 impl Request {

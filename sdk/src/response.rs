@@ -12,6 +12,19 @@ use crate::{BodyError, HeaderError, RespondError, backend, head};
 ///
 /// Nothing is copied into the plugin that it does not ask for: each method is one call to the
 /// host, so ask once and keep the answer.
+///
+/// ```
+/// use weir_sdk::{Action, Response, http};
+///
+/// fn hide_what_went_wrong(response: &mut Response) -> Action {
+///     if !response.status().is_server_error() {
+///         return Action::Continue;
+///     }
+///     let mut answer = http::Response::new(b"try again later\n".to_vec());
+///     *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+///     Action::Respond(answer)
+/// }
+/// ```
 pub struct Response(pub(crate) backend::Response);
 
 impl Response {

@@ -9,6 +9,24 @@ pub(crate) type Reply =
     Rc<dyn Fn(&http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, Error>>;
 
 /// Upstreams that the plugin may call; see [`http_client`](crate::http_client).
+///
+/// ```
+/// use weir_sdk::http::{Response, StatusCode};
+/// use weir_sdk::http_client::Error;
+/// use weir_sdk::testing::Upstreams;
+///
+/// // To be given to `Host::calling`.
+/// let upstreams = Upstreams::new()
+///     .with("policy", |request| {
+///         let mut reply = Response::new(Vec::new());
+///         if request.uri().path() != "/may" {
+///             *reply.status_mut() = StatusCode::NOT_FOUND;
+///         }
+///         Ok(reply)
+///     })
+///     .with("away", |_| Err(Error::Connect));
+/// # let _ = upstreams;
+/// ```
 #[derive(Clone, Default)]
 pub struct Upstreams(Rc<Vec<(String, Reply)>>);
 
