@@ -2,6 +2,7 @@
 //! said, and what is said has a place in them.
 
 mod cookbook;
+mod links;
 mod reference;
 mod troubleshooting;
 
