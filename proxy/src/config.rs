@@ -51,7 +51,10 @@ pub use route::{
 };
 pub use schema::schema;
 pub use units::duration;
-pub use upstream::{Balance, Ejection, HashBy, Health, HttpCheck, Probe, Retries, UpstreamLimits};
+pub use upstream::{
+    Balance, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol, Retries,
+    Upstream, UpstreamLimits, UpstreamTimeouts,
+};
 
 /// Everything that one generation of a running Weir is built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,80 +176,6 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Names, in lower case, by which browsers may reach it without a token.
     pub hosts: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// At least one.
-    pub endpoints: Vec<Endpoint>,
-    pub timeouts: UpstreamTimeouts,
-    /// Protocols that a connection may be switched to, in lower case.
-    pub upgrades: Vec<String>,
-    /// Most requests that wait for a response's head at once (503 past it).
-    pub max_requests: u64,
-    pub limits: UpstreamLimits,
-    pub balance: Balance,
-    pub health: Option<Health>,
-    pub ejection: Ejection,
-    /// How long the share of an endpoint grows that is used again.
-    pub slow_start: Option<Duration>,
-    pub retries: Retries,
-    /// How often host names are resolved anew.
-    pub resolve_interval: Duration,
-}
-
-/// `http://host:port` or `https://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub host: String,
-    pub port: u16,
-    /// `None`: unencrypted.
-    pub tls: Option<Arc<tls::client::Client>>,
-    pub protocol: Protocol,
-}
-
-/// The version of HTTP that an upstream is spoken to in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// What the upstream chooses in the TLS handshake; HTTP/1.1 without TLS.
-    #[default]
-    Auto,
-    Http1,
-    /// Without TLS by prior knowledge.
-    Http2,
-}
-
-/// By its address alone: equal ones have the same.
-impl std::hash::Hash for Endpoint {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.host.hash(state);
-        self.port.hash(state);
-    }
-}
-
-impl Endpoint {
-    /// Whether a connection to it may come out as one of HTTP/2.
-    pub fn may_speak_http2(&self) -> bool {
-        match self.protocol {
-            Protocol::Auto => self.tls.is_some(),
-            Protocol::Http1 => false,
-            Protocol::Http2 => true,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UpstreamTimeouts {
-    /// Until a connection is made, name resolution included.
-    pub connect: Duration,
-    /// From the request's last byte until the response's head.
-    pub response: Duration,
-    /// Longest wait for the next piece of a response's body.
-    pub body: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
-    /// How long nothing may pass on a connection that was switched to another protocol.
-    pub tunnel: Duration,
 }
 
 #[derive(Clone, PartialEq)]
@@ -544,17 +473,6 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
-    }
-}
-
-impl Endpoint {
-    /// Host and port, as a URL has them.
-    pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Upstream {
     pub name: String,
     pub config: config::Upstream,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Each endpoint's part of the sum of all weights, which is not zero.
+    weights: Vec<u32>,
     /// Most requests under way from one worker.
     pub share: u64,
     /// Of one worker, for each endpoint.
@@ -150,7 +152,12 @@ impl Upstream {
     ) -> Self {
         let old = before.map_or(&[][..], |before| &before.endpoints);
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
-        for config in &config.endpoints {
+        let mut weights = Vec::new();
+        for config::Entry {
+            endpoint: config,
+            weight,
+        } in &config.endpoints
+        {
             let mut places = names.addresses(config);
             let several = places.len() > 1;
             if places.is_empty() {
@@ -165,11 +172,13 @@ impl Upstream {
                         .cloned()
                         .unwrap_or_else(|| Arc::new(Endpoint::new(config, addresses, several))),
                 );
+                weights.push(*weight);
             }
         }
         Self {
             name: name.to_owned(),
             endpoints,
+            weights,
             share: config.max_requests.div_ceil(workers as u64),
             limits: places::Limits::share(&config.limits, workers),
             config: config.clone(),
@@ -407,13 +416,7 @@ impl Endpoint {
 
     #[cfg(test)]
     fn for_test(port: u16) -> Self {
-        let config = config::Endpoint {
-            host: "127.0.0.1".to_owned(),
-            port,
-            tls: None,
-            protocol: config::Protocol::Auto,
-        };
-        Self::new(&config, Vec::new(), false)
+        Self::new(&config::Endpoint::new("127.0.0.1", port), Vec::new(), false)
     }
 
     /// A connection, for as long as it takes.

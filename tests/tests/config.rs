@@ -226,12 +226,7 @@ fn every_key_to_come_is_refused_by_name() {
 #[test]
 fn forms_to_come_of_values_are_refused_by_name() {
     let plugin = format!("{GOOD}plugins: {{ id: {{ module: \"builtin:request-id\" }} }}\n");
-    let mapped = "endpoints: [{ url: \"http://127.0.0.1:9\", weight: 2 }]";
     for (config, message) in [
-        (
-            GOOD.replace("endpoints: [\"http://127.0.0.1:9\"]", mapped),
-            "upstreams.api.endpoints[0]: ",
-        ),
         (
             plugin.replace("routes: [{", "routes: [{ plugins: [{ id: {} }],"),
             "routes[0].plugins[0]: ",

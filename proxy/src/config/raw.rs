@@ -184,9 +184,10 @@ pub(super) struct Admin {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
-    /// URLs of the form `http://host:port` or `https://host:port`. At least one.
+    /// URLs of the form `http://host:port` or `https://host:port`, or mappings with such an `address`
+    /// and a `weight`. At least one.
     #[schemars(length(min = 1))]
-    pub(super) endpoints: Vec<String>,
+    pub(super) endpoints: Vec<upstream::Endpoint>,
     /// TLS to `https` endpoints. Default: the system's authorities, and no certificate of its own.
     pub(super) tls: upstream_tls::Tls,
     /// The version of HTTP: `auto` lets the upstream choose in the TLS handshake, and is HTTP/1.1

@@ -319,6 +319,7 @@ fn type_name(kind: &TypeKind) -> &'static str {
         TypeKind::Single(JsonType::Number) => "a number",
         TypeKind::Single(JsonType::Object) => "a mapping",
         TypeKind::Single(JsonType::String) => "a string",
+        TypeKind::Multiple(types) if types.contains(JsonType::Object) => "a string or a mapping",
         TypeKind::Multiple(_) => "a single value",
     }
 }

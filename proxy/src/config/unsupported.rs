@@ -20,7 +20,6 @@ const KEYS: &[(&str, When)] = &[
     ("listeners.*.plugins.*", When::Mapping),
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
     ("routes.*.plugins.*", When::Mapping),
-    ("upstreams.*.endpoints.*", When::Mapping),
 ];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.

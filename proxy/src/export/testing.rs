@@ -55,10 +55,8 @@ pub(crate) fn otlp(host: &str, port: u16) -> OtlpExporter {
         enabled: true,
         to: Destination {
             endpoint: Endpoint {
-                host: host.to_owned(),
-                port,
-                tls: None,
                 protocol: Protocol::Http2,
+                ..Endpoint::new(host, port)
             },
             path: "/v1/traces".to_owned(),
             protocol: OtlpProtocol::Grpc,

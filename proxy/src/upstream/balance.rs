@@ -1,10 +1,10 @@
 //! Which endpoint of an upstream a request is sent to.
 //!
-//! One alone is taken without a look. Among several, those that are left out (see [`super::eject`])
-//! are passed over; where all are, all are taken as if none were. What a worker counts for this is
-//! its own.
+//! One alone is taken without a look. Among several, each has a share of the requests: its weight, or
+//! while it starts slowly a part of that. Those that are left out (see [`super::eject`]) have none;
+//! where all are, all are taken as if none were. What a worker counts for this is its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -19,11 +19,25 @@ use crate::exchange::state::RequestHead;
 
 /// What a worker counts for an upstream.
 pub struct Local {
-    turn: Cell<usize>,
+    /// Whose turn is next.
+    turns: Turns,
     /// Requests under way, by endpoint.
     active: Box<[Cell<u32>]>,
+    /// Of the choice that is being made, by endpoint.
+    shares: RefCell<Box<[u64]>>,
     pub budget: Budget,
 }
+
+/// What each endpoint is owed (smooth weighted round robin): a choice adds to every one its share, and
+/// takes what was added from the one with the most. Over as many choices as the sum of the weights
+/// each has its weight exactly, and the turns of a heavy one are spread.
+struct Turns(Box<[Cell<i64>]>);
+
+/// Parts of a weight, in which slow starts are counted.
+const PARTS: u64 = 1024;
+
+/// Most turns that a worker begins after another.
+const FIRST_TURNS: u64 = 1000;
 
 /// Endpoints that a request was sent to already.
 pub type Tried = SmallVec<[usize; 4]>;
@@ -37,21 +51,65 @@ pub struct Busy {
 impl Local {
     pub fn new(upstream: &Upstream) -> Self {
         let endpoints = upstream.endpoints.len();
+        let shares = upstream.weights.iter();
+        let shares: Box<[u64]> = shares.map(|one| u64::from(*one) * PARTS).collect();
+        let turns = Turns(vec![Cell::new(0); endpoints].into_boxed_slice());
+        // Workers do not begin with the same.
+        let most = (shares.iter().sum::<u64>() / PARTS).clamp(1, FIRST_TURNS);
+        for _ in 0..fastrand::u64(..most) {
+            turns.next(&shares);
+        }
         Self {
-            // Workers do not begin with the same.
-            turn: Cell::new(fastrand::usize(..endpoints.max(1))),
+            turns,
             active: vec![Cell::new(0); endpoints].into_boxed_slice(),
+            shares: RefCell::new(shares),
             budget: Budget::new(upstream.config.retries.budget_percent),
         }
     }
 
-    fn less_busy(&self, [one, other]: [usize; 2]) -> usize {
-        if self.active[other].get() < self.active[one].get() {
+    /// The one that has less under way for its share.
+    fn less_busy(&self, one: usize, other: usize, shares: &[u64]) -> usize {
+        let active = |index: usize| u64::from(self.active[index].get());
+        if active(other) * shares[one] < active(one) * shares[other] {
             other
         } else {
             one
         }
     }
+}
+
+impl Turns {
+    fn next(&self, shares: &[u64]) -> Option<usize> {
+        let mut all = 0;
+        let mut first: Option<usize> = None;
+        for (index, (turn, share)) in self.0.iter().zip(shares).enumerate() {
+            if *share == 0 {
+                continue;
+            }
+            let share = i64::try_from(*share).unwrap_or(i64::MAX);
+            all += share;
+            turn.set(turn.get() + share);
+            if first.is_none_or(|first| turn.get() > self.0[first].get()) {
+                first = Some(index);
+            }
+        }
+        let first = first?;
+        self.0[first].set(self.0[first].get() - all);
+        Some(first)
+    }
+}
+
+/// One by chance, each as likely as its share; `None` where nobody has one.
+fn draw(shares: &[u64]) -> Option<usize> {
+    let mut left = match shares.iter().sum::<u64>() {
+        0 => return None,
+        all => fastrand::u64(..all),
+    };
+    shares.iter().position(|share| {
+        let found = left < *share;
+        left = left.saturating_sub(*share);
+        found
+    })
 }
 
 impl Busy {
@@ -80,77 +138,65 @@ impl Upstream {
         if count == 1 {
             return tried.is_empty().then_some(0);
         }
-        let may =
-            |index: usize| !tried.contains(&index) && self.endpoints[index].state.is_available(now);
-        let first = match &self.config.balance {
-            // A further try takes nobody's turn: else one that fails would be first each time.
-            Balance::RoundRobin if !tried.is_empty() => None,
-            Balance::RoundRobin => {
-                let turn = local.turn.get();
-                local.turn.set(turn.wrapping_add(1));
-                Some(turn % count)
-            }
-            Balance::Random => Some(fastrand::usize(..count)),
-            Balance::LeastRequests => {
-                let first = fastrand::usize(..count);
-                let second = (first + fastrand::usize(1..count)) % count;
-                let both = may(first) && may(second);
-                both.then(|| local.less_busy([first, second]))
-            }
-            Balance::ConsistentHash(_) => return self.by_hash(key, tried, may),
-        };
-        let mut slow = None;
-        if let Some(first) = first
-            && may(first)
-        {
-            if self.takes_its_share(first, now) {
-                return Some(first);
-            }
-            slow = Some(first);
+        let mut shares = local.shares.borrow_mut();
+        let mut shared = false;
+        for (index, share) in shares.iter_mut().enumerate() {
+            let may = !tried.contains(&index) && self.endpoints[index].state.is_available(now);
+            *share = if may { self.share(index, now) } else { 0 };
+            shared |= *share > 0;
         }
-        let others: SmallVec<[usize; 16]> = (0..count)
-            .filter(|index| may(*index) && slow != Some(*index))
-            .collect();
-        match others.as_slice() {
-            [] if slow.is_some() => slow,
+        if !shared {
             // All are left out: as if none were. What failed just now is not tried at another such.
-            [] => tried
-                .is_empty()
-                .then(|| first.unwrap_or_else(|| fastrand::usize(..count))),
-            [only] => Some(*only),
-            others => {
-                let first = fastrand::usize(..others.len());
-                let drawn = others[first];
-                if self.config.balance != Balance::LeastRequests {
-                    return Some(drawn);
-                }
-                let second = (first + fastrand::usize(1..others.len())) % others.len();
-                Some(local.less_busy([drawn, others[second]]))
+            if !tried.is_empty() {
+                return None;
             }
+            for (index, share) in shares.iter_mut().enumerate() {
+                *share = self.share(index, now);
+            }
+        }
+        match &self.config.balance {
+            // A further try takes nobody's turn: else one that fails would be first each time.
+            Balance::RoundRobin if tried.is_empty() => local.turns.next(&shares),
+            Balance::RoundRobin | Balance::Random => draw(&shares),
+            Balance::LeastRequests => {
+                let one = draw(&shares)?;
+                let share = std::mem::take(&mut shares[one]);
+                let other = draw(&shares);
+                shares[one] = share;
+                Some(other.map_or(one, |other| local.less_busy(one, other, &shares)))
+            }
+            Balance::ConsistentHash(_) => self.by_hash(key, &shares),
         }
     }
 
-    /// Whether an endpoint that is used again takes this request: its share grows with time.
-    fn takes_its_share(&self, index: usize, now: Instant) -> bool {
+    /// What an endpoint may have of the requests: its weight, or where it is used again a part that
+    /// grows with time.
+    fn share(&self, index: usize, now: Instant) -> u64 {
+        let whole = u64::from(self.weights[index]) * PARTS;
         let Some(slow_start) = self.config.slow_start else {
-            return true;
+            return whole;
         };
         match self.endpoints[index].state.back_since(now) {
             Some(since) if since < slow_start => {
-                let grown = since.as_secs_f64() / slow_start.as_secs_f64();
-                fastrand::f64() < grown.max(0.1)
+                let grown = since.as_millis() * u128::from(PARTS) / slow_start.as_millis().max(1);
+                let grown = u64::try_from(grown).unwrap_or(PARTS).max(PARTS / 10);
+                u64::from(self.weights[index]) * grown
             }
-            _ => true,
+            _ => whole,
         }
     }
 
-    /// The endpoint with the highest score for the key (rendezvous hashing): where one comes or
-    /// goes, only its own keys move.
-    fn by_hash(&self, key: u64, tried: &Tried, may: impl Fn(usize) -> bool) -> Option<usize> {
-        let score = |index: &usize| mix(key ^ self.endpoints[*index].hash);
-        let all = 0..self.endpoints.len();
-        let best = all.clone().filter(|index| may(*index)).max_by_key(score);
-        best.or_else(|| tried.is_empty().then(|| all.max_by_key(score)).flatten())
+    /// The endpoint with the highest score for the key (weighted rendezvous hashing): where one comes
+    /// or goes, or has another weight, only its own keys move. So the whole weight counts at once.
+    fn by_hash(&self, key: u64, shares: &[u64]) -> Option<usize> {
+        let score = |index: &usize| {
+            let drawn = mix(key ^ self.endpoints[*index].hash);
+            // Its upper bits as a fraction of 1: above 0, and below 1.
+            let drawn = f64::from_bits(1_f64.to_bits() | drawn >> 12) - (1.0 - f64::EPSILON / 2.0);
+            -f64::from(self.weights[*index]) / drawn.ln()
+        };
+        let may = (0..shares.len()).filter(|index| shares[*index] > 0);
+        may.max_by(|one, other| score(one).total_cmp(&score(other)))
     }
 
     /// What the choice goes by; 0 where it goes by nothing of the request.

@@ -54,7 +54,7 @@ impl Names {
         let mut due: Vec<Endpoint> = Vec::new();
         for upstream in upstreams {
             let interval = upstream.resolve_interval;
-            for endpoint in &upstream.endpoints {
+            for config::Entry { endpoint, .. } in &upstream.endpoints {
                 if self.is_due(endpoint, interval, now) && !due.contains(endpoint) {
                     due.push(endpoint.clone());
                 }
@@ -173,12 +173,7 @@ mod tests {
     use super::*;
 
     fn name() -> Endpoint {
-        Endpoint {
-            host: "api.test".to_owned(),
-            port: 80,
-            tls: None,
-            protocol: crate::config::Protocol::Auto,
-        }
+        Endpoint::new("api.test", 80)
     }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -229,12 +224,7 @@ mod tests {
         names.note(name(), Err(io::Error::other("down")), now);
         assert!(!names.is_due(&name(), interval, now + Duration::from_secs(29)));
         assert!(names.is_due(&name(), interval, now + interval));
-        let address = Endpoint {
-            host: "10.0.0.1".to_owned(),
-            port: 80,
-            tls: None,
-            protocol: crate::config::Protocol::Auto,
-        };
+        let address = Endpoint::new("10.0.0.1", 80);
         assert!(!names.is_due(&address, interval, now));
         assert_eq!(names.addresses(&address), [addresses(&["10.0.0.1:80"])]);
     }

@@ -3,6 +3,7 @@
 mod ejection;
 mod health;
 mod retries;
+mod weights;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

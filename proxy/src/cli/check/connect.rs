@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Config, Endpoint, Unreachable};
+use crate::config::{Config, Endpoint, Entry, Unreachable};
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
@@ -19,7 +19,7 @@ fn endpoints(config: &Config) -> Vec<Unreachable> {
         let mut tries = Vec::new();
         for (name, upstream) in &config.upstreams {
             let limit = upstream.timeouts.connect;
-            for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            for (index, Entry { endpoint, .. }) in upstream.endpoints.iter().enumerate() {
                 let attempt = scope.spawn(move || connect(endpoint, limit));
                 tries.push((name, index, endpoint, attempt));
             }

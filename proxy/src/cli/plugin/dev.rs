@@ -92,11 +92,9 @@ pub(super) fn run(args: &DevArgs) -> Result<ExitCode, Error> {
         let mut config = loaded.map_err(|faults| faults.report(Format::Text))?.config;
         if let Some(address) = example {
             for upstream in config.upstreams.values_mut() {
-                upstream.endpoints = vec![config::Endpoint {
-                    host: address.ip().to_string(),
-                    port: address.port(),
-                    tls: None,
-                    protocol: config::Protocol::Auto,
+                upstream.endpoints = vec![config::Entry {
+                    endpoint: config::Endpoint::new(address.ip().to_string(), address.port()),
+                    weight: 1,
                 }];
             }
         }

@@ -1,10 +1,51 @@
-//! The keys of `upstreams.<name>` that choose an endpoint: balance, health, ejection, retries; and
-//! those that spare one.
+//! The keys of `upstreams.<name>` about endpoints: where they are, which one is chosen (balance,
+//! health, ejection, retries), and what spares one.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::Duration;
+
+/// An endpoint as its URL alone, or with more of it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(in crate::config) enum Endpoint {
+    Url(String),
+    Keys(EndpointKeys),
+}
+
+/// An endpoint with its weight.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(in crate::config) struct EndpointKeys {
+    /// URL of the form `http://host:port` or `https://host:port`.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) address: String,
+    /// Its part of the sum of all weights, whatever the balance; where the host has several addresses,
+    /// that of each. 0 is none for now. Default: 1.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(in crate::config) weight: u32,
+}
+
+/// One schema for both forms, so that a fault names the key that it is about.
+impl JsonSchema for Endpoint {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = EndpointKeys::json_schema(generator);
+        schema.insert("type".to_owned(), serde_json::json!(["string", "object"]));
+        schema
+    }
+}
 
 /// Which endpoint a request is sent to.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
@@ -110,6 +151,15 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget_percent: u32,
     /// Statuses after which another endpoint is tried, from 400 to 599. Default: [502, 503, 504].
     pub(in crate::config) statuses: Vec<u16>,
+}
+
+impl Default for EndpointKeys {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            weight: 1,
+        }
+    }
 }
 
 impl Default for Limits {

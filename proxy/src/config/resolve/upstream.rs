@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Endpoint, Protocol, Upstream, UpstreamLimits, UpstreamTimeouts, raw};
+use crate::config::{Endpoint, Entry, Upstream, UpstreamLimits, UpstreamTimeouts, raw};
 
 impl Resolver<'_> {
     pub(super) fn upstreams(
@@ -35,9 +35,14 @@ impl Resolver<'_> {
         let interval = self.positive(&at.key("resolve_interval"), raw.resolve_interval);
         let endpoints_at = at.key("endpoints");
         let endpoints = raw.endpoints.iter().enumerate();
-        let endpoints = endpoints
-            .filter_map(|(index, url)| self.endpoint(&endpoints_at.index(index), url))
+        let endpoints: Vec<_> = endpoints
+            .filter_map(|(index, raw)| self.entry(&endpoints_at.index(index), raw))
             .collect();
+        let weightless = endpoints.iter().all(|(entry, _)| entry.weight == 0);
+        if weightless && endpoints.len() == raw.endpoints.len() && !endpoints.is_empty() {
+            let message = "must have a weight that is not 0";
+            self.fault(Code::InvalidValue, &endpoints_at, message);
+        }
         Upstream {
             endpoints: self.upstream_tls(at, raw, endpoints),
             timeouts: UpstreamTimeouts {
@@ -60,6 +65,23 @@ impl Resolver<'_> {
             retries,
             resolve_interval: interval,
         }
+    }
+
+    /// Says whether it is `https`.
+    fn entry(&mut self, at: &Path, raw: &raw::upstream::Endpoint) -> Option<(Entry, bool)> {
+        let (endpoint, weight) = match raw {
+            raw::upstream::Endpoint::Url(url) => (self.endpoint(at, url), 1),
+            raw::upstream::Endpoint::Keys(keys) => {
+                let at = at.key("address");
+                // What is missing was told already.
+                if !self.is_present(&at) {
+                    return None;
+                }
+                (self.endpoint(&at, &keys.address), keys.weight)
+            }
+        };
+        let (endpoint, encrypted) = endpoint?;
+        Some((Entry { endpoint, weight }, encrypted))
     }
 
     /// Messages do not quote the URL: it may have a password. Says whether it is `https`.
@@ -99,10 +121,5 @@ pub(super) fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
         "" => 80,
         port => port.strip_prefix(':')?.parse().ok()?,
     };
-    (bare && !host.is_empty() && port != 0).then(|| Endpoint {
-        host: host.to_ascii_lowercase(),
-        port,
-        tls: None,
-        protocol: Protocol::default(),
-    })
+    (bare && !host.is_empty() && port != 0).then(|| Endpoint::new(host.to_ascii_lowercase(), port))
 }

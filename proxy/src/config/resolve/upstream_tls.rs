@@ -8,7 +8,7 @@ use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw;
 use crate::config::raw::upstream_tls as keys;
-use crate::config::{Endpoint, Protocol};
+use crate::config::{Entry, Protocol};
 use crate::tls::certificate::{Identity, Problem};
 use crate::tls::client::{Client, Fault, Spec};
 use crate::tls::{Alpn, Pem};
@@ -47,8 +47,8 @@ impl Resolver<'_> {
         &mut self,
         at: &Path,
         raw: &raw::Upstream,
-        endpoints: Vec<(Endpoint, bool)>,
-    ) -> Vec<Endpoint> {
+        mut endpoints: Vec<(Entry, bool)>,
+    ) -> Vec<Entry> {
         let protocol = Self::protocol(raw.protocol);
         let encrypted = endpoints.iter().any(|(_, encrypted)| *encrypted);
         let at = at.key("tls");
@@ -61,14 +61,11 @@ impl Resolver<'_> {
             }
             None
         };
-        endpoints
-            .into_iter()
-            .map(|(endpoint, encrypted)| Endpoint {
-                tls: tls.clone().filter(|_| encrypted),
-                protocol,
-                ..endpoint
-            })
-            .collect()
+        for (Entry { endpoint, .. }, encrypted) in &mut endpoints {
+            endpoint.tls = tls.clone().filter(|_| *encrypted);
+            endpoint.protocol = protocol;
+        }
+        endpoints.into_iter().map(|(entry, _)| entry).collect()
     }
 
     /// What an `https` endpoint is connected with; `None` where something of it is at fault.

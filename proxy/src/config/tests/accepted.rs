@@ -76,11 +76,9 @@ fn what_is_left_out_has_the_documented_default() {
             upstreams: IndexMap::from([(
                 "api".to_owned(),
                 Upstream {
-                    endpoints: vec![Endpoint {
-                        host: "127.0.0.1".to_owned(),
-                        port: 9000,
-                        tls: None,
-                        protocol: Protocol::Auto,
+                    endpoints: vec![Entry {
+                        endpoint: Endpoint::new("127.0.0.1", 9000),
+                        weight: 1,
                     }],
                     timeouts: UpstreamTimeouts {
                         connect: seconds(5),
@@ -332,14 +330,20 @@ fn paths_are_meant_from_the_folder_of_the_file() {
 }
 
 #[test]
-fn an_endpoint_has_a_host_and_a_port() {
+fn an_endpoint_has_a_host_a_port_and_a_weight() {
     let config = accepted(&format!(
         "{LISTENERS}\n{ROUTES}\nupstreams: {{ api: {{ endpoints: \
-         ['http://Api.Example', 'http://[::1]:81/'] }} }}"
+         ['http://Api.Example', {{ address: 'http://[::1]:81/', weight: 3 }}, \
+         {{ address: 'http://a:1' }}] }} }}"
     ));
     let endpoints = config.upstreams["api"].endpoints.iter();
-    let endpoints: Vec<_> = endpoints.map(|e| (e.host.as_str(), e.port)).collect();
-    assert_eq!(endpoints, [("api.example", 80), ("::1", 81)]);
+    let endpoints: Vec<_> = endpoints
+        .map(|Entry { endpoint, weight }| (endpoint.host.as_str(), endpoint.port, *weight))
+        .collect();
+    assert_eq!(
+        endpoints,
+        [("api.example", 80, 1), ("::1", 81, 3), ("a", 1, 1)]
+    );
 }
 
 #[test]
@@ -485,10 +489,8 @@ fn an_otlp_exporter_needs_only_its_endpoint() {
         enabled: true,
         to: Destination {
             endpoint: Endpoint {
-                host: "collector".to_owned(),
-                port: 4317,
-                tls: None,
                 protocol: Protocol::Http2,
+                ..Endpoint::new("collector", 4317)
             },
             path: "/opentelemetry.proto.collector.trace.v1.TraceService/Export".to_owned(),
             protocol: OtlpProtocol::Grpc,

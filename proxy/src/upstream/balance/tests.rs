@@ -8,15 +8,18 @@ use super::*;
 use crate::config::{self, Ejection, Retries, UpstreamTimeouts};
 use crate::upstream::resolve::Names;
 
-fn upstream(endpoints: u16, balance: Balance) -> Upstream {
+fn upstream(endpoints: usize, balance: Balance) -> Upstream {
+    weighted(&vec![1; endpoints], balance)
+}
+
+fn weighted(weights: &[u32], balance: Balance) -> Upstream {
     let second = Duration::from_secs(1);
     let config = config::Upstream {
-        endpoints: (1..=endpoints)
-            .map(|port| config::Endpoint {
-                host: "127.0.0.1".to_owned(),
-                port,
-                tls: None,
-                protocol: config::Protocol::Auto,
+        endpoints: (1..)
+            .zip(weights)
+            .map(|(port, weight)| config::Entry {
+                endpoint: config::Endpoint::new("127.0.0.1", port),
+                weight: *weight,
             })
             .collect(),
         timeouts: UpstreamTimeouts {
@@ -88,6 +91,132 @@ fn every_way_spreads_requests_over_all() {
 fn in_turn_is_exactly_in_turn() {
     let chosen = chosen(&upstream(3, Balance::RoundRobin), 300);
     assert_eq!(chosen, HashMap::from([(0, 100), (1, 100), (2, 100)]));
+}
+
+#[test]
+fn in_turn_each_has_exactly_its_weight_whatever_the_worker_begins_with() {
+    for _ in 0..50 {
+        let upstream = weighted(&[5, 1, 0, 2], Balance::RoundRobin);
+        let chosen = chosen(&upstream, 8 * 25);
+        assert_eq!(chosen, HashMap::from([(0, 125), (1, 25), (3, 50)]));
+    }
+}
+
+#[test]
+fn turns_of_a_heavy_endpoint_are_spread() {
+    let upstream = weighted(&[3, 1, 2], Balance::RoundRobin);
+    let local = Local::new(&upstream);
+    let now = Instant::now();
+    let turns: Vec<_> = (0..60)
+        .map(|_| upstream.choose(&local, 0, &Tried::new(), now))
+        .collect();
+    // Of any six in a row, and never more than two of the same.
+    for six in turns.windows(6) {
+        for (index, count) in [(0, 3), (1, 1), (2, 2)] {
+            let turns = six.iter().filter(|turn| **turn == Some(index));
+            assert_eq!(turns.count(), count);
+        }
+    }
+    for three in turns.windows(3) {
+        assert!(three.iter().any(|turn| *turn != three[0]), "{turns:?}");
+    }
+}
+
+#[test]
+fn chance_and_keys_go_by_weight() {
+    fastrand::seed(7);
+    for balance in ALL {
+        let chosen = chosen(&weighted(&[6, 3, 0, 1], balance.clone()), 20_000);
+        assert_eq!(chosen.get(&2), None, "{balance:?}");
+        // Within five standard deviations.
+        for (index, share, most) in [(0, 12_000_u64, 350), (1, 6000, 330), (3, 2000, 220)] {
+            let off = chosen[&index].abs_diff(share);
+            assert!(off < most, "{balance:?}: {chosen:?}");
+        }
+    }
+}
+
+#[test]
+fn weights_share_the_part_of_what_is_left_out() {
+    fastrand::seed(7);
+    for balance in ALL {
+        let upstream = weighted(&[4, 2, 1, 0], balance.clone());
+        upstream.learn(0, None, Instant::now());
+        let chosen = chosen(&upstream, 3000);
+        assert_eq!((chosen.get(&0), chosen.get(&3)), (None, None));
+        let off = chosen[&1].abs_diff(2000);
+        let most = match balance {
+            Balance::RoundRobin => 5,
+            _ => 130,
+        };
+        assert!(off < most, "{balance:?}: {chosen:?}");
+    }
+}
+
+#[test]
+fn a_weight_of_none_gets_nothing_where_all_are_left_out_either() {
+    for balance in ALL {
+        let upstream = weighted(&[2, 0, 1], balance.clone());
+        for index in [0, 2] {
+            let state = &upstream.endpoints[index].state;
+            state.set_healthy(false, Instant::now());
+        }
+        let chosen = chosen(&upstream, 1000);
+        assert_eq!(chosen.len(), 2, "{balance:?}: {chosen:?}");
+        assert_eq!(chosen.get(&1), None, "{balance:?}");
+    }
+}
+
+#[test]
+fn the_less_busy_is_so_for_its_weight() {
+    let upstream = weighted(&[3, 1], Balance::LeastRequests);
+    let local = Rc::new(Local::new(&upstream));
+    let mut busy = Vec::new();
+    for _ in 0..400 {
+        let index = upstream.choose(&local, 0, &Tried::new(), Instant::now());
+        busy.push(Busy::new(&local, index.unwrap()));
+        let [heavy, light] = [0, 1].map(|index| local.active[index].get());
+        assert!(heavy.abs_diff(3 * light) <= 3, "{heavy} {light}");
+    }
+}
+
+#[test]
+fn another_weight_moves_only_keys_to_or_from_its_endpoint() {
+    let by = || Balance::ConsistentHash(HashBy::ClientAddress);
+    let now = Instant::now();
+    let of = |upstream: &Upstream| -> Vec<usize> {
+        let local = Local::new(upstream);
+        (0..2000)
+            .map(|key| upstream.choose(&local, mix(key), &Tried::new(), now))
+            .map(Option::unwrap)
+            .collect()
+    };
+    let before = of(&weighted(&[1, 1, 1], by()));
+    let after = of(&weighted(&[1, 4, 1], by()));
+    let moved = before
+        .iter()
+        .zip(&after)
+        .filter(|(one, other)| one != other);
+    let moved: Vec<_> = moved.collect();
+    assert!(moved.len() > 500);
+    assert!(moved.iter().all(|(_, after)| **after == 1));
+}
+
+#[test]
+fn a_weight_grows_with_a_slow_start() {
+    let mut upstream = weighted(&[4, 1], Balance::RoundRobin);
+    upstream.config.slow_start = Some(Duration::from_secs(100));
+    let start = Instant::now();
+    upstream.endpoints[0].state.set_healthy(false, start);
+    upstream.endpoints[0].state.set_healthy(true, start);
+    let local = Local::new(&upstream);
+    for (seconds, heavy) in [(25, 500), (50, 667), (100, 800)] {
+        let now = start + Duration::from_secs(seconds);
+        let chosen = (0..1000)
+            .filter(|_| upstream.choose(&local, 0, &Tried::new(), now) == Some(0))
+            .count();
+        assert!(chosen.abs_diff(heavy) <= 4, "{seconds}: {chosen}");
+    }
 }
 
 #[test]
