@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 
 use crate::access_log::AccessLog;
 use crate::config::{Config, Document};
@@ -150,10 +150,11 @@ impl App {
             .with_acme(certificates.answers());
         let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
+        let bell = Arc::new(Notify::new());
         let workers = (0..workers)
             .map(|index| {
-                let exporters = Arc::clone(&exporters);
-                Thread::start(index, Arc::clone(&generation), &metrics, move || {
+                let (exporters, bell) = (Arc::clone(&exporters), Arc::clone(&bell));
+                Thread::start(index, Arc::clone(&generation), &metrics, bell, move || {
                     exporters.handoff()
                 })
             })

@@ -43,7 +43,7 @@ pub struct Upstream {
     weights: Vec<u32>,
     /// Most requests under way from one worker.
     pub share: u64,
-    /// Of one worker, for each endpoint.
+    /// For each endpoint.
     pub limits: places::Limits,
     pub cells: Arc<[UpstreamCells]>,
     turnstile: eject::Turnstile,
@@ -59,6 +59,8 @@ pub struct Endpoint {
     /// Of the label, by which a consistent hash chooses.
     pub hash: u64,
     pub state: eject::State,
+    /// Connections to it, and who waits for one.
+    places: Arc<places::Total>,
     /// What the last active check found wrong; `None` before the first.
     last_check: Mutex<Option<Result<(), String>>>,
     /// When the certificate that it showed last expires, in seconds since 1970; 0 before the first.
@@ -180,7 +182,7 @@ impl Upstream {
             endpoints,
             weights,
             share: config.max_requests.div_ceil(workers as u64),
-            limits: places::Limits::share(&config.limits, workers),
+            limits: places::Limits::new(&config.limits, workers),
             config: config.clone(),
             cells,
             turnstile: eject::Turnstile::default(),
@@ -409,6 +411,7 @@ impl Endpoint {
             hash: balance::hash(label.as_bytes()),
             label,
             state: eject::State::default(),
+            places: Arc::default(),
             last_check: Mutex::default(),
             certificate_expires: AtomicI64::new(0),
         }

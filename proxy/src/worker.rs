@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::app::generation::Generation;
@@ -181,11 +181,13 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts a worker, which serves nothing until it is told to listen.
+    /// Starts a worker, which serves nothing until it is told to listen. `bell` is that of all workers,
+    /// for connections to upstreams that one has to spare.
     pub fn start(
         index: usize,
         generation: Arc<ArcSwap<Generation>>,
         metrics: &Arc<Metrics>,
+        bell: Arc<Notify>,
         handoff: impl FnOnce() -> Handoff + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
@@ -200,7 +202,7 @@ impl Thread {
                 let worker = Rc::new(Worker {
                     index,
                     instances: Rc::default(),
-                    pools: Pools::default(),
+                    pools: Pools::new(bell),
                     handoff: handoff(),
                     drain: Drain::default(),
                     offered: Cell::new(Offered::NotAsked),
@@ -249,6 +251,8 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     tokio::task::spawn_local(async move { flushing.handoff.flush_loop().await });
     let sweeping = Rc::clone(&worker);
     tokio::task::spawn_local(async move { sweep(&sweeping).await });
+    let giving = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { giving.pools.give_up().await });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(id, socket) => {

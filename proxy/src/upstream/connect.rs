@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
@@ -12,11 +14,12 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
-use super::places::Place;
+use super::places::{Place, Usable};
 use super::switch::Asked;
 use super::{Endpoint, Error};
 use crate::config::Protocol;
@@ -59,7 +62,7 @@ pub struct Http1 {
     pub sender: http1::SendRequest<RequestBody>,
     /// Of the task that reads and writes.
     task: AbortHandle,
-    _place: Place,
+    _usable: Usable,
 }
 
 impl Drop for Http1 {
@@ -79,7 +82,8 @@ pub struct Http2 {
     made: Instant,
     /// When the last request ended.
     used: Cell<Instant>,
-    place: Place,
+    /// `None` once no more requests are to use it.
+    usable: RefCell<Option<Usable>>,
     /// Whether the upstream has said with its settings that it takes extended CONNECT.
     takes_connect: Box<dyn Fn() -> bool>,
 }
@@ -116,6 +120,10 @@ impl Http2 {
         }
     }
 
+    pub fn is_unused(&self) -> bool {
+        self.streams.get() == 0
+    }
+
     pub fn begin(&self) {
         self.streams.set(self.streams.get() + 1);
     }
@@ -123,7 +131,14 @@ impl Http2 {
     pub fn end(&self) {
         self.streams.set(self.streams.get() - 1);
         self.used.set(Instant::now());
-        self.place.free_stream();
+        if let Some(usable) = &*self.usable.borrow() {
+            usable.free_stream();
+        }
+    }
+
+    /// Requests under way are the last: it closes behind them.
+    pub fn retire(&self) {
+        self.usable.take();
     }
 }
 
@@ -250,7 +265,7 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<Requ
 pub(super) async fn connect(
     endpoint: &Endpoint,
     alone: bool,
-    place: Place,
+    (place, usable): (Place, Usable),
 ) -> Result<Connection, Error> {
     let stream = endpoint.open().await.map_err(Error::Connect)?;
     stream.set_nodelay(true).map_err(Error::Connect)?;
@@ -264,19 +279,22 @@ pub(super) async fn connect(
         _ if alone => false,
         Protocol::Auto => speaks == Some(Alpn::Http2),
         Protocol::Http2 if config.tls.is_some() && speaks != Some(Alpn::Http2) => {
-            let error = std::io::Error::other("the upstream does not speak HTTP/2");
+            let error = io::Error::other("the upstream does not speak HTTP/2");
             return Err(Error::Tls(error));
         }
         Protocol::Http2 => true,
     };
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Socket {
+        stream,
+        _place: place,
+    });
     if http2 {
         let scheme = if config.tls.is_some() {
             Scheme::HTTPS
         } else {
             Scheme::HTTP
         };
-        return connect_http2(io, scheme, place).await;
+        return connect_http2(io, scheme, usable).await;
     }
     let (sender, connection) = http1::Builder::new()
         .handshake(io)
@@ -291,7 +309,7 @@ pub(super) async fn connect(
     Ok(Connection::Http1(Http1 {
         sender,
         task: task.abort_handle(),
-        _place: place,
+        _usable: usable,
     }))
 }
 
@@ -315,9 +333,9 @@ async fn encrypted(
 }
 
 async fn connect_http2(
-    io: TokioIo<Stream>,
+    io: TokioIo<Socket>,
     scheme: Scheme,
-    place: Place,
+    usable: Usable,
 ) -> Result<Connection, Error> {
     let (sender, connection) = http2::Builder::new(Tasks)
         .timer(TokioTimer::new())
@@ -357,9 +375,56 @@ async fn connect_http2(
         allowed,
         made,
         used: Cell::new(made),
-        place,
+        usable: RefCell::new(Some(usable)),
         takes_connect,
     })))
+}
+
+/// A connection's bytes, with its place: that is free once the socket is closed, also where a tunnel
+/// has it by then.
+struct Socket {
+    stream: Stream,
+    _place: Place,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// Runs a connection's streams on the worker's thread.

@@ -1,7 +1,16 @@
-//! How many connections an endpoint may have from one worker, and who waits for one.
+//! How many connections an endpoint may have over all workers, and who waits for one.
+//!
+//! What workers share is written when a connection is made and when it has closed; a request that
+//! finds a connection writes none of it. Where there are as many as there may be, requests wait.
+//! What is closed then is for the request that came first, of whichever worker. So that it comes to
+//! that, a worker closes what it does not use while others wait, and where it has more than its part,
+//! what it would use again itself.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,82 +22,191 @@ use crate::config::UpstreamLimits;
 const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_millis(64);
 
-/// A worker's share of the limits of an upstream, for each endpoint.
+/// The limits of an upstream, for each endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Over all workers.
     connections: Option<u64>,
+    /// Of one worker.
     pending: u64,
 }
 
 impl Limits {
-    pub fn share(limits: &UpstreamLimits, workers: usize) -> Self {
-        let share = |all: u64| all.div_ceil(workers as u64);
+    pub fn new(limits: &UpstreamLimits, workers: usize) -> Self {
         Self {
-            connections: limits.connections.map(share),
-            pending: share(limits.pending),
+            connections: limits.connections,
+            pending: limits.pending.div_ceil(workers as u64),
         }
     }
 }
 
-/// Of one endpoint.
+/// Of one endpoint, over all workers.
 #[derive(Debug, Default)]
+pub struct Total {
+    /// Connections, from before they are made until they have closed.
+    open: AtomicU64,
+    /// Those of them that can be used for requests, now or later.
+    usable: AtomicU64,
+    /// Requests that wait.
+    waiting: AtomicU64,
+    /// Workers that have something usable, or requests that wait.
+    users: AtomicU64,
+    freed: Notify,
+}
+
+impl Total {
+    fn free_one(&self) {
+        if self.waiting.load(SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// A connection's place: it goes with the socket, and is free again when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Total>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
+        self.0.free_one();
+    }
+}
+
+/// Of one endpoint and worker.
+#[derive(Debug)]
 pub struct Places {
-    open: Cell<u64>,
+    total: Arc<Total>,
+    /// Rung for all workers where one wants others to look for what they do not use.
+    bell: Arc<Notify>,
+    usable: Cell<u64>,
     waiting: Cell<u64>,
     freed: Notify,
 }
 
-/// An open connection's place; free again when dropped.
+/// A connection that this worker can use for requests, until it is dropped.
 #[derive(Debug)]
-pub struct Place(Rc<Places>);
+pub struct Usable(Rc<Places>);
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.free_one();
+impl Usable {
+    fn new(places: &Rc<Places>) -> Self {
+        places.count(|places| places.usable.set(places.usable.get() + 1));
+        places.total.usable.fetch_add(1, SeqCst);
+        Self(Rc::clone(places))
     }
-}
 
-impl Place {
     /// A request on the connection has ended, and another may share it.
     pub fn free_stream(&self) {
         self.0.free_one();
+        if self.0.wanted_by_others() > 0 {
+            self.0.bell.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Usable {
+    fn drop(&mut self) {
+        self.0.total.usable.fetch_sub(1, SeqCst);
+        let places = &self.0;
+        places.count(|places| places.usable.set(places.usable.get() - 1));
     }
 }
 
 /// A request that waits.
-struct Waiting<'p>(&'p Cell<u64>);
+struct Waiting<'p>(&'p Places, &'p Limits);
+
+impl<'p> Waiting<'p> {
+    fn new(places: &'p Places, limits: &'p Limits) -> Self {
+        places.count(|places| places.waiting.set(places.waiting.get() + 1));
+        places.total.waiting.fetch_add(1, SeqCst);
+        Self(places, limits)
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let Self(places, limits) = self;
+        places.total.waiting.fetch_sub(1, SeqCst);
+        places.count(|places| places.waiting.set(places.waiting.get() - 1));
+        // It may have been told of a place, and have found a connection meanwhile.
+        if places.total.open.load(SeqCst) < limits.connections.unwrap_or(u64::MAX) {
+            places.total.free_one();
+        }
     }
 }
 
 impl Places {
-    /// A place for another connection; `None` where there are as many as there may be.
-    pub fn take(self: &Rc<Self>, limits: &Limits) -> Option<Place> {
-        let open = self.open.get();
-        let free = limits.connections.is_none_or(|most| open < most);
-        free.then(|| {
-            self.open.set(open + 1);
-            Place(Rc::clone(self))
+    pub fn new(total: &Arc<Total>, bell: &Arc<Notify>) -> Self {
+        Self {
+            total: Arc::clone(total),
+            bell: Arc::clone(bell),
+            usable: Cell::default(),
+            waiting: Cell::default(),
+            freed: Notify::default(),
+        }
+    }
+
+    /// Changes what this worker has, and with it whether it is one of the endpoint's users.
+    fn count(&self, change: impl FnOnce(&Self)) {
+        let uses = || self.usable.get() + self.waiting.get() > 0;
+        let before = uses();
+        change(self);
+        match (before, uses()) {
+            (false, true) => _ = self.total.users.fetch_add(1, SeqCst),
+            (true, false) => _ = self.total.users.fetch_sub(1, SeqCst),
+            _ => {}
+        }
+    }
+
+    /// A place for another connection; `None` where there are as many as there may be, or others wait
+    /// for one.
+    pub fn take_unless_awaited(self: &Rc<Self>, limits: &Limits) -> Option<(Place, Usable)> {
+        let free = limits.connections.is_none() || self.total.waiting.load(SeqCst) == 0;
+        free.then(|| self.take(limits))?
+    }
+
+    /// As [`Places::take_unless_awaited`], of a request that has waited.
+    pub fn take(self: &Rc<Self>, limits: &Limits) -> Option<(Place, Usable)> {
+        let most = limits.connections.unwrap_or(u64::MAX);
+        let more = |open| (open < most).then_some(open + 1);
+        let taken = self.total.open.fetch_update(SeqCst, SeqCst, more);
+        taken.ok().map(|_| {
+            let place = Place(Arc::clone(&self.total));
+            (place, Usable::new(self))
         })
     }
 
-    /// Whether requests wait that came earlier.
+    /// Whether requests of this worker wait that came earlier.
     pub fn is_waited_for(&self) -> bool {
         self.waiting.get() > 0
     }
 
-    /// A connection, or a part of one, can be used again.
+    /// How many requests of other workers wait.
+    pub fn wanted_by_others(&self) -> u64 {
+        let all = self.total.waiting.load(SeqCst);
+        all.saturating_sub(self.waiting.get())
+    }
+
+    /// Whether a connection that is used no more, or could be used by the next request, is to be closed
+    /// for a request of another worker.
+    pub fn is_owed_to_others(&self) -> bool {
+        self.wanted_by_others() > 0 && (!self.is_waited_for() || self.has_more_than_its_part())
+    }
+
+    /// Whether this worker has more of what is usable than others that want some, too.
+    pub fn has_more_than_its_part(&self) -> bool {
+        let (users, all) = (&self.total.users, &self.total.usable);
+        self.usable.get() * users.load(SeqCst) > all.load(SeqCst)
+    }
+
+    /// A connection, or a part of one, can be used again by this worker.
     pub fn free_one(&self) {
         if self.is_waited_for() {
             self.freed.notify_one();
         }
     }
 
-    /// There is a connection that requests can share.
+    /// There is a connection that requests of this worker can share.
     pub fn free_all(&self) {
         self.freed.notify_waiters();
     }
@@ -103,15 +221,29 @@ impl Places {
         if self.waiting.get() >= limits.pending {
             return Err(Error::Overload);
         }
-        self.waiting.set(self.waiting.get() + 1);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = Waiting::new(self, limits);
+        self.bell.notify_waiters();
+        // Kept over looks: who was here first is told first.
+        let mut here = pin!(self.freed.notified());
+        let mut anywhere = pin!(self.total.freed.notified());
         let mut soon = SOON;
         loop {
-            let _ = tokio::time::timeout(soon, self.freed.notified()).await;
+            tokio::select! {
+                biased;
+                () = here.as_mut() => here.set(self.freed.notified()),
+                () = anywhere.as_mut() => anywhere.set(self.total.freed.notified()),
+                () = tokio::time::sleep(soon) => {}
+            }
             if let Some(found) = found() {
                 return Ok(found);
+            }
+            if self.usable.get() == 0 {
+                self.bell.notify_waiters();
             }
             soon = (2 * soon).min(LATER);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

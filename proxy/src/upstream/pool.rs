@@ -2,7 +2,8 @@
 //!
 //! Belongs to one worker: no lock. Of HTTP/1.1, a connection is leased for one exchange and given
 //! back once the response's body has ended; it is used again while it is open and young enough. Of
-//! HTTP/2, exchanges share it. Where there are as many as there may be, requests wait for one.
+//! HTTP/2, exchanges share it. Where there are as many as there may be, requests wait for one, and what
+//! a worker can do without is closed for those on others.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,18 +12,22 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
-use super::places::{Limits, Place, Places};
+use super::places::{Limits, Place, Places, Usable};
 use super::{Endpoint, Error};
 
 /// Most idle connections a worker keeps to one endpoint.
 const IDLE: usize = 256;
 
 /// See the module's documentation.
-#[derive(Default)]
-pub struct Pools(RefCell<Vec<Pool>>);
+pub struct Pools {
+    all: RefCell<Vec<Pool>>,
+    /// Rung where a request on some worker waits for a connection that others may have to spare.
+    bell: Arc<Notify>,
+}
 
 struct Pool {
     endpoint: Weak<Endpoint>,
@@ -114,19 +119,61 @@ impl Pool {
         }
         None
     }
+
+    /// Closes a connection that requests on other workers need more; says whether there was one.
+    fn give_one_up(&mut self) -> bool {
+        if !self.places.is_owed_to_others() {
+            return false;
+        }
+        if !self.idle.is_empty() {
+            self.idle.remove(0);
+            return true;
+        }
+        let unused = self.shared.iter().position(|shared| shared.is_unused());
+        let busy = || {
+            let last = self.shared.len().checked_sub(1);
+            last.filter(|_| self.places.has_more_than_its_part())
+        };
+        let Some(index) = unused.or_else(busy) else {
+            return false;
+        };
+        self.shared.remove(index).retire();
+        true
+    }
 }
 
 /// What a request waited for.
 enum Found {
     Lease(Lease),
     /// For a connection of its own.
-    Place(Place),
+    Place(Place, Usable),
 }
 
 impl Pools {
+    pub fn new(bell: Arc<Notify>) -> Self {
+        Self {
+            all: RefCell::default(),
+            bell,
+        }
+    }
+
+    /// Closes what requests on other workers need more, each time that one says so.
+    pub async fn give_up(&self) {
+        loop {
+            let rung = self.bell.notified();
+            for pool in self.all.borrow_mut().iter_mut() {
+                let mut wanted = pool.places.wanted_by_others();
+                while wanted > 0 && pool.give_one_up() {
+                    wanted -= 1;
+                }
+            }
+            rung.await;
+        }
+    }
+
     /// A connection that can be written to now; `alone` where it must be of HTTP/1.1.
     pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.all.borrow_mut();
         let pool = pools
             .iter_mut()
             .find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
@@ -148,22 +195,18 @@ impl Pools {
         limits: &Limits,
     ) -> Result<(Lease, bool), Error> {
         let places = Rc::clone(&self.pool(endpoint).places);
-        let place = if places.is_waited_for() {
-            None
-        } else {
-            places.take(limits)
-        };
-        let place = match place {
+        let place = match places.take_unless_awaited(limits) {
             Some(place) => place,
             None => {
                 let found = || {
                     let used = self.pool(endpoint).take(endpoint, Duration::MAX, alone);
-                    let new = || places.take(limits).map(Found::Place);
+                    let new = || places.take(limits);
+                    let new = || new().map(|(place, usable)| Found::Place(place, usable));
                     used.map(Found::Lease).or_else(new)
                 };
                 let waiting = tokio::time::timeout(limit, places.wait(limits, found));
                 match waiting.await.unwrap_or(Err(Error::Overload))? {
-                    Found::Place(place) => place,
+                    Found::Place(place, usable) => (place, usable),
                     Found::Lease(lease) => return Ok((lease, false)),
                 }
             }
@@ -211,6 +254,9 @@ impl Pools {
             return;
         }
         let mut pool = self.pool(&lease.endpoint);
+        if pool.places.is_owed_to_others() {
+            return;
+        }
         if pool.idle.len() < IDLE {
             pool.idle.push(Idle {
                 connection,
@@ -221,7 +267,7 @@ impl Pools {
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>) -> std::cell::RefMut<'_, Pool> {
-        std::cell::RefMut::map(self.0.borrow_mut(), |pools| {
+        std::cell::RefMut::map(self.all.borrow_mut(), |pools| {
             let index = pools
                 .iter()
                 .position(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))
@@ -231,7 +277,7 @@ impl Pools {
                         idle: Vec::new(),
                         shared: Vec::new(),
                         dialling: Rc::default(),
-                        places: Rc::default(),
+                        places: Rc::new(Places::new(&endpoint.places, &self.bell)),
                     });
                     pools.len() - 1
                 });
@@ -241,7 +287,7 @@ impl Pools {
 
     /// Drops what is closed, too old for `longest`, or goes to an endpoint that a reload removed.
     pub fn sweep(&self, longest: Duration) {
-        let mut pools = self.0.borrow_mut();
+        let mut pools = self.all.borrow_mut();
         pools.retain_mut(|pool| {
             pool.idle.retain(|idle| {
                 !idle.connection.sender.is_closed() && idle.since.elapsed() < longest

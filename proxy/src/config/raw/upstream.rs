@@ -77,8 +77,8 @@ pub(in crate::config) struct HashBy {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Limits {
-    /// Most connections to one endpoint at once, over all workers, each of which takes its share, at
-    /// least one. Default: no limit.
+    /// Most connections to one endpoint at once, over all workers, beside those of active checks.
+    /// Default: no limit.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) connections: Option<u64>,
     /// Most requests to one endpoint that wait for a connection, where there are as many as there may
