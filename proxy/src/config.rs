@@ -52,8 +52,8 @@ pub use route::{
 pub use schema::schema;
 pub use units::duration;
 pub use upstream::{
-    Balance, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol, Retries,
-    Upstream, UpstreamLimits, UpstreamTimeouts,
+    Balance, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol, ProxyProtocol,
+    Retries, Upstream, UpstreamLimits, UpstreamTimeouts,
 };
 
 /// Everything that one generation of a running Weir is built from.

@@ -31,7 +31,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::generation::{Action, Generation, Listener, Route};
-use crate::listener;
+use crate::listener::{self, proxy_protocol::Addresses};
 use crate::plugin::chain::{Chain, Outcome, Progress, Runner};
 use crate::plugin::{Hook, Side};
 use crate::router;
@@ -58,6 +58,8 @@ pub struct Client {
     pub listener: listener::Id,
     /// Who is connected, or whom a trusted load balancer names in its place.
     pub peer: SocketAddr,
+    /// What it connected to.
+    pub local: SocketAddr,
     /// The peer's address as fields have it.
     address: HeaderValue,
     /// What the TLS handshake told; `None` on an unencrypted connection.
@@ -65,20 +67,27 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(worker: Rc<Worker>, listener: listener::Id, peer: SocketAddr) -> Self {
+    pub fn new(
+        worker: Rc<Worker>,
+        listener: listener::Id,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Self {
         Self {
             worker,
             listener,
             peer,
+            local,
             address: forwarded::field(peer),
             tls: None,
         }
     }
 
     /// The peer speaks for this client.
-    pub fn name(&mut self, client: SocketAddr) {
-        self.peer = client;
-        self.address = forwarded::field(client);
+    pub fn name(&mut self, client: Addresses) {
+        self.peer = client.source;
+        self.local = client.destination;
+        self.address = forwarded::field(client.source);
     }
 
     /// Of the connection.

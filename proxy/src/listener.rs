@@ -156,7 +156,8 @@ impl Acceptor {
         if let Some(listener) = self.worker.generation().listener(self.id) {
             self.settings = listener.server();
         }
-        let client = Client::new(Rc::clone(&self.worker), self.id, peer);
+        let local = stream.local_addr().unwrap_or(self.id.address);
+        let client = Client::new(Rc::clone(&self.worker), self.id, peer, local);
         self.worker
             .spawn_connection(stream, client, Arc::clone(&self.settings));
     }

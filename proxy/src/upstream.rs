@@ -11,6 +11,7 @@ pub mod eject;
 pub mod health;
 pub mod places;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod resolve;
 pub mod retry;
 mod switch;
@@ -25,14 +26,16 @@ use std::time::{Duration, Instant};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::exchange::stream::Through;
+use crate::listener::proxy_protocol::Addresses;
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
 use connect::Unanswered;
-use pool::{Lease, Pools};
+use pool::{Lease, Pools, Wanted};
 
 /// One entry of `upstreams`.
 pub struct Upstream {
@@ -119,6 +122,14 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         Self::REASONS[self.index()]
     }
+}
+
+/// Who makes a call.
+pub struct Caller<'c> {
+    pub pools: &'c Pools,
+    pub worker: usize,
+    /// Whom it is made for; `None` where Weir or a plugin makes it for itself.
+    pub client: Option<Addresses>,
 }
 
 /// A call that gave no response.
@@ -220,10 +231,9 @@ impl Upstream {
         request: Request<RequestBody>,
         upload: &Upload,
         timeouts: &UpstreamTimeouts,
-        pools: &Pools,
-        worker: usize,
+        caller: &Caller<'_>,
     ) -> Result<Reply, Failure> {
-        let cells = &self.cells[worker];
+        let cells = &self.cells[caller.worker];
         let start = Instant::now();
         let result = if cells.active.get() >= self.share {
             Err(Failure {
@@ -231,12 +241,14 @@ impl Upstream {
                 unsent: None,
             })
         } else {
-            let _active = Active::new(&self.cells, worker);
+            let _active = Active::new(&self.cells, caller.worker);
+            let told = endpoint.config.proxy_protocol.is_some();
             let way = Way {
                 endpoint,
                 timeouts,
                 limits: &self.limits,
-                pools,
+                pools: caller.pools,
+                client: caller.client.filter(|_| told),
             };
             send(&way, request, upload, cells).await
         };
@@ -254,6 +266,8 @@ struct Way<'w> {
     timeouts: &'w UpstreamTimeouts,
     limits: &'w places::Limits,
     pools: &'w Pools,
+    /// Whose connection it must be, where the endpoint is told.
+    client: Option<Addresses>,
 }
 
 async fn send(
@@ -265,8 +279,9 @@ async fn send(
     let Way {
         endpoint,
         timeouts,
+        limits,
         pools,
-        ..
+        client,
     } = *way;
     let reply = |response: Response<Incoming>, lease| Reply {
         response: response.map(Through::new),
@@ -283,14 +298,15 @@ async fn send(
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
     let alone = request.headers().contains_key(UPGRADE)
         && endpoint.config.protocol != config::Protocol::Http2;
-    while let Some(mut lease) = pools.take(endpoint, timeouts.idle, alone) {
+    let wanted = Wanted { alone, client };
+    while let Some(mut lease) = pools.take(endpoint, timeouts.idle, wanted) {
         match round_trip(&mut lease, request, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) => request = *unsent,
             Err(Failed::Final(error)) => return Err(sent(error)),
         }
     }
-    let connected = pools.connect(endpoint, timeouts.connect, alone, way.limits);
+    let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
     let (mut lease, made) = match connected.await {
         Ok(connected) => connected,
         Err(error) => {
@@ -422,13 +438,19 @@ impl Endpoint {
         Self::new(&config::Endpoint::new("127.0.0.1", port), Vec::new(), false)
     }
 
-    /// A connection, for as long as it takes.
-    async fn open(&self) -> std::io::Result<TcpStream> {
-        if self.addresses.is_empty() {
-            TcpStream::connect((self.config.host.as_str(), self.config.port)).await
+    /// A connection for this client or for none, for as long as it takes.
+    async fn open(&self, client: Option<Addresses>) -> std::io::Result<TcpStream> {
+        let mut stream = if self.addresses.is_empty() {
+            TcpStream::connect((self.config.host.as_str(), self.config.port)).await?
         } else {
-            TcpStream::connect(self.addresses.as_slice()).await
+            TcpStream::connect(self.addresses.as_slice()).await?
+        };
+        stream.set_nodelay(true)?;
+        if let Some(version) = self.config.proxy_protocol {
+            let header = proxy_protocol::header(version, client);
+            stream.write_all(&header).await?;
         }
+        Ok(stream)
     }
 
     /// Whether an active check was made.

@@ -10,6 +10,7 @@ pub mod http2;
 pub mod kafka;
 pub mod link;
 pub mod load;
+pub mod nginx;
 pub mod recorder;
 pub mod service;
 pub mod tls;

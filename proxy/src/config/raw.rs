@@ -194,6 +194,10 @@ pub(super) struct Upstream {
     /// without TLS; `h1` and `h2` are that version alone, without TLS by prior knowledge.
     /// Default: auto.
     pub(super) protocol: upstream_tls::Protocol,
+    /// Version of the PROXY protocol by which endpoints are told, at the beginning of each connection and
+    /// before TLS, which client it is for: `v1` or `v2`. Connections then are used for requests of that
+    /// client's connection alone. Default: none.
+    pub(super) proxy_protocol: Option<upstream::ProxyProtocol>,
     /// Protocols to which a client's connection may be switched by the upstream (`Upgrade`).
     /// Default: [websocket].
     #[schemars(extend("uniqueItems" = true))]
@@ -425,6 +429,7 @@ impl Default for Upstream {
             endpoints: Vec::new(),
             tls: upstream_tls::Tls::default(),
             protocol: upstream_tls::Protocol::default(),
+            proxy_protocol: None,
             upgrades: vec!["websocket".to_owned()],
             timeouts: UpstreamTimeouts::default(),
             max_requests: 10_000,

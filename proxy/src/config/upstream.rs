@@ -43,6 +43,8 @@ pub struct Endpoint {
     /// `None`: unencrypted.
     pub tls: Option<Arc<tls::client::Client>>,
     pub protocol: Protocol,
+    /// The header that a connection begins with, if any.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// The version of HTTP that an upstream is spoken to in.
@@ -54,6 +56,13 @@ pub enum Protocol {
     Http1,
     /// Without TLS by prior knowledge.
     Http2,
+}
+
+/// The version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    V1,
+    V2,
 }
 
 /// By its address alone: equal ones have the same.
@@ -72,6 +81,7 @@ impl Endpoint {
             port,
             tls: None,
             protocol: Protocol::default(),
+            proxy_protocol: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::retry::{self, Spare};
-use crate::upstream::{Endpoint, Error, Failure, Reply, Upstream};
+use crate::upstream::{Caller, Endpoint, Error, Failure, Reply, Upstream};
 use crate::worker::Worker;
 
 /// What a call needs of its exchange.
@@ -75,13 +75,17 @@ impl Call<'_> {
             mirror::begin(worker, mirror, &state.request, &mut request);
         }
         let spare = Spare::of(upstream, &request);
+        let caller = Caller {
+            pools: &worker.pools,
+            worker: worker.index,
+            client: life.state().request.addresses(),
+        };
         let mut now;
         let outcome = loop {
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let endpoint = &upstream.endpoints[index];
-            let (pools, timeouts) = (&worker.pools, &target.timeouts);
             let called = upstream
-                .call(endpoint, request, upload, timeouts, pools, worker.index)
+                .call(endpoint, request, upload, &target.timeouts, &caller)
                 .await;
             now = Instant::now();
             learn(upstream, index, &called, now);

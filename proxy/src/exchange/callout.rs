@@ -20,7 +20,7 @@ use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::upstream::retry::{self, Spare};
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Caller, Upstream};
 use crate::worker::Worker;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")));
@@ -98,6 +98,11 @@ impl Outward<'_> {
             .choose(&local, key, &tried, Instant::now())
             .unwrap_or_default();
         let timeouts = &upstream.config.timeouts;
+        let caller = Caller {
+            pools: &worker.pools,
+            worker: worker.index,
+            client: None,
+        };
         let mut reply = loop {
             let endpoint = &upstream.endpoints[index];
             way.endpoint = Some((endpoint.config.host.clone(), endpoint.config.port));
@@ -107,14 +112,7 @@ impl Outward<'_> {
             }
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let called = upstream
-                .call(
-                    endpoint,
-                    request,
-                    &upload,
-                    timeouts,
-                    &worker.pools,
-                    worker.index,
-                )
+                .call(endpoint, request, &upload, timeouts, &caller)
                 .await;
             let now = Instant::now();
             super::call::learn(upstream, index, &called, now);

@@ -37,6 +37,7 @@ pub(super) fn read(
     state.version = head.version;
     state.request.upgrade = extended::take(&mut head)?;
     state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
+    state.request.local = Some(client.local);
     name_request(state, &head.headers);
     note_root(state, &head, client);
     generation

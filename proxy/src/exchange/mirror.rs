@@ -17,9 +17,10 @@ use super::call;
 use super::state::RequestHead;
 use super::stream::Through;
 use crate::app::generation::Mirror;
+use crate::listener::proxy_protocol::Addresses;
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
-use crate::upstream::{Reply, Upstream};
+use crate::upstream::{Caller, Reply, Upstream};
 use crate::worker::Worker;
 
 /// A request as it was so far.
@@ -33,6 +34,7 @@ pub struct Copy {
     most: usize,
     /// By which the other upstream's endpoint is chosen.
     key: u64,
+    client: Option<Addresses>,
 }
 
 /// Copies a request that is about to go out, if it is drawn; `head` is what the client asked for.
@@ -59,6 +61,7 @@ pub(super) fn begin(
         body: BytesMut::new(),
         most: config.max_body_bytes,
         key: mirror.upstream.key(head),
+        client: head.addresses(),
     };
     request.body_mut().mirror(copy);
 }
@@ -97,8 +100,13 @@ impl Copy {
         let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
         let endpoint = &upstream.endpoints[index];
         let (timeouts, pools) = (&upstream.config.timeouts, &worker.pools);
+        let caller = Caller {
+            pools,
+            worker: worker.index,
+            client: self.client,
+        };
         let called = upstream
-            .call(endpoint, request, &upload, timeouts, pools, worker.index)
+            .call(endpoint, request, &upload, timeouts, &caller)
             .await;
         call::learn(upstream, index, &called, Instant::now());
         let Ok(Reply {

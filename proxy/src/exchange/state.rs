@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version}
 use smallvec::SmallVec;
 
 use super::buffer::Room;
+use crate::listener::proxy_protocol::Addresses;
 use crate::plugin::Side;
 use crate::plugin::stream::Piece;
 use crate::trace::recorder::{self, Recorder};
@@ -82,6 +83,8 @@ pub struct RequestHead {
     pub authority: String,
     pub headers: HeaderMap,
     pub client: Option<SocketAddr>,
+    /// What the client's connection was made to.
+    pub local: Option<SocketAddr>,
     /// It is a call of gRPC, whose status comes in trailers.
     pub grpc: bool,
     /// The protocol that the client asks to switch to.
@@ -178,6 +181,16 @@ impl OwnedValue {
             Self::Float(value) => Value::Float(*value),
             Self::List(texts) => Value::List(texts.iter().map(String::as_str).collect()),
         }
+    }
+}
+
+impl RequestHead {
+    /// Whom the request is made for.
+    pub fn addresses(&self) -> Option<Addresses> {
+        Some(Addresses {
+            source: self.client?,
+            destination: self.local?,
+        })
     }
 }
 

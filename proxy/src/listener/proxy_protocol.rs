@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// How long the header may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// What version 2 begins with.
+pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The shortest header there is: `PROXY UNKNOWN` and the end of its line.
 const SHORTEST: usize = 15;
@@ -21,6 +22,15 @@ const LONGEST_LINE: usize = 107;
 
 /// Most bytes behind the fixed part of version 2: addresses, and what else a sender tells.
 const LONGEST_REST: usize = 4096;
+
+/// Both ends of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The client's.
+    pub source: SocketAddr,
+    /// What it connected to.
+    pub destination: SocketAddr,
+}
 
 /// Why a connection is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,14 +44,14 @@ pub enum Error {
 }
 
 /// Reads a header, and not a byte more. `None` where it names no client: the peer spoke for itself.
-pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<SocketAddr>, Error> {
+pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Addresses>, Error> {
     match tokio::time::timeout(DEADLINE, read_header(stream)).await {
         Ok(read) => read,
         Err(_) => Err(Error::Timeout),
     }
 }
 
-async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<SocketAddr>, Error> {
+async fn read_header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Addresses>, Error> {
     let mut head = [0; SHORTEST];
     // What is no header at all is refused by its first byte, not waited for.
     fill(stream, &mut head[..1]).await?;
@@ -82,7 +92,7 @@ async fn fill<S: AsyncRead + Unpin>(stream: &mut S, into: &mut [u8]) -> Result<(
 }
 
 /// The line of version 1, with its end.
-fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Error> {
+fn version_1(line: &[u8]) -> Result<Option<Addresses>, Error> {
     let line = line.strip_suffix(b"\r\n").ok_or(Error::Malformed)?;
     let line = str::from_utf8(line).map_err(|_| Error::Malformed)?;
     let mut words = line.split(' ');
@@ -113,13 +123,16 @@ fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Error> {
         number(target_port),
         words.next(),
     ) {
-        (Some(ip), Some(_), Some(port), Some(_), None) => Ok(Some(SocketAddr::new(ip, port))),
+        (Some(ip), Some(target), Some(port), Some(target_port), None) => Ok(Some(Addresses {
+            source: SocketAddr::new(ip, port),
+            destination: SocketAddr::new(target, target_port),
+        })),
         _ => Err(Error::Malformed),
     }
 }
 
 /// Version 2: its 13th and 14th byte, and what follows the length.
-fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>, Error> {
+fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<Addresses>, Error> {
     match command {
         // The peer speaks for itself, such as to see whether Weir is well.
         0x20 => return Ok(None),
@@ -130,23 +143,22 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>,
         let bytes = rest.get(at..at + 2)?;
         Some(u16::from_be_bytes([bytes[0], bytes[1]]))
     };
-    let address = match family {
+    let four = |at: usize| Some(IpAddr::from(*rest.get(at..)?.first_chunk::<4>()?));
+    let six = |at: usize| Some(IpAddr::from(*rest.get(at..)?.first_chunk::<16>()?));
+    let (source, destination, ports) = match family {
         // Not of a kind that has an address.
         0x00 => return Ok(None),
-        0x11 => rest
-            .first_chunk::<4>()
-            .map(|ip| IpAddr::from(*ip))
-            .zip(port(8)),
-        0x21 => rest
-            .first_chunk::<16>()
-            .map(|ip| IpAddr::from(*ip))
-            .zip(port(32)),
+        0x11 => (four(0), four(4), 8),
+        0x21 => (six(0), six(16), 32),
         _ => return Err(Error::Malformed),
     };
     // Both addresses and both ports must be there.
-    let whole = rest.len() >= if family == 0x11 { 12 } else { 36 };
-    match address {
-        Some((ip, port)) if whole => Ok(Some(SocketAddr::new(ip, port))),
+    let address = |ip: Option<IpAddr>, at| Some(SocketAddr::new(ip?, port(at)?));
+    match (address(source, ports), address(destination, ports + 2)) {
+        (Some(source), Some(destination)) => Ok(Some(Addresses {
+            source,
+            destination,
+        })),
         _ => Err(Error::Malformed),
     }
 }
@@ -158,7 +170,7 @@ mod tests {
     use super::*;
 
     /// What is read of these bytes, and what they leave.
-    fn read_of(bytes: &[u8]) -> (Result<Option<SocketAddr>, Error>, usize) {
+    fn read_of(bytes: &[u8]) -> (Result<Option<Addresses>, Error>, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -188,19 +200,31 @@ mod tests {
         for (header, client) in [
             (
                 b"PROXY TCP4 10.0.0.1 10.0.0.2 12345 80\r\n".to_vec(),
-                Some("10.0.0.1:12345"),
+                Some(("10.0.0.1:12345", "10.0.0.2:80")),
             ),
-            (b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec(), Some("[::1]:1")),
+            (
+                b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec(),
+                Some(("[::1]:1", "[::2]:2")),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff:: ffff:: 1 2\r\n".to_vec(), None),
-            (v2(0x21, 0x11, &FOUR), Some("10.0.0.1:12345")),
-            (v2(0x21, 0x11, &more), Some("10.0.0.1:12345")),
-            (v2(0x21, 0x21, &six), Some("[::1]:443")),
+            (
+                v2(0x21, 0x11, &FOUR),
+                Some(("10.0.0.1:12345", "10.0.0.2:80")),
+            ),
+            (
+                v2(0x21, 0x11, &more),
+                Some(("10.0.0.1:12345", "10.0.0.2:80")),
+            ),
+            (v2(0x21, 0x21, &six), Some(("[::1]:443", "[::]:0"))),
             (v2(0x20, 0x11, &FOUR), None),
             (v2(0x21, 0x00, &[]), None),
             (v2(0x20, 0x00, &[]), None),
         ] {
-            let client = client.map(|client| client.parse().unwrap());
+            let client = client.map(|(source, destination)| Addresses {
+                source: source.parse().unwrap(),
+                destination: destination.parse().unwrap(),
+            });
             assert_eq!(read_of(&header), (Ok(client), 0));
             let request = b"GET / HTTP/1.1\r\n";
             let both = [header.as_slice(), request].concat();

@@ -20,9 +20,11 @@ use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
 use super::places::{Place, Usable};
+use super::pool::Wanted;
 use super::switch::Asked;
 use super::{Endpoint, Error};
 use crate::config::Protocol;
+use crate::listener::proxy_protocol::Addresses;
 use crate::tls::{Alpn, certificate};
 use crate::transport::Stream;
 
@@ -60,6 +62,8 @@ pub enum Connection {
 /// does not take, and hold the request's body, and with it the client's connection, for as long.
 pub struct Http1 {
     pub sender: http1::SendRequest<RequestBody>,
+    /// Whose requests alone it is for, where the upstream was told.
+    pub client: Option<Addresses>,
     /// Of the task that reads and writes.
     task: AbortHandle,
     _usable: Usable,
@@ -74,6 +78,8 @@ impl Drop for Http1 {
 /// For many requests. It ends by itself when the last that knows it is gone.
 pub struct Http2 {
     sender: http2::SendRequest<RequestBody>,
+    /// As of [`Http1`].
+    pub client: Option<Addresses>,
     scheme: Scheme,
     /// Under way.
     streams: Cell<usize>,
@@ -261,14 +267,13 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<Requ
     request
 }
 
-/// Makes one, for as long as it takes; `alone` where it must be of HTTP/1.1.
+/// Makes one, for as long as it takes.
 pub(super) async fn connect(
     endpoint: &Endpoint,
-    alone: bool,
+    Wanted { alone, client }: Wanted,
     (place, usable): (Place, Usable),
 ) -> Result<Connection, Error> {
-    let stream = endpoint.open().await.map_err(Error::Connect)?;
-    stream.set_nodelay(true).map_err(Error::Connect)?;
+    let stream = endpoint.open(client).await.map_err(Error::Connect)?;
     let config = &endpoint.config;
     let (stream, speaks) = match &config.tls {
         None => (Stream::Plain(stream), None),
@@ -294,7 +299,7 @@ pub(super) async fn connect(
         } else {
             Scheme::HTTP
         };
-        return connect_http2(io, scheme, usable).await;
+        return connect_http2(io, scheme, client, usable).await;
     }
     let (sender, connection) = http1::Builder::new()
         .handshake(io)
@@ -308,6 +313,7 @@ pub(super) async fn connect(
     });
     Ok(Connection::Http1(Http1 {
         sender,
+        client,
         task: task.abort_handle(),
         _usable: usable,
     }))
@@ -335,6 +341,7 @@ async fn encrypted(
 async fn connect_http2(
     io: TokioIo<Socket>,
     scheme: Scheme,
+    client: Option<Addresses>,
     usable: Usable,
 ) -> Result<Connection, Error> {
     let (sender, connection) = http2::Builder::new(Tasks)
@@ -370,6 +377,7 @@ async fn connect_http2(
     let made = Instant::now();
     Ok(Connection::Http2(Rc::new(Http2 {
         sender,
+        client,
         scheme,
         streams: Cell::new(0),
         allowed,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Error;
+use super::{Endpoint, Error};
 use crate::config::UpstreamLimits;
 
 /// How long a request that waits goes without a look: at first, and at the most.
@@ -77,6 +77,9 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Places {
     total: Arc<Total>,
+    /// A connection is one client's: what the next request cannot use has to go for it, of this worker
+    /// too.
+    of_clients: bool,
     /// Rung for all workers where one wants others to look for what they do not use.
     bell: Arc<Notify>,
     usable: Cell<u64>,
@@ -136,9 +139,10 @@ impl Drop for Waiting<'_> {
 }
 
 impl Places {
-    pub fn new(total: &Arc<Total>, bell: &Arc<Notify>) -> Self {
+    pub fn new(endpoint: &Endpoint, bell: &Arc<Notify>) -> Self {
         Self {
-            total: Arc::clone(total),
+            total: Arc::clone(&endpoint.places),
+            of_clients: endpoint.config.proxy_protocol.is_some(),
             bell: Arc::clone(bell),
             usable: Cell::default(),
             waiting: Cell::default(),
@@ -181,22 +185,26 @@ impl Places {
         self.waiting.get() > 0
     }
 
-    /// How many requests of other workers wait.
+    /// How many requests wait that cannot use what this worker has: those of other workers.
     pub fn wanted_by_others(&self) -> u64 {
-        let all = self.total.waiting.load(SeqCst);
-        all.saturating_sub(self.waiting.get())
+        let own = if self.of_clients {
+            0
+        } else {
+            self.waiting.get()
+        };
+        self.total.waiting.load(SeqCst).saturating_sub(own)
     }
 
-    /// Whether a connection that is used no more, or could be used by the next request, is to be closed
-    /// for a request of another worker.
+    /// Whether a connection that no request uses now is to be closed for one that waits elsewhere.
     pub fn is_owed_to_others(&self) -> bool {
-        self.wanted_by_others() > 0 && (!self.is_waited_for() || self.has_more_than_its_part())
+        self.wanted_by_others() > 0 && (!self.is_waited_for() || self.is_owed_in_use())
     }
 
-    /// Whether this worker has more of what is usable than others that want some, too.
-    pub fn has_more_than_its_part(&self) -> bool {
+    /// Whether what this worker goes on using is owed to those that wait elsewhere: it has more of all
+    /// that is usable than its part among the workers that want some.
+    pub fn is_owed_in_use(&self) -> bool {
         let (users, all) = (&self.total.users, &self.total.usable);
-        self.usable.get() * users.load(SeqCst) > all.load(SeqCst)
+        self.of_clients || self.usable.get() * users.load(SeqCst) > all.load(SeqCst)
     }
 
     /// A connection, or a part of one, can be used again by this worker.

@@ -18,6 +18,7 @@ use super::body::RequestBody;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
 use super::places::{Limits, Place, Places, Usable};
 use super::{Endpoint, Error};
+use crate::listener::proxy_protocol::Addresses;
 
 /// Most idle connections a worker keeps to one endpoint.
 const IDLE: usize = 256;
@@ -41,6 +42,15 @@ struct Pool {
 struct Idle {
     connection: Http1,
     since: Instant,
+}
+
+/// What a request can be sent over.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// It must be of HTTP/1.1.
+    pub alone: bool,
+    /// It must be this client's own; `None` where it is nobody's.
+    pub client: Option<Addresses>,
 }
 
 /// So that requests which come while a connection is made that they can share do not each make one.
@@ -96,10 +106,16 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    fn take(&mut self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
+    fn take(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        longest: Duration,
+        Wanted { alone, client }: Wanted,
+    ) -> Option<Lease> {
         if !alone && !self.shared.is_empty() {
             self.shared.retain(|shared| !shared.is_closed());
-            if let Some(shared) = self.shared.iter().find(|shared| shared.has_room()) {
+            let mut fit = self.shared.iter().filter(|one| one.client == client);
+            if let Some(shared) = fit.find(|shared| shared.has_room()) {
                 return Some(Lease::new(Connection::Http2(Rc::clone(shared)), endpoint));
             }
         }
@@ -108,7 +124,8 @@ impl Pool {
             at -= 1;
             let idle = &self.idle[at];
             let sender = &idle.connection.sender;
-            if sender.is_ready() && idle.since.elapsed() < longest {
+            let fits = idle.connection.client == client;
+            if fits && sender.is_ready() && idle.since.elapsed() < longest {
                 let connection = self.idle.remove(at).connection;
                 return Some(Lease::new(Connection::Http1(connection), endpoint));
             }
@@ -118,6 +135,16 @@ impl Pool {
             // Else its task has not run since the last response ended: soon ready, left for later.
         }
         None
+    }
+
+    fn share(&mut self, connection: Rc<Http2>) {
+        // Clients that have a connection each come and go.
+        if self.shared.len() >= IDLE
+            && let Some(unused) = self.shared.iter().position(|one| one.is_unused())
+        {
+            self.shared.remove(unused);
+        }
+        self.shared.push(connection);
     }
 
     /// Closes a connection that requests on other workers need more; says whether there was one.
@@ -132,7 +159,7 @@ impl Pool {
         let unused = self.shared.iter().position(|shared| shared.is_unused());
         let busy = || {
             let last = self.shared.len().checked_sub(1);
-            last.filter(|_| self.places.has_more_than_its_part())
+            last.filter(|_| self.places.is_owed_in_use())
         };
         let Some(index) = unused.or_else(busy) else {
             return false;
@@ -171,8 +198,13 @@ impl Pools {
         }
     }
 
-    /// A connection that can be written to now; `alone` where it must be of HTTP/1.1.
-    pub fn take(&self, endpoint: &Arc<Endpoint>, longest: Duration, alone: bool) -> Option<Lease> {
+    /// A connection that can be written to now.
+    pub fn take(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        longest: Duration,
+        wanted: Wanted,
+    ) -> Option<Lease> {
         let mut pools = self.all.borrow_mut();
         let pool = pools
             .iter_mut()
@@ -181,17 +213,16 @@ impl Pools {
         if pool.places.is_waited_for() {
             return None;
         }
-        pool.take(endpoint, longest, alone)
+        pool.take(endpoint, longest, wanted)
     }
 
     /// Makes a connection within `limit`, or shares one that is made meanwhile; says whether it was
-    /// made. Where there are as many as there may be, it waits for one, as long. `alone` as in
-    /// [`Pools::take`].
+    /// made. Where there are as many as there may be, it waits for one, as long.
     pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
         limit: Duration,
-        alone: bool,
+        wanted: Wanted,
         limits: &Limits,
     ) -> Result<(Lease, bool), Error> {
         let places = Rc::clone(&self.pool(endpoint).places);
@@ -199,7 +230,7 @@ impl Pools {
             Some(place) => place,
             None => {
                 let found = || {
-                    let used = self.pool(endpoint).take(endpoint, Duration::MAX, alone);
+                    let used = self.pool(endpoint).take(endpoint, Duration::MAX, wanted);
                     let new = || places.take(limits);
                     let new = || new().map(|(place, usable)| Found::Place(place, usable));
                     used.map(Found::Lease).or_else(new)
@@ -213,25 +244,27 @@ impl Pools {
         };
         let dialling = Rc::clone(&self.pool(endpoint).dialling);
         let connecting = async {
-            let may_share = !alone && endpoint.config.may_speak_http2() && !dialling.alone.get();
+            // Of a client's own, each request may make one: nobody else waits for that.
+            let common = !wanted.alone && wanted.client.is_none();
+            let may_share = common && endpoint.config.may_speak_http2() && !dialling.alone.get();
             let one = if may_share {
                 Some(dialling.one.lock().await)
             } else {
                 None
             };
             if one.is_some()
-                && let Some(lease) = self.pool(endpoint).take(endpoint, Duration::MAX, alone)
+                && let Some(lease) = self.pool(endpoint).take(endpoint, Duration::MAX, wanted)
             {
                 return Ok((lease, false));
             }
-            let connection = connect::connect(endpoint, alone, place).await?;
-            if !alone {
+            let connection = connect::connect(endpoint, wanted, place).await?;
+            if common {
                 let http1 = matches!(connection, Connection::Http1(_));
                 dialling.alone.set(http1);
             }
             let lease = Lease::new(connection, endpoint);
             if let Some(Connection::Http2(shared)) = &lease.connection {
-                self.pool(endpoint).shared.push(Rc::clone(shared));
+                self.pool(endpoint).share(Rc::clone(shared));
                 places.free_all();
             }
             Ok((lease, true))
@@ -257,12 +290,13 @@ impl Pools {
         if pool.places.is_owed_to_others() {
             return;
         }
-        if pool.idle.len() < IDLE {
-            pool.idle.push(Idle {
-                connection,
-                since: Instant::now(),
-            });
+        if pool.idle.len() == IDLE {
+            pool.idle.remove(0);
         }
+        pool.idle.push(Idle {
+            connection,
+            since: Instant::now(),
+        });
         pool.places.free_one();
     }
 
@@ -277,7 +311,7 @@ impl Pools {
                         idle: Vec::new(),
                         shared: Vec::new(),
                         dialling: Rc::default(),
-                        places: Rc::new(Places::new(&endpoint.places, &self.bell)),
+                        places: Rc::new(Places::new(endpoint, &self.bell)),
                     });
                     pools.len() - 1
                 });

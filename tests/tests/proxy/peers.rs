@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use socket2::{Domain, Socket, Type};
 use weir_tests::client::Connection;
-use weir_tests::wait::eventually;
+use weir_tests::nginx;
 use weir_tests::weir::Weir;
 
 use crate::Setup;
@@ -86,37 +85,7 @@ impl Drop for Peer {
 impl Peer {
     fn nginx() -> Self {
         let folder = tempfile::TempDir::new().expect("a folder");
-        // Bound and not listening, it keeps the port from everybody but nginx.
-        let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        reserved.set_reuse_port(true).expect("an option");
-        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        reserved.bind(&any.into()).expect("a port");
-        let address = reserved.local_addr().expect("an address").as_socket();
-        let port = address.expect("an IP address").port();
-        let path = folder.path().display();
-        let config = format!(
-            "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;\n\
-             events {{}}\n\
-             http {{\n\
-             log_format count '$uri $status'; access_log {path}/access.log count;\n\
-             client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
-             fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
-             server {{ listen 127.0.0.1:{port} reuseport; location / {{ return 200 'ok'; }} }}\n\
-             }}\n"
-        );
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, config).expect("write");
-        let child = Command::new(nginx())
-            .arg("-c")
-            .arg(&file)
-            .arg("-e")
-            .arg(folder.path().join("error.log"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx");
-        eventually("nginx listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        });
+        let (child, port) = nginx::start(folder.path(), "", "return 200 'ok';");
         Self {
             child,
             port,
@@ -171,13 +140,6 @@ impl Peer {
         }
         (counts, bad)
     }
-}
-
-/// In Debian it is not on everybody's path.
-fn nginx() -> PathBuf {
-    let places = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"];
-    let found = places.iter().map(Path::new).find(|path| path.is_file());
-    found.map_or_else(|| "nginx".into(), Path::to_path_buf)
 }
 
 /// What Weir's access log says: requests that were sent to the upstream, those with an answer of its

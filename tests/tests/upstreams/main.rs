@@ -3,6 +3,7 @@
 mod bound;
 mod ejection;
 mod health;
+mod proxy_protocol;
 mod retries;
 mod weights;
 

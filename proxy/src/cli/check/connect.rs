@@ -1,11 +1,12 @@
 //! What `--connect` tries: each endpoint, and each exporter's destination.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
 use crate::config::{Config, Endpoint, Entry, Unreachable};
+use crate::upstream::proxy_protocol;
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
@@ -43,7 +44,11 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
     let mut last = io::Error::other("the host name has no address");
     for address in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, limit) {
-            Ok(_) => return Ok(()),
+            Ok(mut stream) => {
+                let version = endpoint.proxy_protocol;
+                let header = version.map(|version| proxy_protocol::header(version, None));
+                return stream.write_all(&header.unwrap_or_default());
+            }
             Err(error) => last = error,
         }
     }

@@ -47,6 +47,15 @@ impl JsonSchema for Endpoint {
     }
 }
 
+/// How endpoints are told of clients.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum ProxyProtocol {
+    V1,
+    V2,
+}
+
 /// Which endpoint a request is sent to.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -8,7 +8,7 @@ use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw;
 use crate::config::raw::upstream_tls as keys;
-use crate::config::{Entry, Protocol};
+use crate::config::{Entry, Protocol, ProxyProtocol};
 use crate::tls::certificate::{Identity, Problem};
 use crate::tls::client::{Client, Fault, Spec};
 use crate::tls::{Alpn, Pem};
@@ -64,6 +64,10 @@ impl Resolver<'_> {
         for (Entry { endpoint, .. }, encrypted) in &mut endpoints {
             endpoint.tls = tls.clone().filter(|_| *encrypted);
             endpoint.protocol = protocol;
+            endpoint.proxy_protocol = raw.proxy_protocol.map(|version| match version {
+                raw::upstream::ProxyProtocol::V1 => ProxyProtocol::V1,
+                raw::upstream::ProxyProtocol::V2 => ProxyProtocol::V2,
+            });
         }
         endpoints.into_iter().map(|(entry, _)| entry).collect()
     }

@@ -23,7 +23,7 @@ const MOST: usize = 4096;
 /// One check: what is wrong, if anything is.
 pub(super) async fn check(endpoint: &Endpoint, probe: &Probe) -> Result<(), String> {
     let stream = endpoint
-        .open()
+        .open(None)
         .await
         .map_err(|error| format!("cannot connect: {error}"))?;
     let (question, grpc) = match probe {

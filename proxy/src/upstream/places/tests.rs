@@ -11,8 +11,8 @@ fn limits(connections: u64, pending: u64) -> Limits {
 
 /// The same endpoint's, of so many workers.
 fn workers(count: usize) -> Vec<Rc<Places>> {
-    let (total, bell) = (Arc::default(), Arc::default());
-    let places = || Rc::new(Places::new(&total, &bell));
+    let (endpoint, bell) = (Endpoint::for_test(1), Arc::default());
+    let places = || Rc::new(Places::new(&endpoint, &bell));
     std::iter::repeat_with(places).take(count).collect()
 }
 
@@ -100,7 +100,7 @@ fn what_nobody_of_a_worker_waits_for_is_owed_whatever_its_part() {
     let _one = workers[0].take(&limits);
     let _others: Vec<_> = (0..2).map(|_| workers[1].take(&limits)).collect();
     let _waiting = Waiting::new(&workers[1], &limits);
-    assert!(!workers[0].has_more_than_its_part());
+    assert!(!workers[0].is_owed_in_use());
     assert!(workers[0].is_owed_to_others());
 }
 
