@@ -23,7 +23,7 @@ pub mod status;
 pub mod testing;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use schema::Message;
 

@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value > 0x7f {
         out.push(low_seven(value) | 0x80);
         value >>= 7;
@@ -209,7 +209,7 @@ pub(super) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A length, and what `write` appends; `width` is how many bytes the length is likely to take.
-pub(super) fn put_nested<T>(
+pub(crate) fn put_nested<T>(
     width: usize,
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> T,
@@ -237,7 +237,8 @@ fn low_seven(value: u64) -> u8 {
     (value & 0x7f) as u8
 }
 
-fn varint_len(value: u64) -> usize {
+/// Bytes that a number takes.
+pub(crate) fn varint_len(value: u64) -> usize {
     // Seven bits a byte; zero takes one.
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }

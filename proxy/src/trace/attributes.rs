@@ -6,9 +6,9 @@ use std::collections::HashSet;
 
 use super::Value;
 use super::wire::{
-    bytes_field, field_len, fixed64_field, one_byte, split_field, split_varint, text, varint,
-    varint_field,
+    bytes_field, field_len, fixed64_field, one_byte, split_field, split_varint, text, varint_field,
 };
+use crate::otlp::wire::put_varint;
 
 /// `Span.attributes`, each a `KeyValue`.
 const FIELD: u8 = bytes_field(9);
@@ -80,10 +80,10 @@ pub(super) fn write_list<T: AsRef<str>>(key: &str, texts: &[T], out: &mut Vec<u8
     let len = texts.iter().map(|text| field_len(item(text))).sum();
     long(key, field_len(len), out, |out| {
         out.push(LIST);
-        varint(len as u64, out);
+        put_varint(len as u64, out);
         for of in texts {
             out.push(ITEM);
-            varint(item(of) as u64, out);
+            put_varint(item(of) as u64, out);
             text(TEXT, of.as_ref(), out);
         }
     });
@@ -105,10 +105,10 @@ fn short(key: &str, any: &[u8], out: &mut Vec<u8>) {
 /// One whose `AnyValue`, of so many bytes, is written by `write`.
 fn long(key: &str, any_len: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(FIELD);
-    varint((field_len(key.len()) + field_len(any_len)) as u64, out);
+    put_varint((field_len(key.len()) + field_len(any_len)) as u64, out);
     text(KEY, key, out);
     out.push(VALUE);
-    varint(any_len as u64, out);
+    put_varint(any_len as u64, out);
     write(out);
 }
 
@@ -278,9 +278,7 @@ impl<'r> Fields<'r> {
     pub(super) fn of(attributes: &'r [u8]) -> Self {
         Self(attributes)
     }
-}
 
-impl<'r> Fields<'r> {
     /// The next where it has less than 128 bytes, as most have, so that no length in it takes more
     /// than one.
     #[inline]

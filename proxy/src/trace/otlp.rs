@@ -13,7 +13,8 @@ mod protobuf;
 pub use json::encode as encode_json;
 pub use protobuf::encode as encode_protobuf;
 
-use super::{Kind, PluginLog, Span, SpanIndex, Trace, Value, attributes};
+use super::attributes::{self, Fields};
+use super::{Kind, PluginLog, Span, SpanIndex, Trace, Value};
 use crate::filter::Selection;
 
 /// The key of the request id on the root.
@@ -45,17 +46,29 @@ fn root_attributes(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u
     }
 }
 
-/// What a log line says, as [attributes].
-fn log_attributes(line: &PluginLog<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (key, value) in [
-        (LOG_SEVERITY, line.level.as_str()),
-        (LOG_MESSAGE, line.message),
-        (LOG_PLUGIN, line.plugin),
-    ] {
-        attributes::write(key, &Value::Text(value), &mut out);
+/// Gives `write` the events of a span, and behind them the log lines that end up on it: when, after
+/// the anchor, a name, and attributes.
+fn each_event<'t, 'r: 't>(
+    trace: &Trace<'r>,
+    span: &Span<'r>,
+    lines: impl Iterator<Item = &'t PluginLog<'r>>,
+    mut write: impl FnMut(u64, &str, Fields<'_>),
+) {
+    for event in trace.events_of(span) {
+        write(event.time, event.name, event.attributes.iter());
     }
-    out
+    let mut of = Vec::new();
+    for line in lines {
+        of.clear();
+        for (key, value) in [
+            (LOG_SEVERITY, line.level.as_str()),
+            (LOG_MESSAGE, line.message),
+            (LOG_PLUGIN, line.plugin),
+        ] {
+            attributes::write(key, &Value::Text(value), &mut of);
+        }
+        write(line.time, LOG, Fields::of(&of));
+    }
 }
 
 /// `Span.SpanKind`

@@ -41,11 +41,6 @@ impl Attributes<'_> {
     pub fn add<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
         attributes::write(key, &value.into(), self.0);
     }
-
-    /// A list of texts from what can be seen as one, without a vector between.
-    pub fn list<T: AsRef<str>>(&mut self, key: &str, texts: &[T]) {
-        attributes::write_list(key, texts, self.0);
-    }
 }
 
 /// Spans of one request. Not shared between threads, no clock of its own: callers pass `Instant`s.

@@ -1,4 +1,7 @@
-//! Protobuf's wire format, as far as traces are written and read in it.
+//! Protobuf's wire format, as far as traces are written and read in it: fields of less than 16, whose
+//! tag is a byte.
+
+use crate::otlp::wire::{put_varint, varint_len};
 
 /// A field's number and wire type, as one byte.
 pub(super) const fn varint_field(number: u8) -> u8 {
@@ -22,21 +25,9 @@ pub(super) fn bytes(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&[field, len]);
     } else {
         out.push(field);
-        varint(bytes.len() as u64, out);
+        put_varint(bytes.len() as u64, out);
     }
     out.extend_from_slice(bytes);
-}
-
-pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(low_seven(value) | 0x80);
-        value >>= 7;
-    }
-    out.push(low_seven(value));
-}
-
-pub(super) fn low_seven(value: u64) -> u8 {
-    (value & 0x7f) as u8
 }
 
 /// A length that takes one byte.
@@ -47,11 +38,6 @@ pub(super) fn one_byte(len: usize) -> Option<u8> {
 /// Bytes of a field of so many bytes, with its tag and length.
 pub(super) fn field_len(len: usize) -> usize {
     1 + varint_len(len as u64) + len
-}
-
-pub(super) fn varint_len(value: u64) -> usize {
-    // Seven bits a byte; zero takes one.
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// The bytes of a field with this tag that stands first, and what is behind it.

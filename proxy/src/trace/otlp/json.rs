@@ -1,11 +1,11 @@
 //! OTLP/JSON: the protobuf messages as JSON, with ids in hex, 64-bit integers as texts and enums as
 //! numbers. What has its default value is left out.
 
-use super::{LOG, Logs, log_attributes, root_attributes};
+use super::{Logs, each_event, root_attributes};
 use crate::filter::Selection;
 use crate::trace::attributes::{Any, Fields};
 use crate::trace::json::text::{close, float, integer, string, string_bytes};
-use crate::trace::{Event, Head, PluginLog, Span, SpanId, SpanIndex, Status, Trace, hex};
+use crate::trace::{Span, SpanId, SpanIndex, Status, Trace, hex};
 
 const START: &str = concat!(
     r#"{"resourceSpans":[{"resource":{"attributes":["#,
@@ -37,12 +37,16 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
             integer(trace.head.dropped, out);
         }
         out.extend_from_slice(br#","events":["#);
-        for of in trace.events_of(of) {
-            event(&trace.head, of, selection, out);
-        }
-        for line in logs.of(index) {
-            log(&trace.head, line, selection, out);
-        }
+        each_event(trace, of, logs.of(index), |time, name, of| {
+            out.extend_from_slice(br#"{"timeUnixNano":""#);
+            integer(trace.head.anchor.saturating_add(time), out);
+            out.extend_from_slice(br#"","name":"#);
+            string(name, out);
+            out.extend_from_slice(br#","attributes":["#);
+            attributes(of, selection, out);
+            close(b']', out);
+            out.extend_from_slice(b"},");
+        });
         close(b']', out);
         out.extend_from_slice(b"},");
     }
@@ -92,41 +96,6 @@ fn span(
         string(span.message, out);
     }
     out.push(b'}');
-}
-
-fn event(head: &Head<'_>, of: &Event<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    noted(head, of.time, of.name, of.attributes.iter(), selection, out);
-}
-
-fn log(head: &Head<'_>, line: &PluginLog<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    let attributes = log_attributes(line);
-    noted(
-        head,
-        line.time,
-        LOG,
-        Fields::of(&attributes),
-        selection,
-        out,
-    );
-}
-
-/// An event and a comma.
-fn noted(
-    head: &Head<'_>,
-    time: u64,
-    name: &str,
-    of: Fields<'_>,
-    selection: &Selection<'_>,
-    out: &mut Vec<u8>,
-) {
-    out.extend_from_slice(br#"{"timeUnixNano":""#);
-    integer(head.anchor.saturating_add(time), out);
-    out.extend_from_slice(br#"","name":"#);
-    string(name, out);
-    out.extend_from_slice(br#","attributes":["#);
-    attributes(of, selection, out);
-    close(b']', out);
-    out.extend_from_slice(b"},");
 }
 
 fn attributes(of: Fields<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {

@@ -3,13 +3,12 @@
 //! Attributes are copied as they are. The length of a message stands before it: it is written into a
 //! place kept for it, for a span two bytes wide, as spans mostly need.
 
-use super::{LOG, Logs, log_attributes, root_attributes};
+use super::{Logs, each_event, root_attributes};
 use crate::filter::Selection;
-use crate::trace::attributes::{self, Attribute, Fields};
-use crate::trace::wire::{
-    bytes, bytes_field, fixed64_field, low_seven, text, varint, varint_field, varint_len,
-};
-use crate::trace::{Event, Head, PluginLog, Span, SpanId, Status, Trace, Value};
+use crate::otlp::wire::{put_nested, put_varint};
+use crate::trace::attributes::{self, Attribute};
+use crate::trace::wire::{bytes, bytes_field, fixed64_field, text, varint_field};
+use crate::trace::{Head, PluginLog, Span, SpanId, Status, Trace, Value};
 
 /// Appends OTLP protobuf of what `selection` leaves of `trace`.
 pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
@@ -17,11 +16,14 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
     message(bytes_field(1), 2, out, |out| {
         // ResourceSpans.resource
         message(bytes_field(1), 1, out, |out| {
-            let mut of = Vec::new();
-            attributes::write("service.name", &Value::Text("weir"), &mut of);
-            let version = Value::Text(env!("CARGO_PKG_VERSION"));
-            attributes::write("service.version", &version, &mut of);
-            fields(bytes_field(1), Fields::of(&of), out);
+            for (key, value) in [
+                ("service.name", "weir"),
+                ("service.version", env!("CARGO_PKG_VERSION")),
+            ] {
+                let at = out.len();
+                attributes::write(key, &Value::Text(value), out);
+                out[at] = bytes_field(1);
+            }
         });
         // ResourceSpans.scope_spans
         message(bytes_field(2), 2, out, |out| {
@@ -70,15 +72,17 @@ fn span<'t, 'r: 't>(
         root_attributes(trace, selection, out);
         if head.dropped > 0 {
             out.push(varint_field(10));
-            varint(head.dropped.into(), out);
+            put_varint(head.dropped.into(), out);
         }
     }
-    for of in trace.events_of(span) {
-        event(head, of, selection, out);
-    }
-    for line in logs {
-        log(head, line, selection, out);
-    }
+    each_event(trace, span, logs, |at, name, attributes| {
+        message(bytes_field(11), 1, out, |out| {
+            time(fixed64_field(1), head, at, out);
+            text(bytes_field(2), name, out);
+            let kept = attributes.filter(|of| selection.keeps(of.key));
+            fields(bytes_field(3), kept, out);
+        });
+    });
     message(bytes_field(15), 1, out, |out| {
         if !span.message.is_empty() {
             text(bytes_field(2), span.message, out);
@@ -92,37 +96,6 @@ fn span<'t, 'r: 't>(
     out.extend_from_slice(&super::flags(trace, span).to_le_bytes());
 }
 
-fn event(head: &Head<'_>, of: &Event<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    noted(head, of.time, of.name, of.attributes.iter(), selection, out);
-}
-
-fn log(head: &Head<'_>, line: &PluginLog<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
-    let attributes = log_attributes(line);
-    noted(
-        head,
-        line.time,
-        LOG,
-        Fields::of(&attributes),
-        selection,
-        out,
-    );
-}
-
-fn noted(
-    head: &Head<'_>,
-    at: u64,
-    name: &str,
-    of: Fields<'_>,
-    selection: &Selection<'_>,
-    out: &mut Vec<u8>,
-) {
-    message(bytes_field(11), 1, out, |out| {
-        time(fixed64_field(1), head, at, out);
-        text(bytes_field(2), name, out);
-        fields(bytes_field(3), of.filter(|of| selection.keeps(of.key)), out);
-    });
-}
-
 /// Attributes of something that is no span, where they have another number.
 fn fields<'r>(number: u8, of: impl Iterator<Item = Attribute<'r>>, out: &mut Vec<u8>) {
     for of in of {
@@ -131,25 +104,10 @@ fn fields<'r>(number: u8, of: impl Iterator<Item = Attribute<'r>>, out: &mut Vec
     }
 }
 
-/// A message of a length not known before; `width` is the most likely one of the length itself.
+/// A message; `width` is the most likely one of its length.
 fn message(field: u8, width: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(field);
-    let at = out.len();
-    out.resize(at + width, 0);
-    write(out);
-    let len = out.len() - at - width;
-    if varint_len(len as u64) == width {
-        let mut rest = len;
-        for byte in &mut out[at..at + width] {
-            *byte = low_seven(rest as u64) | 0x80;
-            rest >>= 7;
-        }
-        out[at + width - 1] &= 0x7f;
-    } else {
-        let mut prefix = Vec::new();
-        varint(len as u64, &mut prefix);
-        out.splice(at..at + width, prefix);
-    }
+    put_nested(width, out, write);
 }
 
 fn time(field: u8, head: &Head<'_>, offset: u64, out: &mut Vec<u8>) {
