@@ -21,7 +21,7 @@ fn a_kill_at_load_loses_no_trace_of_a_response_whose_end_was_seen() {
     for run in 0..8 {
         let weir = spooled.start();
         let load = Load::start(weir.proxy(), CLIENTS, &format!("run{run}"));
-        let until = 300 + 457 * run % 1500;
+        let until = 900 + 457 * run % 1500;
         eventually("the load is under way", || {
             (load.ended() >= until).then_some(())
         });
@@ -35,9 +35,8 @@ fn a_kill_at_load_loses_no_trace_of_a_response_whose_end_was_seen() {
     let seen_ids: HashSet<&String> = seen.iter().collect();
     let others = arrivals.counts.keys().filter(|id| !seen_ids.contains(id));
     assert!(others.count() <= 8 * CLIENTS);
-    // What comes twice was in flight at a kill, or acknowledged within the moment before it, in which
-    // a slow machine does most of a short run.
-    assert!(arrivals.doubled() < seen.len());
+    // What comes twice was in flight at a kill, or acknowledged within the moment before it.
+    assert!(arrivals.doubled() < seen.len() / 2);
     assert!(arrivals.counts.values().all(|count| *count <= 8));
 }
 
