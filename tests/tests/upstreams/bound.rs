@@ -1,5 +1,6 @@
 //! `limits.connections`, over several workers.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,15 +30,16 @@ fn start(url: String, connections: usize, timeout: &str, protocol: &str) -> Weir
     Weir::start(&config.to_string())
 }
 
-/// How many connections to a port are open, as the kernel has it.
-fn open(port: u16) -> usize {
+/// From where connections to a port are open, as the kernel has it.
+fn open(port: u16) -> HashSet<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
     let here = format!(":{port:04X}");
-    let is_open = |line: &&str| {
+    let from = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
-        words.next().is_some_and(|local| local.ends_with(&here)) && words.nth(1) == Some("01")
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        (local.ends_with(&here) && state == "01").then(|| remote.to_owned())
     };
-    table.lines().filter(is_open).count()
+    table.lines().filter_map(from).collect()
 }
 
 /// The most connections that an upstream saw open at once.
@@ -53,8 +55,9 @@ impl Most {
     fn look(&self) {
         let port = self.1.load(Ordering::SeqCst);
         let port = u16::try_from(port).expect("a port");
-        // The table changes while it is read: one that closes and the next may both be in it, once.
-        let open = (0..3).map(|_| open(port)).min().unwrap_or_default();
+        // The table changes while it is read: one that closes and the next may both be in it. What is
+        // there before and after was open at once.
+        let open = open(port).intersection(&open(port)).count();
         self.0.fetch_max(open, Ordering::SeqCst);
     }
 
