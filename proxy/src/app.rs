@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::sync::{Mutex, oneshot};
 
 use crate::access_log::AccessLog;
 use crate::config::{Config, Document};
@@ -148,18 +148,12 @@ impl App {
         certificates.apply(config.tls());
         let generation = Generation::new(1, config, plugins, None, &names, log, &metrics)
             .with_acme(certificates.answers());
-        let workers = generation.config.workers.get();
         let generation = Arc::new(ArcSwap::from_pointee(generation));
-        let bell = Arc::new(Notify::new());
-        let workers = (0..workers)
-            .map(|index| {
-                let (exporters, bell) = (Arc::clone(&exporters), Arc::clone(&bell));
-                Thread::start(index, Arc::clone(&generation), &metrics, bell, move || {
-                    exporters.handoff()
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Worker)?;
+        let workers = Thread::start_all(&generation, &metrics, || {
+            let exporters = Arc::clone(&exporters);
+            move || exporters.handoff()
+        });
+        let workers = workers.map_err(Error::Worker)?;
         let app = Self {
             load,
             document,
@@ -460,15 +454,18 @@ impl App {
 
     /// Returns once all workers have drained.
     async fn drain(&self, stage: Stage) {
-        let mut drained = Vec::new();
-        self.tell(|| {
-            let (sender, receiver) = oneshot::channel();
-            drained.push(receiver);
-            Command::Drain(stage, sender)
-        });
-        for worker in drained {
-            // A worker that is gone has drained.
-            let _ = worker.await;
+        // Twice, because one that has drained may get a connection from another that still accepts.
+        for _ in 0..2 {
+            let mut drained = Vec::new();
+            self.tell(|| {
+                let (sender, receiver) = oneshot::channel();
+                drained.push(receiver);
+                Command::Drain(stage, sender)
+            });
+            for worker in drained {
+                // A worker that is gone has drained.
+                let _ = worker.await;
+            }
         }
     }
 

@@ -38,7 +38,9 @@ mod units;
 mod unsupported;
 mod upstream;
 
-pub use clients::{AccessLog, AccessLogFormat, Clients, Forwarded, Network, Underscores};
+pub use clients::{
+    AccessLog, AccessLogFormat, Clients, Forwarded, ListenerBalance, Network, Underscores,
+};
 pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
@@ -141,6 +143,7 @@ pub struct Listener {
     pub max_body_bytes: Option<u64>,
     pub underscores: Underscores,
     pub max_connections: Option<u64>,
+    pub balance: ListenerBalance,
     /// Most requests on one connection.
     pub max_requests_per_connection: Option<u64>,
     /// Whether connections begin with a header of the PROXY protocol.

@@ -1,5 +1,6 @@
 //! 1 — Listening sockets: one a worker and address (`SO_REUSEPORT`), so that the kernel spreads
-//! connections and workers share nothing.
+//! connections and workers share nothing. With `balance: exact` whoever has accepted a connection
+//! passes it on to the worker with the fewest.
 
 pub mod drain;
 pub mod proxy_protocol;
@@ -19,6 +20,7 @@ use crate::app::generation::Listener;
 use crate::config;
 use crate::exchange::Client;
 use crate::server::Settings;
+use crate::server::admission::Place;
 use crate::worker::Worker;
 
 /// A listener over reloads: its configured address and, because port 0 may be written several
@@ -71,6 +73,29 @@ pub fn bind(
         sockets.push(socket.into());
     }
     Ok(sockets)
+}
+
+/// A connection on its way from the worker that accepted it to the one that serves it.
+pub struct Passed {
+    id: Id,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    settings: Arc<Settings>,
+    place: Place,
+}
+
+impl Passed {
+    /// Serves it.
+    pub fn arrive(self, worker: &Rc<Worker>) {
+        match TcpStream::from_std(self.stream) {
+            Ok(stream) => {
+                let local = stream.local_addr().unwrap_or(self.id.address);
+                let client = Client::new(Rc::clone(worker), self.id, self.peer, local);
+                worker.spawn_connection(stream, client, self.settings, self.place);
+            }
+            Err(error) => tracing::warn!(%error, "cannot serve what another worker accepted"),
+        }
+    }
 }
 
 /// Accepts until `stop` comes or its sender is gone, then what waits to be accepted; each connection
@@ -156,10 +181,30 @@ impl Acceptor {
         if let Some(listener) = self.worker.generation().listener(self.id) {
             self.settings = listener.server();
         }
-        let local = stream.local_addr().unwrap_or(self.id.address);
-        let client = Client::new(Rc::clone(&self.worker), self.id, peer, local);
-        self.worker
-            .spawn_connection(stream, client, Arc::clone(&self.settings));
+        let worker = &self.worker;
+        worker.count_accepted();
+        let settings = Arc::clone(&self.settings);
+        let Some(place) = settings.admit(worker.index) else {
+            return;
+        };
+        if place.worker() == worker.index {
+            let local = stream.local_addr().unwrap_or(self.id.address);
+            let client = Client::new(Rc::clone(worker), self.id, peer, local);
+            worker.spawn_connection(stream, client, settings, place);
+            return;
+        }
+        let passed = stream.into_std().map(|stream| Passed {
+            id: self.id,
+            stream,
+            peer,
+            settings,
+            place,
+        });
+        match passed.map(|passed| worker.pass(passed.place.worker(), passed)) {
+            Ok(Ok(())) => {}
+            Ok(Err(passed)) => passed.arrive(worker),
+            Err(error) => tracing::warn!(%error, "cannot pass a connection to another worker"),
+        }
     }
 }
 

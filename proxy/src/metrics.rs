@@ -138,8 +138,8 @@ pub struct ListenerCells {
     pub handshakes: Counter,
     /// By [`tls::Failure::REASONS`].
     pub handshake_failures: [Counter; tls::Failure::REASONS.len()],
-    /// Connections that were accepted.
-    pub open: Counter,
+    /// Connections that have a place; with `balance: exact`, other workers count here too.
+    pub open: AtomicU64,
     /// By [`Refused`].
     pub refused: [Counter; Refused::REASONS.len()],
 }
@@ -236,6 +236,14 @@ impl Collector for Summed {
             "weir_connections_open",
             "Client connections open now.",
             [([], sum(&metrics.connections, |cells| &cells.open))],
+        )?;
+        let names: Vec<String> = (0..metrics.workers).map(|index| index.to_string()).collect();
+        let workers = || names.iter().zip(&*metrics.connections);
+        gauge(
+            encoder,
+            "weir_worker_connections_open",
+            "Client connections open now, by the worker that serves them.",
+            workers().map(|(worker, cells)| ([("worker", worker.as_str())], cells.open.get())),
         )?;
 
         let listeners = lock(&metrics.listeners);

@@ -34,6 +34,7 @@ pub struct Settings {
     max_requests: u64,
     /// Most connections of one worker.
     share: Option<u64>,
+    balance: config::ListenerBalance,
     proxy_protocol: bool,
     cells: Arc<[ListenerCells]>,
 }
@@ -54,6 +55,7 @@ impl Settings {
             http2: config.http2,
             timeouts: config.timeouts,
             share: share.map(|most| most.div_ceil(workers as u64)),
+            balance: config.balance,
             proxy_protocol: config.proxy_protocol,
             max_head_bytes: config.max_head_bytes,
             max_requests: config.max_requests_per_connection.unwrap_or(u64::MAX),

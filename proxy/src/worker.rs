@@ -16,11 +16,12 @@ use crate::app::generation::Generation;
 use crate::exchange::Client;
 use crate::exchange::state::State;
 use crate::export::handoff::Handoff;
-use crate::listener;
 use crate::listener::drain::{Drain, Stage};
+use crate::listener::{self, Passed};
 use crate::metrics::{ConnectionCells, Metrics, RouteCells};
 use crate::plugin::instances::Instances;
 use crate::receive::{self, Door, Receiver};
+use crate::server::admission::Place;
 use crate::server::{self, Settings};
 use crate::upstream::Upstream;
 use crate::upstream::balance::Local;
@@ -36,6 +37,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub enum Command {
     /// Accept on a socket.
     Listen(listener::Id, std::net::TcpListener),
+    /// Serve a connection that another worker has accepted.
+    Serve(Passed),
     /// Accept OTLP on a socket.
     Receive(Arc<Receiver>, Door, std::net::TcpListener),
     /// Stop accepting.
@@ -66,6 +69,8 @@ pub struct Worker {
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
     connections: Arc<[ConnectionCells]>,
+    /// All workers, this one too. They end when they are told, not when the last of them is gone.
+    all: Arc<[mpsc::WeakUnboundedSender<Command>]>,
     cache: RefCell<Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>>,
     /// The generation as this worker last saw it, counted without atomics.
     current: RefCell<Rc<Current>>,
@@ -150,26 +155,41 @@ impl Worker {
         }
     }
 
+    pub fn count_accepted(&self) {
+        self.connections[self.index].accepted.inc();
+    }
+
+    /// Has another worker serve a connection; gives it back where that one is gone.
+    pub fn pass(&self, to: usize, connection: Passed) -> Result<(), Passed> {
+        let worker = self.all.get(to);
+        let Some(worker) = worker.and_then(mpsc::WeakUnboundedSender::upgrade) else {
+            return Err(connection);
+        };
+        match worker.send(Command::Serve(connection)) {
+            Err(mpsc::error::SendError(Command::Serve(connection))) => Err(connection),
+            _ => Ok(()),
+        }
+    }
+
     /// Serves a connection in a task of its own.
     pub fn spawn_connection(
         &self,
         mut stream: TcpStream,
         mut client: Client,
         settings: Arc<Settings>,
+        place: Place,
     ) {
         // From now on, so that a drain does not end before the task has begun.
         let watch = self.drain.watch();
         tokio::task::spawn_local(async move {
             let worker = Rc::clone(&client.worker);
             let cells = &worker.connections[worker.index];
-            cells.accepted.inc();
             cells.open.inc();
-            if let Some(_place) = settings.admit(worker.index)
-                && settings.identify(&mut stream, &mut client).await
-            {
+            if settings.identify(&mut stream, &mut client).await {
                 server::serve(stream, client, &settings, watch).await;
             }
             cells.open.dec();
+            drop(place);
         });
     }
 }
@@ -181,16 +201,41 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts a worker, which serves nothing until it is told to listen. `bell` is that of all workers,
-    /// for connections to upstreams that one has to spare.
-    pub fn start(
+    /// Starts all workers, which serve nothing until they are told to listen.
+    pub fn start_all<H>(
+        generation: &Arc<ArcSwap<Generation>>,
+        metrics: &Arc<Metrics>,
+        handoff: impl Fn() -> H,
+    ) -> std::io::Result<Vec<Self>>
+    where
+        H: FnOnce() -> Handoff + Send + 'static,
+    {
+        let workers = generation.load().config.workers.get();
+        let channels: Vec<_> = (0..workers).map(|_| mpsc::unbounded_channel()).collect();
+        let all = channels.iter().map(|(sender, _)| sender.downgrade());
+        let all: Arc<[_]> = all.collect();
+        // For connections to upstreams that one has to spare.
+        let bell = Arc::new(Notify::new());
+        let threads = channels.into_iter().enumerate().map(|(index, channel)| {
+            let (generation, all) = (Arc::clone(generation), Arc::clone(&all));
+            let bell = Arc::clone(&bell);
+            Self::start(index, channel, all, generation, metrics, bell, handoff())
+        });
+        threads.collect()
+    }
+
+    fn start(
         index: usize,
+        (commands, receiver): (
+            mpsc::UnboundedSender<Command>,
+            mpsc::UnboundedReceiver<Command>,
+        ),
+        all: Arc<[mpsc::WeakUnboundedSender<Command>]>,
         generation: Arc<ArcSwap<Generation>>,
         metrics: &Arc<Metrics>,
         bell: Arc<Notify>,
         handoff: impl FnOnce() -> Handoff + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (commands, receiver) = mpsc::unbounded_channel();
         let (connections, no_route) = (metrics.connections(), metrics.route(""));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -208,6 +253,7 @@ impl Thread {
                     offered: Cell::new(Offered::NotAsked),
                     no_route,
                     connections,
+                    all,
                     cache: RefCell::new(Cache::new(generation)),
                     current: RefCell::new(current),
                     states: RefCell::default(),
@@ -262,6 +308,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 let id = Some(id);
                 accepting.push(Accepting { id, stop, task });
             }
+            Command::Serve(connection) => connection.arrive(&worker),
             Command::Receive(shared, door, socket) => {
                 let local = receiver.get_or_insert_with(|| {
                     receive::Local::new(shared, worker.index, worker.drain.clone())

@@ -254,9 +254,25 @@ impl<'d> Dial<'d> {
         config: Arc<ClientConfig>,
         address: SocketAddr,
     ) -> std::io::Result<Connection> {
+        self.connect_over(config, TcpStream::connect(address).expect("connect"))
+    }
+
+    /// As [`Dial::connect_by`], over a connection on which something was said already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dial::connect`].
+    ///
+    /// # Panics
+    ///
+    /// When the name is none.
+    pub fn connect_over(
+        &self,
+        config: Arc<ClientConfig>,
+        stream: TcpStream,
+    ) -> std::io::Result<Connection> {
         let name = ServerName::try_from(self.name.to_owned()).expect("a name");
         let session = ClientConnection::new(config, name).expect("a session");
-        let stream = TcpStream::connect(address).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_nodelay(true)?;
         let mut stream = StreamOwned::new(session, stream);

@@ -204,7 +204,6 @@ fn every_key_to_come_is_refused_by_name() {
     for (mark, line, key) in [
         ("", "kv: {}", "kv"),
         ("admin: {", "tls: {},", "admin.tls"),
-        ("listeners: [{", "balance: exact,", "listeners[0].balance"),
         (
             "routes: [{",
             "plugins: [{ p: {} }],",

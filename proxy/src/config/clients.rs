@@ -25,6 +25,16 @@ pub enum Forwarded {
     Off,
 }
 
+/// How a listener's connections are shared out over workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenerBalance {
+    /// As the kernel does, by a hash of addresses and ports.
+    #[default]
+    Kernel,
+    /// So that workers have equally many.
+    Exact,
+}
+
 /// What becomes of requests' fields with `_` in their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Underscores {

@@ -141,6 +141,10 @@ pub(super) struct Listener {
     /// closed. Default: no limit.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) max_connections: Option<u64>,
+    /// How connections are shared out over workers: `kernel` leaves it to the kernel, which goes by a
+    /// hash of addresses and costs nothing; `exact` gives each to the worker with the fewest, which is
+    /// for few connections that last. Default: kernel.
+    pub(super) balance: clients::ListenerBalance,
     /// Most requests on one connection, which ends after the last. Default: no limit.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub(super) max_requests_per_connection: Option<u64>,
@@ -396,6 +400,7 @@ impl Default for Listener {
             max_body_bytes: None,
             underscores: clients::Underscores::default(),
             max_connections: None,
+            balance: clients::ListenerBalance::default(),
             max_requests_per_connection: None,
             proxy_protocol: false,
         }

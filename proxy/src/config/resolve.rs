@@ -210,6 +210,7 @@ impl<'a> Resolver<'a> {
                 max_body_bytes: raw.max_body_bytes.map(|size| size.0),
                 underscores: clients::underscores(raw.underscores),
                 max_connections: raw.max_connections,
+                balance: clients::balance(raw.balance),
                 max_requests_per_connection: raw.max_requests_per_connection,
                 proxy_protocol: raw.proxy_protocol,
             });

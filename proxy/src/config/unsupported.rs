@@ -16,7 +16,6 @@ enum When {
 const KEYS: &[(&str, When)] = &[
     ("admin.tls", When::Present),
     ("kv", When::Present),
-    ("listeners.*.balance", When::Present),
     ("listeners.*.plugins.*", When::Mapping),
     ("receivers.otlp.exporter.kafka.dead_letter", When::Present),
     ("routes.*.plugins.*", When::Mapping),

@@ -1,10 +1,12 @@
 //! Whether a connection is served at all: the listener's limit, and the PROXY protocol.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
 use super::Settings;
+use crate::config::ListenerBalance;
 use crate::exchange::Client;
 use crate::listener::proxy_protocol::{self, Error};
 use crate::metrics::ListenerCells;
@@ -39,23 +41,51 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.cells[self.worker].open.dec();
+        let open = &self.cells[self.worker].open;
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Place {
+    /// Who is to serve the connection.
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 }
 
 impl Settings {
-    /// A place for one more connection; `None` where there is none.
+    /// A place for a connection that `worker` has accepted: with that worker, or with the one that has
+    /// the fewest where they are to have equally many. `None` where there is none.
     pub fn admit(&self, worker: usize) -> Option<Place> {
-        let cells = &self.cells[worker];
-        if self.share.is_some_and(|share| cells.open.get() >= share) {
-            self.refuse(worker, Refused::Limit);
-            return None;
+        let workers = self.cells.len();
+        let candidates = match self.balance {
+            ListenerBalance::Kernel => 1,
+            ListenerBalance::Exact => workers,
+        };
+        loop {
+            let (chosen, open) = (worker..worker + candidates)
+                .map(|index| index % workers)
+                .map(|index| (index, self.cells[index].open.load(Ordering::Relaxed)))
+                // The first of equals: where it can be, a connection stays.
+                .min_by_key(|(_, open)| *open)?;
+            if self.share.is_some_and(|share| open >= share) {
+                self.refuse(worker, Refused::Limit);
+                return None;
+            }
+            // Another worker may have chosen the same one meanwhile.
+            let taken = self.cells[chosen].open.compare_exchange(
+                open,
+                open + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                return Some(Place {
+                    cells: Arc::clone(&self.cells),
+                    worker: chosen,
+                });
+            }
         }
-        cells.open.inc();
-        Some(Place {
-            cells: Arc::clone(&self.cells),
-            worker,
-        })
     }
 
     /// Finds out who the client is, by the PROXY protocol where the listener has it. False where the
@@ -98,5 +128,90 @@ impl Settings {
 
     fn refuse(&self, worker: usize, why: Refused) {
         self.cells[worker].refused[why as usize].inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Http2, ListenerTimeouts};
+    use crate::metrics::Metrics;
+
+    /// `share` is the most connections of one worker.
+    fn settings(workers: usize, share: Option<u64>, balance: ListenerBalance) -> Settings {
+        let second = Duration::from_secs(1);
+        Settings {
+            tls: None,
+            http2: Http2 {
+                enabled: true,
+                max_streams: 100,
+            },
+            timeouts: ListenerTimeouts {
+                handshake: second,
+                head: second,
+                body: second,
+                send: second,
+            },
+            max_head_bytes: 8192,
+            max_requests: u64::MAX,
+            share,
+            balance,
+            proxy_protocol: false,
+            cells: Metrics::new(workers).listener(([127, 0, 0, 1], 0).into()),
+        }
+    }
+
+    fn open(settings: &Settings) -> Vec<u64> {
+        let cells = settings.cells.iter();
+        cells.map(|one| one.open.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn the_kernels_choice_stands() {
+        let settings = settings(3, None, ListenerBalance::Kernel);
+        let places: Vec<_> = (0..5).map(|_| settings.admit(1).unwrap()).collect();
+        assert!(places.iter().all(|place| place.worker() == 1));
+        assert_eq!(open(&settings), [0, 5, 0]);
+        drop(places);
+        assert_eq!(open(&settings), [0, 0, 0]);
+    }
+
+    #[test]
+    fn the_worker_with_the_fewest_is_chosen_and_among_equals_that_which_accepted() {
+        let settings = settings(3, None, ListenerBalance::Exact);
+        let mut places: Vec<_> = (0..7).map(|_| settings.admit(1).unwrap()).collect();
+        let workers: Vec<_> = places.iter().map(Place::worker).collect();
+        assert_eq!(workers, [1, 2, 0, 1, 2, 0, 1]);
+        assert_eq!(settings.admit(2).unwrap().worker(), 2);
+        // Two of worker 0 end.
+        places.retain(|place| place.worker() != 0);
+        assert_eq!(settings.admit(1).unwrap().worker(), 0);
+    }
+
+    #[test]
+    fn with_exact_balance_a_connection_is_refused_only_where_no_worker_has_a_place() {
+        let settings = settings(2, Some(2), ListenerBalance::Exact);
+        let places: Vec<_> = (0..6).map_while(|_| settings.admit(0)).collect();
+        assert_eq!(places.len(), 4);
+        assert_eq!(open(&settings), [2, 2]);
+        assert_eq!(settings.cells[0].refused[Refused::Limit as usize].get(), 1);
+    }
+
+    #[test]
+    fn workers_that_choose_at_the_same_time_still_share_exactly() {
+        let settings = settings(3, None, ListenerBalance::Exact);
+        std::thread::scope(|scope| {
+            for worker in 0..3 {
+                let settings = &settings;
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        std::mem::forget(settings.admit(worker).unwrap());
+                    }
+                });
+            }
+        });
+        assert_eq!(open(&settings), [1000, 1000, 1000]);
     }
 }

@@ -108,7 +108,8 @@ fn no_request_fails_and_no_trace_is_lost_while_processes_take_over_from_each_oth
 fn another_number_of_workers_leaves_no_socket_without_one() {
     let upstream = Upstream::hello();
     let mut config = config(&upstream);
-    for (before, after) in [(3, 1), (1, 3)] {
+    for (before, after, balance) in [(3, 1, "kernel"), (1, 3, "kernel"), (3, 2, "exact")] {
+        config["listeners"][0]["balance"] = json!(balance);
         config["workers"] = json!(before);
         let mut weir = Weir::start(&config.to_string());
         let clients = Clients::start(weir.proxy(), 4);

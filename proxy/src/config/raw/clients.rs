@@ -17,6 +17,16 @@ pub(in crate::config) enum Forwarded {
     Off,
 }
 
+/// How a listener's connections are shared out over workers.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum ListenerBalance {
+    #[default]
+    Kernel,
+    Exact,
+}
+
 /// What becomes of fields with `_` in their names.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

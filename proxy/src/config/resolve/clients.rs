@@ -3,7 +3,9 @@
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{AccessLog, AccessLogFormat, Clients, Forwarded, Underscores, raw};
+use crate::config::{
+    AccessLog, AccessLogFormat, Clients, Forwarded, ListenerBalance, Underscores, raw,
+};
 use crate::trace::context::b3;
 
 impl Resolver<'_> {
@@ -40,6 +42,13 @@ impl Resolver<'_> {
             },
             path: raw.path.map(|path| self.file(&path)),
         })
+    }
+}
+
+pub(super) fn balance(raw: raw::clients::ListenerBalance) -> ListenerBalance {
+    match raw {
+        raw::clients::ListenerBalance::Kernel => ListenerBalance::Kernel,
+        raw::clients::ListenerBalance::Exact => ListenerBalance::Exact,
     }
 }
 

@@ -54,6 +54,7 @@ fn what_is_left_out_has_the_documented_default() {
                 max_body_bytes: None,
                 underscores: Underscores::Drop,
                 max_connections: None,
+                balance: ListenerBalance::Kernel,
                 max_requests_per_connection: None,
                 proxy_protocol: false,
             }],
