@@ -73,6 +73,8 @@ pub enum Door {
 }
 
 impl Door {
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::Http];
+
     /// As in the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -167,6 +169,14 @@ impl Current {
         match door {
             Door::Grpc => self.config.grpc.as_ref()?.tls.as_ref(),
             Door::Http => self.config.http.as_ref()?.tls.as_ref(),
+        }
+    }
+
+    /// Most connections over all workers.
+    fn max_connections(&self, door: Door) -> Option<u64> {
+        match door {
+            Door::Grpc => self.config.grpc.as_ref()?.max_connections,
+            Door::Http => self.config.http.as_ref()?.max_connections,
         }
     }
 

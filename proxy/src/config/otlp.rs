@@ -34,6 +34,7 @@ pub struct Grpc {
     pub tls: Option<Arc<tls::Server>>,
     /// Most bytes of a message after decompression.
     pub max_body_bytes: usize,
+    pub max_connections: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,7 @@ pub struct Http {
     pub tls: Option<Arc<tls::Server>>,
     /// Most bytes of a body after decompression.
     pub max_body_bytes: usize,
+    pub max_connections: Option<u64>,
     /// `None`: no answers for browsers.
     pub cors: Option<Cors>,
 }

@@ -70,9 +70,10 @@ pub async fn accept(
             Ok((stream, peer)) => {
                 // Fails only on a connection that is gone already.
                 let _ = stream.set_nodelay(true);
-                let watch = local.drain.watch();
-                let local = Rc::clone(&local);
-                tokio::task::spawn_local(serve(local, door, stream, peer, watch));
+                if let Some(place) = Place::take(&local, door) {
+                    let watch = local.drain.watch();
+                    tokio::task::spawn_local(serve(place, stream, peer, watch));
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept for OTLP");
@@ -82,7 +83,40 @@ pub async fn accept(
     }
 }
 
-async fn serve(local: Rc<Local>, door: Door, stream: TcpStream, peer: SocketAddr, drain: Watch) {
+/// A connection's place among those that its door may have on one worker.
+struct Place {
+    local: Rc<Local>,
+    door: Door,
+}
+
+impl Place {
+    /// `None` where there is no more.
+    fn take(local: &Rc<Local>, door: Door) -> Option<Self> {
+        let connections = &local.cells().connections[door as usize];
+        let workers = local.shared.cells().len() as u64;
+        let most = local.shared.current().max_connections(door);
+        if most.is_some_and(|most| connections.open.get() >= most.div_ceil(workers)) {
+            connections.refused.inc();
+            return None;
+        }
+        connections.open.inc();
+        Some(Self {
+            local: Rc::clone(local),
+            door,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.local.cells().connections[self.door as usize]
+            .open
+            .dec();
+    }
+}
+
+async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, drain: Watch) {
+    let (local, door) = (Rc::clone(&place.local), place.door);
     let current = local.shared.current();
     let (stream, is_http2) = match current.tls(door) {
         Some(tls) => match tls.accept(stream, HANDSHAKE).await {
@@ -140,6 +174,7 @@ async fn serve(local: Rc<Local>, door: Door, stream: TcpStream, peer: SocketAddr
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "OTLP connection ended");
     }
+    drop(place);
 }
 
 /// Lets a connection end after what is under way, once the worker drains.

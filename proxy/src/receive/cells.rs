@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::lane::Lane;
 use super::refusal::Refusal;
-use super::{Protocol, Receiver};
+use super::{Door, Protocol, Receiver};
 use crate::export::status::{Reason, State};
 use crate::metrics::{Counter, counter, gauge};
 use crate::otlp::Signal;
@@ -23,8 +23,18 @@ use crate::tls;
 #[repr(align(128))]
 pub struct Cells {
     of: [[Cell; 3]; 3],
+    /// By [`Door`].
+    pub(super) connections: [Connections; 2],
     /// By [`tls::Failure::REASONS`].
     pub(super) handshake_failures: [Counter; tls::Failure::REASONS.len()],
+}
+
+/// Of one door.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    pub(super) open: Counter,
+    /// Closed because there were as many as there may be.
+    pub(super) refused: Counter,
 }
 
 /// Of one signal and protocol.
@@ -184,11 +194,35 @@ impl Collector for Collected {
             "TLS handshakes that failed, by reason.",
             failures.filter(|(_, count)| *count > 0),
         )?;
+        self.connections(encoder)?;
         self.lanes(encoder)
     }
 }
 
 impl Collected {
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let each = |of: fn(&Connections) -> &Counter| {
+            Door::ALL.map(|door| {
+                let cells = self.0.cells().iter();
+                let count = cells.map(|cells| of(&cells.connections[door as usize]).get());
+                (door.as_str(), count.fold(0, u64::wrapping_add))
+            })
+        };
+        gauge(
+            encoder,
+            "weir_otlp_connections_open",
+            "Connections open now.",
+            each(|door| &door.open).map(|(door, count)| ([("protocol", door)], count)),
+        )?;
+        counter(
+            encoder,
+            "weir_otlp_connections_refused",
+            "Connections closed before a request, by reason.",
+            each(|door| &door.refused)
+                .map(|(door, count)| ([("protocol", door), ("reason", "limit")], count)),
+        )
+    }
+
     fn lanes(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let lanes: Vec<_> = self
             .0

@@ -8,9 +8,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message as _;
 use serde_json::json;
 use tempfile::TempDir;
+use weir_tests::client::Connection;
 use weir_tests::wait::eventually;
 
-use crate::{JSON, Otlp, PROTOBUF, nobody, post, request, shared, spans};
+use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, nobody, post, request, shared, spans};
 
 #[test]
 fn a_request_too_large_for_a_message_becomes_several() {
@@ -141,4 +142,44 @@ fn with_a_spool_a_queue_size_that_is_given_holds() {
         .map(|_| post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body).status)
         .collect();
     assert_eq!(answers, [200, 200, 200, 429, 429]);
+}
+
+#[test]
+fn more_connections_than_the_limit_are_closed_and_a_reload_changes_it() {
+    let mut otlp = Otlp::new("otlp_json");
+    for door in ["grpc", "http"] {
+        otlp.otlp()[door]["max_connections"] = json!(2);
+    }
+    let weir = otlp.start();
+    let metric = |name: &str, door: &str, reason: &str| {
+        weir.count(&format!(
+            "weir_otlp_connections_{name}{{protocol=\"{door}\"{reason}}}"
+        ))
+    };
+    let open = |door: &str, count: u64| {
+        eventually("they are open", || {
+            (metric("open", door, "") == count).then_some(())
+        });
+    };
+    for door in ["grpc", "http"] {
+        let kept = [(); 2].map(|()| Connection::open(weir.otlp(door)));
+        open(door, 2);
+        assert_eq!(Connection::open(weir.otlp(door)).read_to_end(), b"");
+        assert_eq!(metric("refused_total", door, ",reason=\"limit\""), 1);
+        drop(kept);
+        open(door, 0);
+    }
+    let post = || {
+        let (address, body) = (weir.otlp("http"), EXAMPLE.as_bytes());
+        post(address, "/v1/traces", JSON, &[], body).status
+    };
+    assert_eq!(post(), 200);
+    open("http", 0);
+
+    otlp.otlp()["http"]["max_connections"] = json!(3);
+    assert_eq!(weir.reload(&otlp.config.to_string()).status, 200);
+    let kept = [(); 2].map(|()| Connection::open(weir.otlp("http")));
+    open("http", 2);
+    assert_eq!(post(), 200);
+    drop(kept);
 }

@@ -55,6 +55,10 @@ pub(in crate::config) struct Grpc {
     pub(in crate::config) tls: Option<Tls>,
     /// Most bytes of a message, after decompression (`RESOURCE_EXHAUSTED` past it). Default: 4MiB.
     pub(in crate::config) max_body_bytes: ByteSize,
+    /// Most connections at once, over all workers, each of which takes its share; what is more is
+    /// closed. Default: no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(in crate::config) max_connections: Option<u64>,
 }
 
 /// OTLP/HTTP.
@@ -69,6 +73,10 @@ pub(in crate::config) struct Http {
     pub(in crate::config) tls: Option<Tls>,
     /// Most bytes of a body, after decompression (413 past it). Default: 20MiB.
     pub(in crate::config) max_body_bytes: ByteSize,
+    /// Most connections at once, over all workers, each of which takes its share; what is more is
+    /// closed. Default: no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(in crate::config) max_connections: Option<u64>,
     /// Which web pages may send telemetry. Default: none.
     pub(in crate::config) cors: Option<Cors>,
 }
@@ -218,6 +226,7 @@ impl Default for Grpc {
             address: "0.0.0.0:4317".to_owned(),
             tls: None,
             max_body_bytes: ByteSize::mib(4),
+            max_connections: None,
         }
     }
 }
@@ -229,6 +238,7 @@ impl Default for Http {
             address: "0.0.0.0:4318".to_owned(),
             tls: None,
             max_body_bytes: ByteSize::mib(20),
+            max_connections: None,
             cors: None,
         }
     }

@@ -136,6 +136,7 @@ impl Resolver<'_> {
             // One whose certificates are at fault is not served at all.
             tls: tls.flatten(),
             max_body_bytes,
+            max_connections: raw.max_connections,
         })
     }
 
@@ -153,6 +154,7 @@ impl Resolver<'_> {
             address,
             tls: tls.flatten(),
             max_body_bytes,
+            max_connections: raw.max_connections,
             cors,
         })
     }
