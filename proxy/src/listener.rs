@@ -2,6 +2,7 @@
 //! connections and workers share nothing. With `balance: exact` whoever has accepted a connection
 //! passes it on to the worker with the fewest.
 
+pub mod descriptors;
 pub mod drain;
 pub mod proxy_protocol;
 pub mod sockets;
@@ -45,7 +46,7 @@ pub fn ids(listeners: &[config::Listener]) -> impl Iterator<Item = Id> {
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Wait after an accept that failed for want of descriptors or memory.
+/// Wait after an accept that failed for want of memory, or of descriptors of the whole machine.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// One socket for each worker on the same address. A port of 0 becomes the same free port for all.
@@ -143,12 +144,19 @@ struct Acceptor {
 impl Acceptor {
     /// Accepts for ever.
     async fn accept(&mut self, listener: &TcpListener) {
+        let mut fails = false;
         loop {
+            descriptors::room().await;
             match listener.accept().await {
-                Ok((stream, peer)) => self.serve(stream, peer),
+                Ok((stream, peer)) => {
+                    fails = false;
+                    self.serve(stream, peer);
+                }
                 Err(error) if is_connections(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, address = %self.id.address, "cannot accept");
+                    if !std::mem::replace(&mut fails, true) {
+                        tracing::warn!(%error, address = %self.id.address, "cannot accept");
+                    }
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }

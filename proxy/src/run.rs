@@ -19,6 +19,7 @@ use crate::app::{App, End, Load};
 use crate::cli::RunArgs;
 use crate::config::report::Format;
 use crate::config::{Config, Document};
+use crate::listener::descriptors;
 use crate::listener::sockets::{self, Sockets};
 use crate::push;
 use handover::{Origin, Successor};
@@ -48,6 +49,7 @@ pub fn init_log(otherwise: &str) -> WorkerGuard {
 pub fn command(args: RunArgs) -> ExitCode {
     let origin = Origin::note();
     let _log = init_log("info");
+    descriptors::raise_limit();
     let RunArgs {
         config: args,
         no_watch,

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::export::metrics::Clients;
 use crate::export::spool;
 use crate::export::status::{State, Status};
+use crate::listener::descriptors;
 use crate::metrics::{Summed, counter, gauge};
 use crate::push::Pushed;
 use crate::receive::cells::Collected;
@@ -28,6 +29,7 @@ pub(super) fn text(app: &App) -> Result<String, Error> {
         spool: app.spool(),
         generation: app.generation().number,
     }));
+    registry.register_collector(Box::new(Descriptors(descriptors::status())));
     registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
     registry.register_collector(Box::new(Clients(app.exporters())));
     registry.register_collector(Box::new(certificates::Certificates(app.certificates())));
@@ -42,6 +44,45 @@ pub(crate) async fn with_traces(app: &App) -> Result<String, Error> {
     let text = text(app)?;
     let traces = api::recent(app.store()).await;
     Ok(exposition::with_exemplars(&text, &traces))
+}
+
+/// What the process has open, and whether connections wait for that.
+#[derive(Debug)]
+struct Descriptors(descriptors::Status);
+
+impl Collector for Descriptors {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let encoder = &mut encoder;
+        let descriptors::Status {
+            count,
+            paused,
+            pauses,
+        } = self.0;
+        gauge(
+            encoder,
+            "weir_descriptors_open",
+            "Descriptors of files and sockets that the process has.",
+            [([], count.open)],
+        )?;
+        gauge(
+            encoder,
+            "weir_descriptors_max",
+            "Most descriptors that the process may have.",
+            [([], count.most)],
+        )?;
+        gauge(
+            encoder,
+            "weir_accept_paused",
+            "1 where connections wait to be accepted for want of descriptors.",
+            [([], u64::from(paused))],
+        )?;
+        counter(
+            encoder,
+            "weir_accept_pauses",
+            "Times that connections began to wait for want of descriptors.",
+            [([], pauses)],
+        )
+    }
 }
 
 /// Numbers of the exporters and the spool, and the generation.

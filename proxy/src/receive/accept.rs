@@ -1,6 +1,7 @@
 //! A worker's sockets for OTLP, and the connections that come by them.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,11 +19,12 @@ use tokio::sync::oneshot;
 use super::reply::Reply;
 use super::{Door, Local};
 use crate::config::otlp::Otlp;
+use crate::listener::descriptors;
 use crate::listener::drain::{Stage, Watch};
 use crate::tls::Alpn;
 use crate::transport::Stream;
 
-/// Wait after an accept that failed for want of descriptors or memory.
+/// Wait after an accept that failed for want of memory, or of descriptors of the whole machine.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Longest wait for a request's head, or for the next request: longer than the minute after which SDKs
@@ -63,7 +65,7 @@ pub async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
+            accepted = accept_one(&listener) => accepted,
             _ = &mut stop => return,
         };
         match accepted {
@@ -81,6 +83,11 @@ pub async fn accept(
             }
         }
     }
+}
+
+async fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    descriptors::room().await;
+    listener.accept().await
 }
 
 /// A connection's place among those that its door may have on one worker.

@@ -2,6 +2,7 @@
 //! is refused or waits, and everybody else is served.
 
 mod balance;
+mod descriptors;
 
 use serde_json::{Value, json};
 use weir_tests::upstream::Upstream;
