@@ -72,6 +72,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// How long a drain may take before what is still open is cut.
     pub shutdown_grace: Duration,
+    /// How late a worker may be before it refuses requests; `None`: it never does.
+    pub overload: Option<Duration>,
     pub upstreams: IndexMap<String, Upstream>,
     pub plugins: IndexMap<String, Plugin>,
     pub routes: Vec<Route>,

@@ -145,6 +145,13 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
         return self::answer(&mut life, answer, None);
     }
 
+    if worker.overload.refuses() {
+        worker.cells().shed.inc();
+        let root = SpanIndex::ROOT;
+        life.state().recorder.attribute(root, "weir.shed", true);
+        return answer(&mut life, respond::refusal(&Refusal::Shed), None);
+    }
+
     progress.now = Instant::now();
     let mut body = RequestSource::new(worker, body, &listener.config);
     let (chain, outcome) = run_request_hooks(

@@ -190,7 +190,7 @@ impl Acceptor {
             self.settings = listener.server();
         }
         let worker = &self.worker;
-        worker.count_accepted();
+        worker.cells().accepted.inc();
         let settings = Arc::clone(&self.settings);
         let Some(place) = settings.admit(worker.index) else {
             return;

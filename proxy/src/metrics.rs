@@ -6,6 +6,7 @@
 mod encode;
 mod plugins;
 pub mod snapshot;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -118,12 +119,17 @@ pub struct UpstreamCells {
     pub active: Counter,
 }
 
-/// One worker's numbers of its connections.
+/// One worker's numbers of itself.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct ConnectionCells {
+pub struct WorkerCells {
+    /// Connections.
     pub accepted: Counter,
     pub open: Counter,
+    /// How late what is ready gets its turn.
+    pub lateness: Histogram,
+    /// Requests that were refused because of it.
+    pub shed: Counter,
 }
 
 /// One worker's numbers of one listener.
@@ -153,7 +159,7 @@ pub struct Metrics {
     hooks: Cells<(String, &'static str), HookCells>,
     routes: Cells<String, RouteCells>,
     upstreams: Cells<String, UpstreamCells>,
-    connections: Arc<[ConnectionCells]>,
+    own: Arc<[WorkerCells]>,
     listeners: Cells<String, ListenerCells>,
     /// What plugins count themselves, by plugin.
     families: Mutex<BTreeMap<String, Arc<Families>>>,
@@ -166,7 +172,7 @@ impl Metrics {
             hooks: Mutex::default(),
             routes: Mutex::default(),
             upstreams: Mutex::default(),
-            connections: row(workers),
+            own: row(workers),
             listeners: Mutex::default(),
             families: Mutex::default(),
         })
@@ -184,8 +190,9 @@ impl Metrics {
         self.cells(&self.upstreams, upstream.to_owned())
     }
 
-    pub fn connections(&self) -> Arc<[ConnectionCells]> {
-        Arc::clone(&self.connections)
+    /// Of workers themselves.
+    pub fn own(&self) -> Arc<[WorkerCells]> {
+        Arc::clone(&self.own)
     }
 
     /// By the configured address: listeners with port 0 share theirs.
@@ -225,26 +232,7 @@ impl Collector for Summed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let metrics = &self.0;
         let encoder = &mut encoder;
-        counter(
-            encoder,
-            "weir_connections",
-            "Connections accepted.",
-            [([], sum(&metrics.connections, |cells| &cells.accepted))],
-        )?;
-        gauge(
-            encoder,
-            "weir_connections_open",
-            "Client connections open now.",
-            [([], sum(&metrics.connections, |cells| &cells.open))],
-        )?;
-        let names: Vec<String> = (0..metrics.workers).map(|index| index.to_string()).collect();
-        let workers = || names.iter().zip(&*metrics.connections);
-        gauge(
-            encoder,
-            "weir_worker_connections_open",
-            "Client connections open now, by the worker that serves them.",
-            workers().map(|(worker, cells)| ([("worker", worker.as_str())], cells.open.get())),
-        )?;
+        workers::encode(encoder, &metrics.own)?;
 
         let listeners = lock(&metrics.listeners);
         let (mut bad, mut cuts) = (Vec::new(), Vec::new());

@@ -2,6 +2,8 @@
 //! plugin instances. Workers share nothing that a request writes; what they read of the
 //! configuration comes through one `arc-swap`.
 
+mod overload;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::exchange::state::State;
 use crate::export::handoff::Handoff;
 use crate::listener::drain::{Drain, Stage};
 use crate::listener::{self, Passed};
-use crate::metrics::{ConnectionCells, Metrics, RouteCells};
+use crate::metrics::{Metrics, RouteCells, WorkerCells};
 use crate::plugin::instances::Instances;
 use crate::receive::{self, Door, Receiver};
 use crate::server::admission::Place;
@@ -26,6 +28,8 @@ use crate::server::{self, Settings};
 use crate::upstream::Upstream;
 use crate::upstream::balance::Local;
 use crate::upstream::pool::Pools;
+
+pub use overload::Overload;
 
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
@@ -66,9 +70,10 @@ pub struct Worker {
     pub handoff: Handoff,
     pub drain: Drain,
     pub offered: Cell<Offered>,
+    pub overload: Overload,
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
-    connections: Arc<[ConnectionCells]>,
+    own: Arc<[WorkerCells]>,
     /// All workers, this one too. They end when they are told, not when the last of them is gone.
     all: Arc<[mpsc::WeakUnboundedSender<Command>]>,
     cache: RefCell<Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>>,
@@ -155,8 +160,9 @@ impl Worker {
         }
     }
 
-    pub fn count_accepted(&self) {
-        self.connections[self.index].accepted.inc();
+    /// What it counts of itself.
+    pub fn cells(&self) -> &WorkerCells {
+        &self.own[self.index]
     }
 
     /// Has another worker serve a connection; gives it back where that one is gone.
@@ -183,7 +189,7 @@ impl Worker {
         let watch = self.drain.watch();
         tokio::task::spawn_local(async move {
             let worker = Rc::clone(&client.worker);
-            let cells = &worker.connections[worker.index];
+            let cells = worker.cells();
             cells.open.inc();
             if settings.identify(&mut stream, &mut client).await {
                 server::serve(stream, client, &settings, watch).await;
@@ -236,7 +242,7 @@ impl Thread {
         bell: Arc<Notify>,
         handoff: impl FnOnce() -> Handoff + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (connections, no_route) = (metrics.connections(), metrics.route(""));
+        let (own, no_route) = (metrics.own(), metrics.route(""));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -251,8 +257,9 @@ impl Thread {
                     handoff: handoff(),
                     drain: Drain::default(),
                     offered: Cell::new(Offered::NotAsked),
+                    overload: Overload::default(),
                     no_route,
-                    connections,
+                    own,
                     all,
                     cache: RefCell::new(Cache::new(generation)),
                     current: RefCell::new(current),
@@ -299,6 +306,8 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     tokio::task::spawn_local(async move { sweep(&sweeping).await });
     let giving = Rc::clone(&worker);
     tokio::task::spawn_local(async move { giving.pools.give_up().await });
+    let watching = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { overload::watch(&watching).await });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(id, socket) => {

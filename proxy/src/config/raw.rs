@@ -22,6 +22,7 @@ pub(super) mod kafka;
 pub(super) mod metrics;
 pub(super) mod otlp;
 pub(super) mod otlp_exporter;
+pub(super) mod overload;
 pub(super) mod producer;
 pub(super) mod route;
 pub(super) mod store;
@@ -58,6 +59,8 @@ pub(super) struct Config {
     pub(super) workers: Option<NonZeroU16>,
     /// How long a drain may take before what is still open is cut. Default: 30s.
     pub(super) shutdown_grace: Duration,
+    /// When workers that cannot keep up refuse new requests.
+    pub(super) overload: overload::Overload,
     /// Groups of endpoints to which routes send requests, by name.
     pub(super) upstreams: IndexMap<String, Upstream>,
     /// Plugins, by name. The name may not have a dot, because span names are made of it.
@@ -363,6 +366,7 @@ impl Default for Config {
             store: None,
             workers: None,
             shutdown_grace: Duration::seconds(30),
+            overload: overload::Overload::default(),
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
             routes: Vec::new(),

@@ -117,6 +117,7 @@ impl<'a> Resolver<'a> {
             workers,
         };
         let otlp = self.otlp(raw.receivers, &disk);
+        let overload = self.overload(&root.key("overload"), &raw.overload);
         let exporters = self.exporters(raw.exporters);
         let store = self.store(raw.store, &exporters);
         let pushes = self.pushes(raw.metrics.push);
@@ -126,6 +127,7 @@ impl<'a> Resolver<'a> {
             spool,
             workers,
             shutdown_grace: raw.shutdown_grace.0,
+            overload,
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
             routes: self.routes(raw.routes),
@@ -168,6 +170,22 @@ impl<'a> Resolver<'a> {
                 raw::Fsync::Always => Fsync::Always,
             },
         }
+    }
+
+    /// `None` where nothing is refused.
+    fn overload(
+        &mut self,
+        at: &Path,
+        raw: &raw::overload::Overload,
+    ) -> Option<std::time::Duration> {
+        let at = at.key("lateness");
+        let lateness = raw.lateness.0;
+        // Timers alone are late by up to 1 ms.
+        if !(5..=10_000).contains(&lateness.as_millis()) {
+            self.fault(Code::InvalidValue, &at, "must be from 5ms to 10s");
+            self.hint("`overload.enabled: false` switches it off");
+        }
+        raw.enabled.then_some(lateness)
     }
 
     fn listeners(&mut self, raw: Vec<raw::Listener>) -> Vec<Listener> {

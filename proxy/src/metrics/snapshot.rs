@@ -87,8 +87,8 @@ impl Metrics {
         let listeners = lock(&self.listeners);
         let bad_heads = listeners.values().flat_map(|cells| cells.iter());
         Snapshot {
-            connections: sum(&self.connections, |cells| &cells.accepted),
-            connections_open: sum(&self.connections, |cells| &cells.open),
+            connections: sum(&self.own, |cells| &cells.accepted),
+            connections_open: sum(&self.own, |cells| &cells.open),
             bad_requests: bad_heads
                 .flat_map(|cells| cells.bad_heads.iter())
                 .map(super::Counter::get)

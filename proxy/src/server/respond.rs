@@ -30,6 +30,8 @@ pub enum Refusal {
     BadGateway,
     GatewayTimeout,
     Overload,
+    /// The worker is behind with its work.
+    Shed,
     /// Something other than `100-continue` was expected.
     Expectation,
     /// The client's body did not come to its end.
@@ -80,6 +82,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests wait for the upstream",
         ),
+        Refusal::Shed => (StatusCode::SERVICE_UNAVAILABLE, "the server is overloaded"),
         Refusal::Expectation => (
             StatusCode::EXPECTATION_FAILED,
             "only 100-continue can be expected",
@@ -105,7 +108,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
                 headers.insert(ALLOW, value);
             }
         }
-        Refusal::Overload => {
+        Refusal::Overload | Refusal::Shed => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::BadRequest(_)

@@ -3,6 +3,7 @@
 
 mod balance;
 mod descriptors;
+mod overload;
 
 use serde_json::{Value, json};
 use weir_tests::upstream::Upstream;

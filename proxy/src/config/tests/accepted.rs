@@ -74,6 +74,7 @@ fn what_is_left_out_has_the_documented_default() {
             otlp: None,
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
+            overload: Some(Duration::from_millis(50)),
             upstreams: IndexMap::from([(
                 "api".to_owned(),
                 Upstream {
