@@ -3,6 +3,8 @@
 
 mod balance;
 mod descriptors;
+mod floods;
+mod idle;
 mod overload;
 
 use serde_json::{Value, json};
