@@ -2,7 +2,8 @@
 //!
 //! Each plugin has a store of its own, by its name in the configuration. It outlives reloads, not the
 //! process, and is bounded in bytes by `limits.kv`: past that, values that were not used for long
-//! make room. So it is for what may be forgotten, such as counters of a rate, and caches.
+//! make room. So it is for what may be forgotten, such as counters of a rate, and caches. Routes that
+//! configure the plugin each in its own way share it too: a key should have what its value depends on.
 //!
 //! ```
 //! use std::time::Duration;

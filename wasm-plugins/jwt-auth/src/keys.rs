@@ -29,8 +29,12 @@ const TRIED: usize = 8;
 /// Of an HS256 secret (RFC 7518, section 3.2).
 const SECRET_BYTES: usize = 32;
 
-/// In the plugin's store: when the set was fetched (nanoseconds, eight bytes), and the set.
+/// In the plugin's store, of each source: when the set was fetched (nanoseconds, eight bytes), and the
+/// set; whether fetching failed lately; and that somebody fetches, as keys are old or one is unknown.
 const FETCHED: &str = "jwks";
+const FAILURE: &str = "failed";
+const REFRESHING: &str = "refreshing";
+const UNKNOWN: &str = "unknown";
 
 /// Where keys are fetched from.
 #[derive(Deserialize, JsonSchema)]
@@ -49,6 +53,14 @@ pub(crate) struct Source {
     /// How long fetching may take. Default: 2000.
     #[serde(default = "timeout")]
     timeout_ms: u32,
+}
+
+impl Source {
+    /// A key of the plugin's store. Routes may have sources of their own, and their keys are never
+    /// another's.
+    fn entry(&self, what: &str) -> String {
+        format!("{what} {} {}", self.upstream, self.path)
+    }
 }
 
 fn refresh() -> u32 {
@@ -259,13 +271,13 @@ impl Keys {
         if let Some(known) = known.filter(is_fresh) {
             return Ok(known.keys);
         }
-        let known = self.shared();
+        let known = self.shared(source);
         if let Some(known) = &known
-            && (is_fresh(known) || !first("refreshing", FETCHING))
+            && (is_fresh(known) || !first(&source.entry(REFRESHING), FETCHING))
         {
             return Ok(Rc::clone(&known.keys));
         }
-        let fetched = if kv::get("failed").is_none() {
+        let fetched = if kv::get(&source.entry(FAILURE)).is_none() {
             self.fetch(source)
         } else {
             None
@@ -279,21 +291,21 @@ impl Keys {
     /// fetched now, where that may be.
     fn anew(&self, source: &Source) -> Option<Rc<Vec<Key>>> {
         let before = self.fetched.borrow().as_ref().map(|known| known.at);
-        if let Some(shared) = self.shared()
+        if let Some(shared) = self.shared(source)
             && Some(shared.at) != before
         {
             return Some(shared.keys);
         }
         let pause = Duration::from_secs(source.refetch_seconds.into());
-        if !first("unknown", pause.max(Duration::from_secs(1))) {
+        if !first(&source.entry(UNKNOWN), pause.max(Duration::from_secs(1))) {
             return None;
         }
         self.fetch(source)
     }
 
     /// What some instance has fetched, and this one keeps from now on.
-    fn shared(&self) -> Option<Fetched> {
-        let value = kv::get(FETCHED)?;
+    fn shared(&self, source: &Source) -> Option<Fetched> {
+        let value = kv::get(&source.entry(FETCHED))?;
         let (at, set) = value.split_first_chunk::<8>()?;
         let at = u64::from_le_bytes(*at);
         let mut mine = self.fetched.borrow_mut();
@@ -308,7 +320,7 @@ impl Keys {
         let failed = |reason: &dyn std::fmt::Display| {
             weir_sdk::warn!("no keys from upstream {}: {reason}", source.upstream);
             // A store that is full has nobody wait.
-            let _ = kv::set("failed", "", FAILED);
+            let _ = kv::set(&source.entry(FAILURE), "", FAILED);
         };
         let request = http::Request::get(&source.path)
             .header("accept", "application/json")
@@ -332,7 +344,7 @@ impl Keys {
         };
         let (at, keys) = (now(), Rc::new(keys));
         let value = [&at.to_le_bytes()[..], reply.body()].concat();
-        if let Err(error) = kv::set(FETCHED, value, STALE) {
+        if let Err(error) = kv::set(&source.entry(FETCHED), value, STALE) {
             weir_sdk::warn!("the keys are not shared: {error}");
         }
         *self.fetched.borrow_mut() = Some(Fetched {

@@ -16,7 +16,8 @@
 //! It is a token bucket of `burst` tokens, filled at `requests` in `seconds`, one for each client.
 //! Buckets are in the plugin's key-value store: all workers share them, and each lives until it would
 //! be full. A store that overflows (`limits.kv`) forgets those that were not used for long, who may
-//! then ask anew. Values of `header` are kept as they are: prefer one that an earlier plugin has
+//! then ask anew. Routes whose configurations differ in rate or burst have buckets of their own, others
+//! share them. Values of `header` are kept as they are: prefer one that an earlier plugin has
 //! checked.
 //!
 //! `on-request` takes a token, or answers `application/problem+json` with `retry-after`.
@@ -182,17 +183,19 @@ impl Plugin for RateLimit {
 weir_sdk::export!(RateLimit);
 
 impl RateLimit {
+    /// Of the bucket: what a number in it means depends on rate and burst.
     fn key(&self, request: &Request) -> String {
         let value = self.header.as_ref().and_then(|name| request.header(name));
+        let (rate, burst) = (self.interval, self.burst);
         match (self.by, value) {
-            (By::All, _) => "all".into(),
+            (By::All, _) => format!("{rate}:{burst}:all"),
             (By::Header, Some(value)) => {
-                format!(
-                    "header:{}",
-                    &value[..value.floor_char_boundary(LONGEST_KEY)]
-                )
+                let value = &value[..value.floor_char_boundary(LONGEST_KEY)];
+                format!("{rate}:{burst}:header:{value}")
             }
-            (By::Client | By::Header, _) => format!("client:{}", request.client_address()),
+            (By::Client | By::Header, _) => {
+                format!("{rate}:{burst}:client:{}", request.client_address())
+            }
         }
     }
 
