@@ -16,8 +16,9 @@ use weir::plugin::Hook;
 use weir::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use weir::plugin::engine::Engine;
 use weir::plugin::instances::Instances;
-use weir::plugin::registry::{Plugins, Registry};
+use weir::plugin::registry::Registry;
 use weir::plugin::stream::Pipe;
+use weir::plugin::variants::Plugins;
 use weir::trace::SpanIndex;
 
 const PLUGINS: usize = 5;
@@ -40,9 +41,10 @@ fn chain(runtime: &tokio::runtime::Runtime) -> Chain {
     let registry = Registry::new(Engine::new().expect("an engine"));
     let metrics = Metrics::new(1);
     let plugins = runtime
-        .block_on(registry.load(&config.plugins, &Plugins::new(), 1, &metrics))
+        .block_on(registry.load(&config, &Plugins::new(), 1, &metrics))
         .expect("plugins that load");
-    Chain::new(plugins.values().map(Arc::clone).collect())
+    let plugins = plugins.values().map(|plugin| Arc::clone(plugin.first()));
+    Chain::new(plugins.collect())
 }
 
 fn headers() -> HeaderMap {

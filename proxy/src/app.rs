@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, oneshot};
 
 use crate::access_log::AccessLog;
+use crate::config::report::Format;
 use crate::config::{Config, Document};
 use crate::export::Exporters;
 use crate::export::spool::{self, Claim, Spool};
@@ -24,7 +25,8 @@ use crate::listener::drain::Stage;
 use crate::listener::sockets::{self, Sockets};
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
-use crate::plugin::registry::{self, Plugins, Registry};
+use crate::plugin::registry::{self, Registry};
+use crate::plugin::variants::Plugins;
 use crate::push::{self, Pushes};
 use crate::receive::{Door, Receiver};
 use crate::store::Store;
@@ -46,8 +48,9 @@ pub enum Error {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Plugins(Vec<registry::Error>),
+    /// A report for people.
+    #[error("{0}")]
+    Plugins(String),
     #[error("cannot start the plugin engine: {0}")]
     Engine(String),
     #[error("cannot start a worker: {0}")]
@@ -125,7 +128,9 @@ impl App {
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
-        let plugins = load_plugins(&registry, &config, Plugins::new(), 1, &metrics).await?;
+        let written = document.as_ref();
+        let plugins =
+            load_plugins(&registry, &config, Plugins::new(), 1, &metrics, written).await?;
         let mut sockets = Vec::new();
         for id in listener::ids(&config.listeners) {
             let before = inherited.take(&id.name());
@@ -295,6 +300,7 @@ impl App {
             before.plugins.clone(),
             number,
             &self.metrics,
+            self.document.as_ref(),
         )
         .await?;
         let wanted: Vec<listener::Id> = listener::ids(&config.listeners).collect();
@@ -626,27 +632,32 @@ async fn load_plugins(
     before: Plugins,
     generation: u64,
     metrics: &Arc<Metrics>,
+    document: Option<&Document>,
 ) -> Result<Plugins, Error> {
     let (registry, metrics) = (Arc::clone(registry), Arc::clone(metrics));
-    let configured = config.plugins.clone();
+    let config = config.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(Error::Worker)?;
-        runtime
-            .block_on(registry.load(&configured, &before, generation, &metrics))
-            .map_err(Error::Plugins)
+        Ok::<_, Error>(runtime.block_on(registry.load(&config, &before, generation, &metrics)))
     });
-    let plugins = loading
+    let loaded = loading
         .await
         .unwrap_or_else(|panic| Err(Error::Engine(panic.to_string())))?;
-    let misplaced = registry::check_routes(&config.routes, &plugins);
-    if misplaced.is_empty() {
-        Ok(plugins)
-    } else {
-        Err(Error::Plugins(misplaced))
-    }
+    loaded.map_err(|errors| Error::Plugins(told(errors, document)))
+}
+
+/// With the places in the file, where there is one.
+fn told(errors: Vec<registry::Error>, document: Option<&Document>) -> String {
+    let Some(document) = document else {
+        let lines = errors.iter().map(ToString::to_string);
+        return lines.collect::<Vec<_>>().join("\n");
+    };
+    let findings = errors.into_iter().map(Into::into).collect();
+    let report = document.locate(findings).report(Format::Text);
+    report.trim_end().to_owned()
 }
 
 /// Threads and the admin's socket are made once.

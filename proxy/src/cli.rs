@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Document, Environment, Faults, Loaded, Unreachable};
+use crate::config::{self, Document, Environment, Faults, Finding, Loaded};
 use crate::import::ImportArgs;
 use crate::tail::TailArgs;
 
@@ -85,11 +85,10 @@ impl ConfigArgs {
         config::load(&self.config, &self.set, &Environment::of_process())
     }
 
-    /// Adds what was tried and does not answer, each by its key path and with its cause, to what
-    /// was found before.
-    pub fn with_unreachable(&self, faults: Faults, silent: Vec<Unreachable>) -> Faults {
+    /// Adds what was found, each at its place in the file, to the faults found before.
+    pub fn with_findings(&self, faults: Faults, findings: Vec<Finding>) -> Faults {
         let environment = Environment::of_process();
-        config::with_unreachable(&self.config, &self.set, &environment, faults, silent)
+        config::with_findings(&self.config, &self.set, &environment, faults, findings)
     }
 
     /// Where it comes from.

@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 use crate::tls;
 use crate::trace::context::b3;
 
+mod chain;
 mod clients;
 mod document;
 mod effective;
@@ -24,6 +25,7 @@ pub mod otlp;
 mod otlp_exporter;
 mod overrides;
 mod path;
+mod plugin_schema;
 mod push;
 mod raw;
 pub mod report;
@@ -38,6 +40,7 @@ mod units;
 mod unsupported;
 mod upstream;
 
+pub use chain::PluginUse;
 pub use clients::{
     AccessLog, AccessLogFormat, Clients, Forwarded, ListenerBalance, Network, Underscores,
 };
@@ -45,8 +48,10 @@ pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
-pub use load::{Loaded, Unreachable, load, parse, with_unreachable};
+pub use load::{Finding, Loaded, load, parse, with_findings};
 pub use otlp_exporter::{Destination, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
+pub use path::{Path as KeyPath, Step};
+pub use plugin_schema::misfits;
 pub use push::{Push, PushFormat};
 pub use route::{
     Action, Mirror, Redirect, Respond, Rewrite, Route, RouteMatch, RouteTimeouts, Share, ValueMatch,
@@ -132,9 +137,8 @@ pub enum Fsync {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     pub address: SocketAddr,
-    /// Names of plugins that run on every request of this listener; only these may have
-    /// pre-request hooks.
-    pub plugins: Vec<String>,
+    /// Plugins that run on every request of this listener; only these may have pre-request hooks.
+    pub plugins: Vec<PluginUse>,
     /// `None`: unencrypted.
     pub tls: Option<Arc<tls::Server>>,
     pub http2: Http2,

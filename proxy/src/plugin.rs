@@ -1,6 +1,7 @@
 //! 5, 7 — What a hook is to an exchange.
 //!
-//! A [`Plugin`] is one configured, compiled, tried guest, shared by all workers; a
+//! A [`Plugin`] is one configured, compiled, tried guest, shared by all workers (where chains configure
+//! it each in its own way, it is one of its [`variants`]); a
 //! [`chain::Chain`] runs the hooks of several in order and records a span for each. How a guest is
 //! spoken to is the affair of an ABI ([`component`] and [`module`]; proxy-wasm is to stand beside
 //! them): each is a [`Guest`] that makes [`Instance`]s. What guests may ask of Weir is the same for
@@ -23,6 +24,7 @@ pub mod module;
 pub mod registry;
 mod sandbox;
 pub mod stream;
+pub mod variants;
 pub mod vitals;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,7 +107,7 @@ pub struct Interests {
     pub request_head: bool,
 }
 
-/// One entry of `plugins`, ready to be called.
+/// One entry of `plugins` with one of its configurations, ready to be called.
 pub struct Plugin {
     /// Unique in this process; a changed plugin is a new one.
     pub id: u32,
@@ -117,6 +119,8 @@ pub struct Plugin {
     pub interests: Interests,
     pub vitals: Arc<vitals::Vitals>,
     guest: Guest,
+    /// Its own metrics, which its other variants share.
+    families: Arc<measures::Families>,
     hooks: [HookFace; 3],
     /// Of calls for pieces, by [`Side`].
     pieces: [Arc<[HookCells]>; 2],
@@ -235,6 +239,14 @@ impl Guest {
         }
     }
 
+    /// The code, for another configuration of the same.
+    fn code(&self) -> Code {
+        match self {
+            Self::Component(guest) => Code::Component(guest.code().clone()),
+            Self::Module(guest) => Code::Module(guest.code().clone()),
+        }
+    }
+
     /// A fresh, configured instance, and what it asked for.
     pub async fn instantiate(
         &self,
@@ -257,6 +269,7 @@ impl Guest {
     /// The JSON Schema of the configuration, of an instance that is not configured; empty where the
     /// guest has none.
     pub async fn config_schema(&self, limits: config::Limits) -> Result<String, Failure> {
+        let limits = sandbox::while_configured(limits);
         match self {
             Self::Component(guest) => guest.config_schema(limits).await,
             Self::Module(guest) => guest.config_schema(limits).await,
@@ -289,6 +302,7 @@ impl Plugin {
         config: config::Plugin,
         interests: Interests,
         guest: Guest,
+        families: Arc<measures::Families>,
         cells: impl Fn(&str, Hook) -> Arc<[HookCells]>,
     ) -> Self {
         let Identity {
@@ -317,6 +331,7 @@ impl Plugin {
             interests,
             vitals: Arc::default(),
             guest,
+            families,
             hooks,
             pieces,
             warned: AtomicU64::new(u64::MAX),

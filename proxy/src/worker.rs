@@ -5,6 +5,7 @@
 mod overload;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -330,10 +331,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             }
             Command::Close(id) => accepting.retain(|open| open.id != Some(id)),
             Command::Reloaded => {
-                let generation = worker.generation();
-                worker
-                    .instances
-                    .retain(|id| generation.plugins.values().any(|plugin| plugin.id == id));
+                forget_plugins(&worker, &worker.generation());
             }
             Command::Drain(stage, done) => {
                 let (worker, accepting) = (Rc::clone(&worker), std::mem::take(&mut accepting));
@@ -371,4 +369,12 @@ async fn sweep(worker: &Worker) {
             .max();
         worker.pools.sweep(longest.unwrap_or_default());
     }
+}
+
+/// Drops instances of plugins that the configuration has no more.
+fn forget_plugins(worker: &Worker, generation: &Generation) {
+    let known: HashSet<u32> = (generation.plugins.values())
+        .flat_map(|variants| variants.iter().map(|plugin| plugin.id))
+        .collect();
+    worker.instances.retain(|id| known.contains(&id));
 }

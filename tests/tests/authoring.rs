@@ -226,8 +226,8 @@ fn a_served_exchange_has_its_span_and_can_be_replayed() {
 listeners: [{{address: 127.0.0.1:0}}]
 admin: {{address: 127.0.0.1:0}}
 upstreams: {{site: {{endpoints: [\"{}\"]}}}}
-plugins: {{hello: {{module: {}, config: {{tenants: [acme]}}}}}}
-routes: [{{upstream: site, plugins: [hello]}}]
+plugins: {{hello: {{module: {}, config: {{tenants: [other]}}}}}}
+routes: [{{upstream: site, plugins: [{{hello: {{tenants: [acme]}}}}]}}]
 exporters:
   traces: {{kafka: {{brokers: [\"{}\"], topic: {topic}, request_headers: [x-tenant]}}}}
 ",

@@ -297,13 +297,49 @@ fn a_variable_that_is_unset_or_empty_is_named() {
     );
 }
 
+#[test]
+fn check_loads_plugins_and_judges_what_chains_give_them() {
+    let file = File::new(
+        "\
+listeners: [{ address: \"127.0.0.1:0\", plugins: [{ auth: { keyz: [canary] } }] }]
+upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
+routes: [{ upstream: api, plugins: [{ auth: { keys: [] } }, own] }]
+plugins:
+  auth: { module: \"builtin:key-auth\", config: { hide: 1 } }
+  own: { module: weir.yaml }
+",
+    );
+    let output = file.check(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    for said in [
+        "error[WEIR-C004]: listeners[0].plugins[0].auth.keyz: unknown key\n",
+        "weir.yaml:1:60\n",
+        "help: did you mean `keys`?\n",
+        "error[WEIR-C005]: listeners[0].plugins[0].auth.keys: is missing\n",
+        "error[WEIR-C006]: plugins.auth.config.hide: must be true or false, is a number\n",
+        "weir.yaml:5:57\n",
+        "error[WEIR-C015]: plugins.own.module: plugin `own`: module cannot be compiled: ",
+        "weir.yaml:6:18\n",
+        "error[WEIR-C007]: routes[0].plugins[0].auth.keys: must have at least one item\n",
+        "weir.yaml: 5 errors\n",
+    ] {
+        assert_says(&output, said);
+    }
+    assert!(!all(&output).contains("canary"), "{}", all(&output));
+    let explained = Command::new(binary())
+        .args(["explain", "c15"])
+        .output()
+        .expect("start weir");
+    assert_says(&explained, "WEIR-C015");
+}
+
 /// Everything secret is `canary`, in the file and in the environment.
 const SECRETS: &str = "
 listeners: [{ address: \"127.0.0.1:0\" }]
 admin: { address: \"127.0.0.1:0\", token: canary-1 }
 upstreams: { api: { endpoints: [\"http://127.0.0.1:9\"] } }
-routes: [{ upstream: api, plugins: [auth] }]
-plugins: { auth: { module: \"builtin:key-auth\", config: { keys: [env.SECRET, canary-2] } } }
+routes: [{ upstream: api, plugins: [{ auth: { keys: [env.SECRET, canary-2] } }] }]
+plugins: { auth: { module: \"builtin:key-auth\", config: { keys: [canary-7] } } }
 exporters:
   traces:
     kafka:
@@ -371,7 +407,10 @@ fn a_plugin_that_does_not_load_ends_the_start_and_is_named() {
     ));
     let output = file.weir("run", &[], &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&output, "plugin `auth`");
+    assert_says(
+        &output,
+        "plugins.auth.config.keys: must have at least one item",
+    );
 }
 
 #[test]

@@ -226,6 +226,8 @@ export interface Plugin {
   /** By which ABI it is called. */
   kind: "component" | "module";
   isolation: "shared" | "request";
+  /** Those that chains give it, and its own where that is in use. */
+  configurations: number;
   /** Over all workers, with the memory that they take. */
   instances: number;
   memory: number;

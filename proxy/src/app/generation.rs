@@ -10,7 +10,7 @@ use crate::filter::Capture;
 use crate::listener;
 use crate::metrics::{Metrics, RouteCells};
 use crate::plugin::chain::Chain;
-use crate::plugin::registry::Plugins;
+use crate::plugin::variants::{self, Plugins};
 use crate::router::Router;
 use crate::server::Settings;
 use crate::tls::{self, acme};
@@ -187,12 +187,9 @@ impl Generation {
             .iter()
             .map(|route| Route::new(route, &upstreams, metrics.route(&route.name)))
             .collect();
-        let chain = |names: &mut dyn Iterator<Item = &String>| {
-            Chain::new(
-                names
-                    .filter_map(|name| plugins.get(name).cloned())
-                    .collect(),
-            )
+        let chain = |uses: &mut dyn Iterator<Item = &config::PluginUse>| {
+            let found = uses.filter_map(|there| variants::find(&plugins, &config, there));
+            Chain::new(found.cloned().collect())
         };
         let listeners = listener::ids(&config.listeners)
             .zip(&config.listeners)

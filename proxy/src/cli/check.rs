@@ -1,6 +1,7 @@
 //! `weir check`: the faults of a configuration, in the form that is asked for.
 
 mod connect;
+mod plugins;
 mod route;
 
 use std::io::{self, Write};
@@ -14,7 +15,8 @@ use crate::config::fault::{Fault, Faults, Severity};
 use crate::config::report::Format;
 
 /// Check a configuration without serving it, and show every fault at once, each with its line and
-/// key path. Exits with 0 if it can be served, and with 1 if it has a fault; warnings are no fault.
+/// key path. Plugins are loaded and configured, as at a start. Exits with 0 if it can be served, and
+/// with 1 if it has a fault; warnings are no fault.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -58,11 +60,13 @@ pub fn run(args: &CheckArgs) -> ExitCode {
                 }
             };
         }
-        Ok(Loaded { config, warnings }) if args.connect => {
-            let silent = connect::try_all(&config);
-            args.config.with_unreachable(warnings, silent)
+        Ok(Loaded { config, warnings }) => {
+            let mut findings = plugins::try_all(&config);
+            if args.connect {
+                findings.extend(connect::try_all(&config));
+            }
+            args.config.with_findings(warnings, findings)
         }
-        Ok(Loaded { warnings, .. }) => warnings,
         Err(faults) => faults,
     };
     let code = match faults.count(Severity::Error) {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Environment;
 use super::fault::Faults;
-use super::load::{self, Loaded};
+use super::load::{self, Finding, Loaded};
 use super::path::Path;
 
 pub use edit::{Edit, Error as EditError};
@@ -66,6 +66,12 @@ impl Document {
     /// Reads and checks all of it.
     pub fn load(&self) -> Result<Loaded, Faults> {
         load::load(&self.file, &self.set, &self.environment)
+    }
+
+    /// What was found in it, each at its place in the file.
+    pub fn locate(&self, findings: Vec<Finding>) -> Faults {
+        let none = Faults::new(self.file.clone(), Vec::new());
+        load::with_findings(&self.file, &self.set, &self.environment, none, findings)
     }
 
     /// What is in force, as YAML with the source of each value in a comment. Shows no secret.

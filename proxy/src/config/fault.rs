@@ -110,6 +110,8 @@ codes! {
     Override = "WEIR-C013",
     /// What the configuration names does not answer.
     Unreachable = "WEIR-C014",
+    /// A plugin cannot be loaded, or refuses its configuration.
+    Plugin = "WEIR-C015",
     /// Traces are kept in memory only.
     MemoryOnly = "WEIR-C101",
     /// A credential crosses the network unencrypted.

@@ -83,38 +83,44 @@ pub(super) fn read_tree(
     Ok((tree, faults))
 }
 
-/// What a configuration names, and what does not answer there.
-#[derive(Clone, Debug)]
-pub struct Unreachable {
-    /// The way to it, from the top.
-    pub keys: Vec<String>,
-    /// Which item it is, of a list.
-    pub index: Option<usize>,
-    pub cause: String,
+/// What is wrong with a configuration, and shows only to who puts it to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub code: Code,
+    pub path: Path,
+    pub message: String,
+    /// The way out, where there is one to tell.
+    pub hint: Option<String>,
 }
 
-/// Adds faults for what was tried in vain, each at its place in the file, to those found before.
-pub fn with_unreachable(
+/// Adds what was found, each at its place in the file, to the faults found before.
+pub fn with_findings(
     file: &FilePath,
     set: &[String],
     environment: &Environment,
     faults: Faults,
-    unreachable: Vec<Unreachable>,
+    findings: Vec<Finding>,
 ) -> Faults {
     let tree = read(file).ok();
     let tree = tree.and_then(|text| read_tree(&text, set, environment).ok());
-    let silent = unreachable.into_iter().map(|silent| {
-        let path = silent
-            .keys
-            .iter()
-            .fold(Path::root(), |path, key| path.key(key));
-        let path = silent.index.map_or(path.clone(), |index| path.index(index));
-        let place = tree
-            .as_ref()
-            .map_or_else(Place::start, |(tree, _)| tree.place(&path));
-        Fault::new(Code::Unreachable, &path, place, silent.cause)
+    let placed = findings.into_iter().map(|found| {
+        let place = |(tree, _): &(Node, _)| match found.code {
+            Code::UnknownKey => tree.place_of_key(&found.path),
+            _ => tree.place(&found.path),
+        };
+        let place = tree.as_ref().map_or_else(Place::start, place);
+        Fault {
+            hint: found.hint,
+            ..Fault::new(found.code, &found.path, place, found.message)
+        }
     });
-    let list = faults.list.into_iter().chain(silent).collect();
+    let mut list = faults.list;
+    for fault in placed {
+        // Chains that share a key of the plugin's own share what is wrong with it.
+        if !list.contains(&fault) {
+            list.push(fault);
+        }
+    }
     Faults::new(faults.file, list)
 }
 

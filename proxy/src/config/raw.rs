@@ -16,6 +16,7 @@ use super::units::{ByteSize, Duration};
 
 pub(super) mod acme;
 pub(super) mod breaker;
+pub(super) mod chain;
 pub(super) mod clients;
 pub(super) mod dead_letter;
 pub(super) mod kafka;
@@ -122,10 +123,10 @@ pub(super) enum Fsync {
 pub(super) struct Listener {
     /// IP address and port, such as `0.0.0.0:8080`.
     pub(super) address: String,
-    /// Names of plugins that run on every request of this listener; only these may have
-    /// pre-request hooks. Default: none.
+    /// Plugins that run on every request of this listener; only these may have pre-request hooks. A
+    /// name, or `name: {…}` with keys that here take the place of those of its `config`. Default: none.
     #[schemars(extend("uniqueItems" = true))]
-    pub(super) plugins: Vec<String>,
+    pub(super) plugins: Vec<chain::PluginUse>,
     /// TLS with these certificates. Default: none, so unencrypted.
     pub(super) tls: Option<tls::Tls>,
     /// HTTP/2 by the side of HTTP/1.1.

@@ -192,7 +192,7 @@ impl<'a> Resolver<'a> {
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let at = Path::root().key("listeners").index(index);
-            self.chain(&at.key("plugins"), &raw.plugins);
+            let plugins = self.chain(&at.key("plugins"), &raw.plugins);
             let max_head_bytes = &at.key("max_head_bytes");
             // The HTTP/1 parser has a buffer of this size at the least.
             self.at_least(max_head_bytes, raw.max_head_bytes, ByteSize::kib(8));
@@ -216,7 +216,7 @@ impl<'a> Resolver<'a> {
             self.take(address, &at.key("address"));
             listeners.push(Listener {
                 address,
-                plugins: raw.plugins,
+                plugins,
                 // A listener whose certificates are at fault is not served at all.
                 tls: tls.flatten(),
                 http2: Http2 {
@@ -283,23 +283,6 @@ impl<'a> Resolver<'a> {
             }
         }
         exporters
-    }
-
-    /// Names of plugins in a chain.
-    fn chain(&mut self, at: &Path, plugins: &[String]) {
-        for (index, name) in plugins.iter().enumerate() {
-            if self.names.plugins.contains(name) {
-                continue;
-            }
-            let known = self.names.plugins.iter().map(String::as_str);
-            let hint = did_you_mean(name, known, "plugins");
-            self.fault(
-                Code::UnknownName,
-                &at.index(index),
-                format!("unknown plugin `{name}`"),
-            );
-            self.hint(hint);
-        }
     }
 
     fn address(&mut self, at: &Path, address: &str) -> Option<SocketAddr> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use super::PluginUse;
 use crate::router::template::Template;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +19,8 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// Most bytes a request's body may have (413 past it); `None` is what the listener has.
     pub max_body_bytes: Option<u64>,
-    /// Names of plugins: request hooks in this order, response hooks in reverse.
-    pub plugins: Vec<String>,
+    /// Request hooks run in this order, response hooks in reverse.
+    pub plugins: Vec<PluginUse>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

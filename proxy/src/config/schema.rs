@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use super::fault::{Code, Fault};
 use super::path::Path;
-use super::raw;
+use super::raw::{self, chain::PLUGIN_USE};
 use super::suggest;
 use super::tree::{Node, Value};
 use super::units;
@@ -118,12 +118,26 @@ impl Transform for Strict {
 /// Judges `tree` and takes out what is wrong, so that the rest can be read. Of mappings in
 /// `incomplete` nothing was expected: keys that might have been enough were refused before.
 pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(Path, Fault)> {
+    let (faults, wrong) = judge(tree, &VALIDATOR, &SCHEMA, incomplete);
+    for path in &wrong {
+        tree.remove(path);
+    }
+    faults
+}
+
+/// What is wrong with `tree` by a schema, and which values are.
+pub(super) fn judge(
+    tree: &Node,
+    validator: &Validator,
+    document: &Json,
+    incomplete: &HashSet<Path>,
+) -> (Vec<(Path, Fault)>, HashSet<Path>) {
     let json = tree.to_json();
     let mut faults: Vec<(Path, Fault)> = Vec::new();
     let mut wrong = HashSet::new();
-    for error in VALIDATOR.iter_errors(&json) {
+    for error in validator.iter_errors(&json) {
         let path = instance_path(tree, &error);
-        let schema = keyword_owner(&error);
+        let schema = keyword_owner(document, &error);
         let mut missing = |key: &str, of: &Path| {
             let path = of.key(key);
             if !incomplete.contains(of) && !faults.iter().any(|(known, _)| *known == path) {
@@ -160,10 +174,7 @@ pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(P
             }
         }
     }
-    for path in &wrong {
-        tree.remove(path);
-    }
-    faults
+    (faults, wrong)
 }
 
 /// A segment that is a number names an item of a list, or a mapping's key of digits.
@@ -179,10 +190,10 @@ fn instance_path(tree: &Node, error: &ValidationError<'_>) -> Path {
 }
 
 /// The object of the schema that holds the keyword which the error is about.
-fn keyword_owner(error: &ValidationError<'_>) -> &'static Json {
+fn keyword_owner<'s>(document: &'s Json, error: &ValidationError<'_>) -> &'s Json {
     let keyword = error.schema_path().as_str();
     let owner = keyword.rsplit_once('/').map_or("", |(owner, _)| owner);
-    SCHEMA.pointer(owner).unwrap_or(&Json::Null)
+    document.pointer(owner).unwrap_or(&Json::Null)
 }
 
 fn unknown_key(tree: &Node, path: &Path, key: &str, schema: &Json) -> Fault {
@@ -211,16 +222,10 @@ fn wrong_value(tree: &Node, path: &Path, kind: &Kind, schema: &Json) -> Fault {
         Kind::Enum { options } => {
             let options = options.as_array().into_iter().flatten();
             let options: Vec<&str> = options.filter_map(Json::as_str).collect();
-            let near = match value {
-                Value::String(given) => suggest::nearest(given, options.iter().copied()),
-                _ => None,
-            };
-            let message = format!("must be one of {}", suggest::list(&options));
-            (
-                Code::InvalidValue,
-                message,
-                near.map(|near| format!("did you mean `{near}`?")),
-            )
+            one_of(&options, value)
+        }
+        Kind::OneOfNotValid { .. } | Kind::AnyOf { .. } if !constants(schema).is_empty() => {
+            one_of(&constants(schema), value)
         }
         Kind::Pattern { pattern } => {
             let message = match text(schema, "title") {
@@ -241,6 +246,11 @@ fn wrong_value(tree: &Node, path: &Path, kind: &Kind, schema: &Json) -> Fault {
             None,
         ),
         Kind::MinLength { .. } => (Code::InvalidValue, "must not be empty".into(), None),
+        Kind::MinProperties { .. } | Kind::MaxProperties { .. }
+            if text(schema, "title") == Some(PLUGIN_USE) =>
+        {
+            (Code::InvalidValue, format!("must be a {PLUGIN_USE}"), None)
+        }
         Kind::UniqueItems => (
             Code::InvalidValue,
             "must not name an item twice".into(),
@@ -257,6 +267,25 @@ fn wrong_value(tree: &Node, path: &Path, kind: &Kind, schema: &Json) -> Fault {
     }
 }
 
+/// Of a value that is none of those it may be.
+fn one_of(options: &[&str], value: &Value) -> (Code, String, Option<String>) {
+    let near = match value {
+        Value::String(given) => suggest::nearest(given, options.iter().copied()),
+        _ => None,
+    };
+    let message = format!("must be one of {}", suggest::list(options));
+    let hint = near.map(|near| format!("did you mean `{near}`?"));
+    (Code::InvalidValue, message, hint)
+}
+
+/// The texts of a choice that is written as constants side by side, each with its meaning.
+fn constants(schema: &Json) -> Vec<&str> {
+    let branches = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
+    let branches = branches.into_iter().flatten();
+    let texts = branches.map(|branch| branch["const"].as_str());
+    texts.collect::<Option<_>>().unwrap_or_default()
+}
+
 fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: &Json) -> Fault {
     let string = matches!(kind, TypeKind::Single(JsonType::String));
     let unit = unit_hint(value, schema);
@@ -265,6 +294,7 @@ fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: 
             let hint = "give it a value, or leave the key out";
             ("has no value".to_owned(), Some(hint.to_owned()))
         }
+        (_, Some(PLUGIN_USE)) => (format!("must be a {PLUGIN_USE}, is {}", value.kind()), None),
         (_, Some(title)) if unit.is_some() => (format!("must be a {title}"), unit),
         (Value::Number(_) | Value::Bool(_), _) if string => {
             let message = format!("must be a string, is {}", value.kind());
@@ -311,15 +341,25 @@ fn text<'s>(schema: &'s Json, key: &str) -> Option<&'s str> {
 }
 
 fn type_name(kind: &TypeKind) -> &'static str {
-    match kind {
-        TypeKind::Single(JsonType::Array) => "a list",
-        TypeKind::Single(JsonType::Boolean) => "true or false",
-        TypeKind::Single(JsonType::Integer) => "a whole number",
-        TypeKind::Single(JsonType::Null) => "empty",
-        TypeKind::Single(JsonType::Number) => "a number",
-        TypeKind::Single(JsonType::Object) => "a mapping",
-        TypeKind::Single(JsonType::String) => "a string",
-        TypeKind::Multiple(types) if types.contains(JsonType::Object) => "a string or a mapping",
-        TypeKind::Multiple(_) => "a single value",
+    let one = match kind {
+        TypeKind::Single(one) => *one,
+        // That it may be null says that it may be left out.
+        TypeKind::Multiple(types) => {
+            let mut of = types.iter().filter(|one| *one != JsonType::Null);
+            match (of.next(), of.next()) {
+                (Some(only), None) => only,
+                _ if types.contains(JsonType::Object) => return "a string or a mapping",
+                _ => return "a single value",
+            }
+        }
+    };
+    match one {
+        JsonType::Array => "a list",
+        JsonType::Boolean => "true or false",
+        JsonType::Integer => "a whole number",
+        JsonType::Null => "empty",
+        JsonType::Number => "a number",
+        JsonType::Object => "a mapping",
+        JsonType::String => "a string",
     }
 }

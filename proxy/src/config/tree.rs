@@ -73,6 +73,31 @@ impl Node {
         })
     }
 
+    /// What has no place of its own.
+    pub(super) fn of_json(json: &serde_json::Value) -> Self {
+        let place = Place::start();
+        let value = match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(*value),
+            serde_json::Value::Number(number) => Value::Number(number.clone()),
+            serde_json::Value::String(text) => Value::String(text.clone()),
+            serde_json::Value::Array(items) => {
+                Value::List(items.iter().map(Self::of_json).collect())
+            }
+            serde_json::Value::Object(entries) => Value::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        place: place.clone(),
+                        node: Self::of_json(value),
+                    })
+                    .collect(),
+            ),
+        };
+        Self { value, place }
+    }
+
     pub(super) fn empty_map(place: Place) -> Self {
         let value = Value::Map(Vec::new());
         Self { value, place }

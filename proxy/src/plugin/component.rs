@@ -43,6 +43,10 @@ impl Guest {
         Ok((Instance { sandbox, guest }, interests))
     }
 
+    pub(super) fn code(&self) -> &Component {
+        self.pre.instance_pre().component()
+    }
+
     /// See [`super::Guest::config_schema`].
     pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
         Sandbox::new(&self.seed, limits)

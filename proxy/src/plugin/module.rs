@@ -83,6 +83,10 @@ impl Guest {
         })
     }
 
+    pub(super) fn code(&self) -> &Module {
+        self.pre.module()
+    }
+
     /// A fresh instance, configured, and what it asked for.
     pub async fn instantiate(&self, limits: Limits) -> Result<(Instance, Interests), Failure> {
         let mut sandbox = Sandbox::new(&self.seed, limits);

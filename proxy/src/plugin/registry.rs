@@ -4,24 +4,27 @@
 //! Takes long and belongs to no worker. A plugin whose module and configuration are as before is
 //! kept, with its warm instances; what fails is named, and nothing of the new set is used then.
 
+mod error;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
 use super::engine::Engine;
 use super::kv::Kv;
 use super::language::Language;
-use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
-use crate::config::{self, Module};
+use super::measures::Families;
+use super::variants::{self, Plugins, Variants, Wanted};
+use super::{Code, Guest, Hook, Identity, Plugin, Seed};
+use crate::config::{self, Config, KeyPath, Module};
 use crate::metrics::Metrics;
 
-/// Plugins by the key of their configuration.
-pub type Plugins = IndexMap<String, Arc<Plugin>>;
+pub use error::{Cause, Error};
 
 /// The bytes of a module that `make guests` makes.
 macro_rules! guest {
@@ -47,40 +50,6 @@ const BUILTINS: [(&str, &[u8]); 13] = [
     ("response-transform", guest!("response-transform")),
 ];
 
-/// Why a plugin was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("plugin `{plugin}`: cannot read module {path}: {source}")]
-    Read {
-        plugin: String,
-        path: String,
-        source: std::io::Error,
-    },
-    #[error(
-        "plugin `{plugin}`: there is no builtin `{name}`; there are: {}",
-        names()
-    )]
-    NoBuiltin { plugin: String, name: String },
-    #[error("plugin `{plugin}`: module has sha256 {found}, but {pinned} is pinned")]
-    Digest {
-        plugin: String,
-        pinned: String,
-        found: String,
-    },
-    #[error("plugin `{plugin}`: module {reason}")]
-    Module { plugin: String, reason: String },
-    #[error(
-        "plugin `{plugin}` has a pre-request hook, which only a listener's chain may have, and stands in that of route `{route}`"
-    )]
-    PreRequest { plugin: String, route: String },
-    #[error("plugin `{plugin}`: {failure}")]
-    Failure { plugin: String, failure: Failure },
-}
-
-fn names() -> String {
-    BUILTINS.map(|(name, _)| name).join(", ")
-}
-
 /// Names of the bundled plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> {
     BUILTINS.iter().map(|(name, _)| *name)
@@ -90,6 +59,40 @@ pub fn builtins() -> impl Iterator<Item = &'static str> {
 pub fn builtin(name: &str) -> Option<&'static [u8]> {
     let mut found = BUILTINS.iter().filter(|(builtin, _)| *builtin == name);
     found.next().map(|(_, bytes)| *bytes)
+}
+
+/// What one load of a configuration goes by.
+struct Loading<'l> {
+    before: &'l Plugins,
+    generation: u64,
+    metrics: &'l Metrics,
+    /// Whether configurations are judged by their plugins' schemas too.
+    by_schema: bool,
+    /// By digest.
+    compiled: HashMap<String, Code>,
+}
+
+/// What the variants of a plugin have in common.
+struct Common<'c> {
+    key: &'c str,
+    /// In its normal form.
+    name: String,
+    digest: &'c str,
+    families: Arc<Families>,
+    /// Of its configuration, once it was asked for.
+    schema: Option<String>,
+}
+
+impl Common<'_> {
+    fn refused(&self, reason: String) -> Error {
+        Error {
+            at: KeyPath::root().key("plugins").key(self.key).key("module"),
+            cause: Cause::Module {
+                plugin: self.key.to_owned(),
+                reason,
+            },
+        }
+    }
 }
 
 /// Makes plugins; one a process.
@@ -126,28 +129,34 @@ impl Registry {
         self
     }
 
-    /// Loads every configured plugin, or says what is wrong with each that cannot be.
+    /// Loads every configured plugin, once for each configuration that chains give it, or says what is
+    /// wrong with each that cannot be.
     pub async fn load(
         &self,
-        configured: &IndexMap<String, config::Plugin>,
+        config: &Config,
         before: &Plugins,
         generation: u64,
         metrics: &Metrics,
     ) -> Result<Plugins, Vec<Error>> {
-        let mut compiled = HashMap::new();
+        let mut loading = Loading {
+            before,
+            generation,
+            metrics,
+            by_schema: true,
+            compiled: HashMap::new(),
+        };
         let mut plugins = Plugins::new();
         let mut errors = Vec::new();
-        for (key, config) in configured {
-            match self
-                .load_one(key, config, before, generation, metrics, &mut compiled)
-                .await
-            {
-                Ok(plugin) => {
-                    plugins.insert(key.clone(), plugin);
+        for (key, wanted) in variants::wanted(config) {
+            match self.load_one(key, &wanted, &mut loading).await {
+                Ok(loaded) => {
+                    let loaded = Variants::new(loaded);
+                    plugins.extend(loaded.map(|loaded| (key.to_owned(), loaded)));
                 }
-                Err(error) => errors.push(error),
+                Err(found) => errors.extend(found),
             }
         }
+        errors.extend(check_routes(config, &plugins));
         if errors.is_empty() {
             Ok(plugins)
         } else {
@@ -162,95 +171,166 @@ impl Registry {
         configured: impl Iterator<Item = (&'p str, &'p config::Plugin)>,
         metrics: &Metrics,
     ) -> Vec<Result<Arc<Plugin>, Error>> {
-        let mut compiled = HashMap::new();
-        let before = Plugins::new();
+        let mut loading = Loading {
+            before: &Plugins::new(),
+            generation: 1,
+            metrics,
+            by_schema: false,
+            compiled: HashMap::new(),
+        };
         let mut loaded = Vec::new();
         for (name, plugin) in configured {
-            let one = self.load_one(name, plugin, &before, 1, metrics, &mut compiled);
-            loaded.push(one.await);
+            let wanted = [Wanted::own(plugin)];
+            let one = self.load_one(name, &wanted, &mut loading).await;
+            loaded.push(match one {
+                Ok(mut one) => Ok(one.remove(0)),
+                Err(mut errors) => Err(errors.remove(0)),
+            });
         }
         loaded
     }
 
+    /// A plugin with each of these configurations, of which there is one at least; where that fails,
+    /// so is an error.
     async fn load_one(
         &self,
         key: &str,
-        config: &config::Plugin,
-        before: &Plugins,
-        generation: u64,
-        metrics: &Metrics,
-        compiled: &mut HashMap<String, Code>,
-    ) -> Result<Arc<Plugin>, Error> {
-        let plugin = || key.to_owned();
-        let bytes = read(key, &config.module)?;
-        let digest = hex(&Sha256::digest(&bytes));
-        if let Some(pinned) = &config.sha256
-            && *pinned != digest
-        {
-            return Err(Error::Digest {
-                plugin: plugin(),
-                pinned: pinned.clone(),
-                found: digest,
-            });
-        }
-        let mut config = config.clone();
-        let limits = &mut config.limits;
+        wanted: &[Wanted<'_>],
+        loading: &mut Loading<'_>,
+    ) -> Result<Vec<Arc<Plugin>>, Vec<Error>> {
+        let Some(plugin) = wanted.first().map(|wanted| wanted.plugin) else {
+            return Ok(Vec::new());
+        };
+        let at = KeyPath::root().key("plugins").key(key);
+        let module = Source::read(key, &at, plugin).map_err(|error| vec![error])?;
+        let mut limits = plugin.limits;
         limits.memory = limits
             .memory
-            .or_else(|| Some(Language::of(&bytes).memory()));
-        if let Some(old) = before.get(key)
-            && old.digest == digest
-            && old.config == config
-        {
-            return Ok(Arc::clone(old));
-        }
-        let module = |reason| Error::Module {
-            plugin: plugin(),
-            reason,
+            .or_else(|| Some(Language::of(&module.bytes).memory()));
+        let configured: Vec<config::Plugin> = wanted
+            .iter()
+            .map(|wanted| config::Plugin {
+                config: wanted.config.clone().into_owned(),
+                limits,
+                ..plugin.clone()
+            })
+            .collect();
+        let before = loading.before.get(key);
+        let kept = |config: &config::Plugin| {
+            let mut old = before?.iter();
+            old.find(|old| old.digest == module.digest && old.config == *config)
         };
-        let code = match compiled.get(&digest) {
-            Some(code) => code.clone(),
-            None => {
-                let cache = self.cache.as_ref();
-                let code = Code::cached(cache, &self.engine, &digest, &bytes)
-                    .map_err(|error| module(format!("cannot be compiled: {error:#}")))?;
-                compiled.insert(digest.clone(), code.clone());
-                code
-            }
-        };
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = normal_name(key);
-        let families = metrics.families_after(&name);
+        // Those that are kept count on, and with them the others.
+        let families = match configured.iter().find_map(kept) {
+            Some(old) => Arc::clone(&old.families),
+            None => loading.metrics.families_after(&name),
+        };
+        let mut common = Common {
+            key,
+            name,
+            digest: &module.digest,
+            families,
+            schema: None,
+        };
+        let (mut loaded, mut errors) = (Vec::new(), Vec::new());
+        for (wanted, config) in wanted.iter().zip(&configured) {
+            if let Some(old) = kept(config) {
+                loaded.push(Arc::clone(old));
+                continue;
+            }
+            let code = self.code(&module, loading);
+            let code = code.map_err(|reason| vec![common.refused(reason)])?;
+            let made = self.make(&mut common, &code, wanted, config, loading);
+            match made.await {
+                Ok(plugin) => loaded.push(Arc::new(plugin)),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if errors.is_empty() {
+            loading.metrics.count_into(&common.name, common.families);
+            Ok(loaded)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Links, judges, configures and tries it.
+    async fn make(
+        &self,
+        common: &mut Common<'_>,
+        code: &Code,
+        wanted: &Wanted<'_>,
+        config: &config::Plugin,
+        loading: &Loading<'_>,
+    ) -> Result<Plugin, Vec<Error>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let seed = Seed {
             engine: self.engine.clone(),
             id,
-            name: name.as_str().into(),
+            name: common.name.as_str().into(),
             config: config.config.to_string(),
-            kv: self.store(&name, config.limits.kv),
-            families: Arc::clone(&families),
+            kv: self.store(&common.name, config.limits.kv),
+            families: Arc::clone(&common.families),
             upstreams: config.upstreams.as_slice().into(),
         };
-        let guest = Guest::new(seed, &code)
-            .map_err(|error| module(format!("is no plugin of world weir:plugin: {error:#}")))?;
-        let (_tried, interests) =
-            guest
-                .instantiate(config.limits)
-                .await
-                .map_err(|failure| Error::Failure {
-                    plugin: plugin(),
-                    failure,
-                })?;
-        metrics.count_into(&name, families);
+        let guest = Guest::new(seed, code).map_err(|error| {
+            let reason = format!("is no plugin of world weir:plugin: {error:#}");
+            vec![common.refused(reason)]
+        })?;
+        if loading.by_schema && common.schema.is_none() {
+            // Without one, `configure` judges alone.
+            let schema = guest.config_schema(config.limits).await;
+            common.schema = Some(schema.unwrap_or_default());
+        }
+        let schema = common.schema.as_deref().unwrap_or_default();
+        let misfits = config::misfits(schema, &config.config);
+        if !misfits.is_empty() {
+            let errors = misfits.into_iter().map(|found| Error {
+                at: wanted.at(common.key, &found.path),
+                cause: Cause::Misfit {
+                    plugin: common.key.to_owned(),
+                    found: Box::new(found),
+                },
+            });
+            return Err(errors.collect());
+        }
+        let (_tried, interests) = guest.instantiate(config.limits).await.map_err(|failure| {
+            let at = wanted.at(common.key, &KeyPath::root());
+            let plugin = common.key.to_owned();
+            let cause = Cause::Failure { plugin, failure };
+            vec![Error { at, cause }]
+        })?;
         let identity = Identity {
             id,
-            name,
-            digest,
-            generation,
+            name: common.name.clone(),
+            digest: common.digest.to_owned(),
+            generation: loading.generation,
         };
-        let cells = |name: &str, hook: Hook| metrics.hook(name, hook);
-        Ok(Arc::new(Plugin::new(
-            identity, config, interests, guest, cells,
-        )))
+        let cells = |name: &str, hook: Hook| loading.metrics.hook(name, hook);
+        let families = Arc::clone(&common.families);
+        let config = config.clone();
+        Ok(Plugin::new(
+            identity, config, interests, guest, families, cells,
+        ))
+    }
+
+    /// Code of the same bytes is compiled once, and once more only where nothing has it any more.
+    fn code(&self, module: &Source<'_>, loading: &mut Loading<'_>) -> Result<Code, String> {
+        if let Some(code) = loading.compiled.get(&module.digest) {
+            return Ok(code.clone());
+        }
+        let mut before = loading.before.values().flat_map(Variants::iter);
+        let code = match before.find(|old| old.digest == module.digest) {
+            Some(old) => old.guest.code(),
+            None => {
+                let cache = self.cache.as_ref();
+                Code::cached(cache, &self.engine, &module.digest, &module.bytes)
+                    .map_err(|error| format!("cannot be compiled: {error:#}"))?
+            }
+        };
+        loading.compiled.insert(module.digest.clone(), code.clone());
+        Ok(code)
     }
 }
 
@@ -272,21 +352,24 @@ impl Registry {
 }
 
 /// Before routing there is no route, and so no hook of a route's plugins.
-pub fn check_routes(routes: &[config::Route], plugins: &Plugins) -> Vec<Error> {
-    let standing = routes
-        .iter()
-        .flat_map(|route| route.plugins.iter().map(move |plugin| (route, plugin)));
-    standing
-        .filter(|(_, plugin)| {
-            plugins
-                .get(*plugin)
-                .is_some_and(|plugin| plugin.wants(Hook::PreRequest))
-        })
-        .map(|(route, plugin)| Error::PreRequest {
-            plugin: plugin.clone(),
-            route: route.name.clone(),
-        })
-        .collect()
+fn check_routes(config: &Config, plugins: &Plugins) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let at = KeyPath::root().key("routes").index(index).key("plugins");
+        for (item, there) in route.plugins.iter().enumerate() {
+            let plugin = variants::find(plugins, config, there);
+            if plugin.is_some_and(|plugin| plugin.wants(Hook::PreRequest)) {
+                errors.push(Error {
+                    at: at.index(item),
+                    cause: Cause::PreRequest {
+                        plugin: there.plugin.clone(),
+                        route: route.name.clone(),
+                    },
+                });
+            }
+        }
+    }
+    errors
 }
 
 /// As in span names: lower case, spaces as `-`.
@@ -294,21 +377,49 @@ pub fn normal_name(key: &str) -> String {
     key.to_lowercase().replace(' ', "-")
 }
 
-fn read<'a>(key: &str, module: &Module) -> Result<std::borrow::Cow<'a, [u8]>, Error> {
-    match module {
-        Module::Builtin(name) => builtin(name)
-            .map(Into::into)
-            .ok_or_else(|| Error::NoBuiltin {
-                plugin: key.to_owned(),
-                name: name.clone(),
+/// A module's bytes.
+struct Source<'m> {
+    bytes: Cow<'m, [u8]>,
+    /// SHA-256, lower-case hex.
+    digest: String,
+}
+
+impl Source<'_> {
+    /// Reads what `at` names, if it is the one that is pinned.
+    fn read(key: &str, at: &KeyPath, config: &config::Plugin) -> Result<Self, Error> {
+        let plugin = key.to_owned();
+        let fails = |part: &str, cause| Error {
+            at: at.key(part),
+            cause,
+        };
+        let bytes = match &config.module {
+            Module::Builtin(name) => builtin(name).map(Cow::from).ok_or_else(|| {
+                let name = name.clone();
+                Cause::NoBuiltin { plugin, name }
             }),
-        Module::File(path) => std::fs::read(path)
-            .map(Into::into)
-            .map_err(|source| Error::Read {
-                plugin: key.to_owned(),
-                path: path.display().to_string(),
-                source,
-            }),
+            Module::File(path) => {
+                std::fs::read(path)
+                    .map(Cow::from)
+                    .map_err(|source| Cause::Read {
+                        plugin,
+                        path: path.display().to_string(),
+                        source,
+                    })
+            }
+        };
+        let bytes = bytes.map_err(|cause| fails("module", cause))?;
+        let digest = hex(&Sha256::digest(&bytes));
+        match &config.sha256 {
+            Some(pinned) if *pinned != digest => Err(fails(
+                "sha256",
+                Cause::Digest {
+                    plugin: key.to_owned(),
+                    pinned: pinned.clone(),
+                    found: digest,
+                },
+            )),
+            _ => Ok(Self { bytes, digest }),
+        }
     }
 }
 

@@ -39,8 +39,17 @@ const HANDLES: usize = 1_000;
 const REFUSAL_BYTES: usize = 1024;
 const FRAMES: usize = 6;
 
-/// How long `configure` may take, of CPU and by the clock.
+/// How long `configure` and `config-schema` may take, of CPU and by the clock.
 const CONFIGURE: Duration = Duration::from_secs(2);
+
+/// What holds for a guest that is asked about its configuration.
+pub(super) fn while_configured(limits: Limits) -> Limits {
+    Limits {
+        cpu_time: CONFIGURE,
+        wall_time: CONFIGURE,
+        ..limits
+    }
+}
 
 /// What every instance of one plugin begins with.
 pub struct Seed {
@@ -97,11 +106,7 @@ impl Sandbox {
         limits: Limits,
         begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Interests, String>)>,
     ) -> Result<(G, Interests), Failure> {
-        let limits = Limits {
-            cpu_time: CONFIGURE,
-            wall_time: CONFIGURE,
-            ..limits
-        };
+        let limits = while_configured(limits);
         let (guest, asked) = self.setup(&limits, begin).await?;
         let mut interests = asked.map_err(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));

@@ -33,6 +33,17 @@ impl Vitals {
     }
 }
 
+/// Those of a plugin are those of its variants.
+impl std::iter::Sum for Now {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            instances: sum.instances + one.instances,
+            memory: sum.memory + one.memory,
+            open_breakers: sum.open_breakers + one.open_breakers,
+        })
+    }
+}
+
 /// An instance that is counted until it is dropped.
 pub(super) struct Counted {
     of: Arc<Vitals>,

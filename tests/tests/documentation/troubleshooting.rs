@@ -62,7 +62,7 @@ const ERRORS: [&str; 13] = [
     "proxy/src/export/kafka/errors.rs",
     "proxy/src/export/spool.rs",
     "proxy/src/plugin/failure.rs",
-    "proxy/src/plugin/registry.rs",
+    "proxy/src/plugin/registry/error.rs",
     "proxy/src/plugin/stream.rs",
     "proxy/src/tls/acme/order.rs",
     "proxy/src/upstream.rs",

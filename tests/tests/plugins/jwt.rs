@@ -173,3 +173,33 @@ fn while_the_issuer_is_down_nobody_gets_in_but_with_keys_that_are_known() {
     issuer.is_up.store(false, Ordering::SeqCst);
     assert_eq!(show(&stand, &token).status, 200);
 }
+
+#[test]
+fn routes_with_issuers_of_their_own_never_take_a_key_of_the_other() {
+    let (one, two) = (Issuer::new(), Issuer::new());
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["upstreams"]["one"] = json!({ "endpoints": [one.upstream.url()] });
+    config["upstreams"]["two"] = json!({ "endpoints": [two.upstream.url()] });
+    config["plugins"]["auth"] = json!({
+        "module": "builtin:jwt-auth", "upstreams": ["one", "two"], "config": { "audience": ["api"] },
+    });
+    let route = |name: &str| {
+        let jwks = json!({ "upstream": name, "path": "/keys" });
+        json!({
+            "match": { "path": format!("/{name}") }, "upstream": "up",
+            "plugins": [{ "auth": { "jwks": jwks } }],
+        })
+    };
+    config["routes"] = json!([route("one"), route("two")]);
+    let weir = weir_tests::weir::Weir::start(&config.to_string());
+    let status = |path: &str, issuer: &Issuer| {
+        let token = issuer.token("k1", &claims());
+        let header = format!("authorization: Bearer {token}");
+        weir.get(path, &[&header]).status
+    };
+    for _ in 0..2 {
+        assert_eq!([status("/one", &one), status("/two", &two)], [200, 200]);
+        assert_eq!([status("/one", &two), status("/two", &one)], [401, 401]);
+    }
+}

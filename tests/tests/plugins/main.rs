@@ -10,6 +10,7 @@ mod jwt;
 mod life;
 mod loading;
 mod streams;
+mod variants;
 
 use serde_json::{Value, json};
 use weir_tests::client::Response;

@@ -109,7 +109,10 @@ function One({ plugin }: { plugin: Configured }) {
         <Figure
           label="Instances"
           value={count(plugin.instances)}
-          note={plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each hook"}
+          note={
+            (plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each hook") +
+            (plugin.configurations > 1 ? `; of ${count(plugin.configurations)} configurations` : "")
+          }
         />
         <Figure label="Memory" value={bytes(plugin.memory)} note={`at most ${bytes(plugin.limits.memory)} an instance`} />
         <Figure

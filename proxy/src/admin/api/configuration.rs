@@ -109,7 +109,7 @@ pub(super) async fn form(app: &App, parameters: &Parameters) -> Result<Answer, P
 /// The schema that a plugin has for its configuration. The guest is asked for it, so on a thread that
 /// may wait.
 async fn plugin_schema(app: &App, key: &str) -> Option<Value> {
-    let plugin = Arc::clone(app.generation().plugins.get(key)?);
+    let plugin = Arc::clone(app.generation().plugins.get(key)?.first());
     let asked = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

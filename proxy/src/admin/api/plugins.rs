@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::{Answer, Problem, traces};
 use crate::admin::body;
 use crate::app::App;
-use crate::config::{Isolation, Module, OnError};
+use crate::config::{Isolation, Module, OnError, PluginUse};
 use crate::plugin::Hook;
+use crate::plugin::vitals::Now;
 use crate::store::{Filter, Store};
 use crate::trace::record;
 
@@ -44,23 +45,26 @@ pub(super) fn plugins(app: &App) -> Answer {
     let plugins: Vec<Value> = generation
         .plugins
         .iter()
-        .map(|(key, plugin)| {
+        .map(|(key, variants)| {
+            let plugin = variants.first();
             let config = &plugin.config;
             let module = match &config.module {
                 Module::Builtin(name) => format!("builtin:{name}"),
                 Module::File(path) => path.display().to_string(),
             };
-            let hooks = Hook::ALL.into_iter().filter(|hook| plugin.wants(*hook));
+            let hooks = Hook::ALL
+                .into_iter()
+                .filter(|hook| variants.iter().any(|plugin| plugin.wants(*hook)));
             let counted: Vec<_> = metrics
                 .hooks
                 .iter()
                 .filter(|of| of.plugin == plugin.name && of.duration.count > 0)
                 .collect();
             let routes = generation.config.routes.iter();
-            let routes = routes.filter(|route| route.plugins.contains(key));
+            let routes = routes.filter(|route| stands_in(key, &route.plugins));
             let listeners = generation.config.listeners.iter();
-            let listeners = listeners.filter(|listener| listener.plugins.contains(key));
-            let vitals = plugin.vitals.now();
+            let listeners = listeners.filter(|listener| stands_in(key, &listener.plugins));
+            let vitals: Now = variants.iter().map(|plugin| plugin.vitals.now()).sum();
             json!({
                 "key": key,
                 "name": plugin.name,
@@ -81,6 +85,7 @@ pub(super) fn plugins(app: &App) -> Answer {
                     Isolation::Shared => "shared",
                     Isolation::Request => "request",
                 },
+                "configurations": variants.iter().count(),
                 "instances": vitals.instances,
                 "memory": vitals.memory,
                 "breaker": {
@@ -99,15 +104,20 @@ pub(super) fn plugins(app: &App) -> Answer {
     body(StatusCode::OK, &json!({ "plugins": plugins }))
 }
 
+fn stands_in(key: &str, chain: &[PluginUse]) -> bool {
+    chain.iter().any(|there| there.plugin == key)
+}
+
 /// What a plugin wrote, by its recent traces.
 pub(super) async fn logs(app: &App, name: &str) -> Result<Answer, Problem> {
     let generation = app.generation();
     let found = generation.plugins.iter();
-    let mut found = found.filter(|(key, plugin)| *key == name || plugin.name == name);
+    let found = found.map(|(key, variants)| (key, &variants.first().name));
+    let mut found = found.filter(|(key, plugin)| *key == name || *plugin == name);
     let (_, plugin) = found
         .next()
         .ok_or_else(|| Problem::missing("plugin of that name"))?;
-    let (store, plugin) = (traces::store(app)?, plugin.name.clone());
+    let (store, plugin) = (traces::store(app)?, plugin.clone());
     let lines = traces::ask(move || written(&store, &plugin)).await?;
     Ok(body(StatusCode::OK, &Logs { lines }))
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Parameters, Problem, overview};
 use crate::admin::{body, endpoints};
 use crate::app::App;
-use crate::config::{Action, RouteMatch};
+use crate::config::{Action, PluginUse, RouteMatch};
 use crate::metrics::snapshot;
 use crate::router::{Difference, Head, Miss};
 
@@ -74,20 +74,24 @@ pub(super) async fn routes(app: &App) -> Answer {
             name: route.name.clone(),
             matches: match_of(&route.matches),
             upstream: leads_to(&route.action),
-            plugins: route.plugins.clone(),
+            plugins: names(&route.plugins),
             metrics: counted.cloned(),
             last_us: last.map(|trace| trace.start_us),
         }
     });
     let listeners = generation.config.listeners.iter().map(|of| Listener {
         address: of.address.to_string(),
-        plugins: of.plugins.clone(),
+        plugins: names(&of.plugins),
     });
     let answer = Routes {
         routes: routes.collect(),
         listeners: listeners.collect(),
     };
     body(StatusCode::OK, &answer)
+}
+
+fn names(chain: &[PluginUse]) -> Vec<String> {
+    chain.iter().map(|there| there.plugin.clone()).collect()
 }
 
 /// Where a route's requests go, in words.

@@ -5,17 +5,18 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Config, Endpoint, Entry, Unreachable};
+use crate::config::fault::Code;
+use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
 use crate::upstream::proxy_protocol;
 
 /// All that does not answer, and why.
-pub(super) fn try_all(config: &Config) -> Vec<Unreachable> {
+pub(super) fn try_all(config: &Config) -> Vec<Finding> {
     let mut found = endpoints(config);
     found.extend(destinations(config));
     found
 }
 
-fn endpoints(config: &Config) -> Vec<Unreachable> {
+fn endpoints(config: &Config) -> Vec<Finding> {
     thread::scope(|scope| {
         let mut tries = Vec::new();
         for (name, upstream) in &config.upstreams {
@@ -29,11 +30,9 @@ fn endpoints(config: &Config) -> Vec<Unreachable> {
             .into_iter()
             .filter_map(|(name, index, endpoint, attempt)| {
                 let cause = attempt.join().ok()?.err()?;
-                Some(Unreachable {
-                    keys: vec!["upstreams".into(), name.clone(), "endpoints".into()],
-                    index: Some(index),
-                    cause: format!("{}: {cause}", endpoint.authority()),
-                })
+                let at = KeyPath::root().key("upstreams").key(name).key("endpoints");
+                let message = format!("{}: {cause}", endpoint.authority());
+                Some(unreachable(at.index(index), message))
             });
         failed.collect()
     })
@@ -55,7 +54,7 @@ fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
     Err(last)
 }
 
-fn destinations(config: &Config) -> Vec<Unreachable> {
+fn destinations(config: &Config) -> Vec<Finding> {
     thread::scope(|scope| {
         let mut tries = Vec::new();
         for (name, exporter) in &config.exporters {
@@ -65,12 +64,18 @@ fn destinations(config: &Config) -> Vec<Unreachable> {
         }
         let failed = tries.into_iter().filter_map(|(name, kind, attempt)| {
             let cause = attempt.join().ok()?.err()?;
-            Some(Unreachable {
-                keys: vec!["exporters".into(), name.clone(), kind.into()],
-                index: None,
-                cause,
-            })
+            let at = KeyPath::root().key("exporters").key(name).key(kind);
+            Some(unreachable(at, cause))
         });
         failed.collect()
     })
+}
+
+fn unreachable(path: KeyPath, message: String) -> Finding {
+    Finding {
+        code: Code::Unreachable,
+        path,
+        message,
+        hint: None,
+    }
 }

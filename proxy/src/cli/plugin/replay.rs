@@ -14,12 +14,12 @@ use super::trial::{self, Done, Trial, Way};
 use super::{Error, print};
 use crate::app::generation::{Action, Generation, Listener};
 use crate::cli::ConfigArgs;
+use crate::config::Faults;
 use crate::config::report::Format;
 use crate::demo::show;
 use crate::exchange::state::{Answer, State};
 use crate::filter::REDACTED;
 use crate::plugin::chain::Chain;
-use crate::plugin::registry::{self, Plugins};
 use crate::router;
 use crate::server::respond::{self, Refusal};
 use crate::upstream::resolve::Names;
@@ -65,23 +65,18 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
     let text = std::fs::read_to_string(&args.recorded)
         .map_err(|error| Error::new(format!("cannot read {file}: {error}")))?;
     let exchanges = recorded(&text).map_err(|fault| Error::new(format!("{file}: {fault}")))?;
-    let loaded = ConfigArgs {
+    let config = ConfigArgs {
         config: args.config.clone(),
         set: args.set.clone(),
-    }
-    .load()
-    .map_err(|faults| Error::new(faults.report(Format::Text).trim_end()))?;
+    };
+    let faulty = |faults: Faults| Error::new(faults.report(Format::Text).trim_end());
+    let loaded = config.load().map_err(faulty)?;
 
     let trial = Trial::new()?;
-    let names: Vec<_> = loaded.config.plugins.clone().into_iter().collect();
-    let mut plugins = Plugins::new();
-    for (result, (name, _)) in trial.load(&names).into_iter().zip(&names) {
-        let plugin = result.map_err(|error| Error::new(error.to_string()))?;
-        plugins.insert(name.clone(), plugin);
-    }
-    if let Some(error) = registry::check_routes(&loaded.config.routes, &plugins).first() {
-        return Err(Error::new(error.to_string()));
-    }
+    let plugins = trial.load_all(&loaded.config).map_err(|errors| {
+        let findings = errors.into_iter().map(Into::into).collect();
+        faulty(config.document().locate(findings))
+    })?;
     let generation = Generation::new(
         1,
         loaded.config,

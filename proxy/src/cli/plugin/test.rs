@@ -176,7 +176,10 @@ impl Subject {
         for plugin in trial.load(&configured) {
             loaded.push(match plugin {
                 Ok(plugin) => Loaded::Ready(plugin),
-                Err(registry::Error::Failure { failure, .. }) => Loaded::Failed(failure),
+                Err(registry::Error {
+                    cause: registry::Cause::Failure { failure, .. },
+                    ..
+                }) => Loaded::Failed(failure),
                 Err(error) => return Err(Error::new(error.to_string())),
             });
         }

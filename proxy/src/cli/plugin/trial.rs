@@ -28,6 +28,7 @@ use crate::plugin::engine::Engine;
 use crate::plugin::instances::Instances;
 use crate::plugin::registry::{self, Registry};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
+use crate::plugin::variants::Plugins;
 use crate::plugin::{Hook, Plugin, Side};
 use crate::server::respond::{self, Refusal};
 use crate::trace::{Kind, SpanIndex, Status, json, record};
@@ -101,6 +102,16 @@ impl Trial {
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Loads a configuration's plugins as a server does.
+    pub(super) fn load_all(
+        &self,
+        config: &config::Config,
+    ) -> Result<Plugins, Vec<registry::Error>> {
+        let none = Plugins::new();
+        let loading = self.registry.load(config, &none, 1, &self.metrics);
+        self.runtime.block_on(loading)
     }
 
     /// Loads plugins as a server does, each for itself: the same module is compiled once.

@@ -206,7 +206,7 @@ fn an_edit_that_changes_nothing_changes_no_byte() {
 
 #[test]
 fn a_difference_shows_lines_around_and_no_secret() {
-    let old = "admin: { token: hunter2 }\nexporters:\n  a:\n    kafka:\n      topic: t\n      sasl:\n        password: \"swordfish\"\nplugins:\n  p:\n    config:\n      keys: [opensesame]\n";
+    let old = "admin: { token: hunter2 }\nexporters:\n  a:\n    kafka:\n      topic: t\n      sasl:\n        password: \"swordfish\"\nplugins:\n  p:\n    config:\n      keys: [opensesame]\nroutes:\n  - plugins:\n      - p: { keys: [hunter2] }\n      - q:\n          deep:\n            - swordfish\n  - plugins: [p, { q: { key: opensesame } }]\n";
     let new = edited(
         old,
         &[set("exporters.a.kafka.sasl.password", json!("fishsword"))],
@@ -278,6 +278,10 @@ fn plain() -> Document {
 const WITH_SECRETS: &str = "\
 plugins:
   auth: { module: builtin:key-auth, config: { keys: [hunter2], header: hunter2, hide: true, by: all, deep: { list: [1] } } }
+listeners: [{ address: a, plugins: [{ auth: { keys: [hunter2], deep: { key: hunter2 } } }] }]
+routes:
+  - upstream: api
+    plugins: [auth, { auth: { keys: [hunter2] } }]
 exporters:
   traces: { kafka: { brokers: [a], topic: t, sasl: { password: hunter2 } } }
 ";
@@ -289,6 +293,8 @@ fn no_form_shows_a_secret_wherever_it_begins() {
         &[][..],
         &["plugins"],
         &["plugins", "auth"],
+        &["listeners"],
+        &["routes"],
         &["exporters"],
         &["exporters", "traces"],
     ] {

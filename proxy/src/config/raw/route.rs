@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::chain::PluginUse;
 use crate::config::units::{ByteSize, Duration};
 
 /// Which requests are sent where, or answered how, and through which plugins. One of `upstream`,
@@ -35,9 +36,10 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeouts: RouteTimeouts,
     /// Most bytes a request's body may have (413 past it). Default: the listener's.
     pub(in crate::config) max_body_bytes: Option<ByteSize>,
-    /// Names of plugins: request hooks in this order, response hooks in reverse. Default: none.
+    /// Plugins: request hooks in this order, response hooks in reverse. A name, or `name: {…}` with
+    /// keys that on this route take the place of those of its `config`. Default: none.
     #[schemars(extend("uniqueItems" = true))]
-    pub(in crate::config) plugins: Vec<String>,
+    pub(in crate::config) plugins: Vec<PluginUse>,
 }
 
 /// What a request must be for a route; all that is given must hold.

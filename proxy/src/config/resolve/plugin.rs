@@ -1,12 +1,16 @@
 //! Plugins: their names, modules and limits.
 
 use indexmap::IndexMap;
+use serde_json::Value as Json;
 
-use super::{Resolver, suggest};
+use super::{Resolver, did_you_mean, suggest};
 use crate::config::fault::Code;
 use crate::config::path::Path;
+use crate::config::tree::Value;
 use crate::config::units::ByteSize;
-use crate::config::{Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, raw};
+use crate::config::{
+    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, raw,
+};
 use crate::plugin::registry::builtins;
 
 impl Resolver<'_> {
@@ -25,6 +29,45 @@ impl Resolver<'_> {
             plugins.extend(plugin.map(|plugin| (name, plugin)));
         }
         plugins
+    }
+
+    /// The plugins of a chain, in which each stands once.
+    pub(super) fn chain(&mut self, of: &Path, raw: &[raw::chain::PluginUse]) -> Vec<PluginUse> {
+        let mut chain: Vec<PluginUse> = Vec::new();
+        for (index, raw::chain::PluginUse { plugin }) in raw.iter().enumerate() {
+            let item = &of.index(index);
+            let keys = item.key(plugin);
+            let node = self.tree.get(&keys).filter(|node| node.is_collection());
+            // Else it had its fault before.
+            if node.is_none() && !self.is_text(item) {
+                continue;
+            }
+            let at = if node.is_some() { &keys } else { item };
+            if !self.names.plugins.contains(plugin) {
+                let known = self.names.plugins.iter().map(String::as_str);
+                let hint = did_you_mean(plugin, known, "plugins");
+                self.fault(Code::UnknownName, at, format!("unknown plugin `{plugin}`"));
+                self.hint(hint);
+            } else if let Some(first) = chain.iter().position(|other| other.plugin == *plugin) {
+                let message = format!("`{plugin}` stands in `{}` already", of.index(first));
+                self.fault(Code::Conflict, at, message);
+                self.hint("give its module a second name under `plugins`");
+            }
+            let config = node.map(|node| self.expand_all(&keys, node));
+            chain.push(PluginUse {
+                plugin: plugin.clone(),
+                config: config.and_then(|config| match config {
+                    Json::Object(keys) => Some(keys),
+                    _ => None,
+                }),
+            });
+        }
+        chain
+    }
+
+    fn is_text(&self, at: &Path) -> bool {
+        let node = self.tree.get(at);
+        node.is_some_and(|node| matches!(node.value, Value::String(_)))
     }
 
     fn plugin_name(&mut self, at: &Path, name: &str, seen: &[String]) {

@@ -33,7 +33,7 @@ impl Resolver<'_> {
 
     /// `None` where nothing says what becomes of the requests.
     fn route(&mut self, at: &Path, raw: raw::route::Route) -> Option<Route> {
-        self.chain(&at.key("plugins"), &raw.plugins);
+        let plugins = self.chain(&at.key("plugins"), &raw.plugins);
         let name = raw.name.clone();
         let pattern = raw.matches.path.clone();
         let timeouts = at.key("timeouts");
@@ -54,7 +54,7 @@ impl Resolver<'_> {
             rewrite,
             timeouts,
             max_body_bytes: raw.max_body_bytes.map(|size| size.0),
-            plugins: raw.plugins,
+            plugins,
         })
     }
 

@@ -240,7 +240,34 @@ fn overrides_can_add_items_lists_and_mappings() {
     ];
     let config = accepted_with(&minimal(""), &set, &[]);
     assert_eq!(config.listeners[1].address.port(), 1);
-    assert_eq!(config.routes[0].plugins, ["id"]);
+    let [there] = &config.routes[0].plugins[..] else {
+        panic!("one plugin: {:?}", config.routes[0].plugins)
+    };
+    assert_eq!((there.plugin.as_str(), &there.config), ("id", &None));
+}
+
+#[test]
+fn a_chains_keys_take_the_place_of_a_plugins_own() {
+    let yaml = format!(
+        "{LISTENERS}\n{UPSTREAMS}\nplugins:\n  a: {{ module: 'builtin:request-id', config: {{ one: 1, two: \
+         {{ x: 1, y: 2 }} }} }}\n  b: {{ module: 'builtin:request-id', config: [1] }}\nroutes:\n  - \
+         upstream: api\n    plugins:\n      - a: {{ two: {{ z: env.Z }}, three: null }}\n      - b: {{ one: 1 }}\n"
+    );
+    let config = accepted_with(&yaml, &[], &[("Z", "secret")]);
+    let there = &config.routes[0].plugins;
+    let configured = |index: usize, plugin: &str| {
+        config.plugins[plugin]
+            .configured(&there[index])
+            .into_owned()
+    };
+    assert_eq!(
+        configured(0, "a"),
+        serde_json::json!({ "one": 1, "two": { "z": "secret" }, "three": null })
+    );
+    assert_eq!(configured(1, "b"), serde_json::json!({ "one": 1 }));
+    let items: Vec<String> = config.plugin_uses().map(|(at, _)| at.to_string()).collect();
+    assert_eq!(items, ["routes[0].plugins[0]", "routes[0].plugins[1]"]);
+    assert!(!format!("{config:?}").contains("secret"));
 }
 
 #[test]
@@ -421,7 +448,7 @@ fn what_is_in_force_is_printed_with_its_sources_and_without_secrets() {
     let yaml = "\
 listeners: [{ address: \"127.0.0.1:0\" }]
 upstreams: { api: { endpoints: [\"http://127.0.0.1:9000\"] } }
-routes: [{ upstream: api }]
+routes: [{ upstream: api, plugins: [{ auth: { keys: [hunter2], deep: { key: hunter2 } } }] }]
 admin: { token: hunter2 }
 plugins: { auth: { module: \"builtin:key-auth\", config: { keys: [hunter2, env.KEY] } } }
 exporters:
