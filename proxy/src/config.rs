@@ -201,6 +201,7 @@ pub struct Plugin {
     pub limits: Limits,
     pub isolation: Isolation,
     pub breaker: Breaker,
+    pub recycle: Recycle,
 }
 
 /// Whether hooks share warm instances.
@@ -218,6 +219,14 @@ pub struct Breaker {
     pub failures: u32,
     /// Until one hook may try.
     pub pause: Duration,
+}
+
+/// When a fresh instance takes an old one's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recycle {
+    /// Hooks that one serves.
+    pub hooks: u32,
+    pub age: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -460,6 +469,7 @@ impl std::fmt::Debug for Plugin {
             .field("limits", &self.limits)
             .field("isolation", &self.isolation)
             .field("breaker", &self.breaker)
+            .field("recycle", &self.recycle)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ pub use overload::Overload;
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
 
-/// How often idle upstream connections are looked through.
+/// How often idle upstream connections and plugin instances are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// What a worker is told.
@@ -361,8 +361,11 @@ async fn drain(worker: &Worker, stage: Stage, accepting: Vec<Accepting>) {
 async fn sweep(worker: &Worker) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let longest = worker
-            .generation()
+        let generation = worker.generation();
+        worker.instances.sweep(Instant::now());
+        // A request that began before a reload gives instances back that nobody takes any more.
+        forget_plugins(worker, &generation);
+        let longest = generation
             .upstreams
             .values()
             .map(|upstream| upstream.config.timeouts.idle)

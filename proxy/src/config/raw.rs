@@ -25,6 +25,7 @@ pub(super) mod otlp;
 pub(super) mod otlp_exporter;
 pub(super) mod overload;
 pub(super) mod producer;
+pub(super) mod recycle;
 pub(super) mod route;
 pub(super) mod store;
 pub(super) mod tls;
@@ -290,6 +291,8 @@ pub(super) struct Plugin {
     pub(super) isolation: Isolation,
     /// When a plugin that keeps failing is not called any more.
     pub(super) breaker: breaker::Breaker,
+    /// When a fresh instance takes an old one's place.
+    pub(super) recycle: recycle::Recycle,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
@@ -479,6 +482,7 @@ impl Default for Plugin {
             limits: Limits::default(),
             isolation: Isolation::default(),
             breaker: breaker::Breaker::default(),
+            recycle: recycle::Recycle::default(),
         }
     }
 }

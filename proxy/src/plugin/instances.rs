@@ -5,20 +5,15 @@
 //! called any more for a while: its [`Breaker`] is open.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::vitals::{Counted, Open};
 use super::{Failure, Instance, Plugin};
-use crate::config::{self, Isolation};
+use crate::config::{self, Isolation, Recycle};
 
 /// Most warm instances a worker keeps of one plugin: as many as hooks of it were ever suspended at
 /// once, within this bound.
 const WARM: usize = 64;
-
-/// Hooks an instance serves, and how old it gets, before a fresh one takes its place, so that a slow
-/// leak in a guest cannot grow for ever.
-const HOOKS: u32 = 100_000;
-const AGE: Duration = Duration::from_hours(1);
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -35,25 +30,54 @@ struct Warm {
 /// An instance, and what is known of its life.
 pub struct Kept {
     pub instance: Instance,
-    /// Hooks that went well.
-    served: u32,
-    born: Instant,
-    /// Linear memory after its first hook, in bytes.
-    memory: usize,
+    life: Life,
     counted: Counted,
 }
 
 impl Kept {
     /// Whether it has served no hook yet.
     pub fn is_fresh(&self) -> bool {
-        self.served == 0
+        self.life.served == 0
+    }
+}
+
+/// How long an instance has served, so that a slow leak in a guest cannot grow for ever.
+struct Life {
+    /// Hooks that went well.
+    served: u32,
+    born: Instant,
+    /// Linear memory after its first hook, in bytes.
+    memory: usize,
+    recycle: Recycle,
+}
+
+impl Life {
+    fn new(recycle: Recycle, born: Instant) -> Self {
+        Self {
+            served: 0,
+            born,
+            memory: 0,
+            recycle,
+        }
+    }
+
+    /// Counts a hook after which it has so much memory.
+    fn serve(&mut self, memory: usize) {
+        if self.served == 0 {
+            self.memory = memory;
+        }
+        self.served = self.served.saturating_add(1);
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.born) >= self.recycle.age
     }
 
     /// Whether a fresh one is to take its place: where it is used up, or has grown into the last
     /// quarter of what it may have.
     fn is_worn(&self, memory: usize, limit: usize, now: Instant) -> bool {
-        self.served >= HOOKS
-            || now.saturating_duration_since(self.born) >= AGE
+        self.served >= self.recycle.hooks
+            || self.is_old(now)
             || (memory > self.memory && memory > limit / 4 * 3)
     }
 }
@@ -108,9 +132,7 @@ impl Instances {
                 let (instance, _) = plugin.guest.instantiate(plugin.config.limits).await?;
                 Ok(Kept {
                     instance,
-                    served: 0,
-                    born: now,
-                    memory: 0,
+                    life: Life::new(plugin.config.recycle, now),
                     counted: Counted::new(&plugin.vitals),
                 })
             }
@@ -119,13 +141,12 @@ impl Instances {
 
     /// Gives an instance back after a hook that went well, with so much memory.
     pub fn give(&self, plugin: &Plugin, mut kept: Kept, memory: usize, now: Instant) {
-        if kept.is_fresh() {
-            kept.memory = memory;
-        }
-        kept.served += 1;
+        kept.life.serve(memory);
         kept.counted.has(memory);
         let keeps = plugin.config.isolation == Isolation::Shared
-            && !kept.is_worn(memory, plugin.config.limits.memory(), now);
+            && !kept
+                .life
+                .is_worn(memory, plugin.config.limits.memory(), now);
         self.with(plugin.id, |warm| {
             warm.breaker = Breaker::default();
             warm.open = None;
@@ -163,6 +184,13 @@ impl Instances {
         self.0.borrow_mut().retain(|warm| plugins(warm.plugin));
     }
 
+    /// Drops what is idle and too old: those at the bottom may never be taken again.
+    pub fn sweep(&self, now: Instant) {
+        for warm in self.0.borrow_mut().iter_mut() {
+            warm.free.retain(|kept| !kept.life.is_old(now));
+        }
+    }
+
     fn with<T>(&self, plugin: u32, f: impl FnOnce(&mut Warm) -> T) -> T {
         let mut all = self.0.borrow_mut();
         let index = all
@@ -183,7 +211,56 @@ impl Instances {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn life(born: Instant) -> Life {
+        let recycle = Recycle {
+            hooks: 3,
+            age: Duration::from_mins(1),
+        };
+        Life::new(recycle, born)
+    }
+
+    #[test]
+    fn an_instance_is_worn_after_so_many_hooks() {
+        let start = Instant::now();
+        let mut life = life(start);
+        let worn = [1, 2, 3].map(|_| {
+            life.serve(MIB);
+            life.is_worn(MIB, 16 * MIB, start)
+        });
+        assert_eq!(worn, [false, false, true]);
+    }
+
+    #[test]
+    fn an_instance_is_worn_at_an_age() {
+        let start = Instant::now();
+        let mut life = life(start);
+        life.serve(MIB);
+        let worn = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            (life.is_worn(MIB, 16 * MIB, now), life.is_old(now))
+        };
+        assert_eq!(worn(59), (false, false));
+        assert_eq!(worn(60), (true, true));
+    }
+
+    #[test]
+    fn an_instance_is_worn_once_it_grew_into_the_last_quarter() {
+        let start = Instant::now();
+        let mut life = life(start);
+        life.serve(13 * MIB);
+        assert!(
+            !life.is_worn(13 * MIB, 16 * MIB, start),
+            "it began so large"
+        );
+        assert!(life.is_worn(14 * MIB, 16 * MIB, start));
+        assert!(!life.is_worn(14 * MIB, 32 * MIB, start), "there is room");
+    }
 
     #[test]
     fn a_breaker_opens_after_failures_in_a_row_and_lets_one_try_after_each_pause() {

@@ -100,16 +100,21 @@ fn a_plugin_that_recovers_is_called_as_ever() {
     }
 }
 
-/// How many hooks on requests an instance had served, of each of three requests.
-fn counted(isolation: &str) -> Vec<Value> {
-    let plugin = json!({
-        "module": guest("pieces"), "config": { "request": "skip" }, "isolation": isolation,
-    });
-    let stand = Stand::before(Upstream::hello(), &[("pieces", plugin)]);
-    for _ in 0..3 {
+/// A plugin that counts, with these keys.
+fn counting(keys: &Value) -> Stand {
+    let mut plugin = json!({ "module": guest("pieces"), "config": { "request": "skip" } });
+    let known = plugin.as_object_mut().expect("a mapping");
+    known.extend(keys.as_object().expect("a mapping").clone());
+    Stand::before(Upstream::hello(), &[("pieces", plugin)])
+}
+
+/// How many hooks on requests an instance had served, of each of so many requests.
+fn counted(keys: &Value, requests: usize) -> Vec<Value> {
+    let stand = counting(keys);
+    for _ in 0..requests {
         assert_eq!(stand.get(&[]).status, 200);
     }
-    let traces = shared().traces(&stand.topic, 3);
+    let traces = shared().traces(&stand.topic, requests);
     let seen = traces.iter().map(|trace| {
         trace
             .attribute("plugin.pieces.prehook", "pieces.heads")
@@ -120,8 +125,37 @@ fn counted(isolation: &str) -> Vec<Value> {
 
 #[test]
 fn an_instance_serves_one_hook_where_it_is_to() {
-    assert_eq!(counted("shared"), [1, 2, 3]);
-    assert_eq!(counted("request"), [1, 1, 1]);
+    assert_eq!(counted(&json!({ "isolation": "shared" }), 3), [1, 2, 3]);
+    assert_eq!(counted(&json!({ "isolation": "request" }), 3), [1, 1, 1]);
+}
+
+#[test]
+fn a_fresh_instance_takes_over_after_so_many_hooks() {
+    let keys = json!({ "recycle": { "hooks": 3 } });
+    assert_eq!(counted(&keys, 7), [1, 2, 3, 1, 2, 3, 1]);
+}
+
+#[test]
+fn an_instance_that_is_old_serves_no_more() {
+    let keys = json!({ "recycle": { "age": "1ms" } });
+    // Each is older than that once its upstream has answered.
+    let fresh = counted(&keys, 200)
+        .iter()
+        .filter(|heads| **heads == 1)
+        .count();
+    assert!(fresh > 1, "{fresh}");
+}
+
+#[test]
+fn an_idle_instance_is_dropped_when_it_is_old() {
+    let stand = counting(&json!({ "recycle": { "age": "1s" } }));
+    assert_eq!(stand.get(&[]).status, 200);
+    let instances = || {
+        let answer = weir_tests::client::get(stand.weir.admin(), "/api/plugins", &[]);
+        let plugins = answer.json()["plugins"].clone();
+        plugins[0]["instances"].as_u64().expect("a number")
+    };
+    eventually("it is dropped", || (instances() == 0).then_some(()));
 }
 
 #[test]

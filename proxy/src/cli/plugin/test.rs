@@ -13,7 +13,7 @@ use super::calls::Canned;
 use super::project::{self, Project};
 use super::trial::{self, Alone, Done, Trial};
 use super::{Error, build, bytes, inspect, native, print};
-use crate::config::{self, Breaker, Isolation, Limits, Module, OnError, OnLargeBody};
+use crate::config::{self, Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Recycle};
 use crate::plugin::chain::{Chain, Outcome};
 use crate::plugin::{Failure, Plugin, registry};
 
@@ -230,6 +230,10 @@ fn configured(module: &Path, config: &Value, upstreams: Vec<String>) -> config::
         breaker: Breaker {
             failures: 0,
             pause: std::time::Duration::from_secs(1),
+        },
+        recycle: Recycle {
+            hooks: 100_000,
+            age: std::time::Duration::from_hours(1),
         },
     }
 }

@@ -9,7 +9,7 @@ use crate::config::path::Path;
 use crate::config::tree::Value;
 use crate::config::units::ByteSize;
 use crate::config::{
-    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, raw,
+    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle, raw,
 };
 use crate::plugin::registry::builtins;
 
@@ -116,6 +116,10 @@ impl Resolver<'_> {
             breaker: Breaker {
                 failures: raw.breaker.failures,
                 pause: self.positive(&at.key("breaker").key("pause"), raw.breaker.pause),
+            },
+            recycle: Recycle {
+                hooks: raw.recycle.hooks,
+                age: self.positive(&at.key("recycle").key("age"), raw.recycle.age),
             },
         })
     }

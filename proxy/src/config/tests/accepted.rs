@@ -136,6 +136,10 @@ fn what_is_left_out_has_the_documented_default() {
                         failures: 50,
                         pause: seconds(5),
                     },
+                    recycle: Recycle {
+                        hooks: 100_000,
+                        age: seconds(3600),
+                    },
                 },
             )]),
             routes: vec![Route {
