@@ -8,6 +8,7 @@
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
 //! name wasmtime.
 
+mod bounds;
 pub mod cache;
 pub mod callout;
 pub mod chain;
@@ -198,8 +199,10 @@ pub struct Called {
 }
 
 impl Code {
-    /// Compiles a component or a core module. Takes long: not on a worker.
+    /// Compiles a component or a core module, unless that would take too long. Not on a worker: it
+    /// takes long anyway.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
+        bounds::check(bytes).map_err(wasmtime::Error::msg)?;
         match Kind::of(bytes) {
             Kind::Module => wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module),
             Kind::Component => {

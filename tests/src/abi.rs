@@ -72,7 +72,11 @@ fn component(module: &[u8]) -> Vec<u8> {
 }
 
 /// A file of these bytes, in the folder of what is built; its name is of its content.
-fn store(bytes: &[u8]) -> PathBuf {
+///
+/// # Panics
+///
+/// When it cannot be written.
+pub fn store(bytes: &[u8]) -> PathBuf {
     let binary = binary();
     let target = binary.parent().and_then(Path::parent);
     let folder = target.expect("target/debug").join("tmp/guests");

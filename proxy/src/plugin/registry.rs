@@ -8,12 +8,15 @@ mod error;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::bounds;
 use super::cache::Cache;
 use super::engine::Engine;
 use super::kv::Kv;
@@ -397,15 +400,11 @@ impl Source<'_> {
                 let name = name.clone();
                 Cause::NoBuiltin { plugin, name }
             }),
-            Module::File(path) => {
-                std::fs::read(path)
-                    .map(Cow::from)
-                    .map_err(|source| Cause::Read {
-                        plugin,
-                        path: path.display().to_string(),
-                        source,
-                    })
-            }
+            Module::File(path) => read(path).map(Cow::from).map_err(|source| Cause::Read {
+                plugin,
+                path: path.display().to_string(),
+                source,
+            }),
         };
         let bytes = bytes.map_err(|cause| fails("module", cause))?;
         let digest = hex(&Sha256::digest(&bytes));
@@ -421,6 +420,14 @@ impl Source<'_> {
             _ => Ok(Self { bytes, digest }),
         }
     }
+}
+
+/// Reads a file, but not much more of it than a module may have.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = bounds::MODULE_BYTES as u64 + 1;
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -26,9 +26,9 @@ both! {
 
 /// What `base.wat` has in braces; what is not given is empty.
 #[derive(Clone, Copy, Default)]
-struct Harm {
-    hook: &'static str,
-    realloc: &'static str,
+pub(crate) struct Harm {
+    pub(crate) hook: &'static str,
+    pub(crate) realloc: &'static str,
 }
 
 impl Harm {
@@ -36,13 +36,13 @@ impl Harm {
         self.fill(&base())
     }
 
-    fn fill(self, base: &str) -> String {
+    pub(crate) fn fill(self, base: &str) -> String {
         base.replace("{HARM}", self.hook)
             .replace("{REALLOC}", self.realloc)
     }
 }
 
-fn base() -> String {
+pub(crate) fn base() -> String {
     let file = "/../wasm-plugins/hostile/abi/base.wat";
     fs::read_to_string(format!("{}{file}", env!("CARGO_MANIFEST_DIR"))).expect("the fixture")
 }

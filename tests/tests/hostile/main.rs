@@ -21,6 +21,7 @@ macro_rules! both {
 }
 
 mod abi;
+mod bombs;
 mod loading;
 mod refused;
 mod stopped;

@@ -19,6 +19,9 @@ both! {
     a_flood_of_attributes_is_bounded_and_counted
     forged_attributes_are_dropped_and_counted
     an_id_with_a_line_break_is_not_taken
+    a_flood_of_names_for_a_call_is_bounded_and_counted
+    a_flood_of_metrics_is_bounded_and_counted
+    a_flood_of_values_takes_no_more_than_its_store
 }
 
 fn injected_headers_never_leave(abi: Abi) {
@@ -135,4 +138,52 @@ fn an_id_with_a_line_break_is_not_taken(abi: Abi) {
     let trace = stand.assert_refused();
     let id = trace.0["RequestID"].as_str().expect("a text");
     assert!(id.len() <= 200 && !id.contains(char::is_control), "{id:?}");
+}
+
+fn a_flood_of_names_for_a_call_is_bounded_and_counted(abi: Abi) {
+    let stand = Stand::new(abi, "name-flood");
+    let trace = stand.assert_refused();
+    let call = trace.span("flood 63");
+    assert_eq!(call["StatusMsg"], "flood 63");
+    assert_eq!(trace.0["Attributes"]["weir.dropped"], 20_000 - 128);
+}
+
+fn a_flood_of_metrics_is_bounded_and_counted(abi: Abi) {
+    let stand = Stand::new(abi, "metric-flood");
+    let trace = stand.assert_refused();
+    let expected = [
+        ("flood".to_owned(), "Error::TooMany".to_owned()),
+        ("long".to_owned(), "Error::InvalidName".to_owned()),
+    ];
+    assert_eq!(stand.refusals(&trace), expected);
+    let metrics = stand.weir.metrics();
+    let of = |prefix: &str| {
+        let lines = metrics.lines().filter(|line| line.starts_with(prefix));
+        lines.count()
+    };
+    // 2000 sets of labels in all; none is left for the 63 other metrics.
+    assert_eq!(of("weir_plugin_strict_by_total{"), 2_000);
+    assert_eq!(of("# TYPE weir_plugin_strict_"), 64);
+    assert_eq!(of("weir_plugin_strict_flood_"), 0);
+    let dropped = "weir_plugin_metrics_dropped_total{plugin=\"strict\"}";
+    assert_eq!(stand.weir.count(dropped), 8_000 + 63 + 2);
+}
+
+fn a_flood_of_values_takes_no_more_than_its_store(abi: Abi) {
+    let stand = Stand::new(abi, "kv-flood");
+    assert_eq!(stand.weir.get("/strict", &[]).text(), "hello");
+    let before = stand.weir.resident_bytes();
+    for _ in 0..4 {
+        assert_eq!(stand.harm("/strict").text(), "hello");
+    }
+    let trace = shared().traces(&stand.topic, 2).remove(1);
+    let said: Vec<_> = stand
+        .refusals(&trace)
+        .into_iter()
+        .map(|one| one.1)
+        .collect();
+    assert_eq!(said, ["Error::TooLarge", "Error::TooLarge"]);
+    // Four times 20 MiB went into 8 MiB.
+    let grown = stand.weir.resident_bytes().saturating_sub(before);
+    assert!(grown < 40 << 20, "{grown}");
 }

@@ -34,6 +34,8 @@ fails! {
         "memory", "memory", "asked for more than its 16777216 bytes of memory";
     memory_page_by_page_ends_at_the_limit:
         "memory-slowly", "memory", "asked for more than its 16777216 bytes of memory";
+    a_storm_of_growth_is_stopped:
+        "grow-storm", "cpu_time", "used more than its 1s of CPU time";
     endless_recursion_ends_with_the_stack:
         "recursion", "stack", "exhausted its stack";
     unreachable_is_a_trap:
@@ -64,6 +66,7 @@ both! {
     request_fields_are_only_for_response_hooks_that_asked_for_them
     a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place
     other_requests_go_on_while_hooks_burn_their_worker
+    a_client_that_leaves_during_a_hook_ends_it
 }
 
 fn a_panic_is_told_with_its_file_and_line(abi: Abi) {
@@ -111,6 +114,32 @@ fn a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place(abi: Abi)
     assert!(memory.iter().all(|bytes| *bytes < 16 << 20), "{memory:?}");
     let replaced = memory.windows(2).filter(|pair| pair[1] < pair[0]).count();
     assert!(replaced >= 2, "{memory:?}");
+}
+
+fn a_client_that_leaves_during_a_hook_ends_it(abi: Abi) {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"]["burner"] = plugin(&abi.guest("hostile"), "loop", "on-request", "reject");
+    // Nothing else ends it.
+    config["plugins"]["burner"]["limits"] = json!({ "cpu_time": "1h", "wall_time": "1h" });
+    config["routes"][0]["plugins"] = json!(["burner"]);
+    let topic = shared().topic();
+    config["exporters"]["traces"] = exporter(shared(), &topic);
+    let weir = Weir::start(&config.to_string());
+    let burning = || weir.metric("weir_requests_active{route=\"all\"}");
+
+    let mut connection = client::Connection::open(weir.proxy());
+    connection.send(format!("GET / HTTP/1.1\r\nhost: test\r\n{HARM}\r\n\r\n"));
+    eventually("it burns", || (burning() > 0.5).then_some(()));
+    drop(connection);
+    eventually("it has ended", || (burning() < 0.5).then_some(()));
+    let trace = shared().traces(&topic, 1).remove(0);
+    assert_eq!(trace.root()["StatusMsg"], "client disconnected");
+    assert!(upstream.seen().is_empty());
+    // Its instance is gone with it.
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    let plugins = client::get(weir.admin(), "/api/plugins", &[]).json();
+    assert_eq!(plugins["plugins"][0]["instances"], 1, "{plugins:#}");
 }
 
 fn other_requests_go_on_while_hooks_burn_their_worker(abi: Abi) {

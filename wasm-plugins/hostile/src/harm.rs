@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
 use crate::bindings::weir::plugin::span::{CallKind, Target, Value};
-use crate::bindings::weir::plugin::{exchange, log, random, span};
+use crate::bindings::weir::plugin::{exchange, kv, log, metrics, random, span};
 use crate::bindings::{Action, Request, Response};
 
 const MIB: usize = 1 << 20;
@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Memory,
     /// Takes memory page by page until it gets no more, and traps.
     MemorySlowly,
+    /// Asks for memory without end, though it gets none.
+    GrowStorm,
     /// Keeps a mebibyte more in each call.
     Leak,
     /// Recurses without end.
@@ -65,6 +67,12 @@ pub(crate) enum Mode {
     AttributeFlood,
     /// Sets attributes with reserved names and huge values.
     AttributeInjection,
+    /// Names the upstream's call, and gives it an error, 10,000 times.
+    NameFlood,
+    /// Defines 1,000 metrics, and counts with 10,000 sets of labels.
+    MetricFlood,
+    /// Leaves 20,000 values of a kibibyte in its store, and one of a mebibyte.
+    KvFlood,
     /// Leaves 1,000 values for later hooks.
     ExchangeFlood,
     /// Gives the request an id with a line break.
@@ -114,6 +122,9 @@ impl Mode {
             }
             Self::MemorySlowly => loop {
                 black_box(vec![1_u8; PAGE].leak());
+            },
+            Self::GrowStorm => loop {
+                black_box(wasm32::memory_grow::<0>(usize::MAX));
             },
             Self::Leak => {
                 black_box(vec![1_u8; MIB].leak());
@@ -236,6 +247,35 @@ impl Mode {
                 span::set_error(&"x".repeat(2 * MIB));
                 span::describe_call(CallKind::Llm, &"x".repeat(2 * MIB));
                 span::set_call_error(&"x".repeat(2 * MIB));
+            }
+            Self::NameFlood => {
+                for n in 0..10_000 {
+                    span::describe_call(CallKind::Http, &format!("flood {n}"));
+                    span::set_call_error(&format!("flood {n}"));
+                }
+            }
+            Self::MetricFlood => {
+                let by = metrics::counter("by", "flood", &["label"]).expect("the first");
+                for n in 0..10_000 {
+                    metrics::add(by, &[&n.to_string()], 1.0);
+                }
+                let flood = (0..1_000).try_for_each(|n| {
+                    let metric = metrics::counter(&format!("flood_{n}"), "flood", &[])?;
+                    metrics::add(metric, &[], 1.0);
+                    Ok::<_, metrics::Error>(())
+                });
+                refused("flood", flood);
+                let long = "n".repeat(MIB);
+                refused("long", metrics::gauge(&long, "flood", &[]).map(drop));
+                metrics::add(by, &[&long], 1.0);
+                metrics::set(u32::MAX, &[], 1.0);
+            }
+            Self::KvFlood => {
+                for n in 0..20_000 {
+                    kv::set(&format!("flood {n}"), &[b'x'; 1024], u64::MAX).expect("room is made");
+                }
+                refused("huge", kv::set("huge", &vec![b'x'; MIB], u64::MAX));
+                refused("key", kv::set(&"k".repeat(MIB), b"", u64::MAX));
             }
             Self::ExchangeFlood => {
                 for n in 0..1_000 {

@@ -1,0 +1,216 @@
+//! Modules that would keep the compiler, or fill the memory, before they do anything. Each is refused by
+//! name, and what is served goes on.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use weir_tests::abi::{Abi, store};
+use weir_tests::config::config;
+use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
+
+use crate::abi::{Harm, base};
+
+/// A plugin with more in its module.
+fn with(more: &str) -> PathBuf {
+    let place = "(func (export \"config-schema\")";
+    let text = Harm::default().fill(&base().replacen(place, &format!("{more}\n  {place}"), 1));
+    Abi::Module.written(&text)
+}
+
+fn times(count: usize, text: &str) -> String {
+    text.repeat(count)
+}
+
+/// Name, module and part of what is said of it.
+fn bombs() -> Vec<(&'static str, PathBuf, &'static str)> {
+    vec![
+        (
+            "function-huge",
+            with(&format!(
+                "(func (result i32) i32.const 0 {})",
+                times(400_000, "i32.const 1 i32.add ")
+            )),
+            "has a function of 1200004 bytes, and may have 1048576 in one",
+        ),
+        (
+            "functions-many",
+            with(&times(100_001, "(func)")),
+            "has more than 100000 functions",
+        ),
+        (
+            "loops-nested",
+            with(&format!(
+                "(func {}{})",
+                times(20_000, "loop "),
+                times(20_000, "end ")
+            )),
+            "has more than 100 loops in each other",
+        ),
+        (
+            "locals-many",
+            with(&times(
+                101,
+                &format!("(func (local{}))", times(40_000, " i32")),
+            )),
+            "has more than 4000000 locals",
+        ),
+        (
+            "locals-huge",
+            with(&format!("(func (local{}))", times(50_001, " i64"))),
+            "too many locals",
+        ),
+        (
+            "globals-many",
+            with(&times(100_001, "(global i64 (i64.const 0))")),
+            "has more than 100000 globals",
+        ),
+        (
+            "instance-huge",
+            with(&times(90_000, "(global i64 (i64.const 0))")),
+            "instance allocation for this module requires",
+        ),
+        (
+            "table-huge",
+            with("(table 20001 funcref)"),
+            "exceeds the limit of 20000",
+        ),
+        (
+            "tables-many",
+            with("(table 1 funcref) (table 1 funcref)"),
+            "exceeds the per-instance limit of 1",
+        ),
+        (
+            "memories-many",
+            with("(memory 1)"),
+            "exceeds the per-instance limit of 1",
+        ),
+        ("memory-64", with("(memory i64 1)"), "memory64"),
+        ("memory-shared", with("(memory 1 1 shared)"), "threads"),
+        ("exceptions", with("(tag)"), "exceptions"),
+        ("garbage", with("(type (struct))"), "gc"),
+        ("nesting", nested(2_000), ""),
+    ]
+}
+
+/// Components in each other.
+fn nested(depth: usize) -> PathBuf {
+    const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+    let mut component = HEADER.to_vec();
+    for _ in 0..depth {
+        let mut outer = HEADER.to_vec();
+        outer.push(4);
+        let mut len = component.len();
+        while len > 127 {
+            outer.push(u8::try_from((len & 127) | 128).expect("seven bits and one"));
+            len >>= 7;
+        }
+        outer.push(u8::try_from(len).expect("seven bits"));
+        outer.extend(component);
+        component = outer;
+    }
+    store(&component)
+}
+
+#[test]
+fn what_would_keep_the_compiler_is_refused_by_name_while_others_are_served() {
+    let upstream = Upstream::hello();
+    let good = config(&upstream);
+    let weir = Weir::start(&good.to_string());
+    let before = weir.resident_bytes();
+    let bombs = bombs();
+    let mut bad = good.clone();
+    for (name, module, _) in &bombs {
+        bad["plugins"][name] = json!({ "module": module });
+    }
+    let refused = weir.reload(&bad.to_string());
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    let said = refused.json()["detail"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    let missing: Vec<_> = bombs
+        .iter()
+        .filter(|(name, _, reason)| {
+            let plugin = format!("plugin `{name}`: module ");
+            let told = |line: &str| line.contains(&plugin) && line.contains(reason);
+            !said.lines().any(told)
+        })
+        .map(|(name, _, reason)| (name, reason))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?} in {said}");
+    let grown = weir.resident_bytes().saturating_sub(before);
+    assert!(grown < 256 << 20, "{grown}");
+    assert_eq!(weir.ready()["generation"], 1);
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+}
+
+/// What is near the bounds is compiled within what a reload may take, and runs.
+#[test]
+fn code_within_the_bounds_is_compiled_and_runs() {
+    let deep = format!(
+        "(func {}{})",
+        times(20_000, "block "),
+        times(20_000, "end ")
+    );
+    let large = format!(
+        "(func (result i32) i32.const 0 {})",
+        times(100_000, "i32.const 1 i32.add ")
+    );
+    for more in [deep, large] {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        config["plugins"]["near"] = json!({ "module": with(&more) });
+        config["routes"][0]["plugins"] = json!(["near"]);
+        let weir = Weir::start(&config.to_string());
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+    }
+}
+
+/// A table grows to its bound, and what asks on is stopped.
+#[test]
+fn tables_are_bounded_and_a_storm_of_their_growth_is_stopped() {
+    let text = |hook: &'static str| {
+        let harm = Harm {
+            hook,
+            ..Harm::default()
+        };
+        let place = "(func (export \"config-schema\")";
+        let table = format!("(table $grown 1 funcref)\n  {place}");
+        harm.fill(&base().replacen(place, &table, 1))
+    };
+    let bounded = "
+        (loop $again
+          (br_if $again
+            (i32.ne (table.grow $grown (ref.null func) (i32.const 999)) (i32.const -1))))
+        (if (i32.gt_u (table.size $grown) (i32.const 20000)) (then (unreachable)))
+        (if (i32.lt_u (table.size $grown) (i32.const 19000)) (then (unreachable)))";
+    let storm = "
+        (loop $again
+          (drop (table.grow $grown (ref.null func) (i32.const -1)))
+          (br $again))";
+    for abi in Abi::BOTH {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        for (name, hook) in [("bounded", bounded), ("storm", storm)] {
+            config["plugins"][name] = json!({
+                "module": abi.written(&text(hook)),
+                "limits": { "cpu_time": "1s", "wall_time": "1m" },
+            });
+        }
+        config["routes"] = json!([
+            { "match": { "path": "/bounded" }, "upstream": "up", "plugins": ["bounded"] },
+            { "match": { "path": "/storm" }, "upstream": "up", "plugins": ["storm"] },
+        ]);
+        let topic = shared().topic();
+        config["exporters"]["traces"] = weir_tests::config::exporter(shared(), &topic);
+        let weir = Weir::start(&config.to_string());
+        assert_eq!(weir.get("/bounded", &[crate::HARM]).text(), "hello");
+        assert_eq!(weir.get("/storm", &[crate::HARM]).status, 500);
+        assert_eq!(weir.get("/storm", &[]).text(), "hello");
+        let trace = shared().traces(&topic, 2).remove(1);
+        let reason = trace.attribute("plugin.storm.prehook", "error.type");
+        assert_eq!(reason, "cpu_time");
+    }
+}
