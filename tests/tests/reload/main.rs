@@ -1,5 +1,7 @@
 //! Reload under traffic: what changes takes effect, what does not is kept, and no request fails.
 
+mod memory;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
