@@ -41,7 +41,7 @@ fn chain(runtime: &tokio::runtime::Runtime) -> Chain {
     let registry = Registry::new(Engine::new().expect("an engine"));
     let metrics = Metrics::new(1);
     let plugins = runtime
-        .block_on(registry.load(&config, &Plugins::new(), 1, &metrics))
+        .block_on(registry.load(&config, None, &Plugins::new(), 1, &metrics))
         .expect("plugins that load");
     let plugins = plugins.values().map(|plugin| Arc::clone(plugin.first()));
     Chain::new(plugins.collect())

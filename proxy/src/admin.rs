@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use crate::app::{App, Error};
 use crate::export::spool;
 use crate::export::status::State;
+use crate::plugin::kv::redis::{self, Redis};
 use crate::receive::lane::Lane;
 use body::Body;
 
@@ -36,7 +37,7 @@ const INDEX: &str = "\
 weir admin
 
 GET  /healthz   200 while the process runs
-GET  /readyz    200 once all listeners accept, until drain begins; exporters and upstreams in the body
+GET  /readyz    200 once all listeners accept, until drain begins; how the rest fares in the body
 GET  /metrics   OpenMetrics, or Prometheus text where that is asked for
 POST /reload    read the configuration anew
 GET  /          for browsers: the console
@@ -177,6 +178,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         .flat_map(|receiver| receiver.lanes());
     let receivers: Vec<_> = lanes.map(received).collect();
     let certificates: Vec<_> = app.certificates().iter().map(certificates::ready).collect();
+    let kv = app.generation().kv.as_ref().map(|kv| kv_state(kv));
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
@@ -193,8 +195,19 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "upstreams": upstreams,
             "receivers": receivers,
             "certificates": certificates,
+            "kv": kv,
         }),
     )
+}
+
+/// How the Redis of plugins' values fares.
+fn kv_state(kv: &Redis) -> serde_json::Value {
+    let (state, message) = match kv.state() {
+        redis::State::Starting => ("starting", None),
+        redis::State::Ok => ("ok", None),
+        redis::State::Degraded(message) => ("degraded", Some(message)),
+    };
+    json!({ "state": state, "message": message })
 }
 
 /// How a signal of the OTLP receiver fares, and what is wrong where something is.

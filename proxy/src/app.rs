@@ -25,6 +25,7 @@ use crate::listener::drain::Stage;
 use crate::listener::sockets::{self, Sockets};
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
+use crate::plugin::kv::redis::Redis;
 use crate::plugin::registry::{self, Registry};
 use crate::plugin::variants::Plugins;
 use crate::push::{self, Pushes};
@@ -128,9 +129,10 @@ impl App {
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
         let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
-        let written = document.as_ref();
+        let kv = Redis::of(config.kv.as_ref(), None, &metrics);
+        let (none, written) = (Plugins::new(), document.as_ref());
         let plugins =
-            load_plugins(&registry, &config, Plugins::new(), 1, &metrics, written).await?;
+            load_plugins(&registry, &config, kv.clone(), none, 1, &metrics, written).await?;
         let mut sockets = Vec::new();
         for id in listener::ids(&config.listeners) {
             let before = inherited.take(&id.name());
@@ -152,7 +154,8 @@ impl App {
         let certificates = acme::Keeper::new(config.data_dir.as_deref());
         certificates.apply(config.tls());
         let generation = Generation::new(1, config, plugins, None, &names, log, &metrics)
-            .with_acme(certificates.answers());
+            .with_acme(certificates.answers())
+            .with_kv(kv);
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let workers = Thread::start_all(&generation, &metrics, || {
             let exporters = Arc::clone(&exporters);
@@ -294,9 +297,11 @@ impl App {
         let number = before.number + 1;
         let mut config = (self.load)().map_err(Error::Config)?;
         keep_what_needs_a_restart(&mut config, &before.config);
+        let kv = Redis::of(config.kv.as_ref(), before.kv.as_ref(), &self.metrics);
         let plugins = load_plugins(
             &self.registry,
             &config,
+            kv.clone(),
             before.plugins.clone(),
             number,
             &self.metrics,
@@ -335,7 +340,7 @@ impl App {
             receiver.apply(otlp);
         }
         self.certificates.apply(config.tls());
-        self.put_in_place(number, config, plugins, log, &before);
+        self.put_in_place(number, config, (plugins, kv), log, &before);
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
             self.listen(listening, id, sockets);
@@ -354,7 +359,7 @@ impl App {
         &self,
         number: u64,
         config: Config,
-        plugins: Plugins,
+        (plugins, kv): (Plugins, Option<Arc<Redis>>),
         log: Option<Arc<AccessLog>>,
         before: &Generation,
     ) {
@@ -367,7 +372,8 @@ impl App {
             log,
             &self.metrics,
         )
-        .with_acme(self.certificates.answers());
+        .with_acme(self.certificates.answers())
+        .with_kv(kv);
         self.checks.replace(generation.upstreams.values());
         self.generation.store(Arc::new(generation));
     }
@@ -385,8 +391,8 @@ impl App {
         }
         let _reloading = self.listening.lock().await;
         let before = self.generation.load_full();
-        let (config, plugins) = (before.config.clone(), before.plugins.clone());
-        let log = before.access_log.clone();
+        let plugins = (before.plugins.clone(), before.kv.clone());
+        let (config, log) = (before.config.clone(), before.access_log.clone());
         self.put_in_place(before.number, config, plugins, log, &before);
         self.tell(|| Command::Reloaded);
     }
@@ -629,6 +635,7 @@ fn doors(
 async fn load_plugins(
     registry: &Arc<Registry>,
     config: &Config,
+    kv: Option<Arc<Redis>>,
     before: Plugins,
     generation: u64,
     metrics: &Arc<Metrics>,
@@ -638,10 +645,11 @@ async fn load_plugins(
     let config = config.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(Error::Worker)?;
-        Ok::<_, Error>(runtime.block_on(registry.load(&config, &before, generation, &metrics)))
+        let loading = registry.load(&config, kv.as_ref(), &before, generation, &metrics);
+        Ok::<_, Error>(runtime.block_on(loading))
     });
     let loaded = loading
         .await

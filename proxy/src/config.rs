@@ -20,6 +20,7 @@ mod document;
 mod effective;
 mod environment;
 pub mod fault;
+mod kv;
 mod load;
 pub mod otlp;
 mod otlp_exporter;
@@ -48,6 +49,7 @@ pub use document::{Document, Edit, EditError, Edited, Field, Text, snippet};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;
+pub use kv::Redis;
 pub use load::{Finding, Loaded, load, parse, with_findings};
 pub use otlp_exporter::{Destination, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
 pub use path::{Path as KeyPath, Step};
@@ -81,6 +83,8 @@ pub struct Config {
     pub overload: Option<Duration>,
     pub upstreams: IndexMap<String, Upstream>,
     pub plugins: IndexMap<String, Plugin>,
+    /// What has plugins' values; `None`: they are in memory.
+    pub kv: Option<Redis>,
     pub routes: Vec<Route>,
     pub clients: Clients,
     pub access_log: Option<AccessLog>,
@@ -266,7 +270,7 @@ pub struct Limits {
     pub wall_time: Duration,
     /// Most bytes of a body that are held for a hook, or set by one.
     pub body: usize,
-    /// Most bytes of the plugin's key-value store.
+    /// Most bytes of the plugin's key-value store, where it is in memory.
     pub kv: usize,
     /// Most calls to upstreams that one hook may make.
     pub calls: u32,

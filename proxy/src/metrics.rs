@@ -4,6 +4,7 @@
 //! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
 
 mod encode;
+mod kv;
 mod plugins;
 pub mod snapshot;
 mod workers;
@@ -24,6 +25,7 @@ use crate::server::{BadHead, Cut};
 use crate::tls;
 use encode::histogram;
 pub(crate) use encode::{Labels, counter, descriptor, gauge};
+pub use kv::KvCells;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -163,6 +165,8 @@ pub struct Metrics {
     listeners: Cells<String, ListenerCells>,
     /// What plugins count themselves, by plugin.
     families: Mutex<BTreeMap<String, Arc<Families>>>,
+    /// Of links to the Redis of plugins' values.
+    kv: Mutex<Vec<Arc<KvCells>>>,
 }
 
 impl Metrics {
@@ -175,6 +179,7 @@ impl Metrics {
             own: row(workers),
             listeners: Mutex::default(),
             families: Mutex::default(),
+            kv: Mutex::default(),
         })
     }
 
@@ -429,6 +434,7 @@ impl Collector for Summed {
             "Calls to upstreams that failed, by reason.",
             failures,
         )?;
+        kv::encode(encoder, &lock(&metrics.kv))?;
         plugins::encode(encoder, &lock(&metrics.families))
     }
 }

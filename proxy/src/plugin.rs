@@ -119,6 +119,8 @@ pub struct Plugin {
     pub digest: String,
     pub interests: Interests,
     pub vitals: Arc<vitals::Vitals>,
+    /// Where its values are, if not in memory.
+    redis: Option<Arc<kv::redis::Redis>>,
     guest: Guest,
     /// Its own metrics, which its other variants share.
     families: Arc<measures::Families>,
@@ -129,12 +131,13 @@ pub struct Plugin {
     warned: AtomicU64,
 }
 
-/// Which plugin this is, and since when.
+/// Which plugin this is, since when, and with which values.
 struct Identity {
     id: u32,
     name: String,
     digest: String,
     generation: u64,
+    redis: Option<Arc<kv::redis::Redis>>,
 }
 
 /// What a hook's span and metrics always say.
@@ -313,6 +316,7 @@ impl Plugin {
             name,
             digest,
             generation,
+            redis,
         } = identity;
         let hooks = Hook::ALL.map(|hook| HookFace {
             span_name: format!("plugin.{name}.{}", hook.label()),
@@ -333,6 +337,7 @@ impl Plugin {
             digest,
             interests,
             vitals: Arc::default(),
+            redis,
             guest,
             families,
             hooks,

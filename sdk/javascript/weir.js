@@ -326,18 +326,21 @@ export const exchange = {
   set: (key, value) => host.exchange.set(key, String(value)),
 };
 
-/** Values that all instances of the plugin share, on all workers; bytes, each with a time to live. */
+/**
+ * Values that all instances of the plugin share, on all workers; bytes, each with a time to live. Kept
+ * in Redis, each function may throw `Refused` with the reason `unavailable`.
+ */
 export const kv = {
   /** Bytes, or `undefined`. */
-  get: (key) => host.kv.get(key),
+  get: (key) => ask(key, () => host.kv.get(key)),
   /** The same as text. */
   getText(key) {
-    const value = host.kv.get(key);
+    const value = kv.get(key);
     return value === undefined ? undefined : decode(value);
   },
   set: (key, value, ttlMs = 0) => ask(key, () => host.kv.set(key, encode(value), BigInt(ttlMs))),
   /** Whether there was one. */
-  delete: (key) => host.kv.delete(key),
+  delete: (key) => ask(key, () => host.kv.delete(key)),
   /** Adds to a number, atomically, and gives the sum. */
   add: (key, delta, ttlMs = 0) =>
     Number(ask(key, () => host.kv.add(key, BigInt(delta), BigInt(ttlMs)))),

@@ -281,10 +281,17 @@ pub(crate) use wit::span::{set_call_error, set_error};
 pub(crate) use outward::{
     counter, digest, equal, gauge, histogram, hmac, may_call, metric_add, metric_set, send, verify,
 };
-pub(crate) use wit::kv::{delete as kv_delete, get as kv_get};
+
+pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, kv::Error> {
+    Ok(wit::kv::get(key)?)
+}
 
 pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Error> {
     Ok(wit::kv::set(key, value, ttl_ms)?)
+}
+
+pub(crate) fn kv_delete(key: &str) -> Result<bool, kv::Error> {
+    Ok(wit::kv::delete(key)?)
 }
 
 pub(crate) fn kv_add(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, kv::Error> {
@@ -365,6 +372,7 @@ impl From<wit::kv::Error> for kv::Error {
         match error {
             wit::kv::Error::TooLarge => Self::TooLarge,
             wit::kv::Error::NotANumber => Self::NotANumber,
+            wit::kv::Error::Unavailable => Self::Unavailable,
         }
     }
 }

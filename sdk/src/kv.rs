@@ -1,9 +1,14 @@
-//! Values that all instances of the plugin share, on all workers, in memory.
+//! Values that all instances of the plugin share, on all workers.
 //!
-//! Each plugin has a store of its own, by its name in the configuration. It outlives reloads, not the
-//! process, and is bounded in bytes by `limits.kv`: past that, values that were not used for long
-//! make room. So it is for what may be forgotten, such as counters of a rate, and caches. Routes that
-//! configure the plugin each in its own way share it too: a key should have what its value depends on.
+//! Each plugin has a store of its own, by its name in the configuration. In memory, as it is by
+//! default, it outlives reloads, not the process, and is bounded in bytes by `limits.kv`: past that,
+//! values that were not used for long make room. So it is for what may be forgotten, such as counters
+//! of a rate, and caches. Routes that configure the plugin each in its own way share it too: a key
+//! should have what its value depends on.
+//!
+//! Where the operator has values kept in Redis, other processes share them, and each function may fail
+//! as [`Error::Unavailable`]. What a plugin can do without, it goes on without; where it cannot, it
+//! panics, and the operator's `on_error` says what becomes of the request.
 //!
 //! ```
 //! use std::time::Duration;
@@ -13,17 +18,17 @@
 //!
 //! assert_eq!(kv::add("seen", 1, MINUTE), Ok(1));
 //! assert_eq!(kv::add("seen", 1, MINUTE), Ok(2));
-//! assert_eq!(kv::get("seen").as_deref(), Some(&b"2"[..]));
+//! assert_eq!(kv::get("seen"), Ok(Some(b"2".to_vec())));
 //! assert_eq!(kv::compare_and_set("seen", Some(b"2"), b"0", MINUTE), Ok(true));
 //! assert_eq!(kv::compare_and_set("seen", Some(b"2"), b"9", MINUTE), Ok(false));
-//! assert!(kv::delete("seen"));
+//! assert_eq!(kv::delete("seen"), Ok(true));
 //! ```
 
 use std::time::Duration;
 
 use crate::backend;
 
-/// Why a value was not stored.
+/// Why a value was not read or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Key and value have more than 64 KiB.
@@ -32,10 +37,14 @@ pub enum Error {
     /// [`add`] to a value that is no number, or past the range of one.
     #[error("a value that is no number, or would be none")]
     NotANumber,
+    /// Redis cannot be reached, did not answer in time, or refused. What was to be stored may have
+    /// been.
+    #[error("a store that is not available")]
+    Unavailable,
 }
 
 /// The value of a key; none where it was not set, has expired, or made room.
-pub fn get(key: &str) -> Option<Vec<u8>> {
+pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     backend::kv_get(key)
 }
 
@@ -45,7 +54,7 @@ pub fn set(key: &str, value: impl AsRef<[u8]>, ttl: Duration) -> Result<(), Erro
 }
 
 /// Removes a value. Whether there was one.
-pub fn delete(key: &str) -> bool {
+pub fn delete(key: &str) -> Result<bool, Error> {
     backend::kv_delete(key)
 }
 

@@ -130,6 +130,7 @@ tests)
     need chromium chromium
     need promtool prometheus
     need prometheus prometheus
+    need redis-server redis-server
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio

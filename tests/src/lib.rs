@@ -12,6 +12,7 @@ pub mod link;
 pub mod load;
 pub mod nginx;
 pub mod recorder;
+pub mod redis;
 pub mod service;
 pub mod tls;
 pub mod toxiproxy;

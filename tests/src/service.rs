@@ -62,6 +62,15 @@ impl Running {
         Self { child, folder }
     }
 
+    /// Whether it runs no more.
+    ///
+    /// # Panics
+    ///
+    /// When that cannot be known.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
     /// What it has written so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -14,6 +14,7 @@ use crate::export::spool;
 use crate::export::status::{State, Status};
 use crate::listener::descriptors;
 use crate::metrics::{Summed, counter, gauge};
+use crate::plugin::kv::redis;
 use crate::push::Pushed;
 use crate::receive::cells::Collected;
 
@@ -28,6 +29,7 @@ pub(super) fn text(app: &App) -> Result<String, Error> {
         exporters: app.exporters(),
         spool: app.spool(),
         generation: app.generation().number,
+        kv: app.generation().kv.as_ref().map(|kv| kv.state()),
     }));
     registry.register_collector(Box::new(Descriptors(descriptors::status())));
     registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
@@ -85,12 +87,14 @@ impl Collector for Descriptors {
     }
 }
 
-/// Numbers of the exporters and the spool, and the generation.
+/// Numbers of the exporters, the spool and the Redis of plugins' values, and the generation.
 #[derive(Debug)]
 struct Exported {
     exporters: Vec<Status>,
     spool: Option<spool::Status>,
     generation: u64,
+    /// How the Redis of plugins' values fares, where there is one.
+    kv: Option<redis::State>,
 }
 
 impl Collector for Exported {
@@ -106,6 +110,13 @@ impl Collector for Exported {
             "weir_config_generation",
             "Number of the configuration in use.",
             [([], self.generation)],
+        )?;
+        let is_degraded = |kv| u64::from(matches!(kv, &redis::State::Degraded(_)));
+        gauge(
+            encoder,
+            "weir_kv_degraded",
+            "1 where plugins' values in Redis are not available.",
+            self.kv.iter().map(|kv| ([], is_degraded(kv))),
         )?;
         counter(
             encoder,

@@ -10,6 +10,7 @@ use crate::filter::Capture;
 use crate::listener;
 use crate::metrics::{Metrics, RouteCells};
 use crate::plugin::chain::Chain;
+use crate::plugin::kv::redis::Redis;
 use crate::plugin::variants::{self, Plugins};
 use crate::router::Router;
 use crate::server::Settings;
@@ -26,6 +27,8 @@ pub struct Generation {
     pub routes: Vec<Route>,
     pub upstreams: IndexMap<String, Arc<Upstream>>,
     pub plugins: Plugins,
+    /// What has the plugins' values; `None`: they are in memory.
+    pub kv: Option<Arc<Redis>>,
     pub capture: Capture,
     pub access_log: Option<Arc<AccessLog>>,
     /// What is answered to directories, where any may ask by HTTP.
@@ -226,6 +229,7 @@ impl Generation {
             routes,
             upstreams,
             plugins,
+            kv: None,
             capture,
             access_log,
             acme: None,
@@ -242,6 +246,16 @@ impl Generation {
         };
         let asked = self.config.tls().any(by_http);
         self.acme = asked.then(|| Arc::clone(answers));
+        self
+    }
+
+    /// Has its plugins' values in Redis, which is reached for from now on: not only when one needs it.
+    #[must_use]
+    pub fn with_kv(mut self, kv: Option<Arc<Redis>>) -> Self {
+        if let Some(kv) = &kv {
+            kv.watch();
+        }
+        self.kv = kv;
         self
     }
 

@@ -29,7 +29,7 @@ Examples:
 pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Also try the upstreams' endpoints, and the brokers and topics of the exporters
+    /// Also try the upstreams' endpoints, the brokers and topics of the exporters, and Redis
     #[arg(long)]
     pub connect: bool,
     /// How to show what is found

@@ -20,6 +20,7 @@ pub(super) mod chain;
 pub(super) mod clients;
 pub(super) mod dead_letter;
 pub(super) mod kafka;
+pub(super) mod kv;
 pub(super) mod metrics;
 pub(super) mod otlp;
 pub(super) mod otlp_exporter;
@@ -67,6 +68,8 @@ pub(super) struct Config {
     pub(super) upstreams: IndexMap<String, Upstream>,
     /// Plugins, by name. The name may not have a dot, because span names are made of it.
     pub(super) plugins: IndexMap<String, Plugin>,
+    /// Where plugins' values are kept that workers share. Default: in memory.
+    pub(super) kv: Option<kv::Kv>,
     /// Which request goes where, through which plugins. At least one, or none with `receivers`.
     #[schemars(length(min = 1))]
     pub(super) routes: Vec<route::Route>,
@@ -336,8 +339,8 @@ pub(super) struct Limits {
     /// Most bytes of a body that are held for a hook, or set by one, from 1KiB to 1GiB; what a plugin
     /// asks for may be less. Default: 4MiB.
     pub(super) body: ByteSize,
-    /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB.
-    /// Default: 8MiB.
+    /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB; not
+    /// with `kv.redis`. Default: 8MiB.
     pub(super) kv: ByteSize,
     /// Most calls to upstreams that one hook may make. Default: 8.
     #[schemars(range(min = 0, max = 1000))]
@@ -373,6 +376,7 @@ impl Default for Config {
             overload: overload::Overload::default(),
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
+            kv: None,
             routes: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded: clients::Forwarded::default(),

@@ -25,6 +25,7 @@ mod acme;
 mod clients;
 mod dead_letter;
 mod kafka;
+mod kv;
 mod otlp;
 mod otlp_exporter;
 mod plugin;
@@ -130,6 +131,7 @@ impl<'a> Resolver<'a> {
             overload,
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
+            kv: self.kv(raw.kv),
             routes: self.routes(raw.routes),
             clients,
             access_log,

@@ -113,6 +113,11 @@ fn what_is_wrong_with_plugins_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_key_value_stores_is_told() {
+    check_cases("kv");
+}
+
+#[test]
 fn what_is_wrong_with_kafka_exporters_is_told() {
     check_cases("kafka");
 }

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, HasSelf, Linker, Resource};
 use super::contract::{self, Hooks, PluginPre};
 use super::host::Host;
 use super::sandbox::{Sandbox, Seed};
-use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
+use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests, kv};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
@@ -24,6 +24,9 @@ impl Guest {
     pub fn new(seed: Seed, component: &Component) -> wasmtime::Result<Self> {
         let mut linker = Linker::<Host>::new(&seed.engine.wasm);
         contract::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
+        if let kv::Store::Redis(_) = &seed.kv {
+            imports::link_redis(&mut linker)?;
+        }
         Ok(Self {
             seed,
             pre: PluginPre::new(linker.instantiate_pre(component)?)?,

@@ -24,6 +24,10 @@ const STACK: usize = 512 << 10;
 /// Instances that may exist at once in a process, over all plugins and workers.
 const INSTANCES: u32 = 4_000;
 
+/// Stacks that may exist beside one for each: an import that has waited calls the guest's allocator on
+/// another.
+const MORE_STACKS: u32 = 500;
+
 /// Shared by all plugins of a process.
 #[derive(Clone)]
 pub struct Engine {
@@ -47,7 +51,7 @@ impl Engine {
             .total_core_instances(4 * INSTANCES)
             .total_memories(INSTANCES)
             .total_tables(4 * INSTANCES)
-            .total_stacks(INSTANCES)
+            .total_stacks(INSTANCES + MORE_STACKS)
             // One in Python has 38: the interpreter's libraries.
             .max_core_instances_per_component(64)
             .max_memories_per_component(4)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
-use super::kv::Kv;
+use super::kv;
 use super::measures::Measures;
 use super::module::Exports;
 use super::sandbox::Seed;
@@ -62,7 +62,9 @@ pub(super) struct Host {
     pub(super) bodies: [BodyMode; 2],
     /// Most bytes of a body that the plugin may set.
     body_limit: usize,
-    kv: Arc<Kv>,
+    kv: kv::Store,
+    /// The hook was told that its values are not available.
+    kv_gone: bool,
     /// Upstreams that the plugin may call, and how often in one hook.
     upstreams: Arc<[String]>,
     call_limit: u32,
@@ -104,7 +106,8 @@ impl Host {
             request_head: false,
             bodies: [BodyMode::None; 2],
             body_limit: limits.body,
-            kv: Arc::clone(&seed.kv),
+            kv: seed.kv.clone(),
+            kv_gone: false,
             upstreams: Arc::clone(&seed.upstreams),
             call_limit: limits.calls,
             outward: calls::Outward::default(),
@@ -131,6 +134,7 @@ impl Host {
         self.answered = false;
         self.panic = None;
         self.denied = false;
+        self.kv_gone = false;
         self.outward.begin();
     }
 

@@ -1,13 +1,15 @@
 //! Values that all instances of a plugin share, over all workers: the store behind the contract's
-//! `kv`.
+//! `kv`, in memory, or in [`redis`].
 //!
-//! A plugin has one for as long as its name is in the configuration. It is bounded in bytes; past
-//! that, values that were not used for long make room, so that a flood of keys harms only the plugin
-//! that makes it. It is not on the way of requests whose plugins do not use it.
+//! In memory, a plugin has one for as long as its name is in the configuration. It is bounded in
+//! bytes; past that, values that were not used for long make room, so that a flood of keys harms only
+//! the plugin that makes it. It is not on the way of requests whose plugins do not use it.
+
+pub mod redis;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -27,11 +29,20 @@ pub const LONGEST: Duration = Duration::from_hours(24);
 /// How many entries are looked at for one that makes room.
 const LOOKED_AT: usize = 8;
 
-/// Why a value was not stored.
+/// Why a value was not read or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     TooLarge,
     NotANumber,
+    /// Only in Redis.
+    Unavailable(redis::Gone),
+}
+
+/// Where a plugin's values are.
+#[derive(Clone)]
+pub enum Store {
+    Memory(Arc<Kv>),
+    Redis(redis::Values),
 }
 
 /// See the module's documentation.

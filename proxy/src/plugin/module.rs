@@ -76,7 +76,7 @@ impl Guest {
             }
         }
         let mut linker = Linker::<Host>::new(&seed.engine.wasm);
-        imports::link(&mut linker)?;
+        imports::link(&mut linker, &seed.kv)?;
         Ok(Self {
             seed,
             pre: linker.instantiate_pre(module)?,

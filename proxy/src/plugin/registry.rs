@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 use super::bounds;
 use super::cache::Cache;
 use super::engine::Engine;
-use super::kv::Kv;
+use super::kv::redis::Redis;
+use super::kv::{Kv, Store};
 use super::language::Language;
 use super::measures::Families;
 use super::variants::{self, Plugins, Variants, Wanted};
@@ -66,6 +67,8 @@ pub fn builtin(name: &str) -> Option<&'static [u8]> {
 
 /// What one load of a configuration goes by.
 struct Loading<'l> {
+    /// What has the plugins' values; `None`: they are in memory.
+    redis: Option<&'l Arc<Redis>>,
     before: &'l Plugins,
     generation: u64,
     metrics: &'l Metrics,
@@ -133,15 +136,17 @@ impl Registry {
     }
 
     /// Loads every configured plugin, once for each configuration that chains give it, or says what is
-    /// wrong with each that cannot be.
+    /// wrong with each that cannot be. Their values are in `redis`, or else in memory.
     pub async fn load(
         &self,
         config: &Config,
+        redis: Option<&Arc<Redis>>,
         before: &Plugins,
         generation: u64,
         metrics: &Metrics,
     ) -> Result<Plugins, Vec<Error>> {
         let mut loading = Loading {
+            redis,
             before,
             generation,
             metrics,
@@ -168,13 +173,14 @@ impl Registry {
     }
 
     /// Loads plugins for nobody's use but the caller's, each for itself: what one of them lacks is
-    /// no matter of the others. Names may come twice.
+    /// no matter of the others. Names may come twice. Their values are in memory.
     pub async fn load_each<'p>(
         &self,
         configured: impl Iterator<Item = (&'p str, &'p config::Plugin)>,
         metrics: &Metrics,
     ) -> Vec<Result<Arc<Plugin>, Error>> {
         let mut loading = Loading {
+            redis: None,
             before: &Plugins::new(),
             generation: 1,
             metrics,
@@ -219,9 +225,14 @@ impl Registry {
             })
             .collect();
         let before = loading.before.get(key);
+        let redis = loading.redis;
         let kept = |config: &config::Plugin| {
             let mut old = before?.iter();
-            old.find(|old| old.digest == module.digest && old.config == *config)
+            old.find(|old| {
+                old.digest == module.digest
+                    && old.config == *config
+                    && old.redis.as_ref().map(Arc::as_ptr) == redis.map(Arc::as_ptr)
+            })
         };
         let name = normal_name(key);
         // Those that are kept count on, and with them the others.
@@ -273,7 +284,10 @@ impl Registry {
             id,
             name: common.name.as_str().into(),
             config: config.config.to_string(),
-            kv: self.store(&common.name, config.limits.kv),
+            kv: match loading.redis {
+                Some(redis) => Store::Redis(redis.values(&common.name)),
+                None => Store::Memory(self.store(&common.name, config.limits.kv)),
+            },
             families: Arc::clone(&common.families),
             upstreams: config.upstreams.as_slice().into(),
         };
@@ -309,6 +323,7 @@ impl Registry {
             name: common.name.clone(),
             digest: common.digest.to_owned(),
             generation: loading.generation,
+            redis: loading.redis.cloned(),
         };
         let cells = |name: &str, hook: Hook| loading.metrics.hook(name, hook);
         let families = Arc::clone(&common.families);

@@ -17,7 +17,7 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use super::callout::Desk;
 use super::engine::Engine;
 use super::host::Host;
-use super::kv::Kv;
+use super::kv;
 use super::measures::Families;
 use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
 use crate::config::Limits;
@@ -60,7 +60,7 @@ pub struct Seed {
     /// As JSON.
     pub config: String,
     /// What all instances share.
-    pub kv: Arc<Kv>,
+    pub kv: kv::Store,
     pub families: Arc<Families>,
     /// Upstreams that it may call.
     pub upstreams: Arc<[String]>,

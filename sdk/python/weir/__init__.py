@@ -328,12 +328,15 @@ class exchange:
 
 
 class kv:
-    """Values that all instances of the plugin share, on all workers; bytes, each with a time to live."""
+    """Values that all instances of the plugin share, on all workers; bytes, each with a time to live.
+
+    Kept in Redis, each function may raise `Refused` with the reason `unavailable`.
+    """
 
     @staticmethod
     def get(key):
         """Bytes, or None."""
-        return _host.kv.get(key)
+        return _ask(key, _host.kv.get, key)
 
     @staticmethod
     def set(key, value, ttl_ms=0):
@@ -342,7 +345,7 @@ class kv:
     @staticmethod
     def delete(key):
         """Whether there was one."""
-        return _host.kv.delete(key)
+        return _ask(key, _host.kv.delete, key)
 
     @staticmethod
     def add(key, delta, ttl_ms=0):

@@ -373,7 +373,7 @@ pub(crate) fn set(key: &str, value: &str) {
     });
 }
 
-pub(crate) fn kv_get(key: &str) -> Option<Vec<u8>> {
+pub(crate) fn kv_get(key: &str) -> Result<Option<Vec<u8>>, kv::Error> {
     Context::with(|context| context.kv_get(key))
 }
 
@@ -381,17 +381,17 @@ pub(crate) fn kv_set(key: &str, value: &[u8], ttl_ms: u64) -> Result<(), kv::Err
     Context::with(|context| context.kv_put(key, value, context.kv_expiry(ttl_ms)))
 }
 
-pub(crate) fn kv_delete(key: &str) -> bool {
+pub(crate) fn kv_delete(key: &str) -> Result<bool, kv::Error> {
     Context::with(|context| {
-        let was = context.kv_get(key).is_some();
+        let was = context.kv_get(key)?.is_some();
         context.kv.borrow_mut().remove(key);
-        was
+        Ok(was)
     })
 }
 
 pub(crate) fn kv_add(key: &str, delta: i64, ttl_ms: u64) -> Result<i64, kv::Error> {
     Context::with(|context| {
-        let (present, expires) = match context.kv_get(key) {
+        let (present, expires) = match context.kv_get(key)? {
             None => (0, context.kv_expiry(ttl_ms)),
             Some(value) => {
                 let text = String::from_utf8(value).ok();
@@ -413,7 +413,7 @@ pub(crate) fn kv_compare_and_set(
     ttl_ms: u64,
 ) -> Result<bool, kv::Error> {
     Context::with(|context| {
-        if context.kv_get(key).as_deref() != expected {
+        if context.kv_get(key)?.as_deref() != expected {
             return Ok(false);
         }
         context.kv_put(key, value, context.kv_expiry(ttl_ms))?;

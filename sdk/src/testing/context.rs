@@ -89,6 +89,7 @@ pub(crate) struct Context {
     pub(crate) values: BTreeMap<String, String>,
     /// The values, and when each expires; of the host, over its exchanges.
     pub(crate) kv: Rc<RefCell<Values>>,
+    pub(crate) kv_is_gone: bool,
     pub(crate) upstreams: Upstreams,
     /// Of all hooks so far, and how many of the one that runs.
     pub(crate) calls: Vec<Called>,
@@ -118,10 +119,13 @@ impl Context {
         })
     }
 
-    pub(crate) fn kv_get(&self, key: &str) -> Option<Vec<u8>> {
+    pub(crate) fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Error> {
+        if self.kv_is_gone {
+            return Err(kv::Error::Unavailable);
+        }
         let kv = self.kv.borrow();
-        let (value, expires) = kv.get(key)?;
-        (*expires > self.now).then(|| value.clone())
+        let live = kv.get(key).filter(|(_, expires)| *expires > self.now);
+        Ok(live.map(|(value, _)| value.clone()))
     }
 
     pub(crate) fn kv_put(
@@ -132,6 +136,9 @@ impl Context {
     ) -> Result<(), kv::Error> {
         if key.len() + value.len() > MAX_ENTRY_BYTES {
             return Err(kv::Error::TooLarge);
+        }
+        if self.kv_is_gone {
+            return Err(kv::Error::Unavailable);
         }
         let entry = (value.to_vec(), expires);
         self.kv.borrow_mut().insert(key.into(), entry);

@@ -23,6 +23,7 @@ pub struct Host<P> {
     now: Duration,
     exchanges: Cell<u64>,
     kv: Rc<RefCell<Values>>,
+    kv_is_gone: bool,
     upstreams: Upstreams,
     numbers: Rc<RefCell<Numbers>>,
 }
@@ -72,6 +73,7 @@ impl<P: Plugin> Host<P> {
             now: START,
             exchanges: Cell::new(0),
             kv: Rc::default(),
+            kv_is_gone: false,
             upstreams: Upstreams::new(),
             numbers: Rc::default(),
         }
@@ -85,6 +87,12 @@ impl<P: Plugin> Host<P> {
     /// Moves the clock of exchanges that begin later.
     pub fn advance(&mut self, by: Duration) {
         self.now += by;
+    }
+
+    /// Lets exchanges that begin later find the key-value store gone, as where it is in Redis and that
+    /// cannot be reached, or there again.
+    pub fn lose_kv(&mut self, gone: bool) {
+        self.kv_is_gone = gone;
     }
 
     /// Begins an exchange and runs `on_pre_request` and `on_request`, until one answers.
@@ -121,6 +129,7 @@ impl<P: Plugin> Host<P> {
                 .unwrap_or_else(|| "made-by-weir".into()),
             now: self.now,
             kv: Rc::clone(&self.kv),
+            kv_is_gone: self.kv_is_gone,
             upstreams: self.upstreams.clone(),
             numbers: Rc::clone(&self.numbers),
             random: self.exchanges.replace(self.exchanges.get() + 1) << 32,

@@ -10,6 +10,7 @@ use weir_tests::abi::Abi;
 use weir_tests::client::Response;
 use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
+use weir_tests::redis::Redis;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
@@ -19,6 +20,7 @@ use breaches::{BREACHES, PATH};
 
 both! {
     each_breach_fails_its_hook_alone
+    a_breach_with_values_in_redis_fails_its_hook_alone
     numbers_are_read_in_their_width
     a_hook_and_its_allocator_may_each_use_a_whole_stack
     others_go_on_while_an_allocator_never_returns
@@ -56,6 +58,13 @@ struct Stand {
 
 impl Stand {
     fn new(plugins: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        Self::with(None, plugins)
+    }
+
+    fn with(
+        redis: Option<&Redis>,
+        plugins: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Self {
         let upstream = Upstream::hello();
         let mut config = config(&upstream);
         let mut routes = Vec::new();
@@ -69,6 +78,9 @@ impl Stand {
             }));
         }
         config["routes"] = routes.into();
+        if let Some(redis) = redis {
+            config["kv"] = redis.kv();
+        }
         let topic = shared().topic();
         config["exporters"]["traces"] = exporter(shared(), &topic);
         Self {
@@ -84,19 +96,47 @@ impl Stand {
 }
 
 fn each_breach_fails_its_hook_alone(abi: Abi) {
-    let stand = Stand::new(BREACHES.iter().map(|(name, hook, realloc, _)| {
-        let harm = Harm { hook, realloc };
-        let module = abi.written(&harm.text());
-        let limits = json!({ "cpu_time": "1s", "wall_time": "1m", "memory": "32MiB" });
-        (*name, json!({ "module": module, "limits": limits }))
-    }));
-    for (name, ..) in BREACHES {
+    assert_each_fails(abi, None, BREACHES);
+}
+
+/// There the host calls the allocator on a stack of its own.
+fn a_breach_with_values_in_redis_fails_its_hook_alone(abi: Abi) {
+    const GET: &str = "(call $kv-get (i32.const 64) (i32.const 6) (i32.const 32))";
+    let redis = Redis::start();
+    let of_store = BREACHES
+        .iter()
+        .filter(|(_, hook, ..)| hook.contains("(call $kv-"));
+    let of_allocator = BREACHES.iter().filter(|(_, hook, ..)| *hook == PATH);
+    let of_allocator = of_allocator.map(|(name, _, realloc, reason)| {
+        redis.ask(&["SET", &format!("weir:{name}:x-harm"), "value"]);
+        (*name, GET, *realloc, *reason)
+    });
+    let breaches: Vec<_> = of_store.copied().chain(of_allocator).collect();
+    assert!(breaches.len() > 12);
+    assert_each_fails(abi, Some(&redis), &breaches);
+}
+
+fn assert_each_fails(
+    abi: Abi,
+    redis: Option<&Redis>,
+    breaches: &[(&'static str, &'static str, &'static str, &'static str)],
+) {
+    let stand = Stand::with(
+        redis,
+        breaches.iter().map(|&(name, hook, realloc, _)| {
+            let harm = Harm { hook, realloc };
+            let module = abi.written(&harm.text());
+            let limits = json!({ "cpu_time": "1s", "wall_time": "1m", "memory": "32MiB" });
+            (name, json!({ "module": module, "limits": limits }))
+        }),
+    );
+    for (name, ..) in breaches {
         assert_eq!(stand.get(name, &[HARM]).status, 500, "{name}");
         assert_eq!(stand.get(name, &[]).text(), "hello", "{name}");
     }
-    let traces = shared().traces(&stand.topic, 2 * BREACHES.len());
+    let traces = shared().traces(&stand.topic, 2 * breaches.len());
     let mut wrong = Vec::new();
-    for (trace, (name, _, _, reason)) in traces.iter().step_by(2).zip(BREACHES) {
+    for (trace, (name, _, _, reason)) in traces.iter().step_by(2).zip(breaches) {
         let span = trace.span(&format!("plugin.{name}.prehook"));
         if span["Attributes"]["error.type"] != *reason {
             wrong.push(format!("{name}: not {reason}, but {}", span["StatusMsg"]));

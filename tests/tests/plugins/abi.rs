@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use weir::config::Limits;
 use weir::plugin::engine::Engine;
-use weir::plugin::kv::Kv;
+use weir::plugin::kv::{Kv, Store};
 use weir::plugin::{Code, Guest, Seed};
 use weir_tests::abi::{Abi, world};
 use weir_tests::client::{Connection, Response};
@@ -340,7 +340,7 @@ fn both_abis_carry_the_schema_of_the_configuration() {
                 id: 1,
                 name: name.into(),
                 config: "{}".to_owned(),
-                kv: Arc::new(Kv::new(1 << 20)),
+                kv: Store::Memory(Arc::new(Kv::new(1 << 20))),
                 families: Arc::default(),
                 upstreams: Arc::from([]),
             };

@@ -9,6 +9,7 @@ mod genai;
 mod jwt;
 mod life;
 mod loading;
+mod redis;
 mod streams;
 mod variants;
 

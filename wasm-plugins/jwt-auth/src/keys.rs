@@ -273,14 +273,16 @@ impl Keys {
         }
         let known = self.shared(source);
         if let Some(known) = &known
-            && (is_fresh(known) || !first(&source.entry(REFRESHING), FETCHING))
+            && (is_fresh(known) || !first(&source.entry(REFRESHING), FETCHING).unwrap_or(true))
         {
             return Ok(Rc::clone(&known.keys));
         }
-        let fetched = if kv::get(&source.entry(FAILURE)).is_none() {
-            self.fetch(source)
-        } else {
+        // A store that is not available has nobody wait.
+        let failed = kv::get(&source.entry(FAILURE));
+        let fetched = if failed.is_ok_and(|failed| failed.is_some()) {
             None
+        } else {
+            self.fetch(source)
         };
         // Better old keys than none.
         let keys = fetched.or_else(|| known.map(|known| known.keys));
@@ -297,7 +299,9 @@ impl Keys {
             return Some(shared.keys);
         }
         let pause = Duration::from_secs(source.refetch_seconds.into());
-        if !first(&source.entry(UNKNOWN), pause.max(Duration::from_secs(1))) {
+        // Without the store nobody counts how often: clients could have keys fetched at will.
+        let is_first = first(&source.entry(UNKNOWN), pause.max(Duration::from_secs(1)));
+        if !is_first.unwrap_or(false) {
             return None;
         }
         self.fetch(source)
@@ -305,7 +309,7 @@ impl Keys {
 
     /// What some instance has fetched, and this one keeps from now on.
     fn shared(&self, source: &Source) -> Option<Fetched> {
-        let value = kv::get(&source.entry(FETCHED))?;
+        let value = kv::get(&source.entry(FETCHED)).ok().flatten()?;
         let (at, set) = value.split_first_chunk::<8>()?;
         let at = u64::from_le_bytes(*at);
         let mut mine = self.fetched.borrow_mut();
@@ -356,8 +360,8 @@ impl Keys {
 }
 
 /// Whether nobody else was the first within this time.
-fn first(what: &str, time: Duration) -> bool {
-    kv::compare_and_set(what, None, "", time).unwrap_or(true)
+fn first(what: &str, time: Duration) -> Result<bool, kv::Error> {
+    kv::compare_and_set(what, None, "", time)
 }
 
 /// Nanoseconds since 1970.

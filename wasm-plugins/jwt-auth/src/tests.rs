@@ -446,6 +446,21 @@ fn without_keys_nobody_gets_in_and_the_issuer_is_not_stormed() {
 }
 
 #[test]
+fn without_a_store_keys_serve_and_are_not_fetched_at_will() {
+    let (issuer, signer) = (Issuer::default(), Signer::new("EdDSA"));
+    issuer.publish(&[signer.jwk("k1")]);
+    let mut host = issuer.host();
+    host.lose_kv(true);
+    let token = signer.token(&json!({ "alg": "EdDSA", "kid": "k1" }), &claims());
+    let stranger = signer.token(&json!({ "alg": "EdDSA", "kid": "stranger" }), &claims());
+    for _ in 0..10 {
+        assert_result(&show(&host, &token), "accepted");
+        assert_result(&show(&host, &stranger), "unknown_key");
+    }
+    assert_eq!(issuer.fetched.get(), 1);
+}
+
+#[test]
 fn a_configuration_that_lets_nobody_in_or_anybody_is_refused() {
     let refused = |config: Value| Host::<JwtAuth>::new(config).expect_err("it is refused");
     assert!(refused(json!({})).contains("is needed"));

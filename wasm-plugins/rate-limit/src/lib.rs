@@ -17,15 +17,17 @@
 //! Buckets are in the plugin's key-value store: all workers share them, and each lives until it would
 //! be full. A store that overflows (`limits.kv`) forgets those that were not used for long, who may
 //! then ask anew. Routes whose configurations differ in rate or burst have buckets of their own, others
-//! share them. Values of `header` are kept as they are: prefer one that an earlier plugin has
-//! checked.
+//! share them. In Redis (`kv.redis`) all processes of Weir that use it share the buckets, by the wall
+//! clock, which must then be about the same on all; while it cannot be reached the hook fails, so that
+//! `on_error` says whether requests wait for it or pass. Values of `header` are kept as they are:
+//! prefer one that an earlier plugin has checked.
 //!
 //! `on-request` takes a token, or answers `application/problem+json` with `retry-after`.
 //! `on-response` adds `ratelimit-policy` and `ratelimit`
 //! (draft-ietf-httpapi-ratelimit-headers). The span has `rate_limit.result`, `allowed` or `limited`,
 //! and `rate_limit.remaining`.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,6 +41,9 @@ const TRIES: usize = 64;
 
 /// Longest value of a header that is told from others.
 const LONGEST_KEY: usize = 512;
+
+/// How many tokens are left, and nanoseconds until the next; or how long it takes until there is one.
+type Taken = Result<(u32, u64), u64>;
 
 /// What `on-request` leaves for `on-response`: tokens left, and seconds until there is one more.
 const LEFT: &str = "left";
@@ -152,8 +157,13 @@ impl Plugin for RateLimit {
     }
 
     fn on_request(&self, request: &mut Request) -> Action {
-        let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
-        let taken = self.take(&self.key(request), now);
+        let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let taken = match self.take(&self.key(request), now) {
+            Ok(taken) => taken,
+            // The operator has said in `on_error` what is to become of the request then.
+            Err(error) => panic!("{error}"),
+        };
         let (result, left, wait) = match taken {
             Ok((left, wait)) => ("allowed", left, wait),
             Err(wait) => ("limited", 0, wait),
@@ -199,31 +209,29 @@ impl RateLimit {
         }
     }
 
-    /// Takes a token: how many are left, and nanoseconds until the next; or how long it takes until
-    /// there is one.
+    /// Takes a token. The error is of the store.
     ///
     /// A bucket is one number (the generic cell rate algorithm): when it will be full again, in
-    /// nanoseconds of the monotonic clock. There is none for a bucket that is full.
-    fn take(&self, key: &str, now: u64) -> Result<(u32, u64), u64> {
+    /// nanoseconds since 1970. There is none for a bucket that is full.
+    fn take(&self, key: &str, now: u64) -> Result<Taken, kv::Error> {
         let whole = self.interval * u64::from(self.burst);
         for _ in 0..TRIES {
-            let present = kv::get(key);
+            let present = kv::get(key)?;
             let bytes = present.as_deref().and_then(|value| value.try_into().ok());
             let full = bytes.map_or(now, u64::from_le_bytes).max(now);
             let after = full + self.interval;
             if after - now > whole {
-                return Err(after - now - whole);
+                return Ok(Err(after - now - whole));
             }
             let ttl = Duration::from_nanos(after - now) + Duration::from_millis(1);
-            let set = kv::compare_and_set(key, present.as_deref(), after.to_le_bytes(), ttl);
-            if set == Ok(true) {
+            if kv::compare_and_set(key, present.as_deref(), after.to_le_bytes(), ttl)? {
                 let room = whole - (after - now);
                 let left = u32::try_from(room / self.interval).unwrap_or(u32::MAX);
-                return Ok((left, self.interval - room % self.interval));
+                return Ok(Ok((left, self.interval - room % self.interval)));
             }
         }
         // So many others at once are more than any limit means to let in.
-        Err(self.interval)
+        Ok(Err(self.interval))
     }
 }
 

@@ -144,3 +144,11 @@ fn what_makes_no_sense_is_refused() {
         assert!(refused.contains(expected), "{refused}");
     }
 }
+
+#[test]
+#[should_panic(expected = "a store that is not available")]
+fn a_store_that_is_gone_fails_the_hook() {
+    let mut host = host(json!({ "requests": 1 }));
+    host.lose_kv(true);
+    allowed(&host, "192.0.2.1");
+}

@@ -1,4 +1,5 @@
-//! What `--connect` tries: each endpoint, and each exporter's destination.
+//! What `--connect` tries: each endpoint, each exporter's destination, and the Redis of plugins'
+//! values.
 
 use std::io::{self, Write as _};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -7,13 +8,23 @@ use std::time::Duration;
 
 use crate::config::fault::Code;
 use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
+use crate::plugin::kv::redis;
 use crate::upstream::proxy_protocol;
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Finding> {
     let mut found = endpoints(config);
     found.extend(destinations(config));
+    found.extend(values(config));
     found
+}
+
+fn values(config: &Config) -> Option<Finding> {
+    let config = config.kv.as_ref()?;
+    let cause = redis::probe(config).err()?;
+    let at = KeyPath::root().key("kv").key("redis").key("url");
+    let message = format!("{}: {cause}", config.endpoint.authority());
+    Some(unreachable(at, message))
 }
 
 fn endpoints(config: &Config) -> Vec<Finding> {

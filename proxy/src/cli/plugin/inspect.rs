@@ -15,7 +15,7 @@ use super::build::hex;
 use super::{Error, bytes, print};
 use crate::config::Limits;
 use crate::plugin::engine::Engine;
-use crate::plugin::kv::Kv;
+use crate::plugin::kv::{Kv, Store};
 use crate::plugin::{Code, Guest, Hook, Interests, Seed, registry};
 use binary::{Binary, Kind};
 
@@ -135,7 +135,7 @@ fn ask(module: &[u8], config: &Value) -> Said {
         id: 0,
         name: "inspected".into(),
         config: config.to_string(),
-        kv: Arc::new(Kv::new(LIMITS.kv)),
+        kv: Store::Memory(Arc::new(Kv::new(LIMITS.kv))),
         families: Arc::default(),
         upstreams: Arc::from([]),
     };

@@ -104,13 +104,13 @@ impl Trial {
         &self.metrics
     }
 
-    /// Loads a configuration's plugins as a server does.
+    /// Loads a configuration's plugins as a server does, but for their values, which are in memory.
     pub(super) fn load_all(
         &self,
         config: &config::Config,
     ) -> Result<Plugins, Vec<registry::Error>> {
         let none = Plugins::new();
-        let loading = self.registry.load(config, &none, 1, &self.metrics);
+        let loading = self.registry.load(config, None, &none, 1, &self.metrics);
         self.runtime.block_on(loading)
     }
 

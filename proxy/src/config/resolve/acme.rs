@@ -61,7 +61,7 @@ impl Resolver<'_> {
             ca: raw.ca.clone(),
             ..Tls::default()
         };
-        let client = self.client(at, &tls, Protocol::Http1)?;
+        let client = self.client(at, &tls, Self::alpn(Protocol::Http1))?;
         (self.faults.len() == before).then_some(())?;
         Some(Spec {
             issuer: Arc::new(Issuer {

@@ -161,7 +161,7 @@ impl Resolver<'_> {
         let tls_at = at.key("tls");
         let tls = if encrypted {
             // What is wrong with it has its fault, and then nothing is served.
-            Some(self.client(&tls_at, raw_tls, version)?)
+            Some(self.client(&tls_at, raw_tls, Self::alpn(version))?)
         } else {
             if self.is_present(&tls_at) {
                 let message = "the endpoint is not `https`";
@@ -262,7 +262,7 @@ fn parse(url: &str) -> Option<(Endpoint, bool, String)> {
 }
 
 /// Whether what is sent there stays on this machine.
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()

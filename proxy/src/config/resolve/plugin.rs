@@ -180,6 +180,7 @@ impl Resolver<'_> {
                 self.fault(Code::InvalidValue, at, format!("must be at most {most}"));
             }
         }
+        self.kv_limit(at, raw);
         Limits {
             memory: raw.memory.map(ByteSize::bytes),
             cpu_time: self.positive(&at.key("cpu_time"), raw.cpu_time),

@@ -3,6 +3,7 @@
 mod endpoints;
 
 use http::Uri;
+use http::uri::Authority;
 use indexmap::IndexMap;
 
 use super::Resolver;
@@ -109,17 +110,21 @@ impl Resolver<'_> {
 
 /// What a URL without a path leads to.
 pub(super) fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
-    let authority = uri.authority()?;
     let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let port = if encrypted { 443 } else { 80 };
+    host_and_port(uri.authority()?, port).filter(|_| bare)
+}
+
+/// An unencrypted endpoint; `port` is that of an authority without one.
+pub(super) fn host_and_port(authority: &Authority, port: u16) -> Option<Endpoint> {
     let host = authority
         .host()
         .trim_start_matches('[')
         .trim_end_matches(']');
     // Nothing may stand before the host, such as a password, and nothing but a port behind it.
     let port = match authority.as_str().strip_prefix(authority.host())? {
-        "" if encrypted => 443,
-        "" => 80,
+        "" => port,
         port => port.strip_prefix(':')?.parse().ok()?,
     };
-    (bare && !host.is_empty() && port != 0).then(|| Endpoint::new(host.to_ascii_lowercase(), port))
+    (!host.is_empty() && port != 0).then(|| Endpoint::new(host.to_ascii_lowercase(), port))
 }

@@ -53,7 +53,7 @@ impl Resolver<'_> {
         let encrypted = endpoints.iter().any(|(_, encrypted)| *encrypted);
         let at = at.key("tls");
         let tls = if encrypted {
-            self.client(&at, &raw.tls, protocol)
+            self.client(&at, &raw.tls, Self::alpn(protocol))
         } else {
             if self.is_present(&at) && !endpoints.is_empty() {
                 let message = "no endpoint of this upstream is `https`";
@@ -72,12 +72,21 @@ impl Resolver<'_> {
         endpoints.into_iter().map(|(entry, _)| entry).collect()
     }
 
-    /// What an `https` endpoint is connected with; `None` where something of it is at fault.
+    /// What is offered in the handshake.
+    pub(super) fn alpn(protocol: Protocol) -> Vec<Alpn> {
+        match protocol {
+            Protocol::Auto => vec![Alpn::Http2, Alpn::Http1],
+            Protocol::Http1 => vec![Alpn::Http1],
+            Protocol::Http2 => vec![Alpn::Http2],
+        }
+    }
+
+    /// What an encrypted endpoint is connected with; `None` where something of it is at fault.
     pub(super) fn client(
         &mut self,
         at: &Path,
         raw: &keys::Tls,
-        protocol: Protocol,
+        alpn: Vec<Alpn>,
     ) -> Option<Arc<Client>> {
         let (cert_at, key_at) = (at.key("client_cert"), at.key("client_key"));
         match (&raw.client_cert, &raw.client_key) {
@@ -108,11 +117,7 @@ impl Resolver<'_> {
             ca: ca.map(|ca| ca.expose().to_owned()),
             server_name: raw.server_name.clone(),
             identity,
-            alpn: match protocol {
-                Protocol::Auto => vec![Alpn::Http2, Alpn::Http1],
-                Protocol::Http1 => vec![Alpn::Http1],
-                Protocol::Http2 => vec![Alpn::Http2],
-            },
+            alpn,
             only_1_3: raw.min_version == raw::tls::Version::V1_3,
         });
         let client = match client {

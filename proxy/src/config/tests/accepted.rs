@@ -142,6 +142,7 @@ fn what_is_left_out_has_the_documented_default() {
                     },
                 },
             )]),
+            kv: None,
             routes: vec![Route {
                 name: "/*".to_owned(),
                 matches: RouteMatch {
@@ -564,4 +565,23 @@ fn an_otlp_endpoint_has_the_path_of_traces_behind_its_own() {
         };
         assert_eq!(otlp.to.url(), url);
     }
+}
+
+#[test]
+fn redis_is_reached_by_a_url_with_a_port_and_a_database_or_without() {
+    let redis = |redis: &str| {
+        let config = accepted(&minimal(&format!("kv: {{ redis: {redis} }}")));
+        config.kv.unwrap()
+    };
+    let plain = redis("{ url: 'redis://Localhost' }");
+    assert_eq!(plain.endpoint.authority(), "localhost:6379");
+    assert_eq!((plain.database, plain.prefix.as_str()), (0, "weir"));
+    assert_eq!(plain.timeout, Duration::from_secs(1));
+    assert_eq!((plain.username, plain.password), (None, None));
+    let full =
+        redis("{ url: 'redis://[::1]:6380/3', username: edge, password: secret, prefix: edge }");
+    assert_eq!(full.endpoint.authority(), "[::1]:6380");
+    assert_eq!((full.database, full.prefix.as_str()), (3, "edge"));
+    assert_eq!(full.username.as_deref(), Some("edge"));
+    assert_eq!(full.password, Some(Secret::new("secret".to_owned())));
 }

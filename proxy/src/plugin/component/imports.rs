@@ -1,6 +1,7 @@
 //! The imports of the world `plugin`, for components: owned values in, owned values out.
 
 mod outward;
+mod redis;
 
 use wasmtime::component::Resource;
 
@@ -12,6 +13,8 @@ use crate::plugin::contract::weir::plugin::span::{CallKind, Target, Value as Gue
 use crate::plugin::contract::weir::plugin::{clock, exchange, http, kv, log, random, span};
 use crate::plugin::host::{ChunkHandle, Host, RequestHandle, Reroute, ResponseHandle, Which, text};
 use crate::trace::{Level, Value};
+
+pub(super) use redis::link as link_redis;
 
 type Request = Resource<RequestHandle>;
 type Response = Resource<ResponseHandle>;
@@ -405,8 +408,8 @@ impl random::Host for Host {
 }
 
 impl kv::Host for Host {
-    fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.kv_get(&key))
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, kv::Error>> {
+        self.kv_get(&key).map(Ok)
     }
 
     fn set(
@@ -415,11 +418,11 @@ impl kv::Host for Host {
         value: Vec<u8>,
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<(), kv::Error>> {
-        Ok(self.kv_set(&key, &value, ttl_ms))
+        self.kv_set(&key, &value, ttl_ms)
     }
 
-    fn delete(&mut self, key: String) -> wasmtime::Result<bool> {
-        Ok(self.kv_delete(&key))
+    fn delete(&mut self, key: String) -> wasmtime::Result<Result<bool, kv::Error>> {
+        self.kv_delete(&key).map(Ok)
     }
 
     fn add(
@@ -428,7 +431,7 @@ impl kv::Host for Host {
         delta: i64,
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<i64, kv::Error>> {
-        Ok(self.kv_add(&key, delta, ttl_ms))
+        self.kv_add(&key, delta, ttl_ms)
     }
 
     fn compare_and_set(
@@ -438,6 +441,6 @@ impl kv::Host for Host {
         value: Vec<u8>,
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<bool, kv::Error>> {
-        Ok(self.kv_compare_and_set(&key, expected.as_deref(), &value, ttl_ms))
+        self.kv_compare_and_set(&key, expected.as_deref(), &value, ttl_ms)
     }
 }

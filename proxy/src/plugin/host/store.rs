@@ -4,20 +4,34 @@ use std::time::{Duration, Instant};
 
 use super::Host;
 use crate::plugin::contract::weir::plugin::kv::Error;
-use crate::plugin::kv;
+use crate::plugin::kv::redis::Values;
+use crate::plugin::kv::{self, Kv, Store};
 
 impl From<kv::Error> for Error {
     fn from(error: kv::Error) -> Self {
         match error {
             kv::Error::TooLarge => Self::TooLarge,
             kv::Error::NotANumber => Self::NotANumber,
+            kv::Error::Unavailable(_) => Self::Unavailable,
         }
     }
 }
 
+/// Imports are linked by where the values are; those of the one store are not called for the other.
+fn elsewhere() -> wasmtime::Error {
+    wasmtime::Error::msg("the plugin's values are elsewhere")
+}
+
 impl Host {
-    pub(in crate::plugin) fn kv_get(&self, key: &str) -> Option<Vec<u8>> {
-        self.kv.get(key, Instant::now())
+    fn kv(&self) -> wasmtime::Result<&Kv> {
+        match &self.kv {
+            Store::Memory(kv) => Ok(kv),
+            Store::Redis(_) => Err(elsewhere()),
+        }
+    }
+
+    pub(in crate::plugin) fn kv_get(&self, key: &str) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.kv()?.get(key, Instant::now()))
     }
 
     pub(in crate::plugin) fn kv_set(
@@ -25,13 +39,14 @@ impl Host {
         key: &str,
         value: &[u8],
         ttl_ms: u64,
-    ) -> Result<(), Error> {
+    ) -> wasmtime::Result<Result<(), Error>> {
         let ttl = Duration::from_millis(ttl_ms);
-        Ok(self.kv.set(key, value, ttl, Instant::now())?)
+        let set = self.kv()?.set(key, value, ttl, Instant::now());
+        Ok(set.map_err(Error::from))
     }
 
-    pub(in crate::plugin) fn kv_delete(&self, key: &str) -> bool {
-        self.kv.delete(key, Instant::now())
+    pub(in crate::plugin) fn kv_delete(&self, key: &str) -> wasmtime::Result<bool> {
+        Ok(self.kv()?.delete(key, Instant::now()))
     }
 
     pub(in crate::plugin) fn kv_add(
@@ -39,9 +54,10 @@ impl Host {
         key: &str,
         delta: i64,
         ttl_ms: u64,
-    ) -> Result<i64, Error> {
+    ) -> wasmtime::Result<Result<i64, Error>> {
         let ttl = Duration::from_millis(ttl_ms);
-        Ok(self.kv.add(key, delta, ttl, Instant::now())?)
+        let sum = self.kv()?.add(key, delta, ttl, Instant::now());
+        Ok(sum.map_err(Error::from))
     }
 
     pub(in crate::plugin) fn kv_compare_and_set(
@@ -50,9 +66,33 @@ impl Host {
         expected: Option<&[u8]>,
         value: &[u8],
         ttl_ms: u64,
-    ) -> Result<bool, Error> {
-        let ttl = Duration::from_millis(ttl_ms);
-        let now = Instant::now();
-        Ok(self.kv.compare_and_set(key, expected, value, ttl, now)?)
+    ) -> wasmtime::Result<Result<bool, Error>> {
+        let (ttl, now) = (Duration::from_millis(ttl_ms), Instant::now());
+        let set = self.kv()?.compare_and_set(key, expected, value, ttl, now);
+        Ok(set.map_err(Error::from))
+    }
+
+    /// The values where they are in Redis. What an operation gives is told by [`Host::kv_done`].
+    pub(in crate::plugin) fn kv_in_redis(&mut self) -> wasmtime::Result<&mut Values> {
+        match &mut self.kv {
+            Store::Redis(values) => Ok(values),
+            Store::Memory(_) => Err(elsewhere()),
+        }
+    }
+
+    /// What the guest is told. The first operation of a hook that got no answer is an event on its span.
+    pub(in crate::plugin) fn kv_done<T>(
+        &mut self,
+        result: Result<T, kv::Error>,
+    ) -> Result<T, Error> {
+        if let Err(kv::Error::Unavailable(gone)) = &result
+            && !std::mem::replace(&mut self.kv_gone, true)
+            && let Some(state) = &mut self.state
+        {
+            let attributes = [("error.type", gone.reason().into())];
+            let recorder = &mut state.recorder;
+            recorder.event(self.span, "kv unavailable", &attributes, Instant::now());
+        }
+        result.map_err(Error::from)
     }
 }

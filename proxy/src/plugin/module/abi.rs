@@ -149,7 +149,7 @@ pub(super) async fn configure(
     let realloc =
         instance.get_typed_func::<(u32, u32, u32, u32), u32>(&mut *store, "cabi_realloc")?;
     let len = u32::try_from(config.len()).map_err(|_| broken("a configuration of 4 GiB"))?;
-    let pointer = confined(store, &realloc, (0, 0, 1, len)).await?;
+    let pointer = confined(&mut *store, &realloc, (0, 0, 1, len)).await?;
     given::store(memory(store)?, pointer as usize, config.as_bytes())?;
     let configure = instance.get_typed_func::<(u32, u32), u32>(&mut *store, "configure")?;
     let place = configure.call_async(&mut *store, (pointer, len)).await?;
@@ -187,13 +187,13 @@ async fn post(instance: &Instance, store: &mut Store<Host>, name: &str, place: u
 
 /// Calls a function from which the guest may call no import.
 pub(super) async fn confined<P: WasmParams + Sync, R: WasmResults + Sync>(
-    store: &mut Store<Host>,
+    mut store: impl AsContextMut<Data = Host>,
     function: &TypedFunc<P, R>,
     params: P,
 ) -> Done<R> {
-    confine(store.data_mut(), true);
+    confine(store.as_context_mut().data_mut(), true);
     let result = function.call_async(store.as_context_mut(), params).await?;
-    confine(store.data_mut(), false);
+    confine(store.as_context_mut().data_mut(), false);
     Ok(result)
 }
 

@@ -6,7 +6,7 @@
 
 use wasmtime::{Caller, ValRaw};
 
-use super::abi::{Done, broken, confine, exports, parts};
+use super::abi::{Done, broken, confine, confined, exports, parts};
 use super::passed::check_aligned;
 use crate::plugin::host::Host;
 
@@ -43,6 +43,45 @@ pub(super) fn give_result(
     store(parts(guest)?.0, place, &result)
 }
 
+/// A `result` of an `option` of the same, where there is no error.
+pub(super) fn give_optional(
+    guest: &mut Caller<'_, Host>,
+    place: u32,
+    value: Option<&[u8]>,
+) -> Done {
+    let place = room::<16>(guest, place)?;
+    let pair = value.map(|bytes| put(guest, bytes)).transpose()?;
+    store(parts(guest)?.0, place, &optional(Ok(pair)))
+}
+
+/// The same in an import that is a future, with an error that is an enum.
+pub(super) async fn give_optional_later(
+    guest: &mut Caller<'_, Host>,
+    place: u32,
+    value: Result<Option<&[u8]>, u8>,
+) -> Done {
+    let place = room::<16>(guest, place)?;
+    let pair = match value {
+        Ok(Some(bytes)) => Ok(Some(put_later(guest, bytes).await?)),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    store(parts(guest)?.0, place, &optional(pair))
+}
+
+fn optional(value: Result<Option<[u8; 8]>, u8>) -> [u8; 16] {
+    let mut result = [0; 16];
+    match value {
+        Ok(None) => {}
+        Ok(Some(pair)) => {
+            result[4] = 1;
+            result[8..].copy_from_slice(&pair);
+        }
+        Err(error) => (result[0], result[4]) = (1, error),
+    }
+    result
+}
+
 /// A list of `count` items, each of which lies in `N` bytes, as `lower` makes them of it.
 pub(super) fn give_list<const N: usize, T>(
     guest: &mut Caller<'_, Host>,
@@ -70,6 +109,16 @@ pub(super) fn room<const N: usize>(guest: &mut Caller<'_, Host>, place: u32) -> 
 /// Copies bytes to the guest: pointer and length, as they lie in memory.
 pub(super) fn put(guest: &mut Caller<'_, Host>, bytes: &[u8]) -> Done<[u8; 8]> {
     let pointer = allocate(guest, 1, bytes.len())?;
+    store(parts(guest)?.0, pointer as usize, bytes)?;
+    Ok(pair(pointer, bytes.len()))
+}
+
+/// As [`put`], in an import that is a future: the guest is then called on a stack of its own.
+async fn put_later(guest: &mut Caller<'_, Host>, bytes: &[u8]) -> Done<[u8; 8]> {
+    let len = u32::try_from(bytes.len()).map_err(|_| out_of_bounds())?;
+    let realloc = exports(guest.data_mut())?.realloc;
+    let realloc = realloc.typed::<(u32, u32, u32, u32), u32>(&*guest)?;
+    let pointer = confined(&mut *guest, &realloc, (0, 0, 1, len)).await?;
     store(parts(guest)?.0, pointer as usize, bytes)?;
     Ok(pair(pointer, bytes.len()))
 }

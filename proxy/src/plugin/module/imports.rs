@@ -5,6 +5,7 @@ mod chunks;
 mod heads;
 mod measures;
 mod outward;
+mod redis;
 mod store;
 
 use wasmtime::{Caller, Linker};
@@ -14,6 +15,7 @@ use super::given::{give, give_option};
 use super::passed::{Passed, long, number};
 use crate::plugin::contract::weir::plugin::span::{CallKind, Target};
 use crate::plugin::host::Host;
+use crate::plugin::kv;
 use crate::trace::{Level, Value};
 
 type Guest<'c> = Caller<'c, Host>;
@@ -24,15 +26,18 @@ const LOG: &str = "weir:plugin/log@0.1.0";
 const CLOCK: &str = "weir:plugin/clock@0.1.0";
 const RANDOM: &str = "weir:plugin/random@0.1.0";
 
-/// Defines all of them.
-pub(super) fn link(linker: &mut Linker<Host>) -> Done {
+/// Defines all of them; those of `kv` by where the values are.
+pub(super) fn link(linker: &mut Linker<Host>, kv: &kv::Store) -> Done {
     heads::link(linker)?;
     chunks::link(linker)?;
     exchange(linker)?;
     span(linker)?;
     log(linker)?;
     ambient(linker)?;
-    store::link(linker)?;
+    match kv {
+        kv::Store::Memory(_) => store::link(linker)?,
+        kv::Store::Redis(_) => redis::link(linker)?,
+    }
     outward::link(linker)?;
     measures::link(linker)
 }
