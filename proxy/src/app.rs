@@ -382,11 +382,7 @@ impl App {
     /// and all else stays.
     async fn refresh_names(&self) {
         let config = &self.generation().config;
-        if !self
-            .names
-            .refresh(config.upstreams.values(), Instant::now())
-            .await
-        {
+        if !self.names.refresh(config, Instant::now()).await {
             return;
         }
         let _reloading = self.listening.lock().await;
@@ -593,7 +589,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Waits for names that were not resolved yet, but not for long: requests can do without.
 async fn resolve(names: &Names, config: &Config) {
-    let refresh = names.refresh(config.upstreams.values(), Instant::now());
+    let refresh = names.refresh(config, Instant::now());
     if tokio::time::timeout(resolve::PATIENCE, refresh)
         .await
         .is_err()

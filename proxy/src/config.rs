@@ -61,8 +61,8 @@ pub use route::{
 pub use schema::schema;
 pub use units::duration;
 pub use upstream::{
-    Balance, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol, ProxyProtocol,
-    Retries, Upstream, UpstreamLimits, UpstreamTimeouts,
+    Balance, Dns, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol,
+    ProxyProtocol, Retries, Upstream, UpstreamLimits, UpstreamTimeouts,
 };
 
 /// Everything that one generation of a running Weir is built from.
@@ -81,6 +81,7 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How late a worker may be before it refuses requests; `None`: it never does.
     pub overload: Option<Duration>,
+    pub dns: Dns,
     pub upstreams: IndexMap<String, Upstream>,
     pub plugins: IndexMap<String, Plugin>,
     /// What has plugins' values; `None`: they are in memory.

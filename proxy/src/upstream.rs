@@ -14,6 +14,7 @@ pub mod pool;
 pub mod proxy_protocol;
 pub mod resolve;
 pub mod retry;
+pub mod srv;
 mod switch;
 
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ pub struct Upstream {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Each endpoint's part of the sum of all weights, which is not zero.
     weights: Vec<u32>,
+    /// Each endpoint's: the lowest are used, as long as one of them can be.
+    priorities: Vec<u16>,
     /// Most requests under way from one worker.
     pub share: u64,
     /// For each endpoint.
@@ -165,33 +168,24 @@ impl Upstream {
     ) -> Self {
         let old = before.map_or(&[][..], |before| &before.endpoints);
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
-        let mut weights = Vec::new();
-        for config::Entry {
-            endpoint: config,
-            weight,
-        } in &config.endpoints
-        {
-            let mut places = names.addresses(config);
-            let several = places.len() > 1;
-            if places.is_empty() {
-                places.push(Vec::new());
-            }
-            for addresses in places {
-                let same =
-                    |old: &&Arc<Endpoint>| old.config == *config && old.addresses == addresses;
-                endpoints.push(
-                    old.iter()
-                        .find(same)
-                        .cloned()
-                        .unwrap_or_else(|| Arc::new(Endpoint::new(config, addresses, several))),
-                );
-                weights.push(*weight);
-            }
+        let (mut weights, mut priorities) = (Vec::new(), Vec::new());
+        for place in config.endpoints.iter().flat_map(|one| names.places(one)) {
+            let same = |old: &&Arc<Endpoint>| {
+                old.config == place.endpoint && old.addresses == place.addresses
+            };
+            let kept = old.iter().find(same).cloned();
+            weights.push(place.weight);
+            priorities.push(place.priority);
+            endpoints.push(kept.unwrap_or_else(|| {
+                let (config, addresses) = (&place.endpoint, place.addresses.clone());
+                Arc::new(Endpoint::new(config, addresses, place.several))
+            }));
         }
         Self {
             name: name.to_owned(),
             endpoints,
             weights,
+            priorities,
             share: config.max_requests.div_ceil(workers as u64),
             limits: places::Limits::new(&config.limits, workers),
             config: config.clone(),
@@ -440,6 +434,9 @@ impl Endpoint {
 
     /// A connection for this client or for none, for as long as it takes.
     async fn open(&self, client: Option<Addresses>) -> std::io::Result<TcpStream> {
+        if self.config.port == 0 {
+            return Err(std::io::Error::other("no SRV records are known"));
+        }
         let mut stream = if self.addresses.is_empty() {
             TcpStream::connect((self.config.host.as_str(), self.config.port)).await?
         } else {

@@ -122,6 +122,7 @@ tests)
     need jq jq
     need nginx nginx-light
     need prlimit util-linux
+    need dnsmasq dnsmasq-base
     need curl curl
     need h2load nghttp2-client
     need go golang-go

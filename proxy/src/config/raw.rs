@@ -64,6 +64,8 @@ pub(super) struct Config {
     pub(super) shutdown_grace: Duration,
     /// When workers that cannot keep up refuse new requests.
     pub(super) overload: overload::Overload,
+    /// Who is asked for SRV records. Default: what `/etc/resolv.conf` says.
+    pub(super) dns: upstream::Dns,
     /// Groups of endpoints to which routes send requests, by name.
     pub(super) upstreams: IndexMap<String, Upstream>,
     /// Plugins, by name. The name may not have a dot, because span names are made of it.
@@ -197,7 +199,7 @@ pub(super) struct Admin {
 #[schemars(extend("required" = ["endpoints"]))]
 pub(super) struct Upstream {
     /// URLs of the form `http://host:port` or `https://host:port`, or mappings with such an `address`
-    /// and a `weight`. At least one.
+    /// and a `weight`; or one mapping with `srv`. At least one.
     #[schemars(length(min = 1))]
     pub(super) endpoints: Vec<upstream::Endpoint>,
     /// TLS to `https` endpoints. Default: the system's authorities, and no certificate of its own.
@@ -374,6 +376,7 @@ impl Default for Config {
             workers: None,
             shutdown_grace: Duration::seconds(30),
             overload: overload::Overload::default(),
+            dns: upstream::Dns::default(),
             upstreams: IndexMap::new(),
             plugins: IndexMap::new(),
             kv: None,

@@ -129,6 +129,7 @@ impl<'a> Resolver<'a> {
             workers,
             shutdown_grace: raw.shutdown_grace.0,
             overload,
+            dns: self.dns(&raw.dns),
             upstreams: self.upstreams(raw.upstreams),
             plugins: self.plugins(raw.plugins),
             kv: self.kv(raw.kv),

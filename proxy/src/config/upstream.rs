@@ -1,5 +1,6 @@
 //! Upstreams: their endpoints, and how one is chosen, checked, left out and tried again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +28,21 @@ pub struct Upstream {
     pub resolve_interval: Duration,
 }
 
+/// What is asked for SRV records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// An entry of `endpoints`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub endpoint: Endpoint,
     /// Its part of the sum of all weights; where a host has several addresses, that of each.
     pub weight: u32,
+    /// The host is a name whose SRV records say which hosts, ports and weights there are.
+    pub srv: bool,
 }
 
 /// `http://host:port` or `https://host:port`.

@@ -139,20 +139,14 @@ impl Upstream {
             return tried.is_empty().then_some(0);
         }
         let mut shares = local.shares.borrow_mut();
-        let mut shared = false;
-        for (index, share) in shares.iter_mut().enumerate() {
-            let may = !tried.contains(&index) && self.endpoints[index].state.is_available(now);
-            *share = if may { self.share(index, now) } else { 0 };
-            shared |= *share > 0;
-        }
-        if !shared {
+        let may =
+            |index: usize| !tried.contains(&index) && self.endpoints[index].state.is_available(now);
+        if !self.share_out(&mut shares, now, may) {
             // All are left out: as if none were. What failed just now is not tried at another such.
             if !tried.is_empty() {
                 return None;
             }
-            for (index, share) in shares.iter_mut().enumerate() {
-                *share = self.share(index, now);
-            }
+            self.share_out(&mut shares, now, |_| true);
         }
         match &self.config.balance {
             // A further try takes nobody's turn: else one that fails would be first each time.
@@ -167,6 +161,27 @@ impl Upstream {
             }
             Balance::ConsistentHash(_) => self.by_hash(key, &shares),
         }
+    }
+
+    /// Gives their shares to those that may have one, and are of the first priority with any such; false
+    /// where there is none.
+    fn share_out(&self, shares: &mut [u64], now: Instant, may: impl Fn(usize) -> bool) -> bool {
+        let mut first = None;
+        for (index, share) in shares.iter_mut().enumerate() {
+            *share = if may(index) {
+                self.share(index, now)
+            } else {
+                0
+            };
+            let priority = Some(self.priorities[index]).filter(|_| *share > 0);
+            first = [first, priority].into_iter().flatten().min();
+        }
+        for (share, priority) in shares.iter_mut().zip(&self.priorities) {
+            if Some(*priority) != first {
+                *share = 0;
+            }
+        }
+        first.is_some()
     }
 
     /// What an endpoint may have of the requests: its weight, or where it is used again a part that

@@ -1,8 +1,9 @@
 //! What the hosts of endpoints resolve to.
 //!
 //! Names are resolved at the start, on a reload, and again each interval, by the system's resolver
-//! on a blocking thread; no request waits for it. A name that does not resolve keeps what it last
-//! resolved to; one that never did is resolved when a connection is made.
+//! on a blocking thread, or where they have SRV records by [`super::srv`]; no request waits for it. A
+//! name that does not resolve keeps what it last resolved to; a host that never did is resolved when a
+//! connection is made.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +11,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Endpoint};
+use super::srv::{self, Target};
+use crate::config::{Config, Endpoint, Entry};
 
 /// How long a start or a reload waits for names.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,93 +22,164 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What names resolved to, and when.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<HashMap<Endpoint, Resolved>>);
+pub struct Names(Mutex<HashMap<Name, Resolved>>);
+
+/// What is resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name {
+    host: String,
+    port: u16,
+    srv: bool,
+}
+
+impl Name {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            host: entry.endpoint.host.clone(),
+            port: entry.endpoint.port,
+            srv: entry.srv,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Resolved {
-    addresses: Vec<SocketAddr>,
+    targets: Vec<Target>,
     asked: Instant,
     /// The last resolution failed.
     stale: bool,
 }
 
+/// An endpoint that an entry stands for.
+pub struct Place {
+    pub endpoint: Endpoint,
+    /// To try in order; empty where they are not known yet.
+    pub addresses: Vec<SocketAddr>,
+    /// Its host has more places than this.
+    pub several: bool,
+    pub weight: u32,
+    pub priority: u16,
+}
+
 impl Names {
-    /// Where connections to an endpoint go: an entry for each endpoint that it stands for, with the
-    /// addresses to try in order. Empty where that is not known yet.
-    pub fn addresses(&self, endpoint: &Endpoint) -> Vec<Vec<SocketAddr>> {
-        if let Ok(ip) = endpoint.host.parse() {
-            return vec![vec![SocketAddr::new(ip, endpoint.port)]];
+    /// The endpoints that an entry stands for; at least one.
+    pub fn places(&self, entry: &Entry) -> Vec<Place> {
+        let mut places = Vec::new();
+        for target in self.targets(entry) {
+            let mut spread = spread(&target.addresses);
+            if spread.is_empty() {
+                spread.push(Vec::new());
+            }
+            let several = spread.len() > 1;
+            places.extend(spread.into_iter().map(|addresses| Place {
+                endpoint: Endpoint {
+                    host: target.host.clone(),
+                    port: target.port,
+                    ..entry.endpoint.clone()
+                },
+                addresses,
+                several,
+                weight: target.weight,
+                priority: target.priority,
+            }));
         }
-        let known = self.known();
-        known
-            .get(endpoint)
-            .map(|resolved| spread(&resolved.addresses))
-            .unwrap_or_default()
+        places
     }
 
-    /// Resolves the names of these upstreams that are due at `now`; true where one resolves to
+    fn targets(&self, entry: &Entry) -> Vec<Target> {
+        let Entry {
+            endpoint, weight, ..
+        } = entry;
+        let target = |addresses| Target {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            priority: 0,
+            weight: *weight,
+            addresses,
+        };
+        if let Ok(ip) = endpoint.host.parse() {
+            return vec![target(vec![SocketAddr::new(ip, endpoint.port)])];
+        }
+        match self.known().get(&Name::of(entry)) {
+            Some(known) if entry.srv && !known.targets.is_empty() => known.targets.clone(),
+            // The name itself, to which no connection can be made.
+            _ if entry.srv => vec![target(Vec::new())],
+            Some(known) => {
+                let known = known.targets.iter();
+                vec![target(
+                    known.flat_map(|one| one.addresses.clone()).collect(),
+                )]
+            }
+            None => vec![target(Vec::new())],
+        }
+    }
+
+    /// Resolves the names of this configuration that are due at `now`; true where one resolves to
     /// something else than before.
-    pub async fn refresh<'u>(
-        &self,
-        upstreams: impl IntoIterator<Item = &'u config::Upstream>,
-        now: Instant,
-    ) -> bool {
-        let mut due: Vec<Endpoint> = Vec::new();
-        for upstream in upstreams {
-            let interval = upstream.resolve_interval;
-            for config::Entry { endpoint, .. } in &upstream.endpoints {
-                if self.is_due(endpoint, interval, now) && !due.contains(endpoint) {
-                    due.push(endpoint.clone());
+    pub async fn refresh(&self, config: &Config, now: Instant) -> bool {
+        let mut due: Vec<Name> = Vec::new();
+        for upstream in config.upstreams.values() {
+            for entry in &upstream.endpoints {
+                let name = Name::of(entry);
+                if self.is_due(&name, upstream.resolve_interval, now) && !due.contains(&name) {
+                    due.push(name);
                 }
             }
         }
         let lookups: Vec<_> = due
             .into_iter()
-            .map(|endpoint| {
+            .map(|name| {
+                let before = self.known().get(&name).map(|known| known.targets.clone());
+                let servers = config.dns.servers.clone();
                 tokio::spawn(async move {
-                    let found = tokio::time::timeout(LIMIT, look_up(&endpoint)).await;
+                    let look_up = look_up(&name, &servers, before.unwrap_or_default());
+                    let found = tokio::time::timeout(LIMIT, look_up).await;
                     let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                    (endpoint, found)
+                    (name, found)
                 })
             })
             .collect();
         let mut changed = false;
         for lookup in lookups {
-            if let Ok((endpoint, found)) = lookup.await {
-                changed |= self.note(endpoint, found, now);
+            if let Ok((name, found)) = lookup.await {
+                changed |= self.note(name, found, now);
             }
         }
         changed
     }
 
-    fn is_due(&self, endpoint: &Endpoint, interval: Duration, now: Instant) -> bool {
-        if endpoint.host.parse::<std::net::IpAddr>().is_ok() {
+    fn is_due(&self, name: &Name, interval: Duration, now: Instant) -> bool {
+        if name.host.parse::<std::net::IpAddr>().is_ok() {
             return false;
         }
         self.known()
-            .get(endpoint)
+            .get(name)
             .is_none_or(|resolved| now.saturating_duration_since(resolved.asked) >= interval)
     }
 
-    fn note(&self, endpoint: Endpoint, found: io::Result<Vec<SocketAddr>>, now: Instant) -> bool {
+    fn note(&self, name: Name, found: io::Result<Vec<Target>>, now: Instant) -> bool {
         let mut known = self.known();
         let empty = || Resolved {
-            addresses: Vec::new(),
+            targets: Vec::new(),
             asked: now,
             stale: false,
         };
-        let host = endpoint.host.clone();
-        let resolved = known.entry(endpoint).or_insert_with(empty);
+        let host = name.host.clone();
+        let resolved = known.entry(name).or_insert_with(empty);
         resolved.asked = now;
         let was_stale = resolved.stale;
+        let addresses = |targets: &[Target]| -> Vec<SocketAddr> {
+            let addresses = targets.iter().flat_map(|one| &one.addresses);
+            addresses.copied().collect()
+        };
         match found {
-            Ok(found) if !found.is_empty() => {
+            Ok(found) if !addresses(&found).is_empty() => {
                 resolved.stale = false;
-                if same(&resolved.addresses, &found) {
+                if same(&resolved.targets, &found) {
                     return false;
                 }
-                tracing::info!(host, addresses = ?found, "endpoint resolved");
-                resolved.addresses = found;
+                tracing::info!(host, addresses = ?addresses(&found), "endpoint resolved");
+                resolved.targets = found;
                 true
             }
             failed => {
@@ -114,7 +187,7 @@ impl Names {
                 if !was_stale {
                     let error = failed.err().map(|error| error.to_string());
                     let error = error.unwrap_or_else(|| "no address".to_owned());
-                    let kept = resolved.addresses.len();
+                    let kept = addresses(&resolved.targets).len();
                     tracing::warn!(host, error, kept, "endpoint does not resolve");
                 }
                 false
@@ -122,25 +195,40 @@ impl Names {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Endpoint, Resolved>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Name, Resolved>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn look_up(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
-    let host = endpoint.host.as_str();
-    Ok(tokio::net::lookup_host((host, endpoint.port))
-        .await?
-        .collect())
+async fn look_up(
+    name: &Name,
+    servers: &[SocketAddr],
+    before: Vec<Target>,
+) -> io::Result<Vec<Target>> {
+    if name.srv {
+        return srv::look_up(&name.host, servers, &before).await;
+    }
+    let found = tokio::net::lookup_host((name.host.as_str(), name.port)).await?;
+    Ok(vec![Target {
+        host: name.host.clone(),
+        port: name.port,
+        priority: 0,
+        weight: 1,
+        addresses: found.collect(),
+    }])
 }
 
-/// Whether these are the same addresses in any order.
-fn same(one: &[SocketAddr], other: &[SocketAddr]) -> bool {
-    let sorted = |addresses: &[SocketAddr]| {
-        let mut addresses = addresses.to_vec();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses
+/// Whether these are the same targets with the same addresses, in any order.
+fn same(one: &[Target], other: &[Target]) -> bool {
+    let sorted = |targets: &[Target]| {
+        let mut targets = targets.to_vec();
+        for target in &mut targets {
+            target.addresses.sort_unstable();
+            target.addresses.dedup();
+        }
+        targets.sort_unstable();
+        targets.dedup();
+        targets
     };
     sorted(one) == sorted(other)
 }
@@ -172,8 +260,41 @@ fn spread(addresses: &[SocketAddr]) -> Vec<Vec<SocketAddr>> {
 mod tests {
     use super::*;
 
-    fn name() -> Endpoint {
-        Endpoint::new("api.test", 80)
+    fn entry(host: &str, srv: bool) -> Entry {
+        Entry {
+            endpoint: Endpoint::new(host, if srv { 0 } else { 80 }),
+            weight: 3,
+            srv,
+        }
+    }
+
+    fn host() -> Entry {
+        entry("api.test", false)
+    }
+
+    fn note(names: &Names, entry: &Entry, found: io::Result<Vec<Target>>) -> bool {
+        names.note(Name::of(entry), found, Instant::now())
+    }
+
+    /// Of a host, as the system's resolver has it.
+    fn found(texts: &[&str]) -> io::Result<Vec<Target>> {
+        Ok(vec![target("api.test", 0, 1, texts)])
+    }
+
+    fn target(host: &str, priority: u16, weight: u32, texts: &[&str]) -> Target {
+        Target {
+            host: host.to_owned(),
+            port: 80,
+            priority,
+            weight,
+            addresses: addresses(texts),
+        }
+    }
+
+    /// Addresses of the places that an entry stands for.
+    fn places(names: &Names, entry: &Entry) -> Vec<Vec<SocketAddr>> {
+        let places = names.places(entry).into_iter();
+        places.map(|place| place.addresses).collect()
     }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -205,27 +326,78 @@ mod tests {
 
     #[test]
     fn a_name_that_fails_keeps_its_last_addresses() {
-        let (names, now) = (Names::default(), Instant::now());
-        assert_eq!(names.addresses(&name()), Vec::<Vec<SocketAddr>>::new());
-        assert!(names.note(name(), Ok(addresses(&["10.0.0.1:80"])), now));
-        assert!(!names.note(name(), Err(io::Error::other("down")), now));
-        assert!(!names.note(name(), Ok(vec![]), now));
-        assert_eq!(names.addresses(&name()), [addresses(&["10.0.0.1:80"])]);
-        assert!(!names.note(name(), Ok(addresses(&["10.0.0.1:80"])), now));
-        assert!(names.note(name(), Ok(addresses(&["10.0.0.2:80"])), now));
-        assert_eq!(names.addresses(&name()), [addresses(&["10.0.0.2:80"])]);
+        let (names, host) = (Names::default(), host());
+        assert_eq!(places(&names, &host), [vec![]]);
+        assert!(note(&names, &host, found(&["10.0.0.1:80"])));
+        assert!(!note(&names, &host, Err(io::Error::other("down"))));
+        assert!(!note(&names, &host, Ok(vec![])));
+        assert!(!note(&names, &host, found(&[])));
+        assert_eq!(places(&names, &host), [addresses(&["10.0.0.1:80"])]);
+        assert!(!note(&names, &host, found(&["10.0.0.1:80"])));
+        assert!(note(&names, &host, found(&["10.0.0.2:80"])));
+        assert_eq!(places(&names, &host), [addresses(&["10.0.0.2:80"])]);
     }
 
     #[test]
     fn names_are_due_after_the_interval_and_addresses_never() {
         let (names, now) = (Names::default(), Instant::now());
         let interval = Duration::from_secs(30);
-        assert!(names.is_due(&name(), interval, now));
-        names.note(name(), Err(io::Error::other("down")), now);
-        assert!(!names.is_due(&name(), interval, now + Duration::from_secs(29)));
-        assert!(names.is_due(&name(), interval, now + interval));
-        let address = Endpoint::new("10.0.0.1", 80);
-        assert!(!names.is_due(&address, interval, now));
-        assert_eq!(names.addresses(&address), [addresses(&["10.0.0.1:80"])]);
+        let name = Name::of(&host());
+        assert!(names.is_due(&name, interval, now));
+        names.note(name.clone(), Err(io::Error::other("down")), now);
+        assert!(!names.is_due(&name, interval, now + Duration::from_secs(29)));
+        assert!(names.is_due(&name, interval, now + interval));
+        let address = entry("10.0.0.1", false);
+        assert!(!names.is_due(&Name::of(&address), interval, now));
+        assert_eq!(places(&names, &address), [addresses(&["10.0.0.1:80"])]);
+    }
+
+    #[test]
+    fn an_entry_gives_each_of_its_addresses_its_weight() {
+        let (names, host) = (Names::default(), host());
+        note(&names, &host, found(&["10.0.0.1:80", "10.0.0.2:80"]));
+        for place in names.places(&host) {
+            assert_eq!(place.endpoint, host.endpoint);
+            assert_eq!((place.weight, place.priority, place.several), (3, 0, true));
+        }
+    }
+
+    #[test]
+    fn records_say_hosts_ports_weights_and_priorities() {
+        let (names, entry) = (Names::default(), entry("_api._tcp.test", true));
+        // Until there are some, the name stands for itself, and leads nowhere.
+        let [place] = <[Place; 1]>::try_from(names.places(&entry)).ok().unwrap();
+        assert_eq!(place.endpoint, entry.endpoint);
+        assert!(place.addresses.is_empty());
+
+        let records = vec![
+            target("a.test", 1, 500, &["10.0.0.1:80"]),
+            target("b.test", 2, 100, &["10.0.0.2:80", "10.0.0.3:80"]),
+        ];
+        assert!(note(&names, &entry, Ok(records.clone())));
+        let places = names.places(&entry);
+        let seen: Vec<_> = places
+            .iter()
+            .map(|place| {
+                let host = place.endpoint.authority();
+                (host, place.weight, place.priority, place.several)
+            })
+            .collect();
+        let expected = [
+            ("a.test:80".to_owned(), 500, 1, false),
+            ("b.test:80".to_owned(), 100, 2, true),
+            ("b.test:80".to_owned(), 100, 2, true),
+        ];
+        assert_eq!(seen, expected);
+        // Another order is the same; another weight is not.
+        let mut turned = records.clone();
+        turned.reverse();
+        turned[0].addresses.reverse();
+        assert!(!note(&names, &entry, Ok(turned.clone())));
+        turned[0].weight = 7;
+        assert!(note(&names, &entry, Ok(turned)));
+        // None at all is a failure: what was good stays.
+        assert!(!note(&names, &entry, Ok(vec![])));
+        assert_eq!(names.places(&entry).len(), 3);
     }
 }

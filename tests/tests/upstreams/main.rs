@@ -5,6 +5,7 @@ mod ejection;
 mod health;
 mod proxy_protocol;
 mod retries;
+mod srv;
 mod weights;
 
 use std::io::{Read as _, Write as _};

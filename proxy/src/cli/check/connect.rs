@@ -2,14 +2,14 @@
 //! values.
 
 use std::io::{self, Write as _};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
 use crate::config::fault::Code;
 use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
 use crate::plugin::kv::redis;
-use crate::upstream::proxy_protocol;
+use crate::upstream::{proxy_protocol, srv};
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Finding> {
@@ -32,27 +32,53 @@ fn endpoints(config: &Config) -> Vec<Finding> {
         let mut tries = Vec::new();
         for (name, upstream) in &config.upstreams {
             let limit = upstream.timeouts.connect;
-            for (index, Entry { endpoint, .. }) in upstream.endpoints.iter().enumerate() {
-                let attempt = scope.spawn(move || connect(endpoint, limit));
-                tries.push((name, index, endpoint, attempt));
+            for (index, entry) in upstream.endpoints.iter().enumerate() {
+                let servers = &config.dns.servers;
+                let attempt = scope.spawn(move || reach(entry, servers, limit));
+                tries.push((name, index, attempt));
             }
         }
-        let failed = tries
-            .into_iter()
-            .filter_map(|(name, index, endpoint, attempt)| {
-                let cause = attempt.join().ok()?.err()?;
-                let at = KeyPath::root().key("upstreams").key(name).key("endpoints");
-                let message = format!("{}: {cause}", endpoint.authority());
-                Some(unreachable(at.index(index), message))
-            });
+        let failed = tries.into_iter().filter_map(|(name, index, attempt)| {
+            let cause = attempt.join().ok()?.err()?;
+            let at = KeyPath::root().key("upstreams").key(name).key("endpoints");
+            Some(unreachable(at.index(index), cause))
+        });
         failed.collect()
     })
 }
 
+/// Tries an endpoint, or all that the records of a name lead to.
+fn reach(entry: &Entry, servers: &[SocketAddr], limit: Duration) -> Result<(), String> {
+    let endpoint = &entry.endpoint;
+    if !entry.srv {
+        let (host, port) = (endpoint.host.as_str(), endpoint.port);
+        let addresses = (host, port).to_socket_addrs();
+        return addresses
+            .and_then(|mut addresses| connect(endpoint, &mut addresses, limit))
+            .map_err(|cause| format!("{}: {cause}", endpoint.authority()));
+    }
+    let name = &endpoint.host;
+    let targets = srv::look_up_within(limit, name, servers);
+    let targets = targets.map_err(|cause| format!("{name}: {cause}"))?;
+    if targets.is_empty() {
+        return Err(format!("{name}: no SRV record leads to a host"));
+    }
+    for target in targets {
+        let mut addresses = target.addresses.iter().copied();
+        connect(endpoint, &mut addresses, limit)
+            .map_err(|cause| format!("{}:{}: {cause}", target.host, target.port))?;
+    }
+    Ok(())
+}
+
 /// Tries the addresses of an endpoint one after the other.
-fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<()> {
+fn connect(
+    endpoint: &Endpoint,
+    addresses: &mut dyn Iterator<Item = SocketAddr>,
+    limit: Duration,
+) -> io::Result<()> {
     let mut last = io::Error::other("the host name has no address");
-    for address in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()? {
+    for address in addresses {
         match TcpStream::connect_timeout(&address, limit) {
             Ok(mut stream) => {
                 let version = endpoint.proxy_protocol;

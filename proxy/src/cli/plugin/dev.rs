@@ -95,6 +95,7 @@ pub(super) fn run(args: &DevArgs) -> Result<ExitCode, Error> {
                 upstream.endpoints = vec![config::Entry {
                     endpoint: config::Endpoint::new(address.ip().to_string(), address.port()),
                     weight: 1,
+                    srv: false,
                 }];
             }
         }

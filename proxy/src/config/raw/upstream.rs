@@ -16,18 +16,32 @@ pub(in crate::config) enum Endpoint {
     Keys(EndpointKeys),
 }
 
-/// An endpoint with its weight.
-#[derive(Deserialize, JsonSchema)]
+/// An endpoint with its weight, or a name that leads to endpoints.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["address"]))]
+#[schemars(extend("anyOf" = [{ "required": ["address"] }, { "required": ["srv"] }]))]
 pub(in crate::config) struct EndpointKeys {
     /// URL of the form `http://host:port` or `https://host:port`.
     #[schemars(length(min = 1))]
-    pub(in crate::config) address: String,
+    pub(in crate::config) address: Option<String>,
     /// Its part of the sum of all weights, whatever the balance; where the host has several addresses,
     /// that of each. 0 is none for now. Default: 1.
     #[schemars(range(min = 0, max = 1_000_000))]
-    pub(in crate::config) weight: u32,
+    pub(in crate::config) weight: Option<u32>,
+    /// Instead of an address, `http://name` or `https://name`, such as `http://_api._tcp.example.com`:
+    /// the name's SRV records say which hosts, ports and weights there are. Of their priorities, the
+    /// first with an endpoint that is well is used.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) srv: Option<String>,
+}
+
+/// Who is asked for SRV records.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Dns {
+    /// IP addresses of DNS servers, each with a port where that is not 53; asked for SRV records and for
+    /// the addresses of the hosts in them. Default: those of `/etc/resolv.conf`.
+    pub(in crate::config) servers: Vec<String>,
 }
 
 /// One schema for both forms, so that a fault names the key that it is about.
@@ -160,15 +174,6 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget_percent: u32,
     /// Statuses after which another endpoint is tried, from 400 to 599. Default: [502, 503, 504].
     pub(in crate::config) statuses: Vec<u16>,
-}
-
-impl Default for EndpointKeys {
-    fn default() -> Self {
-        Self {
-            address: String::new(),
-            weight: 1,
-        }
-    }
 }
 
 impl Default for Limits {

@@ -2,6 +2,8 @@
 
 mod endpoints;
 
+use std::net::{IpAddr, SocketAddr};
+
 use http::Uri;
 use http::uri::Authority;
 use indexmap::IndexMap;
@@ -9,7 +11,7 @@ use indexmap::IndexMap;
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
-use crate::config::{Endpoint, Entry, Upstream, UpstreamLimits, UpstreamTimeouts, raw};
+use crate::config::{Dns, Endpoint, Entry, Upstream, UpstreamLimits, UpstreamTimeouts, raw};
 
 impl Resolver<'_> {
     pub(super) fn upstreams(
@@ -37,8 +39,21 @@ impl Resolver<'_> {
         let endpoints_at = at.key("endpoints");
         let endpoints = raw.endpoints.iter().enumerate();
         let endpoints: Vec<_> = endpoints
-            .filter_map(|(index, raw)| self.entry(&endpoints_at.index(index), raw))
+            .filter_map(|(index, one)| {
+                let alone = raw.endpoints.len() == 1;
+                self.entry(&endpoints_at.index(index), one, alone)
+            })
             .collect();
+        if let [(entry, true)] = endpoints.as_slice()
+            && entry.srv
+        {
+            let (tls, name) = (at.key("tls"), at.key("tls").key("server_name"));
+            if raw.tls.server_name.is_none() && !self.is_judged(&name) && !self.is_judged(&tls) {
+                let message = "is needed with `srv`: the hosts that certificates are to name come \
+                               from DNS, which proves nothing";
+                self.fault(Code::MissingKey, &name, message);
+            }
+        }
         let weightless = endpoints.iter().all(|(entry, _)| entry.weight == 0);
         if weightless && endpoints.len() == raw.endpoints.len() && !endpoints.is_empty() {
             let message = "must have a weight that is not 0";
@@ -68,21 +83,91 @@ impl Resolver<'_> {
         }
     }
 
-    /// Says whether it is `https`.
-    fn entry(&mut self, at: &Path, raw: &raw::upstream::Endpoint) -> Option<(Entry, bool)> {
-        let (endpoint, weight) = match raw {
-            raw::upstream::Endpoint::Url(url) => (self.endpoint(at, url), 1),
-            raw::upstream::Endpoint::Keys(keys) => {
-                let at = at.key("address");
-                // What is missing was told already.
-                if !self.is_present(&at) {
-                    return None;
+    pub(super) fn dns(&mut self, raw: &raw::upstream::Dns) -> Dns {
+        let at = Path::root().key("dns").key("servers");
+        let mut servers = Vec::new();
+        for (index, text) in raw.servers.iter().enumerate() {
+            let bare = || Some(SocketAddr::new(text.parse().ok()?, 53));
+            match text.parse().ok().or_else(bare) {
+                Some(server) => servers.push(server),
+                None => {
+                    let message = "must be an IP address, with a port where that is not 53";
+                    self.fault(Code::InvalidValue, &at.index(index), message);
                 }
-                (self.endpoint(&at, &keys.address), keys.weight)
             }
+        }
+        Dns { servers }
+    }
+
+    /// Says whether it is `https`.
+    fn entry(
+        &mut self,
+        at: &Path,
+        raw: &raw::upstream::Endpoint,
+        alone: bool,
+    ) -> Option<(Entry, bool)> {
+        let keys = match raw {
+            raw::upstream::Endpoint::Url(url) => {
+                return self.address_entry(at, url, 1);
+            }
+            raw::upstream::Endpoint::Keys(keys) => keys,
         };
-        let (endpoint, encrypted) = endpoint?;
-        Some((Entry { endpoint, weight }, encrypted))
+        match (&keys.address, &keys.srv) {
+            (Some(address), srv) => {
+                if srv.is_some() {
+                    let message = "`address` is given already";
+                    self.fault(Code::Conflict, &at.key("srv"), message);
+                }
+                self.address_entry(&at.key("address"), address, keys.weight.unwrap_or(1))
+            }
+            (None, Some(srv)) => {
+                if keys.weight.is_some() {
+                    let message = "the records of `srv` have weights of their own";
+                    self.fault(Code::Conflict, &at.key("weight"), message);
+                }
+                if !alone {
+                    let message = "must be the upstream's only entry: its records have weights and \
+                                   priorities among themselves";
+                    self.fault(Code::Conflict, at, message);
+                }
+                self.srv_entry(&at.key("srv"), srv)
+            }
+            // What is missing or wrong was told already.
+            (None, None) => None,
+        }
+    }
+
+    fn address_entry(&mut self, at: &Path, url: &str, weight: u32) -> Option<(Entry, bool)> {
+        let (endpoint, encrypted) = self.endpoint(at, url)?;
+        let entry = Entry {
+            endpoint,
+            weight,
+            srv: false,
+        };
+        Some((entry, encrypted))
+    }
+
+    fn srv_entry(&mut self, at: &Path, url: &str) -> Option<(Entry, bool)> {
+        let uri = url.parse::<Uri>().ok();
+        let scheme = uri.as_ref().and_then(Uri::scheme_str);
+        let encrypted = scheme == Some("https");
+        let name = uri.as_ref().filter(|_| encrypted || scheme == Some("http"));
+        // A port is none, whatever it is: the records say it.
+        let name = name.filter(|uri| uri.port().is_none());
+        let name = name.and_then(|uri| endpoint(uri, encrypted));
+        let name = name.filter(|name| name.host.parse::<IpAddr>().is_err());
+        let Some(name) = name else {
+            let message = "must have the form `http://name` or `https://name`, without a port";
+            self.fault(Code::InvalidValue, at, message);
+            self.hint("such as `http://_api._tcp.example.com`");
+            return None;
+        };
+        let entry = Entry {
+            endpoint: Endpoint { port: 0, ..name },
+            weight: 1,
+            srv: true,
+        };
+        Some((entry, encrypted))
     }
 
     /// Messages do not quote the URL: it may have a password. Says whether it is `https`.

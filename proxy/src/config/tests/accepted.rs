@@ -75,12 +75,14 @@ fn what_is_left_out_has_the_documented_default() {
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
             overload: Some(Duration::from_millis(50)),
+            dns: Dns::default(),
             upstreams: IndexMap::from([(
                 "api".to_owned(),
                 Upstream {
                     endpoints: vec![Entry {
                         endpoint: Endpoint::new("127.0.0.1", 9000),
                         weight: 1,
+                        srv: false,
                     }],
                     timeouts: UpstreamTimeouts {
                         connect: seconds(5),
@@ -372,12 +374,34 @@ fn an_endpoint_has_a_host_a_port_and_a_weight() {
     ));
     let endpoints = config.upstreams["api"].endpoints.iter();
     let endpoints: Vec<_> = endpoints
-        .map(|Entry { endpoint, weight }| (endpoint.host.as_str(), endpoint.port, *weight))
+        .map(|entry| {
+            (
+                entry.endpoint.host.as_str(),
+                entry.endpoint.port,
+                entry.weight,
+            )
+        })
         .collect();
     assert_eq!(
         endpoints,
         [("api.example", 80, 1), ("::1", 81, 3), ("a", 1, 1)]
     );
+}
+
+#[test]
+fn the_records_of_a_name_may_say_the_endpoints() {
+    let config = accepted(&format!(
+        "{LISTENERS}\n{ROUTES}\ndns: {{ servers: [127.0.0.1, '127.0.0.1:5353', '::1', '[::1]:5353'] }}\n\
+         upstreams: {{ api: {{ endpoints: [{{ srv: 'http://_Api._tcp.example' }}] }} }}"
+    ));
+    let [entry] = config.upstreams["api"].endpoints.as_slice() else {
+        panic!("not one");
+    };
+    assert!(entry.srv);
+    assert_eq!(entry.endpoint, Endpoint::new("_api._tcp.example", 0));
+    let servers = config.dns.servers.iter().map(ToString::to_string);
+    let expected = ["127.0.0.1:53", "127.0.0.1:5353", "[::1]:53", "[::1]:5353"];
+    assert_eq!(servers.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn weighted(weights: &[u32], balance: Balance) -> Upstream {
             .map(|(port, weight)| config::Entry {
                 endpoint: config::Endpoint::new("127.0.0.1", port),
                 weight: *weight,
+                srv: false,
             })
             .collect(),
         timeouts: UpstreamTimeouts {
@@ -216,6 +217,36 @@ fn a_weight_grows_with_a_slow_start() {
             .filter(|_| upstream.choose(&local, 0, &Tried::new(), now) == Some(0))
             .count();
         assert!(chosen.abs_diff(heavy) <= 4, "{seconds}: {chosen}");
+    }
+}
+
+#[test]
+fn a_priority_is_used_once_nothing_of_those_before_can_be() {
+    for balance in ALL {
+        let mut upstream = upstream(4, balance.clone());
+        upstream.priorities = vec![2, 1, 2, 1];
+        let all = |upstream: &Upstream| {
+            let mut all: Vec<_> = chosen(upstream, 500).into_keys().collect();
+            all.sort_unstable();
+            all
+        };
+        let now = Instant::now();
+        assert_eq!(all(&upstream), [1, 3], "{balance:?}");
+        upstream.endpoints[1].state.set_healthy(false, now);
+        assert_eq!(all(&upstream), [3]);
+        upstream.endpoints[3].state.set_healthy(false, now);
+        assert_eq!(all(&upstream), [0, 2]);
+        // Where all are left out, as if none were.
+        upstream.endpoints[0].state.set_healthy(false, now);
+        upstream.endpoints[2].state.set_healthy(false, now);
+        assert_eq!(all(&upstream), [1, 3]);
+        upstream.endpoints[1].state.set_healthy(true, now);
+        assert_eq!(all(&upstream), [1]);
+        // A further try goes on with the next.
+        upstream.endpoints[0].state.set_healthy(true, now);
+        let local = Local::new(&upstream);
+        let tried = Tried::from_slice(&[1]);
+        assert_eq!(upstream.choose(&local, 0, &tried, now), Some(0));
     }
 }
 
