@@ -112,7 +112,7 @@ async fn plugin_schema(app: &App, key: &str) -> Option<Value> {
     let plugin = Arc::clone(app.generation().plugins.get(key)?.first());
     let asked = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .ok()?;
         runtime.block_on(plugin.config_schema()).ok()
