@@ -41,6 +41,7 @@ use crate::trace::SpanIndex;
 use crate::trace::context;
 use crate::upstream::Reply;
 use crate::upstream::body::Upload;
+use crate::upstream::driver::Received;
 use crate::worker::Worker;
 use body::Body;
 use buffer::{RequestSource, ResponseSource, Whole};
@@ -107,7 +108,7 @@ enum Content {
     Whole(Whole),
     Upstream(Reply),
     /// An answer, or a body read whole, on its way through plugins.
-    Streamed(Through<Incoming>),
+    Streamed(Through<Received>),
 }
 
 /// Serves one request; every failure is a response.

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod body;
 pub mod connect;
+pub mod driver;
 pub mod eject;
 pub mod health;
 pub mod places;
@@ -29,6 +30,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Sleep, sleep_until};
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::exchange::stream::Through;
@@ -36,6 +39,7 @@ use crate::listener::proxy_protocol::Addresses;
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
 use connect::Unanswered;
+use driver::Received;
 use pool::{Lease, Pools, Wanted};
 
 /// One entry of `upstreams`.
@@ -144,7 +148,7 @@ pub struct Failure {
 
 /// A response's head, with its body still to come over the leased connection.
 pub struct Reply {
-    pub response: Response<Through<Incoming>>,
+    pub response: Response<Through<Received>>,
     pub lease: Lease,
     /// Longest wait for the next piece of the body.
     pub body_timeout: Duration,
@@ -277,47 +281,55 @@ async fn send(
         pools,
         client,
     } = *way;
-    let reply = |response: Response<Incoming>, lease| Reply {
-        response: response.map(Through::new),
+    let reply = |response: Response<Incoming>, lease: Lease| Reply {
+        response: response.map(|body| Through::new(Received::new(body, lease.driver()))),
         lease,
         body_timeout: timeouts.body,
         switched: None,
         tunnel_timeout: timeouts.tunnel,
         busy: None,
     };
-    let sent = |error| Failure {
-        error,
-        unsent: None,
-    };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
     let alone = request.headers().contains_key(UPGRADE)
         && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
-    while let Some(mut lease) = pools.take(endpoint, timeouts.idle, wanted) {
+    loop {
+        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted) {
+            Some(lease) => (lease, false),
+            None => {
+                // Boxed because it is rare, and large.
+                let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
+                match Box::pin(connected).await {
+                    Ok((lease, made)) => {
+                        cells.connects.add(made.into());
+                        (lease, true)
+                    }
+                    Err(error) => {
+                        return Err(Failure {
+                            error,
+                            unsent: Some(Box::new(request)),
+                        });
+                    }
+                }
+            }
+        };
         match round_trip(&mut lease, request, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
+            Err(Failed::Unsent(unsent)) if is_last => {
+                let closed = std::io::Error::other("closed as soon as it was made");
+                return Err(Failure {
+                    error: Error::Connect(closed),
+                    unsent: Some(unsent),
+                });
+            }
             Err(Failed::Unsent(unsent)) => request = *unsent,
-            Err(Failed::Final(error)) => return Err(sent(error)),
+            Err(Failed::Final(error)) => {
+                return Err(Failure {
+                    error,
+                    unsent: None,
+                });
+            }
         }
-    }
-    let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
-    let (mut lease, made) = match connected.await {
-        Ok(connected) => connected,
-        Err(error) => {
-            return Err(Failure {
-                error,
-                unsent: Some(Box::new(request)),
-            });
-        }
-    };
-    cells.connects.add(made.into());
-    match round_trip(&mut lease, request, upload, timeouts).await {
-        Ok(response) => Ok(reply(response, lease)),
-        Err(Failed::Final(error)) => Err(sent(error)),
-        Err(Failed::Unsent(unsent)) => Err(Failure {
-            error: Error::Connect(std::io::Error::other("closed as soon as it was made")),
-            unsent: Some(unsent),
-        }),
     }
 }
 
@@ -352,7 +364,8 @@ async fn round_trip(
 ) -> Result<Response<Incoming>, Failed> {
     let asked = request.headers().contains_key(UPGRADE);
     let mut sending = pin!(lease.send(request));
-    let mut timer = pin!(None::<tokio::time::Sleep>);
+    // It is looked at whatever the connection has used of the task's budget.
+    let mut timer = pin!(None::<Unconstrained<Sleep>>);
     upload.progressed();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = sending.as_mut().poll(cx) {
@@ -381,7 +394,7 @@ async fn round_trip(
             let deadline =
                 tokio::time::Instant::from_std(upload.upstream_owes_since() + timeouts.response);
             match timer.as_mut().as_pin_mut() {
-                None => timer.set(Some(tokio::time::sleep_until(deadline))),
+                None => timer.set(Some(unconstrained(sleep_until(deadline)))),
                 Some(sleep) => match sleep.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) if tokio::time::Instant::now() >= deadline => {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::life::{End, Life};
@@ -21,6 +20,7 @@ use super::tunnel::Tunnel;
 use crate::plugin::stream::Stop;
 use crate::upstream::Reply;
 use crate::upstream::balance::Busy;
+use crate::upstream::driver::Received;
 use crate::upstream::pool::Lease;
 use crate::worker::Offered;
 
@@ -41,11 +41,13 @@ enum Content {
 }
 
 struct Streaming {
-    body: Through<Incoming>,
+    body: Through<Received>,
     lease: Option<Lease>,
     longest_wait: Duration,
     /// Set while the upstream keeps the client waiting.
     waiting: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+    /// Why it broke off, until what came before has gone out.
+    broken: Option<Broken>,
     _busy: Option<Busy>,
 }
 
@@ -190,12 +192,12 @@ impl Body {
     }
 
     /// A body that is at hand, on its way through plugins.
-    pub(super) fn streamed(body: Through<Incoming>, life: Life) -> Self {
+    pub(super) fn streamed(body: Through<Received>, life: Life) -> Self {
         Self::streaming(body, None, Duration::MAX, None, life)
     }
 
     fn streaming(
-        body: Through<Incoming>,
+        body: Through<Received>,
         lease: Option<Lease>,
         longest_wait: Duration,
         busy: Option<Busy>,
@@ -216,6 +218,7 @@ impl Body {
             lease,
             longest_wait,
             waiting: None,
+            broken: None,
             _busy: busy,
         };
         Self {
@@ -232,17 +235,26 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(piece) => {
                 if let Some((since, _)) = self.waiting.take() {
                     life.waited(since.elapsed());
                 }
-                Poll::Ready(piece.map(|piece| {
-                    piece.map_err(|broke| match broke {
-                        Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
-                        Broke::Stopped(stop) => Broken::Stopped(stop),
-                    })
-                }))
+                let broke = match piece {
+                    None => return Poll::Ready(None),
+                    Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Some(Err(broke)) => broke,
+                };
+                // The connection is cut at once; what it waits to send goes out while this waits.
+                self.broken = Some(match broke {
+                    Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
+                    Broke::Stopped(stop) => Broken::Stopped(stop),
+                });
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending if self.body.waits_for_guest() => Poll::Pending,
             Poll::Pending => {

@@ -90,9 +90,9 @@ impl Read {
     }
 
     /// Reads until the end, or until there are more bytes than `most`.
-    pub(super) async fn fill(
+    pub(super) async fn fill<B: Body<Data = Bytes> + Unpin>(
         &mut self,
-        body: &mut Through<Incoming>,
+        body: &mut Through<B>,
         most: usize,
         longest_wait: Duration,
     ) -> Result<(), Stopped> {

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
@@ -16,9 +16,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
+use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
 use super::switch::Asked;
@@ -61,17 +61,33 @@ pub enum Connection {
 /// For one request at a time. It is cut when dropped: by itself it would first send what an upstream
 /// does not take, and hold the request's body, and with it the client's connection, for as long.
 pub struct Http1 {
-    pub sender: http1::SendRequest<RequestBody>,
+    sender: http1::SendRequest<RequestBody>,
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
-    /// Of the task that reads and writes.
-    task: AbortHandle,
+    driver: Rc<Driver>,
     _usable: Usable,
+}
+
+impl Http1 {
+    /// Looks at what has come of the upstream while nobody had it, as its end.
+    pub fn look(&self) {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Whether a request can be sent now.
+    pub fn is_ready(&self) -> bool {
+        self.look();
+        self.sender.is_ready()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
 }
 
 impl Drop for Http1 {
     fn drop(&mut self) {
-        self.task.abort();
+        self.driver.cut();
     }
 }
 
@@ -158,6 +174,14 @@ pub enum Unanswered {
 }
 
 impl Connection {
+    /// What its responses' bodies are received by.
+    pub fn driver(&self) -> Option<Rc<Driver>> {
+        match self {
+            Self::Http1(connection) => Some(Rc::clone(&connection.driver)),
+            Self::Http2(_) => None,
+        }
+    }
+
     /// Sends a request whose target is in origin form, and waits for the response's head.
     pub async fn send(
         &mut self,
@@ -165,13 +189,17 @@ impl Connection {
     ) -> Result<Response<Incoming>, Unanswered> {
         match self {
             Self::Http1(connection) => {
-                let sending = connection.sender.try_send_request(for_http1(request));
-                sending
-                    .await
-                    .map_err(|mut error| match error.take_message() {
-                        Some(request) => Unanswered::Unsent(Box::new(request)),
-                        None => Unanswered::Failed(error.into_error()),
-                    })
+                let request = for_http1(request);
+                let driver = &connection.driver;
+                if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
+                    driver.go_apart();
+                }
+                let mut sending = pin!(connection.sender.try_send_request(request));
+                let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
+                sent.await.map_err(|mut error| match error.take_message() {
+                    Some(request) => Unanswered::Unsent(Box::new(request)),
+                    None => Unanswered::Failed(error.into_error()),
+                })
             }
             Self::Http2(connection) => {
                 let mut request = for_http2(request, &connection.scheme);
@@ -291,6 +319,7 @@ pub(super) async fn connect(
     };
     let io = TokioIo::new(Socket {
         stream,
+        taken: 0,
         _place: place,
     });
     if http2 {
@@ -302,19 +331,14 @@ pub(super) async fn connect(
         return connect_http2(io, scheme, client, usable).await;
     }
     let (sender, connection) = http1::Builder::new()
+        .max_buf_size(TURN)
         .handshake(io)
         .await
         .map_err(Error::Protocol)?;
-    let connection = connection.with_upgrades();
-    let task = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
     Ok(Connection::Http1(Http1 {
         sender,
         client,
-        task: task.abort_handle(),
+        driver: Driver::new(connection.with_upgrades()),
         _usable: usable,
     }))
 }
@@ -392,8 +416,14 @@ async fn connect_http2(
 /// has it by then.
 struct Socket {
     stream: Stream,
+    /// Bytes that came since others had their turn.
+    taken: usize,
     _place: Place,
 }
+
+/// Most bytes that one connection takes at a time, so that an upstream which sends without end holds
+/// nobody up.
+const TURN: usize = 64 << 10;
 
 impl AsyncRead for Socket {
     fn poll_read(
@@ -401,7 +431,18 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.taken >= TURN {
+            self.taken = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.taken = match polled {
+            Poll::Ready(_) => self.taken + buf.filled().len() - before,
+            Poll::Pending => 0,
+        };
+        polled
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
+use super::driver::Driver;
 use super::places::{Limits, Place, Places, Usable};
 use super::{Endpoint, Error};
 use crate::listener::proxy_protocol::Addresses;
@@ -85,6 +86,11 @@ impl Lease {
         matches!(&self.connection, Some(Connection::Http2(_))).then_some(self)
     }
 
+    /// What its response's body is received by.
+    pub(super) fn driver(&self) -> Option<Rc<Driver>> {
+        self.connection.as_ref().and_then(Connection::driver)
+    }
+
     /// Sends a request over it, and waits for the response's head.
     pub async fn send(
         &mut self,
@@ -123,13 +129,13 @@ impl Pool {
         while at > 0 {
             at -= 1;
             let idle = &self.idle[at];
-            let sender = &idle.connection.sender;
-            let fits = idle.connection.client == client;
-            if fits && sender.is_ready() && idle.since.elapsed() < longest {
+            let connection = &idle.connection;
+            let fits = connection.client == client;
+            if fits && idle.since.elapsed() < longest && connection.is_ready() {
                 let connection = self.idle.remove(at).connection;
                 return Some(Lease::new(Connection::Http1(connection), endpoint));
             }
-            if sender.is_closed() || idle.since.elapsed() >= longest {
+            if connection.is_closed() || idle.since.elapsed() >= longest {
                 self.idle.remove(at);
             }
             // Else its task has not run since the last response ended: soon ready, left for later.
@@ -283,7 +289,7 @@ impl Pools {
         let Some(Connection::Http1(connection)) = lease.connection.take() else {
             return;
         };
-        if connection.sender.is_closed() {
+        if connection.is_closed() {
             return;
         }
         let mut pool = self.pool(&lease.endpoint);
@@ -323,8 +329,9 @@ impl Pools {
     pub fn sweep(&self, longest: Duration) {
         let mut pools = self.all.borrow_mut();
         pools.retain_mut(|pool| {
-            pool.idle.retain(|idle| {
-                !idle.connection.sender.is_closed() && idle.since.elapsed() < longest
+            pool.idle.retain(|Idle { connection, since }| {
+                connection.look();
+                !connection.is_closed() && since.elapsed() < longest
             });
             pool.shared
                 .retain(|shared| !shared.is_closed() && shared.idle() < longest);

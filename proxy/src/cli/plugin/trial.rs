@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Uri};
-use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
@@ -32,6 +31,7 @@ use crate::plugin::variants::Plugins;
 use crate::plugin::{Hook, Plugin, Side};
 use crate::server::respond::{self, Refusal};
 use crate::trace::{Kind, SpanIndex, Status, json, record};
+use crate::upstream::driver::Received;
 
 /// The client of every request: of a net that documents may use (RFC 5737), as in the SDK.
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 50_000);
@@ -321,7 +321,7 @@ struct Given {
     side: Side,
     bytes: Bytes,
     /// On its way through plugins that stream it.
-    piped: Option<(Through<Incoming>, Rc<Flow>)>,
+    piped: Option<(Through<Received>, Rc<Flow>)>,
 }
 
 impl Given {
