@@ -99,7 +99,7 @@ fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended: anyhow::Result<()> = runtime.block_on(async {
         let signals = Signals::new()?;
         let (app, admin) = start_with(config, load, Some(document), inherited).await?;
         notify::ready();
@@ -122,7 +122,10 @@ fn run(
         app.shutdown(end).await;
         push::last(&app).await;
         Ok(())
-    })
+    });
+    // A resolver that gives no answer is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Starts an app with its admin address; `document` is what `load` reads, where that is a file.

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::net::TcpStream;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 
 use crate::app::generation::Generation;
 use crate::exchange::Client;
@@ -195,8 +196,9 @@ impl Worker {
             if settings.identify(&mut stream, &mut client).await {
                 server::serve(stream, client, &settings, watch).await;
             }
-            cells.open.dec();
+            // Who sees that it is gone finds its place free.
             drop(place);
+            cells.open.dec();
         });
     }
 }
@@ -244,12 +246,19 @@ impl Thread {
         handoff: impl FnOnce() -> Handoff + Send + 'static,
     ) -> std::io::Result<Self> {
         let (own, no_route) = (metrics.own(), metrics.route(""));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        // It can be made on its own thread only, and who starts the worker is to know of a failure.
+        let (made, is_made) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(made.send(Err(error))),
+                };
+                let _ = made.send(Ok(()));
                 let current = Current::new(generation.load_full(), None);
                 let worker = Rc::new(Worker {
                     index,
@@ -266,12 +275,16 @@ impl Thread {
                     current: RefCell::new(current),
                     states: RefCell::default(),
                 });
-                let local = LocalSet::new();
-                local.block_on(&runtime, run(Rc::clone(&worker), receiver));
-                // Connections that outlived the drain end here, each with its trace.
-                drop(local);
+                runtime.block_on(run(Rc::clone(&worker), receiver));
+                // Connections that outlived the drain end here, each with its trace; a resolver that
+                // gets no answer is not waited for.
+                runtime.shutdown_background();
             })?;
-        Ok(Self { commands, thread })
+        match is_made.recv() {
+            Ok(Ok(())) => Ok(Self { commands, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(std::io::Error::other("the thread of a worker ended")),
+        }
     }
 
     /// A worker ends only at shutdown: then there is nobody to tell.

@@ -115,7 +115,10 @@ async fn plugin_schema(app: &App, key: &str) -> Option<Value> {
             .enable_all()
             .build()
             .ok()?;
-        runtime.block_on(plugin.config_schema()).ok()
+        let schema = runtime.block_on(plugin.config_schema()).ok();
+        // A resolver that gives no answer is not waited for.
+        runtime.shutdown_background();
+        schema
     });
     serde_json::from_str(&asked.await.ok()??).ok()
 }
