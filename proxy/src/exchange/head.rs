@@ -183,43 +183,39 @@ fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(2048)]
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        TE,
-        UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ]
-    .contains(name)
-}
+/// What concerns one connection only (RFC 9110, section 7.6.1).
+static HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    TE,
+    UPGRADE,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+];
 
-/// Removes what concerns one connection only (RFC 9110, section 7.6.1), with what `Connection`
-/// names; but never what says whom the message is for or how long it is.
+/// Removes hop-by-hop fields, with what `Connection` names; but never what says whom the message is for
+/// or how long it is.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
+    let mut present = [false; HOP_BY_HOP.len()];
+    for name in headers.keys() {
+        if let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name) {
+            present[index] = true;
+        }
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
+    let connection = headers.get_all(CONNECTION).iter();
+    let named: Vec<HeaderName> = connection
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // What nearly every peer says, and names no other field.
+        .filter(|name| !["keep-alive", "close"].contains(name))
+        .filter_map(|name| name.parse().ok())
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
         .collect();
     for name in named {
         headers.remove(name);
     }
-    for name in [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        TE,
-        UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
+    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, is)| *is) {
         headers.remove(name);
     }
 }
