@@ -20,7 +20,7 @@ use super::Worker;
 const TICK: Duration = Duration::from_millis(5);
 
 /// For how long all ticks must be late, or none, for the verdict to change.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// So many ticks without a request, and there are no more of them.
 const IDLE: u32 = 200;
@@ -123,35 +123,40 @@ mod tests {
         assert!(!any(&ticks([20; 1000])));
     }
 
+    /// Ticks from the first late one to a verdict, where each is 30 ms after the one before.
+    const LATE: usize = 17;
+
     #[test]
     fn one_that_is_late_all_the_time_refuses_after_an_interval() {
-        // Each tick is 30 ms after the one before; the first says since when.
-        let refused = ticks([25; 10]);
-        assert_eq!(refused[..4], [false; 4]);
-        assert_eq!(refused[4..], [true; 6]);
+        let refused = ticks([25; LATE + 10]);
+        assert_eq!(refused[..LATE], [false; LATE]);
+        assert_eq!(refused[LATE..], [true; 10]);
     }
 
     #[test]
     fn a_burst_refuses_nothing_however_long_the_one_stall() {
         let stalls = (0..100).flat_map(|_| [5000, 0]);
         assert!(!any(&ticks(stalls)));
-        // Ninety of a hundred milliseconds are late, again and again.
-        let bursts = (0..100).flat_map(|_| [25, 25, 25, 0]);
-        assert!(!any(&ticks(bursts)));
+        // Nearly all of half a second is late, again and again.
+        let burst = || std::iter::repeat_n(25, LATE).chain([0]);
+        assert!(!any(&ticks((0..100).flat_map(|_| burst()))));
     }
 
     #[test]
     fn an_overloaded_one_refuses_only_while_it_is_late() {
-        let refused = ticks([25; 6].into_iter().chain([10, 25, 10, 25, 25]));
-        assert_eq!(refused[5..], [true, false, true, false, true, true]);
+        let overloaded = [25; LATE + 1].into_iter();
+        let refused = ticks(overloaded.chain([10, 25, 10, 25, 25]));
+        assert_eq!(refused[LATE..], [true, false, true, false, true, true]);
     }
 
     #[test]
     fn after_an_interval_in_time_it_is_a_burst_again() {
-        let calm = std::iter::repeat_n(0, 21);
-        let refused = ticks([25; 6].into_iter().chain(calm).chain([25; 5]));
-        assert!(refused[5]);
-        let after = &refused[6..];
-        assert_eq!(after, [&[false; 21][..], &[false; 4], &[true]].concat());
+        let overloaded = [25; LATE + 1].into_iter();
+        let calm = std::iter::repeat_n(0, 101);
+        let refused = ticks(overloaded.chain(calm).chain([25; LATE + 1]));
+        assert!(refused[LATE]);
+        let after = &refused[LATE + 1..];
+        assert!(!any(&after[..after.len() - 1]));
+        assert!(after[after.len() - 1]);
     }
 }

@@ -143,16 +143,18 @@ fn switched_off_nothing_is_refused_until_a_reload_switches_it_on() {
     let on = stand(&upstream, json!({ "lateness": "5ms" })).to_string();
     assert_eq!(weir.reload(&on).status, 200);
     let burners = burn(&weir);
-    run(async {
+    let refused = run(async {
         let client = Client::open(weir.proxy()).await;
-        loop {
+        while burners.iter().any(|burner| !burner.is_finished()) {
             let answer = client.get("/").await.expect("a response");
             if answer.status() == 503 {
-                assert_eq!(answer.head.headers()["retry-after"], "1");
-                break;
+                return Some(answer);
             }
         }
+        None
     });
+    let refused = refused.expect("it is refused while they burn");
+    assert_eq!(refused.head.headers()["retry-after"], "1");
     end(burners);
     until(&weir, 200);
     assert!(weir.count(SHED) > 0);

@@ -12,7 +12,7 @@ pub(in crate::config) struct Overload {
     /// Whether they do, with 503. Default: true.
     pub(in crate::config) enabled: bool,
     /// How late whatever is ready on a worker may get its turn, from 5ms to 10s: requests are refused
-    /// where it is later all through 100ms, until it is not. Default: 50ms.
+    /// where it is later all through 500ms, until it is not. Default: 50ms.
     pub(in crate::config) lateness: Duration,
 }
 
