@@ -28,10 +28,15 @@ pub struct Local {
     pub budget: Budget,
 }
 
-/// What each endpoint is owed (smooth weighted round robin): a choice adds to every one its share, and
-/// takes what was added from the one with the most. Over as many choices as the sum of the weights
-/// each has its weight exactly, and the turns of a heavy one are spread.
-struct Turns(Box<[Cell<i64>]>);
+/// Smooth weighted round robin: a choice adds to every endpoint its share, and takes what was added from
+/// the one with the most. Over as many choices as the sum of the weights each has its weight exactly, and
+/// the turns of a heavy one are spread.
+struct Turns {
+    /// What each endpoint is owed.
+    owed: Box<[Cell<i64>]>,
+    /// The sum of the shares of the last choice.
+    all: Cell<i64>,
+}
 
 /// Parts of a weight, in which slow starts are counted.
 const PARTS: u64 = 1024;
@@ -51,9 +56,15 @@ pub struct Busy {
 impl Local {
     pub fn new(upstream: &Upstream) -> Self {
         let endpoints = upstream.endpoints.len();
-        let shares = upstream.weights.iter();
-        let shares: Box<[u64]> = shares.map(|one| u64::from(*one) * PARTS).collect();
-        let turns = Turns(vec![Cell::new(0); endpoints].into_boxed_slice());
+        let places = || upstream.weights.iter().zip(&upstream.priorities);
+        let used = places().filter(|(weight, _)| **weight > 0);
+        let first = used.map(|(_, priority)| *priority).min();
+        let of_first = |(weight, priority): (&u32, &u16)| {
+            let whole = u64::from(*weight) * PARTS;
+            if Some(*priority) == first { whole } else { 0 }
+        };
+        let shares: Box<[u64]> = places().map(of_first).collect();
+        let turns = Turns::new(endpoints);
         // Workers do not begin with the same.
         let most = (shares.iter().sum::<u64>() / PARTS).clamp(1, FIRST_TURNS);
         for _ in 0..fastrand::u64(..most) {
@@ -79,22 +90,33 @@ impl Local {
 }
 
 impl Turns {
+    fn new(endpoints: usize) -> Self {
+        Self {
+            owed: vec![Cell::new(0); endpoints].into_boxed_slice(),
+            all: Cell::new(0),
+        }
+    }
+
     fn next(&self, shares: &[u64]) -> Option<usize> {
-        let mut all = 0;
+        let all = i64::try_from(shares.iter().sum::<u64>()).unwrap_or(i64::MAX);
+        if self.all.replace(all) != all {
+            // What other shares left behind: else that of a heavy one, now left out, lasts for long.
+            for owed in &self.owed {
+                owed.set(owed.get().clamp(-all, all));
+            }
+        }
         let mut first: Option<usize> = None;
-        for (index, (turn, share)) in self.0.iter().zip(shares).enumerate() {
+        for (index, (owed, share)) in self.owed.iter().zip(shares).enumerate() {
             if *share == 0 {
                 continue;
             }
-            let share = i64::try_from(*share).unwrap_or(i64::MAX);
-            all += share;
-            turn.set(turn.get() + share);
-            if first.is_none_or(|first| turn.get() > self.0[first].get()) {
+            owed.set(owed.get() + i64::try_from(*share).unwrap_or(i64::MAX));
+            if first.is_none_or(|first| owed.get() > self.owed[first].get()) {
                 first = Some(index);
             }
         }
         let first = first?;
-        self.0[first].set(self.0[first].get() - all);
+        self.owed[first].set(self.owed[first].get() - all);
         Some(first)
     }
 }

@@ -104,6 +104,38 @@ fn in_turn_each_has_exactly_its_weight_whatever_the_worker_begins_with() {
 }
 
 #[test]
+fn in_turn_light_endpoints_keep_their_turns_beside_a_heavy_one() {
+    // The light ones are owed nearly twice the sum before they have their turns.
+    let upstream = weighted(&[193, 3, 10, 1, 1], Balance::RoundRobin);
+    let chosen = chosen(&upstream, 208 * 5);
+    let expected = [(0, 965), (1, 15), (2, 50), (3, 5), (4, 5)];
+    assert_eq!(chosen, HashMap::from(expected));
+}
+
+#[test]
+fn in_turn_what_a_heavy_endpoint_leaves_behind_is_soon_made_up_for() {
+    // However far the turns had come.
+    for begun in 0..103 {
+        let upstream = weighted(&[100, 2, 1], Balance::RoundRobin);
+        let local = Local::new(&upstream);
+        let now = Instant::now();
+        let choose = |_| upstream.choose(&local, 0, &Tried::new(), now);
+        for turn in 0..begun {
+            choose(turn);
+        }
+        upstream.endpoints[0].state.set_healthy(false, now);
+        let turns: Vec<_> = (0..303).map(choose).collect();
+        let count = |index| turns.iter().filter(|turn| **turn == Some(index)).count();
+        assert_eq!(count(0), 0);
+        assert!(count(2).abs_diff(101) <= 2, "{} {}", count(1), count(2));
+        // With it again each has its weight at once.
+        upstream.endpoints[0].state.set_healthy(true, now);
+        let light = (0..103).map(choose).filter(|turn| *turn != Some(0));
+        assert!(light.count().abs_diff(3) <= 1);
+    }
+}
+
+#[test]
 fn turns_of_a_heavy_endpoint_are_spread() {
     let upstream = weighted(&[3, 1, 2], Balance::RoundRobin);
     let local = Local::new(&upstream);
