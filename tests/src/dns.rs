@@ -1,6 +1,6 @@
 //! A DNS server: dnsmasq.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,10 +19,15 @@ pub const NAME: &str = "_api._tcp.weir.test";
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u16);
 
+/// Hosts below it have no addresses: the server that knows them does not answer.
+pub const DEAD: &str = "dead";
+
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Dns {
     _running: Running,
+    /// Who would know the hosts below [`DEAD`].
+    _silent: UdpSocket,
 }
 
 impl Place {
@@ -36,13 +41,15 @@ impl Place {
     }
 
     /// Starts a server whose records of [`NAME`] are these: host, port, priority, weight. Each host has
-    /// the address 127.0.0.1.
+    /// the address 127.0.0.1, but for those below [`DEAD`].
     ///
     /// # Panics
     ///
     /// When it does not start.
     pub fn serve(self, records: &[(&str, u16, u16, u16)]) -> Dns {
         let folder = TempDir::new().expect("a folder");
+        let silent = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        let port = silent.local_addr().expect("an address").port();
         let mut command = Command::new(program());
         command
             .args([
@@ -53,20 +60,26 @@ impl Place {
             .args(["--no-resolv", "--no-hosts", "--pid-file="])
             .args(["--bind-interfaces", "--listen-address=127.0.0.1"])
             .arg(format!("--port={}", self.0))
-            .arg(format!("--local=/{ZONE}/"));
+            .arg(format!("--local=/{ZONE}/"))
+            .arg(format!("--server=/{DEAD}.{ZONE}/127.0.0.1#{port}"));
         for (host, port, priority, weight) in records {
+            let is_dead = host.ends_with(DEAD);
             let host = format!("{host}.{ZONE}");
-            command
-                .arg(format!(
-                    "--srv-host={NAME},{host},{port},{priority},{weight}"
-                ))
-                .arg(format!("--host-record={host},127.0.0.1"));
+            command.arg(format!(
+                "--srv-host={NAME},{host},{port},{priority},{weight}"
+            ));
+            if !is_dead {
+                command.arg(format!("--host-record={host},127.0.0.1"));
+            }
         }
         let running = Running::start(&mut command, folder);
         eventually("dnsmasq listens", || {
             TcpStream::connect(("127.0.0.1", self.0)).ok()
         });
-        Dns { _running: running }
+        Dns {
+            _running: running,
+            _silent: silent,
+        }
     }
 }
 

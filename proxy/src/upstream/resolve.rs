@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use super::srv::{self, Target};
 use crate::config::{Config, Endpoint, Entry};
 
@@ -126,22 +128,21 @@ impl Names {
                 }
             }
         }
-        let lookups: Vec<_> = due
-            .into_iter()
-            .map(|name| {
-                let before = self.known().get(&name).map(|known| known.targets.clone());
-                let servers = config.dns.servers.clone();
-                tokio::spawn(async move {
-                    let look_up = look_up(&name, &servers, before.unwrap_or_default());
-                    let found = tokio::time::timeout(LIMIT, look_up).await;
-                    let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                    (name, found)
-                })
-            })
-            .collect();
+        // Who waits no longer drops the rest, which is due as before.
+        let mut lookups = JoinSet::new();
+        for name in due {
+            let before = self.known().get(&name).map(|known| known.targets.clone());
+            let servers = config.dns.servers.clone();
+            lookups.spawn(async move {
+                let look_up = look_up(&name, &servers, before.unwrap_or_default());
+                let found = tokio::time::timeout(LIMIT, look_up).await;
+                let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                (name, found)
+            });
+        }
         let mut changed = false;
-        for lookup in lookups {
-            if let Ok((name, found)) = lookup.await {
+        while let Some(done) = lookups.join_next().await {
+            if let Ok((name, found)) = done {
                 changed |= self.note(name, found, now);
             }
         }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use weir_tests::dns::{NAME, Place};
+use weir_tests::dns::{DEAD, NAME, Place};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary};
@@ -152,6 +152,23 @@ fn a_name_without_records_is_waited_for_by_nobody_and_used_once_it_has_some() {
     eventually("it is used", || {
         (send(&weir, "GET", 1) == [200]).then_some(())
     });
+}
+
+#[test]
+fn a_host_whose_address_does_not_come_holds_up_no_other() {
+    let upstream = Upstream::hello();
+    let dns = Place::free();
+    let dead: Vec<_> = (0..5).map(|one| format!("h{one}.{DEAD}")).collect();
+    let mut records: Vec<_> = dead.iter().map(|host| (host.as_str(), 1, 0, 9)).collect();
+    records.push(("a", port(&upstream), 1, 1));
+    let _server = dns.serve(&records);
+    let weir = start(dns, json!({}));
+    eventually("it is used", || {
+        (send(&weir, "GET", 1) == [200]).then_some(())
+    });
+    assert_eq!(errors(&send(&weir, "POST", 10)), 0);
+    let expected = [format!("a.weir.test:{}", port(&upstream))];
+    assert_eq!(endpoints(&weir), expected);
 }
 
 #[test]
