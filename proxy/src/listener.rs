@@ -129,9 +129,36 @@ pub async fn accept(
         () = acceptor.accept(&listener) => {}
     }
     match listener.into_std() {
-        Ok(listener) => acceptor.accept_waiting(&listener),
+        Ok(listener) => {
+            let serve = |stream, peer| acceptor.serve(stream, peer);
+            if let Err(error) = accept_waiting(&listener, serve).await {
+                tracing::warn!(%error, address = %id.address, "cannot accept what waits");
+            }
+        }
         Err(error) => tracing::warn!(%error, address = %id.address, "cannot stop in order"),
     }
+}
+
+/// Accepts what the kernel has let in already; it would reset it with the socket's end.
+pub async fn accept_waiting(
+    listener: &std::net::TcpListener,
+    mut serve: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    // No more than that waited; who connects all the time does not keep the socket open.
+    for _ in 0..BACKLOG {
+        descriptors::room().await;
+        let accepted = listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => serve(stream, peer),
+            Err(error) if is_connections(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 struct Acceptor {
@@ -158,26 +185,6 @@ impl Acceptor {
                         tracing::warn!(%error, address = %self.id.address, "cannot accept");
                     }
                     tokio::time::sleep(BACK_OFF).await;
-                }
-            }
-        }
-    }
-
-    /// Accepts what the kernel has let in already; it would reset it with the socket's end.
-    fn accept_waiting(&mut self, listener: &std::net::TcpListener) {
-        // No more than that waited; who connects all the time does not keep the socket open.
-        for _ in 0..BACKLOG {
-            let accepted = listener.accept().and_then(|(stream, peer)| {
-                stream.set_nonblocking(true)?;
-                Ok((TcpStream::from_std(stream)?, peer))
-            });
-            match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer),
-                Err(error) if is_connections(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::warn!(%error, address = %self.id.address, "cannot accept what waits");
-                    return;
                 }
             }
         }

@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 use super::reply::Reply;
 use super::{Door, Local};
 use crate::config::otlp::Otlp;
-use crate::listener::descriptors;
 use crate::listener::drain::{Stage, Watch};
+use crate::listener::{accept_waiting, descriptors};
 use crate::tls::Alpn;
 use crate::transport::Stream;
 
@@ -48,7 +48,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Accepts until `stop` comes or its sender is gone; each connection is a task.
+/// Accepts until `stop` comes or its sender is gone, then what waits to be accepted; each connection
+/// is a task.
 pub async fn accept(
     local: Rc<Local>,
     door: Door,
@@ -62,26 +63,34 @@ pub async fn accept(
             return;
         }
     };
+    let begin = |stream: TcpStream, peer| {
+        // Fails only on a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        if let Some(place) = Place::take(&local, door) {
+            let watch = local.drain.watch();
+            tokio::task::spawn_local(serve(place, stream, peer, watch));
+        }
+    };
     loop {
         let accepted = tokio::select! {
             biased;
+            _ = &mut stop => break,
             accepted = accept_one(&listener) => accepted,
-            _ = &mut stop => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Fails only on a connection that is gone already.
-                let _ = stream.set_nodelay(true);
-                if let Some(place) = Place::take(&local, door) {
-                    let watch = local.drain.watch();
-                    tokio::task::spawn_local(serve(place, stream, peer, watch));
-                }
-            }
+            Ok((stream, peer)) => begin(stream, peer),
             Err(error) => {
                 tracing::debug!(%error, "cannot accept for OTLP");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
+    }
+    let waiting = match listener.into_std() {
+        Ok(listener) => accept_waiting(&listener, begin).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = waiting {
+        tracing::debug!(%error, "cannot accept what waits for OTLP");
     }
 }
 
