@@ -32,8 +32,8 @@ pub struct Settings {
     timeouts: config::ListenerTimeouts,
     max_head_bytes: usize,
     max_requests: u64,
-    /// Most connections of one worker.
-    share: Option<u64>,
+    /// Over all workers.
+    max_connections: Option<u64>,
     balance: config::ListenerBalance,
     proxy_protocol: bool,
     cells: Arc<[ListenerCells]>,
@@ -44,17 +44,15 @@ impl Settings {
     pub fn new(
         config: &config::Listener,
         before: Option<&Self>,
-        workers: usize,
         cells: Arc<[ListenerCells]>,
     ) -> Self {
         let before = before.and_then(|before| before.tls.as_ref());
         let same = before.filter(|before| config.tls.as_ref() == Some(before));
-        let share = config.max_connections;
         Self {
             tls: same.or(config.tls.as_ref()).cloned(),
             http2: config.http2,
             timeouts: config.timeouts,
-            share: share.map(|most| most.div_ceil(workers as u64)),
+            max_connections: config.max_connections,
             balance: config.balance,
             proxy_protocol: config.proxy_protocol,
             max_head_bytes: config.max_head_bytes,
@@ -85,7 +83,7 @@ impl BadHead {
 pub enum Cut {
     /// It took nothing of a response for too long.
     Stalled,
-    /// HTTP/2 frames that carry nothing.
+    /// HTTP/2 frames that carry nothing, or streams that are reset at once.
     Flood,
 }
 

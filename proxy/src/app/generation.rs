@@ -203,7 +203,7 @@ impl Generation {
                     let before = before.and_then(|before| before.listener(id));
                     let before = before.map(|before| &*before.server);
                     let cells = metrics.listener(listener.address);
-                    Arc::new(Settings::new(listener, before, workers, cells))
+                    Arc::new(Settings::new(listener, before, cells))
                 },
                 chain: chain(&mut listener.plugins.iter()),
                 chains: config

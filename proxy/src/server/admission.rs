@@ -54,8 +54,8 @@ impl Place {
 }
 
 impl Settings {
-    /// A place for a connection that `worker` has accepted: with that worker, or with the one that has
-    /// the fewest where they are to have equally many. `None` where there is none.
+    /// A place for a connection that `worker` has accepted: with that worker, or where they are to have
+    /// equally many, of those with room with the one that has the fewest. `None` where there is none.
     pub fn admit(&self, worker: usize) -> Option<Place> {
         let workers = self.cells.len();
         let candidates = match self.balance {
@@ -63,15 +63,16 @@ impl Settings {
             ListenerBalance::Exact => workers,
         };
         loop {
-            let (chosen, open) = (worker..worker + candidates)
+            let fewest = (worker..worker + candidates)
                 .map(|index| index % workers)
                 .map(|index| (index, self.cells[index].open.load(Ordering::Relaxed)))
+                .filter(|(index, open)| *open < self.share(*index))
                 // The first of equals: where it can be, a connection stays.
-                .min_by_key(|(_, open)| *open)?;
-            if self.share.is_some_and(|share| open >= share) {
+                .min_by_key(|(_, open)| *open);
+            let Some((chosen, open)) = fewest else {
                 self.refuse(worker, Refused::Limit);
                 return None;
-            }
+            };
             // Another worker may have chosen the same one meanwhile.
             let taken = self.cells[chosen].open.compare_exchange(
                 open,
@@ -85,6 +86,19 @@ impl Settings {
                     worker: chosen,
                 });
             }
+        }
+    }
+
+    /// Most connections of a worker. Where connections are passed on the shares add up to the limit;
+    /// where they are not, each is rounded up.
+    fn share(&self, worker: usize) -> u64 {
+        let Some(most) = self.max_connections else {
+            return u64::MAX;
+        };
+        let workers = self.cells.len() as u64;
+        match self.balance {
+            ListenerBalance::Kernel => most.div_ceil(workers),
+            ListenerBalance::Exact => most / workers + u64::from((worker as u64) < most % workers),
         }
     }
 
@@ -139,8 +153,7 @@ mod tests {
     use crate::config::{Http2, ListenerTimeouts};
     use crate::metrics::Metrics;
 
-    /// `share` is the most connections of one worker.
-    fn settings(workers: usize, share: Option<u64>, balance: ListenerBalance) -> Settings {
+    fn settings(workers: usize, most: Option<u64>, balance: ListenerBalance) -> Settings {
         let second = Duration::from_secs(1);
         Settings {
             tls: None,
@@ -156,7 +169,7 @@ mod tests {
             },
             max_head_bytes: 8192,
             max_requests: u64::MAX,
-            share,
+            max_connections: most,
             balance,
             proxy_protocol: false,
             cells: Metrics::new(workers).listener(([127, 0, 0, 1], 0).into()),
@@ -192,11 +205,28 @@ mod tests {
 
     #[test]
     fn with_exact_balance_a_connection_is_refused_only_where_no_worker_has_a_place() {
-        let settings = settings(2, Some(2), ListenerBalance::Exact);
-        let places: Vec<_> = (0..6).map_while(|_| settings.admit(0)).collect();
-        assert_eq!(places.len(), 4);
-        assert_eq!(open(&settings), [2, 2]);
-        assert_eq!(settings.cells[0].refused[Refused::Limit as usize].get(), 1);
+        for (most, expected) in [(6, [2, 2, 2]), (7, [3, 2, 2]), (8, [3, 3, 2])] {
+            let settings = settings(3, Some(most), ListenerBalance::Exact);
+            let mut places: Vec<_> = (0..9).map_while(|_| settings.admit(2)).collect();
+            assert_eq!(open(&settings), expected);
+            assert_eq!(settings.cells[2].refused[Refused::Limit as usize].get(), 1);
+            // Whoever leaves, there is a place again.
+            for _ in 0..places.len() {
+                drop(places.remove(0));
+                places.push(settings.admit(1).unwrap());
+            }
+            assert_eq!(open(&settings), expected);
+            assert!(settings.admit(1).is_none());
+        }
+    }
+
+    #[test]
+    fn with_the_kernels_choice_each_worker_has_its_share_rounded_up() {
+        let settings = settings(3, Some(7), ListenerBalance::Kernel);
+        let places: Vec<_> = (0..9).map_while(|_| settings.admit(1)).collect();
+        assert_eq!(places.len(), 3);
+        assert_eq!(open(&settings), [0, 3, 0]);
+        assert!(settings.admit(2).is_some());
     }
 
     #[test]

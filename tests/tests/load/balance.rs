@@ -120,9 +120,9 @@ fn the_proxy_protocol_and_tls_come_with_the_connection() {
 #[test]
 fn with_it_the_limit_of_connections_is_met_exactly() {
     let upstream = Upstream::hello();
-    let keys = json!({ "balance": "exact", "max_connections": 6 });
+    let keys = json!({ "balance": "exact", "max_connections": 7 });
     let weir = start(&upstream, 3, keys);
-    let mut kept: Vec<_> = (0..6).map(|_| open(&weir)).collect();
+    let mut kept: Vec<_> = (0..7).map(|_| open(&weir)).collect();
     assert_eq!(Connection::open(weir.proxy()).read_to_end(), b"");
     eventually("it is counted", || {
         (refused(&weir, "limit") == 1).then_some(())
