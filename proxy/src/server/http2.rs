@@ -130,13 +130,25 @@ pub(super) async fn serve(
     let cells = &settings.cells[worker.index];
     cells.cuts[Cut::Stalled as usize].add(streams.stalled.get());
     if let Some(Err(error)) = ended {
-        if sending.flooded() {
+        if sending.flooded() || is_flood(&error) {
             cells.cuts[Cut::Flood as usize].inc();
         } else if error.is_parse() {
             cells.bad_heads[BadHead::Malformed as usize].inc();
         }
         tracing::debug!(%peer, %error, "client connection ended");
     }
+}
+
+/// Whether the HTTP code met a flood by itself, as of streams that are reset before they are looked at.
+fn is_flood(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Serves one request. Where the response opens a tunnel, a task of its own passes what follows on the

@@ -31,6 +31,13 @@ fn assert_closed(weir: &Weir, frames: impl Fn(u32) -> Vec<u8>, most: u32) {
     assert_serves(weir);
 }
 
+/// As one flood, whoever met it.
+fn eventually_counted(weir: &Weir) {
+    eventually("the flood is counted", || {
+        (counted(weir, "weir_http_cuts_total", "flood") == 1).then_some(())
+    });
+}
+
 #[test]
 fn floods_of_frames_that_carry_nothing_end_the_connection() {
     let upstream = Upstream::hello();
@@ -55,6 +62,7 @@ fn requests_that_are_reset_at_once_end_the_connection() {
         pair
     };
     assert_closed(&weir, pair, 1_000_000);
+    eventually_counted(&weir);
     eventually("all calls have ended", || {
         (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
     });
@@ -72,6 +80,7 @@ fn requests_that_weir_is_made_to_reset_end_the_connection() {
         made
     };
     assert_closed(&weir, made, 1_000_000);
+    eventually_counted(&weir);
     eventually("all calls have ended", || {
         (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
     });
