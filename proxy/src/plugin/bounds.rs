@@ -3,7 +3,7 @@
 
 use std::ops::AddAssign;
 
-use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use wasmparser::{BlockType, FuncType, FunctionBody, Operator, Parser, Payload};
 
 /// Most bytes of a module. One in Python has 18 MiB.
 pub(super) const MODULE_BYTES: usize = 128 << 20;
@@ -19,6 +19,10 @@ const LOCALS: u64 = 4_000_000;
 /// Most loops in each other: the compiler's time grows with the square of these.
 const LOOPS: usize = 100;
 
+/// Most pairs of a variable and a block of one function: the compiler keeps four bytes for each, and up to
+/// eight as lists grow, on all cores at once. The interpreter of JavaScript has eleven million.
+const PAIRS: u64 = 1 << 26;
+
 /// Most globals, each of which is code that runs at each instantiation.
 const GLOBALS: u64 = 100_000;
 
@@ -28,8 +32,16 @@ pub(super) fn check(module: &[u8]) -> Result<(), String> {
         return Err(format!("has more than {MODULE_BYTES} bytes"));
     }
     let (mut functions, mut locals, mut globals) = (0, 0, 0);
+    // Of the module's types: how many values each takes and gives, and the most of these.
+    let (mut arities, mut widest): (Vec<u64>, u64) = (Vec::new(), 0);
     for payload in Parser::new(0).parse_all(module) {
         match payload {
+            Ok(Payload::TypeSection(section)) => {
+                let types = section.into_iter_err_on_gc_types();
+                let arity = |ty: FuncType| (ty.params().len() + ty.results().len()) as u64;
+                arities = types.map(|ty| ty.map_or(0, arity)).collect();
+                widest = arities.iter().copied().max().unwrap_or(0);
+            }
             Ok(Payload::FunctionSection(section)) => {
                 add(&mut functions, section.count(), FUNCTIONS, "functions")?;
             }
@@ -43,12 +55,21 @@ pub(super) fn check(module: &[u8]) -> Result<(), String> {
                         "has a function of {bytes} bytes, and may have {FUNCTION_BYTES} in one"
                     ));
                 }
+                let before = locals;
                 let declared = body.get_locals_reader().into_iter().flatten();
                 for (count, _) in declared.flatten() {
                     add(&mut locals, count, LOCALS, "locals")?;
                 }
-                if nests_more_loops(&body, LOOPS) {
+                let shape = Shape::of(&body, &arities);
+                if shape.loops > LOOPS {
                     return Err(format!("has more than {LOOPS} loops in each other"));
+                }
+                let (blocks, variables) = (shape.blocks, locals - before + widest + shape.values);
+                if variables.saturating_mul(blocks) > PAIRS {
+                    return Err(format!(
+                        "has a function of {variables} variables and {blocks} blocks, and may have \
+                         {PAIRS} pairs of them in one"
+                    ));
                 }
             }
             Ok(_) => {}
@@ -58,26 +79,71 @@ pub(super) fn check(module: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn nests_more_loops(body: &FunctionBody<'_>, most: usize) -> bool {
-    // Whether each construct that is open is a loop.
-    let mut open: Vec<bool> = Vec::new();
-    let mut loops = 0;
-    for operator in body.get_operators_reader().into_iter().flatten().flatten() {
-        match operator {
-            Operator::Loop { .. } => {
-                loops += 1;
-                open.push(true);
+/// What a function costs to compile.
+#[derive(Default)]
+struct Shape {
+    /// Most loops in each other.
+    loops: usize,
+    /// Most blocks that the compiler makes of it.
+    blocks: u64,
+    /// Values that its constructs take and give, each a variable.
+    values: u64,
+}
+
+impl Shape {
+    fn of(body: &FunctionBody<'_>, arities: &[u64]) -> Self {
+        let mut shape = Self::default();
+        // Whether each construct that is open is a loop.
+        let mut open: Vec<bool> = Vec::new();
+        let mut loops = 0;
+        for operator in body.get_operators_reader().into_iter().flatten().flatten() {
+            shape.blocks += blocks(&operator);
+            match operator {
+                Operator::Loop { blockty } => {
+                    loops += 1;
+                    shape.loops = shape.loops.max(loops);
+                    shape.values += values(blockty, arities);
+                    open.push(true);
+                }
+                Operator::Block { blockty } | Operator::If { blockty } => {
+                    shape.values += values(blockty, arities);
+                    open.push(false);
+                }
+                // The last is that of the function.
+                Operator::End => loops -= usize::from(open.pop() == Some(true)),
+                _ => {}
             }
-            Operator::Block { .. } | Operator::If { .. } => open.push(false),
-            // The last is that of the function.
-            Operator::End => loops -= usize::from(open.pop() == Some(true)),
-            _ => {}
         }
-        if loops > most {
-            return true;
-        }
+        shape
     }
-    false
+}
+
+/// Most blocks that the compiler makes of an operator.
+fn blocks(operator: &Operator<'_>) -> u64 {
+    match operator {
+        Operator::Block { .. } | Operator::BrIf { .. } => 1,
+        Operator::CallIndirect { .. }
+        | Operator::ReturnCallIndirect { .. }
+        | Operator::TableGet { .. } => 2,
+        // With its `else`.
+        Operator::If { .. } => 3,
+        // With a look at the clock.
+        Operator::Loop { .. } => 5,
+        Operator::TableGrow { .. }
+        | Operator::TableFill { .. }
+        | Operator::TableCopy { .. }
+        | Operator::TableInit { .. } => 8,
+        Operator::BrTable { targets } => u64::from(targets.len()) + 1,
+        _ => 0,
+    }
+}
+
+fn values(of: BlockType, arities: &[u64]) -> u64 {
+    match of {
+        BlockType::Empty => 0,
+        BlockType::Type(_) => 1,
+        BlockType::FuncType(index) => arities.get(index as usize).copied().unwrap_or(0),
+    }
 }
 
 fn add(sum: &mut u64, more: u32, most: u64, what: &str) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //! called any more for a while: its [`Breaker`] is open.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::vitals::{Counted, Open};
@@ -15,12 +16,12 @@ use crate::config::{self, Isolation, Recycle};
 /// once, within this bound.
 const WARM: usize = 64;
 
-/// See the module's documentation.
+/// See the module's documentation. By the plugin's id.
 #[derive(Default)]
-pub struct Instances(RefCell<Vec<Warm>>);
+pub struct Instances(RefCell<HashMap<u32, Warm>>);
 
+#[derive(Default)]
 struct Warm {
-    plugin: u32,
     free: Vec<Kept>,
     breaker: Breaker,
     /// Says that the breaker is open, while it is.
@@ -126,17 +127,22 @@ impl Instances {
             }
             Ok(warm.free.pop())
         })?;
-        match warm {
-            Some(kept) => Ok(kept),
-            None => {
-                let (instance, _) = plugin.guest.instantiate(plugin.config.limits).await?;
-                Ok(Kept {
-                    instance,
-                    life: Life::new(plugin.config.recycle, now),
-                    counted: Counted::new(&plugin.vitals),
-                })
-            }
+        if let Some(kept) = warm {
+            return Ok(kept);
         }
+        let limits = plugin.config.limits;
+        let mut made = plugin.guest.instantiate(limits).await;
+        if matches!(made, Err(Failure::Instantiate(_))) {
+            // The process has no more: those that are idle make room.
+            self.drop_idle();
+            made = plugin.guest.instantiate(limits).await;
+        }
+        let (instance, _) = made?;
+        Ok(Kept {
+            instance,
+            life: Life::new(plugin.config.recycle, now),
+            counted: Counted::new(&plugin.vitals),
+        })
     }
 
     /// Gives an instance back after a hook that went well, with so much memory.
@@ -181,31 +187,24 @@ impl Instances {
 
     /// Drops what belongs to none of `plugins`: after a reload.
     pub fn retain(&self, plugins: impl Fn(u32) -> bool) {
-        self.0.borrow_mut().retain(|warm| plugins(warm.plugin));
+        self.0.borrow_mut().retain(|plugin, _| plugins(*plugin));
     }
 
     /// Drops what is idle and too old: those at the bottom may never be taken again.
     pub fn sweep(&self, now: Instant) {
-        for warm in self.0.borrow_mut().iter_mut() {
+        for warm in self.0.borrow_mut().values_mut() {
             warm.free.retain(|kept| !kept.life.is_old(now));
         }
     }
 
+    fn drop_idle(&self) {
+        for warm in self.0.borrow_mut().values_mut() {
+            warm.free.clear();
+        }
+    }
+
     fn with<T>(&self, plugin: u32, f: impl FnOnce(&mut Warm) -> T) -> T {
-        let mut all = self.0.borrow_mut();
-        let index = all
-            .iter()
-            .position(|warm| warm.plugin == plugin)
-            .unwrap_or_else(|| {
-                all.push(Warm {
-                    plugin,
-                    free: Vec::new(),
-                    breaker: Breaker::default(),
-                    open: None,
-                });
-                all.len() - 1
-            });
-        f(&mut all[index])
+        f(self.0.borrow_mut().entry(plugin).or_default())
     }
 }
 

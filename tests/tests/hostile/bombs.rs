@@ -57,6 +57,23 @@ fn bombs() -> Vec<(&'static str, PathBuf, &'static str)> {
             "has more than 4000000 locals",
         ),
         (
+            "locals-times-blocks",
+            with(&format!(
+                "(func (local{}) {})",
+                times(5_000, " i32"),
+                times(100_000, "block end ")
+            )),
+            "blocks, and may have 67108864 pairs of them in one",
+        ),
+        (
+            "values-times-blocks",
+            with(&format!(
+                "(func {})",
+                times(100_000, "block (result i32) i32.const 0 end drop ")
+            )),
+            "blocks, and may have 67108864 pairs of them in one",
+        ),
+        (
             "locals-huge",
             with(&format!("(func (local{}))", times(50_001, " i64"))),
             "too many locals",

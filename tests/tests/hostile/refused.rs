@@ -151,11 +151,13 @@ fn a_flood_of_names_for_a_call_is_bounded_and_counted(abi: Abi) {
 fn a_flood_of_metrics_is_bounded_and_counted(abi: Abi) {
     let stand = Stand::new(abi, "metric-flood");
     let trace = stand.assert_refused();
-    let expected = [
-        ("flood".to_owned(), "Error::TooMany".to_owned()),
-        ("long".to_owned(), "Error::InvalidName".to_owned()),
-    ];
-    assert_eq!(stand.refusals(&trace), expected);
+    let said = stand.refusals(&trace);
+    let [(flood, refused), (long, invalid)] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!([flood, long], ["flood", "long"]);
+    assert!(refused.contains("\"too-many\""), "{refused}");
+    assert!(invalid.contains("\"invalid-name\""), "{invalid}");
     let metrics = stand.weir.metrics();
     let of = |prefix: &str| {
         let lines = metrics.lines().filter(|line| line.starts_with(prefix));
@@ -177,12 +179,11 @@ fn a_flood_of_values_takes_no_more_than_its_store(abi: Abi) {
         assert_eq!(stand.harm("/strict").text(), "hello");
     }
     let trace = shared().traces(&stand.topic, 2).remove(1);
-    let said: Vec<_> = stand
-        .refusals(&trace)
-        .into_iter()
-        .map(|one| one.1)
-        .collect();
-    assert_eq!(said, ["Error::TooLarge", "Error::TooLarge"]);
+    let said = stand.refusals(&trace);
+    assert_eq!(said.len(), 2);
+    for (_, error) in &said {
+        assert!(error.contains("\"too-large\""), "{error}");
+    }
     // Four times 20 MiB went into 8 MiB.
     let grown = stand.weir.resident_bytes().saturating_sub(before);
     assert!(grown < 40 << 20, "{grown}");

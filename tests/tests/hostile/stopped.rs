@@ -138,7 +138,7 @@ fn a_client_that_leaves_during_a_hook_ends_it(abi: Abi) {
     assert!(upstream.seen().is_empty());
     // Its instance is gone with it.
     assert_eq!(weir.get("/", &[]).text(), "hello");
-    let plugins = client::get(weir.admin(), "/api/plugins", &[]).json();
+    let plugins = weir.api("/api/plugins").json();
     assert_eq!(plugins["plugins"][0]["instances"], 1, "{plugins:#}");
 }
 

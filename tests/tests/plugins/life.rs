@@ -151,7 +151,7 @@ fn an_idle_instance_is_dropped_when_it_is_old() {
     let stand = counting(&json!({ "recycle": { "age": "1s" } }));
     assert_eq!(stand.get(&[]).status, 200);
     let instances = || {
-        let answer = weir_tests::client::get(stand.weir.admin(), "/api/plugins", &[]);
+        let answer = stand.weir.api("/api/plugins");
         let plugins = answer.json()["plugins"].clone();
         plugins[0]["instances"].as_u64().expect("a number")
     };

@@ -1,6 +1,7 @@
 //! One plugin, configured by each chain in its own way.
 
 use serde_json::{Value, json};
+use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::kafka::shared;
 use weir_tests::upstream::Upstream;
@@ -78,6 +79,25 @@ fn hooks_are_those_that_the_configuration_asks_for() {
         .map(|trace| trace.names().contains(&posthook))
         .collect();
     assert_eq!(has, [true, false]);
+}
+
+/// Of each an instance waits for more requests, and the process may have 4000: they make way.
+#[test]
+fn more_configurations_than_there_may_be_instances_all_serve() {
+    let paths: Vec<String> = (0..4_100).map(|n| format!("/{n}")).collect();
+    let chains: Vec<(&str, Value)> = paths
+        .iter()
+        .map(|path| (path.as_str(), json!([{ "one": mark(path) }])))
+        .collect();
+    let upstream = Upstream::hello();
+    let plugin = json!({ "module": "builtin:header-rewrite" });
+    let weir = Weir::start(&routes(&upstream, plugin, &chains).to_string());
+    let mut client = Connection::open(weir.proxy());
+    for path in &paths {
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        let response = client.receive().expect("a response");
+        assert_eq!(response.header("x-mark"), Some(path.as_str()), "{path}");
+    }
 }
 
 #[test]
