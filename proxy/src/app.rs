@@ -340,7 +340,11 @@ impl App {
             receiver.apply(otlp);
         }
         self.certificates.apply(config.tls());
+        let in_redis = kv.is_some();
         self.put_in_place(number, config, (plugins, kv), log, &before);
+        if in_redis {
+            self.registry.forget_stores();
+        }
         self.apply_store(Some(&before.config));
         for (id, sockets) in opened {
             self.listen(listening, id, sockets);
@@ -645,7 +649,10 @@ async fn load_plugins(
             .build()
             .map_err(Error::Worker)?;
         let loading = registry.load(&config, kv.as_ref(), &before, generation, &metrics);
-        Ok::<_, Error>(runtime.block_on(loading))
+        let loaded = runtime.block_on(loading);
+        // A resolver that gives no answer is not waited for.
+        runtime.shutdown_background();
+        Ok::<_, Error>(loaded)
     });
     let loaded = loading
         .await

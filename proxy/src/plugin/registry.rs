@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -355,7 +355,7 @@ impl Registry {
 impl Registry {
     /// The store of a plugin, which is kept for as long as its size is.
     fn store(&self, name: &str, bytes: usize) -> Arc<Kv> {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stores = self.stores();
         // What only the map has belongs to no plugin any more.
         stores.retain(|other, store| other == name || Arc::strong_count(store) > 1);
         match stores.get(name) {
@@ -366,6 +366,15 @@ impl Registry {
                 store
             }
         }
+    }
+
+    /// Forgets the stores, as values are elsewhere now. Who still uses one keeps it.
+    pub fn forget_stores(&self) {
+        self.stores().clear();
+    }
+
+    fn stores(&self) -> MutexGuard<'_, HashMap<String, Arc<Kv>>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

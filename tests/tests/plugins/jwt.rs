@@ -203,3 +203,31 @@ fn routes_with_issuers_of_their_own_never_take_a_key_of_the_other() {
         assert_eq!([status("/one", &two), status("/two", &one)], [401, 401]);
     }
 }
+
+#[test]
+fn routes_that_want_another_issuer_fetch_keys_of_their_own() {
+    let issuer = Issuer::new();
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["upstreams"]["issuer"] = json!({ "endpoints": [issuer.upstream.url()] });
+    config["plugins"]["auth"] = json!({
+        "module": "builtin:jwt-auth", "upstreams": ["issuer"],
+        "config": { "jwks": { "upstream": "issuer", "path": "/keys" } },
+    });
+    let route = |name: &str| {
+        json!({
+            "match": { "path": format!("/{name}") }, "upstream": "up",
+            "plugins": [{ "auth": { "issuer": name } }],
+        })
+    };
+    config["routes"] = json!([route("one"), route("two")]);
+    let weir = weir_tests::weir::Weir::start(&config.to_string());
+    for name in ["one", "two", "one", "two"] {
+        let mut claims = claims();
+        claims["iss"] = name.into();
+        let token = issuer.token("k1", &claims);
+        let header = format!("authorization: Bearer {token}");
+        assert_eq!(weir.get(&format!("/{name}"), &[&header]).status, 200);
+    }
+    assert_eq!(issuer.upstream.seen().len(), 2);
+}

@@ -151,7 +151,10 @@ pub fn probe(config: &config::Redis) -> Result<(), String> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(link::probe(config))
+    let tried = runtime.block_on(link::probe(config));
+    // A resolver that gives no answer is not waited for.
+    runtime.shutdown_background();
+    tried
 }
 
 /// Each operation is a future of its own, which borrows nothing of who asks.

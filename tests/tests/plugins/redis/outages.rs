@@ -178,7 +178,7 @@ fn a_server_that_never_answers_holds_nobody_up_twice() {
 fn one_that_falls_silent_in_the_midst_is_left() {
     for abi in Abi::BOTH {
         let silent = Fake::answering(&[b"+PONG\r\n", b"$1\r\nx\r\n"]);
-        let weir = keeper(abi, &silent.kv("200ms"));
+        let weir = keeper(abi, &silent.kv("2s"));
         assert_eq!(
             ask(&weir, "get n; get n; get n"),
             "78 Unavailable Unavailable"
@@ -214,10 +214,10 @@ fn a_hook_that_is_stopped_while_it_waits_harms_no_other() {
         let redis = Redis::start();
         let mut config = keeping(&Upstream::hello(), abi, &redis.kv());
         config["kv"]["redis"]["timeout"] = json!("20s");
-        config["plugins"]["keeper"]["limits"] = json!({ "wall_time": "200ms" });
+        config["plugins"]["keeper"]["limits"] = json!({ "wall_time": "2s" });
         let weir = Weir::start(&config.to_string());
         assert_eq!(ask(&weir, "add n 1 60000"), "1");
-        redis.ask(&["CLIENT", "PAUSE", "1500", "ALL"]);
+        redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
         assert_eq!(weir.get("/", &["x-kv: get n"]).status, 500);
         // Its answer comes to nobody, and the next one to who asked.
         eventually("redis goes on", || {
@@ -229,15 +229,14 @@ fn a_hook_that_is_stopped_while_it_waits_harms_no_other() {
 
 #[test]
 fn what_is_no_redis_is_not_believed() {
-    const ANSWERS: [&[&[u8]]; 9] = [
+    const ANSWERS: [&[&[u8]]; 8] = [
         &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
         &[b"\r\n"],
         &[b"*1\r\n$4\r\nPONG\r\n"],
         &[b"-ERR max number of clients reached\r\n"],
-        &[b"+PONG\r\n+PONG\r\n"],
+        &[b"+PONG\r\n$1\r\nx\r\n"],
         &[b"+PONG\r\n", b"$99999999\r\n"],
         &[b"+PONG\r\n", b"$-7\r\n"],
-        &[b"+PONG\r\n", b"+OK\r\n+OK\r\n"],
         &[b"+PONG\r\n", b":one\r\n"],
     ];
     for answers in ANSWERS {
@@ -246,6 +245,9 @@ fn what_is_no_redis_is_not_believed() {
         assert_eq!(ask(&weir, "get n"), "Unavailable", "{answers:?}");
         assert_eq!(weir.get("/", &[]).text(), "hello");
     }
+    let more = Fake::answering(&[b"+PONG\r\n", b"$1\r\nx\r\n$1\r\ny\r\n"]);
+    let weir = keeper(Abi::Module, &more.kv("5s"));
+    assert_eq!(ask(&weir, "get n; get n"), "78 Unavailable");
     let closing = Fake::new(drop);
     let weir = keeper(Abi::Component, &closing.kv("5s"));
     assert_eq!(ask(&weir, "get n"), "Unavailable");

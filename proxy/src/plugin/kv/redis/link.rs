@@ -87,6 +87,7 @@ impl Link {
     /// Serves commands until nobody can send any.
     pub(super) async fn serve(self, mut commands: mpsc::Receiver<Command>) {
         let mut pause = FIRST_PAUSE;
+        let mut warned = None;
         // Who asks during the first try waits for it, as where a good connection has just broken.
         let mut refuses = false;
         loop {
@@ -101,7 +102,7 @@ impl Link {
                     let made = Instant::now();
                     self.health.up();
                     self.cells.connects.inc();
-                    let end = self.run(connection, &mut commands).await;
+                    let end = self.run(connection, &mut commands, &mut warned).await;
                     let was_steady = made.elapsed() >= STEADY;
                     if was_steady {
                         pause = FIRST_PAUSE;
@@ -148,11 +149,17 @@ impl Link {
         let _ = answer.send(result);
     }
 
-    /// Sends and receives until the connection ends, and answers all that were sent.
-    async fn run(&self, connection: Connection, commands: &mut mpsc::Receiver<Command>) -> End {
+    /// Sends and receives until the connection ends, and answers all that were sent. `warned` is when it
+    /// was last logged what Redis refuses.
+    async fn run(
+        &self,
+        connection: Connection,
+        commands: &mut mpsc::Receiver<Command>,
+        warned: &mut Option<Instant>,
+    ) -> End {
         let _open = Open::new(&self.cells);
         let mut sent = VecDeque::new();
-        let end = self.exchange(connection, commands, &mut sent).await;
+        let end = self.exchange(connection, commands, &mut sent, warned).await;
         let gone = match end {
             End::Silent => Gone::Timeout,
             End::Unused | End::Broken(_) | End::Unfit(_) => Gone::Broken,
@@ -168,13 +175,13 @@ impl Link {
         connection: Connection,
         commands: &mut mpsc::Receiver<Command>,
         sent: &mut VecDeque<Sent>,
+        warned: &mut Option<Instant>,
     ) -> End {
         let Connection { stream, mut inbox } = connection;
         let (mut reader, mut writer): (ReadHalf<Stream>, WriteHalf<Stream>) =
             tokio::io::split(stream);
         let mut outbox = BytesMut::new();
         let mut flushed = true;
-        let mut warned = None;
         let mut used = Instant::now();
         let mut timer = pin!(tokio::time::sleep(IDLE));
         loop {
@@ -183,7 +190,25 @@ impl Link {
             if timer.deadline() != due {
                 timer.as_mut().reset(due);
             }
+            // What has come is read before anybody is said to be late.
             tokio::select! {
+                biased;
+                read = reader.read_buf(&mut inbox) => {
+                    match read {
+                        Ok(0) => return End::Broken("the connection was closed".into()),
+                        Ok(_) => {}
+                        Err(error) => return End::Broken(error.to_string()),
+                    }
+                    if let Err(end) = self.answer(&mut inbox, sent, warned) {
+                        return end;
+                    }
+                }
+                written = write(&mut writer, &mut outbox), if !outbox.is_empty() || !flushed => {
+                    match written {
+                        Ok(all) => flushed = all,
+                        Err(error) => return End::Broken(error.to_string()),
+                    }
+                }
                 command = commands.recv(), if sent.len() < WAITING && outbox.len() < OUTBOX => {
                     let Some(command) = command else {
                         return End::Unused;
@@ -194,22 +219,6 @@ impl Link {
                         && let Ok(command) = commands.try_recv()
                     {
                         self.put(command, used, &mut outbox, sent);
-                    }
-                }
-                written = write(&mut writer, &mut outbox), if !outbox.is_empty() || !flushed => {
-                    match written {
-                        Ok(all) => flushed = all,
-                        Err(error) => return End::Broken(error.to_string()),
-                    }
-                }
-                read = reader.read_buf(&mut inbox) => {
-                    match read {
-                        Ok(0) => return End::Broken("the connection was closed".into()),
-                        Ok(_) => {}
-                        Err(error) => return End::Broken(error.to_string()),
-                    }
-                    if let Err(end) = self.answer(&mut inbox, sent, &mut warned) {
-                        return end;
                     }
                 }
                 () = timer.as_mut() => {
@@ -385,10 +394,10 @@ async fn enter(config: &config::Redis, mut stream: Stream) -> Result<Connection,
         if let Reply::Error(error) = reply {
             // A server that does not know AUTH quotes what it was given.
             let said = match asked {
-                "AUTH" => code(&error).to_owned(),
-                _ => text(&error),
+                "AUTH" => code(&error),
+                _ => error.as_str(),
             };
-            return Err(format!("{asked} was refused: {said}"));
+            return Err(format!("{asked} was refused: {}", text(said)));
         }
     }
     if inbox.is_empty() {
