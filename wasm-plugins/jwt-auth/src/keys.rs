@@ -1,6 +1,6 @@
 //! The keys that signatures are checked with: given, or fetched from the issuer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -29,8 +29,9 @@ const TRIED: usize = 8;
 /// Of an HS256 secret (RFC 7518, section 3.2).
 const SECRET_BYTES: usize = 32;
 
-/// In the plugin's store, of each source: when the set was fetched (nanoseconds, eight bytes), and the
-/// set; whether fetching failed lately; and that somebody fetches, as keys are old or one is unknown.
+/// In the plugin's store, of each source and issuer: when the set was fetched (nanoseconds, eight bytes),
+/// and the set; whether fetching failed lately; and that somebody fetches, as keys are old or one is
+/// unknown.
 const FETCHED: &str = "jwks";
 const FAILURE: &str = "failed";
 const REFRESHING: &str = "refreshing";
@@ -53,14 +54,6 @@ pub(crate) struct Source {
     /// How long fetching may take. Default: 2000.
     #[serde(default = "timeout")]
     timeout_ms: u32,
-}
-
-impl Source {
-    /// A key of the plugin's store. Routes may have sources of their own, and their keys are never
-    /// another's.
-    fn entry(&self, what: &str) -> String {
-        format!("{what} {} {}", self.upstream, self.path)
-    }
 }
 
 fn refresh() -> u32 {
@@ -176,7 +169,11 @@ pub(crate) struct Keys {
     source: Option<Source>,
     given: Vec<Key>,
     secret: Option<String>,
+    /// Whose tokens the keys are for; `None`: anybody's.
+    issuer: Option<String>,
     fetched: RefCell<Option<Fetched>>,
+    /// Until when this instance fetches nothing, as that failed.
+    paused: Cell<u64>,
 }
 
 impl Keys {
@@ -184,6 +181,7 @@ impl Keys {
         source: Option<Source>,
         given: &[Value],
         secret: Option<String>,
+        issuer: Option<String>,
     ) -> Result<Self, Error> {
         if let Some(Source { upstream, path, .. }) = &source {
             if !http_client::may_call(upstream) {
@@ -213,7 +211,9 @@ impl Keys {
             source,
             given: keys,
             secret,
+            issuer,
             fetched: RefCell::default(),
+            paused: Cell::default(),
         })
     }
 
@@ -265,25 +265,26 @@ impl Keys {
     /// The keys as they are known, fetched where there are none or they have become old.
     fn current(&self, source: &Source) -> Result<Rc<Vec<Key>>, Refusal> {
         let now = now();
-        let time = u64::from(source.refresh_seconds) * 1_000_000_000;
-        let is_fresh = |known: &Fetched| now < known.at.saturating_add(time);
-        let known = self.fetched.borrow().clone();
-        if let Some(known) = known.filter(is_fresh) {
-            return Ok(known.keys);
+        let refresh = Duration::from_secs(source.refresh_seconds.into());
+        let is_fresh = |known: &Fetched| now < after(known.at, refresh);
+        let mine = self.fetched.borrow().clone();
+        if let Some(mine) = &mine
+            && is_fresh(mine)
+        {
+            return Ok(Rc::clone(&mine.keys));
         }
-        let known = self.shared(source);
+        let known = self.shared(source).or(mine);
+        let known = known.filter(|known| now < after(known.at, STALE));
+        let refreshing = self.entry(source, REFRESHING);
         if let Some(known) = &known
-            && (is_fresh(known) || !first(&source.entry(REFRESHING), FETCHING).unwrap_or(true))
+            && (is_fresh(known) || !first(&refreshing, FETCHING).unwrap_or(true))
         {
             return Ok(Rc::clone(&known.keys));
         }
-        // A store that is not available has nobody wait.
-        let failed = kv::get(&source.entry(FAILURE));
-        let fetched = if failed.is_ok_and(|failed| failed.is_some()) {
-            None
-        } else {
-            self.fetch(source)
-        };
+        // Without the store, each instance pauses by itself.
+        let failed = kv::get(&self.entry(source, FAILURE));
+        let failed = failed.map_or(now < self.paused.get(), |failed| failed.is_some());
+        let fetched = if failed { None } else { self.fetch(source) };
         // Better old keys than none.
         let keys = fetched.or_else(|| known.map(|known| known.keys));
         keys.ok_or(Refusal::KeysUnavailable)
@@ -300,20 +301,29 @@ impl Keys {
         }
         let pause = Duration::from_secs(source.refetch_seconds.into());
         // Without the store nobody counts how often: clients could have keys fetched at will.
-        let is_first = first(&source.entry(UNKNOWN), pause.max(Duration::from_secs(1)));
+        let unknown = self.entry(source, UNKNOWN);
+        let is_first = first(&unknown, pause.max(Duration::from_secs(1)));
         if !is_first.unwrap_or(false) {
             return None;
         }
         self.fetch(source)
     }
 
-    /// What some instance has fetched, and this one keeps from now on.
+    /// A key of the plugin's store. Routes may have sources and issuers of their own, and their keys are
+    /// never another's.
+    fn entry(&self, source: &Source, what: &str) -> String {
+        let Source { upstream, path, .. } = source;
+        let issuer = self.issuer.as_deref().unwrap_or_default();
+        format!("{what} {upstream} {path} {issuer}")
+    }
+
+    /// What some instance has fetched, and this one keeps from now on, unless it has a newer set.
     fn shared(&self, source: &Source) -> Option<Fetched> {
-        let value = kv::get(&source.entry(FETCHED)).ok().flatten()?;
+        let value = kv::get(&self.entry(source, FETCHED)).ok().flatten()?;
         let (at, set) = value.split_first_chunk::<8>()?;
         let at = u64::from_le_bytes(*at);
         let mut mine = self.fetched.borrow_mut();
-        if mine.as_ref().is_none_or(|mine| mine.at != at) {
+        if mine.as_ref().is_none_or(|mine| mine.at < at) {
             let keys = Rc::new(parse_set(set)?);
             *mine = Some(Fetched { at, keys });
         }
@@ -323,8 +333,9 @@ impl Keys {
     fn fetch(&self, source: &Source) -> Option<Rc<Vec<Key>>> {
         let failed = |reason: &dyn std::fmt::Display| {
             weir_sdk::warn!("no keys from upstream {}: {reason}", source.upstream);
+            self.paused.set(after(now(), FAILED));
             // A store that is full has nobody wait.
-            let _ = kv::set(&source.entry(FAILURE), "", FAILED);
+            let _ = kv::set(&self.entry(source, FAILURE), "", FAILED);
         };
         let request = http::Request::get(&source.path)
             .header("accept", "application/json")
@@ -348,7 +359,7 @@ impl Keys {
         };
         let (at, keys) = (now(), Rc::new(keys));
         let value = [&at.to_le_bytes()[..], reply.body()].concat();
-        if let Err(error) = kv::set(&source.entry(FETCHED), value, STALE) {
+        if let Err(error) = kv::set(&self.entry(source, FETCHED), value, STALE) {
             weir_sdk::warn!("the keys are not shared: {error}");
         }
         *self.fetched.borrow_mut() = Some(Fetched {
@@ -367,5 +378,10 @@ fn first(what: &str, time: Duration) -> Result<bool, kv::Error> {
 /// Nanoseconds since 1970.
 fn now() -> u64 {
     let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    after(0, now)
+}
+
+/// So much later, in nanoseconds.
+fn after(at: u64, time: Duration) -> u64 {
+    at.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -22,9 +22,9 @@
 //! a key made for it, so that a public key is never a secret.
 //!
 //! Keys of `jwks` are fetched when they are first needed, kept for `refresh_seconds` (300), and shared by
-//! all workers. A token with an unknown key id has them fetched again, at most each
-//! `refetch_seconds` (30). While the issuer cannot be reached, keys are used for up to a day; without any,
-//! requests get 503.
+//! all workers, but not by configurations with another `issuer`. A token with an unknown key id has them
+//! fetched again, at most each `refetch_seconds` (30). While the issuer cannot be reached, keys are used
+//! for up to a day; without any, requests get 503.
 //!
 //! The span has `jwt_auth.result`: `accepted`, or why not: `missing`, `malformed`, `algorithm`,
 //! `unknown_key`, `signature`, `expired`, `not_yet_valid`, `issuer`, `audience`, `claims`,
@@ -182,7 +182,12 @@ impl Plugin for JwtAuth {
             claims_to_headers.push((claim, header));
         }
         Ok(Self {
-            keys: Keys::new(config.jwks, &config.keys, config.secret)?,
+            keys: Keys::new(
+                config.jwks,
+                &config.keys,
+                config.secret,
+                config.issuer.clone(),
+            )?,
             algorithms,
             issuer: config.issuer,
             audience: config.audience,

@@ -461,6 +461,56 @@ fn without_a_store_keys_serve_and_are_not_fetched_at_will() {
 }
 
 #[test]
+fn without_a_store_old_keys_serve_for_a_day_while_the_issuer_is_away() {
+    let (issuer, signer) = (Issuer::default(), Signer::new("EdDSA"));
+    issuer.publish(&[signer.jwk("k1")]);
+    let mut host = issuer.host();
+    host.lose_kv(true);
+    let token = signer.token(
+        &json!({ "alg": "EdDSA", "kid": "k1" }),
+        &with(|claims| claims["exp"] = (NOW + 100_000).into()),
+    );
+    assert_result(&show(&host, &token), "accepted");
+    *issuer.set.borrow_mut() = None;
+    host.advance(Duration::from_hours(1));
+    for _ in 0..5 {
+        assert_result(&show(&host, &token), "accepted");
+    }
+    assert_eq!(issuer.fetched.get(), 2, "not for each token");
+    host.advance(Duration::from_hours(24));
+    for _ in 0..5 {
+        assert_result(&show(&host, &token), "keys_unavailable");
+    }
+    assert_eq!(issuer.fetched.get(), 3);
+}
+
+#[test]
+fn an_older_set_in_the_store_takes_the_place_of_no_newer_one() {
+    let (issuer, old, new) = (
+        Issuer::default(),
+        Signer::new("EdDSA"),
+        Signer::new("EdDSA"),
+    );
+    issuer.publish(&[old.jwk("old")]);
+    let mut host = issuer.host();
+    let far = with(|claims| claims["exp"] = (NOW + 100_000).into());
+    let token = old.token(&json!({ "alg": "EdDSA", "kid": "old" }), &far);
+    assert_result(&show(&host, &token), "accepted");
+
+    host.lose_kv(true);
+    host.advance(Duration::from_secs(301));
+    issuer.publish(&[new.jwk("new")]);
+    let token = new.token(&json!({ "alg": "EdDSA", "kid": "new" }), &far);
+    assert_result(&show(&host, &token), "accepted");
+
+    host.lose_kv(false);
+    host.advance(Duration::from_secs(301));
+    *issuer.set.borrow_mut() = None;
+    assert_result(&show(&host, &token), "accepted");
+    assert_eq!(issuer.fetched.get(), 3);
+}
+
+#[test]
 fn a_configuration_that_lets_nobody_in_or_anybody_is_refused() {
     let refused = |config: Value| Host::<JwtAuth>::new(config).expect_err("it is refused");
     assert!(refused(json!({})).contains("is needed"));

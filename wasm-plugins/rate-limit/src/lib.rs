@@ -17,10 +17,10 @@
 //! Buckets are in the plugin's key-value store: all workers share them, and each lives until it would
 //! be full. A store that overflows (`limits.kv`) forgets those that were not used for long, who may
 //! then ask anew. Routes whose configurations differ in rate or burst have buckets of their own, others
-//! share them. In Redis (`kv.redis`) all processes of Weir that use it share the buckets, by the wall
-//! clock, which must then be about the same on all; while it cannot be reached the hook fails, so that
-//! `on_error` says whether requests wait for it or pass. Values of `header` are kept as they are:
-//! prefer one that an earlier plugin has checked.
+//! share them. They count by the wall clock. In Redis (`kv.redis`) all processes of Weir that use it share
+//! the buckets, and the machines' clocks must be about the same; while it cannot be reached the hook
+//! fails, so that `on_error` says whether requests wait for it or pass. Values of `header` are kept as
+//! they are: prefer one that an earlier plugin has checked.
 //!
 //! `on-request` takes a token, or answers `application/problem+json` with `retry-after`.
 //! `on-response` adds `ratelimit-policy` and `ratelimit`
