@@ -291,6 +291,13 @@ impl Weir {
         client::send(self.admin, request)
     }
 
+    /// What the API answers to a GET.
+    pub fn api(&self, target: &str) -> Response {
+        let host = self.admin;
+        let head = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        client::send(self.admin, head)
+    }
+
     /// Writes another configuration, for a reload by SIGHUP.
     ///
     /// # Panics

@@ -289,11 +289,11 @@ plugins:
     assert_eq!(output.status.code(), Some(1));
     for said in [
         "error[WEIR-C004]: listeners[0].plugins[0].auth.keyz: unknown key\n",
-        "weir.yaml:1:60\n",
+        "weir.yaml:1:59\n",
         "help: did you mean `keys`?\n",
         "error[WEIR-C005]: listeners[0].plugins[0].auth.keys: is missing\n",
         "error[WEIR-C006]: plugins.auth.config.hide: must be true or false, is a number\n",
-        "weir.yaml:5:57\n",
+        "weir.yaml:5:55\n",
         "error[WEIR-C015]: plugins.own.module: plugin `own`: module cannot be compiled: ",
         "weir.yaml:6:18\n",
         "error[WEIR-C007]: routes[0].plugins[0].auth.keys: must have at least one item\n",

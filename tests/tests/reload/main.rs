@@ -102,6 +102,7 @@ routes:
   - {{ match: {{ path: /steady }}, upstream: api }}
 {routes}
 {rest}
+overload: {{ enabled: false }}
 ",
             listeners.join(", "),
             self.upstream.url()

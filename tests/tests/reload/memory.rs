@@ -71,12 +71,10 @@ fn a_thousand_reloads_under_traffic_leave_memory_flat() {
         end <= warm + SLACK,
         "{warm} bytes after {WARM} reloads, {end} after {RELOADS}"
     );
-    let instances: Vec<u64> =
-        weir_tests::client::get(weir.admin(), "/api/plugins", &[]).json()["plugins"]
-            .as_array()
-            .expect("plugins")
-            .iter()
-            .map(|plugin| plugin["instances"].as_u64().expect("a number"))
-            .collect();
+    let answer = weir.api("/api/plugins").json();
+    let plugins = answer["plugins"].as_array().expect("plugins").iter();
+    let instances: Vec<u64> = plugins
+        .map(|plugin| plugin["instances"].as_u64().expect("a number"))
+        .collect();
     assert!(instances.iter().sum::<u64>() < 100, "{instances:?}");
 }
