@@ -10,7 +10,7 @@ mod runs;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ use weir_tests::config::{config, exporter};
 use weir_tests::kafka::Kafka;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
-use weir_tests::wait::eventually;
+use weir_tests::wait::{PATIENCE, eventually};
 use weir_tests::weir::Weir;
 
 /// A spool's folder with a configuration that uses it.
@@ -104,12 +104,18 @@ impl Arrivals {
     /// Reads on until all of these are there.
     fn wait_for(&mut self, ids: &[String]) {
         let mut missing: Vec<&String> = ids.iter().collect();
-        eventually("every trace arrives", || {
+        let deadline = Instant::now() + PATIENCE;
+        while !missing.is_empty() {
+            assert!(
+                Instant::now() < deadline,
+                "{} of {} did not arrive: {missing:?}",
+                missing.len(),
+                ids.len()
+            );
             // While messages come, the end of patience is not near.
             while self.read() {}
             missing.retain(|id| !self.counts.contains_key(*id));
-            missing.is_empty().then_some(())
-        });
+        }
     }
 
     /// Reads the next message, if one comes soon.
