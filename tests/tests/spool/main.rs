@@ -104,7 +104,7 @@ impl Arrivals {
     /// Reads on until all of these are there.
     fn wait_for(&mut self, ids: &[String]) {
         let mut missing: Vec<&String> = ids.iter().collect();
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         while !missing.is_empty() {
             assert!(
                 Instant::now() < deadline,
@@ -113,7 +113,9 @@ impl Arrivals {
                 ids.len()
             );
             // While messages come, the end of patience is not near.
-            while self.read() {}
+            while self.read() {
+                deadline = Instant::now() + PATIENCE;
+            }
             missing.retain(|id| !self.counts.contains_key(*id));
         }
     }
