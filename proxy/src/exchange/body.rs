@@ -144,7 +144,7 @@ impl Body {
                     }
                 }
                 match piece {
-                    Some(Ok(_)) if !streaming.body.is_end_stream() => Poll::Ready(piece),
+                    Some(Ok(_)) if !streaming.has_ended() => Poll::Ready(piece),
                     Some(Err(broken)) => {
                         this.life.finish(broken.into());
                         this.content = Content::Empty;
@@ -229,6 +229,11 @@ impl Body {
 }
 
 impl Streaming {
+    /// Whether it has come to its end; one that broke off never does.
+    fn has_ended(&self) -> bool {
+        self.broken.is_none() && self.body.is_end_stream()
+    }
+
     /// The next piece; `Err` where the upstream broke off or stalled.
     fn poll_piece(
         &mut self,
@@ -290,7 +295,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty | Content::Tunnel(_) => true,
             Content::Whole(..) | Content::Held(..) => false,
-            Content::Upstream(streaming) => streaming.body.is_end_stream(),
+            Content::Upstream(streaming) => streaming.has_ended(),
         }
     }
 
