@@ -56,14 +56,8 @@ pub struct Busy {
 impl Local {
     pub fn new(upstream: &Upstream) -> Self {
         let endpoints = upstream.endpoints.len();
-        let places = || upstream.weights.iter().zip(&upstream.priorities);
-        let used = places().filter(|(weight, _)| **weight > 0);
-        let first = used.map(|(_, priority)| *priority).min();
-        let of_first = |(weight, priority): (&u32, &u16)| {
-            let whole = u64::from(*weight) * PARTS;
-            if Some(*priority) == first { whole } else { 0 }
-        };
-        let shares: Box<[u64]> = places().map(of_first).collect();
+        let mut shares = vec![0; endpoints].into_boxed_slice();
+        upstream.share_out(&mut shares, Instant::now(), |_| true);
         let turns = Turns::new(endpoints);
         // Workers do not begin with the same.
         let most = (shares.iter().sum::<u64>() / PARTS).clamp(1, FIRST_TURNS);
