@@ -83,14 +83,16 @@ fn no_request_waits_for_a_mirror_that_hangs_or_is_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let away = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    for shadow in [hanging.url(), away] {
+    // They go on until the copies have come, which may be after the responses.
+    let _weirs = [hanging.url(), away].map(|shadow| {
         let weir = start(&upstream, &shadow, "");
         let mut client = Connection::open(weir.proxy());
         for _ in 0..50 {
             client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
             assert_eq!(client.receive().expect("a response").text(), "hello");
         }
-    }
+        weir
+    });
     until_seen(&hanging, 50);
 }
 
