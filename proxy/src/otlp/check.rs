@@ -42,9 +42,7 @@ struct Walk {
 
 impl Walk {
     fn message(&mut self, message: &Message, bytes: &[u8], depth: usize) -> Result<(), Error> {
-        let depth = depth
-            .checked_sub(1)
-            .ok_or_else(|| Error::new("lies too deep in others"))?;
+        let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
         self.room = self
             .room
             .checked_sub(usize::from(!message.is_value))
@@ -55,6 +53,11 @@ impl Walk {
         self.counts.is_empty &= !message.is_item && !matches!(message.part, Part::Twig(_));
         let mut reader = Reader::new(bytes);
         while let Some((number, value)) = reader.field()? {
+            if let Value::Group(within) = value
+                && within > depth
+            {
+                return Err(too_deep());
+            }
             if let Some(place) = message.place(number) {
                 let field = &message.fields[place];
                 self.value(field, value, depth)
@@ -100,6 +103,11 @@ impl Walk {
             _ => Err(Error::new("is of another type")),
         }
     }
+}
+
+#[cold]
+fn too_deep() -> Error {
+    Error::new("lies too deep in others")
 }
 
 /// Numbers one behind the other.

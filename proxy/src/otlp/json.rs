@@ -148,7 +148,7 @@ impl Dialect {
                     out.push(b',');
                 }
             }
-            (_, Value::Group) => {}
+            (_, Value::Group(_)) => {}
         }
     }
 
@@ -257,7 +257,7 @@ fn is_default(kind: Kind, value: Value<'_>) -> bool {
         (_, Value::Varint(value) | Value::Fixed64(value)) => value == 0,
         (_, Value::Fixed32(value)) => value == 0,
         (_, Value::Bytes(bytes)) => bytes.is_empty(),
-        (_, Value::Group) => true,
+        (_, Value::Group(_)) => true,
     }
 }
 

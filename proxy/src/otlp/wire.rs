@@ -61,8 +61,8 @@ pub(super) enum Value<'a> {
     Fixed64(u64),
     Fixed32(u32),
     Bytes(&'a [u8]),
-    /// Of a kind that protobuf has given up; it was passed over.
-    Group,
+    /// Of a kind that protobuf has given up; it was passed over. So many lay in one another.
+    Group(usize),
 }
 
 /// Reads the fields of one message.
@@ -85,24 +85,28 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() {
             return Ok(None);
         }
+        let (number, wire_type) = self.tag()?;
+        let value = match wire_type {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(self.fixed64()?),
+            2 => Value::Bytes(self.bytes()?),
+            3 => Value::Group(self.skip_group(number)?),
+            5 => Value::Fixed32(self.fixed32()?),
+            _ => return Err(Error::new("has a field of an impossible type")),
+        };
+        Ok(Some((number, value)))
+    }
+
+    /// A field's number and its wire type.
+    #[inline(always)]
+    fn tag(&mut self) -> Result<(u32, u64), Error> {
         let tag = self.varint()?;
         if !(1 << 3..1 << 32).contains(&tag) {
             return Err(Error::new("has a field of an impossible number"));
         }
         #[expect(clippy::cast_possible_truncation, reason = "as was just checked")]
         let number = (tag >> 3) as u32;
-        let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(self.fixed64()?),
-            2 => Value::Bytes(self.bytes()?),
-            3 => {
-                self.skip_group(number)?;
-                Value::Group
-            }
-            5 => Value::Fixed32(self.fixed32()?),
-            _ => return Err(Error::new("has a field of an impossible type")),
-        };
-        Ok(Some((number, value)))
+        Ok((number, tag & 7))
     }
 
     #[inline(always)]
@@ -124,7 +128,11 @@ impl<'a> Reader<'a> {
     fn long_varint(&mut self) -> Result<u64, Error> {
         let mut value = 0;
         for (index, byte) in self.0.iter().take(10).enumerate() {
-            // Of the tenth byte only one bit has room; protobuf's readers drop the others.
+            // Of the tenth byte only one bit has room. Some of protobuf's readers drop the others,
+            // and some refuse them.
+            if index == 9 && (2..0x80).contains(byte) {
+                return Err(Error::new("has a number of more than 64 bits"));
+            }
             value |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
                 self.0 = &self.0[index + 1..];
@@ -169,24 +177,27 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Passes over a group, which may hold others.
+    /// Passes over a group, which may hold others; says how many lie in one another.
     #[cold]
-    fn skip_group(&mut self, number: u32) -> Result<(), Error> {
+    fn skip_group(&mut self, number: u32) -> Result<usize, Error> {
         let mut open = vec![number];
+        let mut deepest = 1;
         while let Some(innermost) = open.last() {
-            let tag = self.varint()?;
-            let number = u32::try_from(tag >> 3).unwrap_or(0);
-            match tag & 7 {
+            let (number, wire_type) = self.tag()?;
+            match wire_type {
                 0 => _ = self.varint()?,
                 1 => _ = self.fixed64()?,
                 2 => _ = self.bytes()?,
-                3 if open.len() < MAX_DEPTH => open.push(number),
+                3 if open.len() < MAX_DEPTH => {
+                    open.push(number);
+                    deepest = deepest.max(open.len());
+                }
                 4 if number == *innermost => _ = open.pop(),
                 5 => _ = self.fixed32()?,
                 _ => return Err(Error::new("has a group that does not end")),
             }
         }
-        Ok(())
+        Ok(deepest)
     }
 }
 

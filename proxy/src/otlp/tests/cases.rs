@@ -1,5 +1,7 @@
 //! What JSON may look like, and what it must not.
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -175,6 +177,45 @@ fn every_cut_of_a_request_is_refused_or_whole_fields() {
         if check(Signal::Metrics.request(), cut).is_ok() {
             canonical(Signal::Metrics, cut);
         }
+    }
+}
+
+#[test]
+fn what_some_of_protobufs_readers_refuse_is_refused() {
+    let traces = Signal::Traces.request();
+    // An unknown number: the largest there is, and one bit more.
+    let number = |last: u8| [&[0x98, 0x4b], &[0xff; 9][..], &[last]].concat();
+    assert!(check(traces, &number(1)).is_ok());
+    canonical(Signal::Traces, &number(1));
+    let error = check(traces, &number(2)).unwrap_err().to_string();
+    assert_eq!(error, "has a number of more than 64 bits");
+    // In a group, fields have numbers as elsewhere.
+    let error = check(traces, &[0x0b + 0x10, 0, 0, 0x0c + 0x10]).unwrap_err();
+    assert_eq!(error.to_string(), "has a field of an impossible number");
+    // Groups lie in messages, and in one another.
+    let groups = |within: usize, count: usize| {
+        let mut bytes = [[0x7b].repeat(count), [0x7c].repeat(count)].concat();
+        // The value of a log record's body: a list in a list.
+        for level in 0..within {
+            let mut outer = Vec::new();
+            put_bytes(if level % 2 == 0 { 1 } else { 5 }, &bytes, &mut outer);
+            bytes = outer;
+        }
+        for number in [5, 2, 2, 1] {
+            let mut outer = Vec::new();
+            put_bytes(number, &bytes, &mut outer);
+            bytes = outer;
+        }
+        bytes
+    };
+    let logs = Signal::Logs.request();
+    for within in [0, 2, 50, 80] {
+        let room = MAX_DEPTH - 5 - within;
+        assert!(check(logs, &groups(within, room)).is_ok(), "{within}");
+        canonical(Signal::Logs, &groups(within, room));
+        let error = check(logs, &groups(within, room + 1)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.ends_with("lies too deep in others"), "{error}");
     }
 }
 
