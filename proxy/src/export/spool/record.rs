@@ -86,10 +86,12 @@ pub(super) fn parse(bytes: &[u8], salt: u32) -> Parsed {
     let Some(record) = bytes.get(..HEADER + len) else {
         return Parsed::Short(HEADER + len);
     };
-    if checksum(record, salt) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    let sequence = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    // No writer comes to the last number there is: it has none behind it.
+    if sequence == u64::MAX || checksum(record, salt) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Parsed::Bad;
     }
-    Parsed::Whole(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]), len)
+    Parsed::Whole(sequence, len)
 }
 
 fn checksum(record: &[u8], salt: u32) -> u32 {

@@ -70,6 +70,16 @@ fn a_byte_flipped_anywhere_costs_one_record_at_most() {
 }
 
 #[test]
+fn the_last_sequence_that_there_can_be_is_no_records() {
+    let mut bytes = vec![0; record::HEADER + 3];
+    record::seal(&mut bytes, u64::MAX - 1, 7);
+    let whole = record::Parsed::Whole(u64::MAX - 1, 3);
+    assert_eq!(record::parse(&bytes, 7), whole);
+    record::seal(&mut bytes, u64::MAX, 7);
+    assert_eq!(record::parse(&bytes, 7), record::Parsed::Bad);
+}
+
+#[test]
 fn a_segment_that_is_missing_is_counted_and_the_rest_delivered() {
     for missing in 0..4 {
         let files = left_behind(30);
