@@ -294,7 +294,11 @@ fn whole(number: &Number) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
 }
 
+/// The beginning of the file where the parser knows none.
 fn place(location: serde_saphyr::Location) -> Place {
+    if location.line() == 0 {
+        return Place::start();
+    }
     Place {
         source: Source::File,
         line: location.line(),
