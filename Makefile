@@ -45,10 +45,8 @@ torture: services guests console ## 200 kills, a long outage, 10 GiB of backlog,
 	$(CARGO) build $(BUILD) --profile $(PROFILE) --example torture
 	@$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/examples/torture $(TORTURE)
 
-# What reads bytes of others: the PROXY protocol, trace context, paths, the configuration.
-FUZZED := listener::proxy_protocol trace::context exchange::target config::tests
-fuzz: guests console ## random bytes for what reads bytes of others; CASES=1000000 for a long run
-	PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test $(BUILD) --lib -- $(FUZZED)
+fuzz: guests console ## what reads bytes of others, guided by coverage; SECONDS=600 for longer, FUZZ=path for one
+	@CARGO=$(CARGO) tests/fuzz/run $(or $(SECONDS),60) $(FUZZ)
 
 race: build ## Weir beside nginx and Envoy, in one run on the same cores, also by TLS and HTTP/2; and what delivery costs
 	@tests/services/install.sh race

@@ -20,6 +20,8 @@ mod document;
 mod effective;
 mod environment;
 pub mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod kv;
 mod load;
 pub mod otlp;

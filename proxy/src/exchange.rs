@@ -11,6 +11,8 @@ mod callout;
 mod direct;
 pub mod extended;
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod head;
 mod http1;
 mod http2;

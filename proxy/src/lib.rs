@@ -10,6 +10,8 @@ pub mod demo;
 pub mod exchange;
 pub mod export;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod import;
 pub mod listener;
 pub mod metrics;

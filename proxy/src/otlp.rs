@@ -12,6 +12,8 @@
 pub mod again;
 pub mod answer;
 pub mod check;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod json;
 pub mod keys;
 mod lexer;

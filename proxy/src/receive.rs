@@ -9,6 +9,8 @@ mod accept;
 mod body;
 pub mod cells;
 mod cors;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grpc;
 mod http;
 mod intake;

@@ -15,13 +15,20 @@ mod complaints;
 mod cursor;
 mod files;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keeper;
 mod ledger;
 mod reader;
 mod record;
 mod segment;
 mod store;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "it is for tests, and the fuzz targets ask for some of it only"
+)]
 mod testing;
 #[cfg(test)]
 mod tests;

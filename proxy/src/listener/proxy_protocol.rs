@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 /// How long the header may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -167,18 +170,8 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<Addresses>, 
 mod tests {
     use proptest::prelude::*;
 
+    use super::fuzz::{proxy_protocol, read_of};
     use super::*;
-
-    /// What is read of these bytes, and what they leave.
-    fn read_of(bytes: &[u8]) -> (Result<Option<Addresses>, Error>, usize) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        let mut rest = bytes;
-        let read = runtime.block_on(read(&mut rest));
-        (read, rest.len())
-    }
 
     fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let mut bytes = SIGNATURE.to_vec();
@@ -267,9 +260,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read_of(&bytes);
-            let _ = read_of(&[&SIGNATURE[..], &bytes].concat());
-            let _ = read_of(&[&b"PROXY TCP4 "[..], &bytes].concat());
+            proxy_protocol(&bytes);
+            proxy_protocol(&[&SIGNATURE[..], &bytes].concat());
+            proxy_protocol(&[&b"PROXY TCP4 "[..], &bytes].concat());
         }
     }
 }

@@ -2,15 +2,11 @@
 //! reading of them.
 
 use fastrand::Rng;
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-    trace::v1::ExportTraceServiceRequest,
-};
 use proptest::prelude::*;
-use prost::Message as _;
 
 use super::check::check;
-use super::json::{self, Dialect};
+use super::fuzz::{as_json, canonical};
+use super::json::Dialect;
 use super::split::Tree;
 use super::testing::Generator;
 use super::wire::{put_bytes, put_nested, put_tag};
@@ -18,27 +14,6 @@ use super::{Signal, read};
 
 mod cases;
 mod messages;
-
-/// What prost makes of a request, written in its own way.
-fn canonical(signal: Signal, bytes: &[u8]) -> Vec<u8> {
-    match signal {
-        Signal::Traces => ExportTraceServiceRequest::decode(bytes)
-            .expect("prost reads it")
-            .encode_to_vec(),
-        Signal::Metrics => ExportMetricsServiceRequest::decode(bytes)
-            .expect("prost reads it")
-            .encode_to_vec(),
-        Signal::Logs => ExportLogsServiceRequest::decode(bytes)
-            .expect("prost reads it")
-            .encode_to_vec(),
-    }
-}
-
-fn as_json(signal: Signal, bytes: &[u8], dialect: Dialect) -> Vec<u8> {
-    let mut out = Vec::new();
-    json::write(signal.request(), bytes, dialect, &mut out);
-    out
-}
 
 fn any_signal() -> impl Strategy<Value = Signal> {
     prop_oneof![

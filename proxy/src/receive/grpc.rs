@@ -135,7 +135,11 @@ fn signal(path: &str) -> Option<Signal> {
 }
 
 /// The one message of a stream.
-fn message(mut frame: Vec<u8>, encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn message(
+    mut frame: Vec<u8>,
+    encoding: Encoding,
+    limit: usize,
+) -> Result<Vec<u8>, Refusal> {
     let Some([compressed, len @ ..]) = frame.first_chunk::<PREFIX>() else {
         return Err(Refusal::Framing("the stream has no message"));
     };

@@ -4,6 +4,8 @@
 //! twice, starts a new trace, and a `tracestate` that is not valid is dropped alone.
 
 pub mod b3;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;

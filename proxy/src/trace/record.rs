@@ -6,6 +6,8 @@
 //! the texts of all but attributes. A record may come back from a disk, so its form is checked when
 //! it is decoded; that the texts of attributes are UTF-8 is left to the checksum it had there.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod log;
 mod read;
 mod write;

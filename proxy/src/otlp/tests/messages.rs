@@ -2,29 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+
 use super::*;
 use crate::config::otlp::Format;
 use crate::otlp::again;
-use crate::otlp::keys::Key;
-use crate::otlp::messages::{Plan, Sink};
-
-#[derive(Default)]
-struct Messages(Vec<(Option<Key>, Vec<u8>)>);
-
-impl Sink for Messages {
-    type Error = std::convert::Infallible;
-
-    fn put(&mut self, key: Option<&Key>, payload: &[u8]) -> Result<(), Self::Error> {
-        self.0.push((key.copied(), payload.to_vec()));
-        Ok(())
-    }
-}
-
-fn messages(plan: &Plan, request: &[u8]) -> (Messages, u64) {
-    let mut messages = Messages::default();
-    let Ok(refused) = plan.messages(request, &mut messages);
-    (messages, refused)
-}
+use crate::otlp::fuzz::{Messages, messages};
+use crate::otlp::messages::Plan;
 
 fn plan(signal: Signal) -> Plan {
     Plan {

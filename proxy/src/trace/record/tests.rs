@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::fuzz::trace_record;
 use super::*;
 use crate::trace::attributes::Attributes;
 use crate::trace::recorder::MAX_BYTES;
@@ -270,8 +271,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = read(&bytes);
-        let _ = read(&[&[VERSION], bytes.as_slice()].concat());
+        trace_record(&bytes);
+        trace_record(&[&[VERSION], bytes.as_slice()].concat());
     }
 
     #[test]
@@ -285,12 +286,8 @@ proptest! {
             let at = at.index(record.len());
             record[at] = byte;
         }
-        let _ = read(&record[..len.index(record.len())]);
-        if let Ok(trace) = read(&record) {
-            for span in &trace.spans {
-                let _ = (span.attributes.pairs().count(), noted(&trace, span), trace.duration());
-            }
-        }
+        trace_record(&record[..len.index(record.len())]);
+        trace_record(&record);
     }
 
     #[test]
