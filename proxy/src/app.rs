@@ -127,7 +127,7 @@ impl App {
         let inherited = inherited.unwrap_or(&mut none);
         let text = document.as_ref().and_then(|document| document.read().ok());
         let engine = Engine::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let registry = Arc::new(Registry::new(engine).with_cache(config.data_dir.as_deref()));
+        let registry = Arc::new(Registry::new(engine).with_cache(config.cache_dir.as_deref()));
         let metrics = Metrics::new(config.workers.get());
         let kv = Redis::of(config.kv.as_ref(), None, &metrics);
         let (none, written) = (Plugins::new(), document.as_ref());

@@ -74,6 +74,8 @@ pub struct Config {
     pub admin: Admin,
     /// `None`: traces are kept in memory only.
     pub data_dir: Option<PathBuf>,
+    /// Below it compiled modules are kept: `data_dir`, where no command has another place for them.
+    pub cache_dir: Option<PathBuf>,
     pub spool: Spool,
     /// Recent traces for the console; `None`: none are kept.
     pub store: Option<Store>,

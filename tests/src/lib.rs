@@ -5,6 +5,7 @@ pub mod acme;
 pub mod browser;
 pub mod client;
 pub mod config;
+pub mod dev;
 pub mod dns;
 pub mod grpc;
 pub mod http2;

@@ -5,12 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::thread;
 
 use serde_json::Value;
 use weir_tests::client;
+use weir_tests::dev::Dev;
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary, guest};
 
 /// Runs `weir plugin` with arguments, in a folder.
@@ -264,6 +267,141 @@ exporters:
     assert!(said.contains("hello prehook: continue"), "{said}");
     assert!(said.contains("~ x-tenant: ACME -> acme"), "{said}");
     assert!(said.contains("+ vary: x-tenant"), "{said}");
+}
+
+#[test]
+fn a_change_is_swapped_in_while_dev_serves_and_one_that_does_not_compile_is_not() {
+    // What it is made of is compiled by then.
+    LazyLock::force(&HELLO);
+    let above = tempfile::tempdir().expect("a folder");
+    done(&plugin(above.path(), &["new", "changing"]));
+    let folder = above.path().join("changing");
+    let target = target().display().to_string();
+    let dev = Dev::start(&folder, &[("CARGO_TARGET_DIR", &target)]);
+    let answered = |header: &str| {
+        let response = dev.get("/orders", &["x-tenant: Acme"]);
+        response.header(header).map(str::to_owned)
+    };
+    assert_eq!(answered("vary").as_deref(), Some("x-tenant"));
+    dev.says("changing prehook  tenant=\"acme\"", 1);
+
+    let source = folder.join("src/lib.rs");
+    let text = fs::read_to_string(&source).expect("the source");
+    let line = text.lines().count() + 1;
+    fs::write(&source, format!("{text}fn broken() -> u8 {{}}\n")).expect("written");
+    dev.says("kept the last good one", 1);
+    dev.says(&format!("src/lib.rs:{line}"), 1);
+    assert_eq!(answered("vary").as_deref(), Some("x-tenant"));
+
+    fs::write(&source, text.replace("\"vary\"", "\"x-varies\"")).expect("written");
+    dev.says("swapped in: generation", 1);
+    assert_eq!(answered("x-varies").as_deref(), Some("x-tenant"));
+    assert_eq!(answered("vary"), None);
+    assert!(dev.end().success());
+}
+
+/// In the place of a tool that takes long: it notes the source it is given, ends when the test lets it,
+/// and makes a module that is there already, or says what is wrong.
+const SLOW_TOOL: &str = r#"#!/bin/sh
+if [ "$1" = --version ]; then echo 1; exit; fi
+cat src/plugin.js >>"$RUNS"
+read -r _ <"$GO"
+if grep -q unknown src/plugin.js; then
+    echo 'Error: Failed to initialize component (wizer):' >&2
+    echo 'src/plugin.js:1:1 ReferenceError: unknown is not defined' >&2
+    exit 1
+fi
+cp "$MODULE" "$7"
+"#;
+
+#[test]
+fn what_changes_during_a_build_leads_to_one_more_and_what_is_no_source_to_none() {
+    let above = tempfile::tempdir().expect("a folder");
+    let folder = above.path().join("made");
+    let write = |path: &str, text: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("written");
+    };
+    write("package.json", r#"{"name": "made", "type": "module"}"#);
+    write("src/plugin.js", "export default 'one';\n");
+    write(
+        "weir.yaml",
+        "
+listeners: [{address: 127.0.0.1:0}]
+data_dir: data
+access_log: {path: access.log}
+upstreams: {site: {endpoints: ['http://127.0.0.1:9']}}
+plugins: {made: {module: dist/made.wasm}}
+routes: [{upstream: site, plugins: [made]}]
+",
+    );
+    let tool = "node_modules/.bin/componentize-js";
+    write(tool, SLOW_TOOL);
+    let [runs, go] = ["runs", "go"].map(|name| above.path().join(name));
+    let script = format!(
+        "chmod +x '{}' && mkfifo '{}'",
+        folder.join(tool).display(),
+        go.display()
+    );
+    let made = Command::new("sh").args(["-c", &script]).status();
+    assert!(made.expect("sh runs").success());
+    // Whoever writes waits for the reader.
+    let release = || fs::write(&go, "\n").expect("the tool reads");
+    let built = || fs::read_to_string(&runs).unwrap_or_default();
+
+    let texts = [&runs, &go, &guest("annotate")].map(|path| path.display().to_string());
+    let environment = [
+        ("RUNS", &*texts[0]),
+        ("GO", &*texts[1]),
+        ("MODULE", &*texts[2]),
+    ];
+    let dev = thread::scope(|scope| {
+        scope.spawn(release);
+        Dev::start(&folder, &environment)
+    });
+    assert_eq!(dev.get("/", &[]).status, 200);
+    dev.says("made prehook", 1);
+    for aside in [
+        ".venv/lib/x.py",
+        "__pycache__/x.pyc",
+        "dist/x.wasm",
+        "env/pyvenv.cfg",
+        "node_modules/x/index.js",
+        "package-lock.json",
+    ] {
+        write(aside, "x");
+    }
+
+    write("src/plugin.js", "export default 'two';\n");
+    eventually("the second build is under way", || {
+        built().contains("'two'").then_some(())
+    });
+    write("src/plugin.js", "export default 'three';\n");
+    write("src/more.js", "export default 'more';\n");
+    write("src/plugin.js", "export default 'four';\n");
+    release();
+    dev.says("swapped in: generation", 1);
+    release();
+    dev.says("swapped in: generation", 2);
+    // What has changed is the file alone: it need not be built again.
+    write("src/more.js", "export default 'more';\n");
+    dev.says("swapped in: generation", 3);
+    let once = "export default 'one';\nexport default 'two';\nexport default 'four';\n";
+    assert_eq!(built(), once);
+    let changes = dev.said().matches(" has changed").count();
+    assert_eq!(changes, 3, "{}", dev.said());
+
+    write("src/plugin.js", "export default unknown;\n");
+    release();
+    dev.says("kept the last good one", 1);
+    let said = dev.said();
+    assert!(
+        said.contains("\nsrc/plugin.js:1:1 ReferenceError: unknown is not defined\n"),
+        "{said}"
+    );
+    assert_eq!(dev.get("/", &[]).status, 200);
+    assert!(dev.end().success());
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! Plugins in JavaScript and Python: each tutorial is followed to the letter, and what it leaves is looked
-//! at. The scaffold is built and tested as it is on the way.
+//! at. The scaffold is built and tested as it is on the way, then changed while `dev` serves it, and an
+//! exchange that it served is replayed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
+use weir_tests::dev::Dev;
+use weir_tests::kafka::shared;
 use weir_tests::service::free_port;
-use weir_tests::weir::binary;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::{Weir, binary};
 
 /// A language's tutorial.
 struct Tutorial {
@@ -17,6 +22,10 @@ struct Tutorial {
     source: &'static str,
     /// What the native tests say.
     native: &'static str,
+    /// A line that cannot be parsed.
+    broken: &'static str,
+    /// How the place of a fault is told, with `LINE` for the line.
+    place: &'static str,
 }
 
 const JAVASCRIPT: Tutorial = Tutorial {
@@ -24,6 +33,8 @@ const JAVASCRIPT: Tutorial = Tutorial {
     code: "js",
     source: "src/plugin.js",
     native: "pass 2",
+    broken: "const = 1;\n",
+    place: "\nsrc/plugin.js:LINE\n",
 };
 
 const PYTHON: Tutorial = Tutorial {
@@ -31,20 +42,103 @@ const PYTHON: Tutorial = Tutorial {
     code: "python",
     source: "src/plugin.py",
     native: "Ran 2 tests",
+    broken: "shown = = 1\n",
+    place: "File \"src/plugin.py\", line LINE\n",
 };
 
-fn services() -> PathBuf {
-    let target = binary();
-    let target = target.parent().and_then(Path::parent);
-    let target = target.expect("a target directory");
-    target.join("services")
+/// A folder in which a tutorial was followed, which no test changes, and what that said. A build takes
+/// long: it is made once, for all tests, and stays until they run again.
+struct Followed {
+    folder: PathBuf,
+    said: String,
+}
+
+static IN_JAVASCRIPT: LazyLock<Followed> = LazyLock::new(|| JAVASCRIPT.followed());
+static IN_PYTHON: LazyLock<Followed> = LazyLock::new(|| PYTHON.followed());
+
+impl Followed {
+    /// The project for one test to change.
+    fn copy(&self) -> (tempfile::TempDir, PathBuf) {
+        let above = tempfile::tempdir().expect("a folder");
+        let [from, to] = [&*self.folder, above.path()].map(|path| path.to_str().expect("a path"));
+        done(&run("cp", &["-a", from, to], above.path()));
+        let folder = above.path().join("hello");
+        // Traces of the tutorial's own requests are none of the test's.
+        fs::remove_dir_all(folder.join("dist/spool")).expect("removed");
+        (above, folder)
+    }
+
+    /// What was served, and its trace sent to Kafka, goes through the plugin once more.
+    fn replays(&self) {
+        let (_above, folder) = self.copy();
+        let topic = shared().topic();
+        let upstream = Upstream::hello();
+        let dist = folder.join("dist");
+        let config = format!(
+            "
+listeners: [{{address: 127.0.0.1:0}}]
+admin: {{address: 127.0.0.1:0}}
+data_dir: {}
+upstreams: {{site: {{endpoints: [\"{}\"]}}}}
+plugins: {{hello: {{module: {}, config: {{tenants: [acme]}}}}}}
+routes: [{{upstream: site, plugins: [hello]}}]
+exporters:
+  traces: {{kafka: {{brokers: [\"{}\"], topic: {topic}, request_headers: [x-tenant]}}}}
+",
+            dist.display(),
+            upstream.url(),
+            dist.join("hello.wasm").display(),
+            shared().address(),
+        );
+        let weir = Weir::start(&config);
+        assert_eq!(weir.get("/orders", &["x-tenant: ACME"]).status, 200);
+        let message = shared().read(&topic, 1).remove(0);
+        let recorded = folder.join("trace.json");
+        fs::write(&recorded, &message.payload).expect("written");
+        let file = weir.folder().join("weir.yaml");
+        let file = file.to_str().expect("a path");
+        let said = done(&plugin(
+            &folder,
+            &["replay", "trace.json", "--config", file],
+        ));
+        for shown in [
+            "plugin.hello.prehook",
+            "hello prehook: continue, changed x-tenant",
+            "hello posthook: continue, changed vary",
+            "/orders",
+            "~ x-tenant: ACME -> acme",
+            "response  200",
+            "+ vary: x-tenant",
+        ] {
+            assert!(said.contains(shown), "no {shown} in\n{said}");
+        }
+        // The next version is judged by the same exchange.
+        let other = plugin(
+            &folder,
+            &[
+                "replay",
+                "trace.json",
+                "--config",
+                file,
+                "--set",
+                "plugins.hello.config.tenants=[globex]",
+            ],
+        );
+        assert!(done(&other).contains("hello prehook: respond"));
+    }
+}
+
+fn target() -> PathBuf {
+    let binary = binary();
+    let target = binary.parent().and_then(Path::parent);
+    target.expect("a target directory").to_path_buf()
 }
 
 /// The path of commands, with the tools that `tests/services/install.sh` brings.
 fn path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let tools = ["componentize-js/node_modules/.bin", "componentize-py/bin"];
-    let tools = tools.map(|tool| services().join(tool).display().to_string());
+    let tools = tools.map(|tool| target().join("services").join(tool).display().to_string());
     format!("{}:{path}", tools.join(":"))
 }
 
@@ -73,6 +167,24 @@ fn plugin(folder: &Path, arguments: &[&str]) -> Output {
     run(binary.to_str().expect("a path"), &arguments, folder)
 }
 
+/// Whether what a tutorial shows was said: each of its lines, where `…` stands for anything.
+fn assert_said(shown: &str, said: &str) {
+    let has = |line: &str, shown: &str| {
+        let mut pieces = shown.split('…').map(str::trim);
+        pieces
+            .try_fold(line, |rest, piece| {
+                rest.split_once(piece).map(|(_, rest)| rest)
+            })
+            .is_some()
+    };
+    for shown in shown.lines() {
+        assert!(
+            said.lines().any(|line| has(line, shown)),
+            "{shown}\nis not in\n{said}"
+        );
+    }
+}
+
 /// The fenced blocks of a tutorial that are marked so.
 fn blocks(text: &str, marked: &str) -> Vec<String> {
     let fenced = text.split("```").skip(1).step_by(2);
@@ -88,6 +200,20 @@ impl Tutorial {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let file = root.join(format!("docs/plugins-in-{}.md", self.language));
         fs::read_to_string(file).expect("the tutorial")
+    }
+
+    /// Follows it in a folder of its own.
+    fn followed(&self) -> Followed {
+        let above = target().join("tutorials").join(self.language);
+        if above.exists() {
+            fs::remove_dir_all(&above).expect("removed");
+        }
+        fs::create_dir_all(&above).expect("a folder");
+        let said = self.follow(&above);
+        Followed {
+            folder: above.join("hello"),
+            said,
+        }
     }
 
     /// Follows it in a folder; what that said.
@@ -121,9 +247,7 @@ impl Tutorial {
         done(&run("bash", &["-c", &script], folder))
     }
 
-    fn holds(&self) {
-        let above = tempfile::tempdir().expect("a folder");
-        let said = self.follow(above.path());
+    fn holds(&self, Followed { folder, said }: &Followed) {
         assert!(said.contains(self.native), "{said}");
         // In the language itself, then in Weir.
         for case in ["a stranger is answered", "what is thrown has its place"] {
@@ -134,13 +258,15 @@ impl Tutorial {
         let vary = said.lines().any(|line| line.trim_end() == "vary: x-tenant");
         assert!(vary, "{said}");
 
-        let folder = above.path().join("hello");
+        let [_, replayed] = self.shown();
+        assert_said(&replayed, said);
+
         let source = fs::read_to_string(folder.join(self.source)).expect("the source");
         for shown in blocks(&self.text(), self.code) {
             assert!(source.contains(&shown), "{} has no\n{shown}", self.source);
         }
         let inspected = done(&plugin(
-            &folder,
+            folder,
             &[
                 "inspect",
                 "dist/hello.wasm",
@@ -151,6 +277,48 @@ impl Tutorial {
         assert!(inspected.contains("request, response"), "{inspected}");
         assert!(!inspected.contains("wasi:"), "{inspected}");
         assert!(inspected.contains("\"x-tenant\""), "{inspected}");
+    }
+
+    /// What it shows of `dev`, and of a replay.
+    fn shown(&self) -> [String; 2] {
+        let shown = blocks(&self.text(), "text");
+        shown.try_into().expect("two blocks")
+    }
+
+    /// The source is edited while `dev` serves: first to what cannot be parsed, then to what can.
+    fn develops(&self, followed: &Followed) {
+        let (_above, folder) = followed.copy();
+        let path = path();
+        let dev = Dev::start(&folder, &[("PATH", &path)]);
+        let answered = |header: &str| {
+            let response = dev.get("/orders", &["x-tenant: Acme"]);
+            response.header(header).map(str::to_owned)
+        };
+        assert_eq!(answered("vary").as_deref(), Some("x-tenant"));
+        dev.says("hello posthook  ", 1);
+        assert!(!dev.said().contains("building by"), "{}", dev.said());
+
+        let file = folder.join(self.source);
+        let source = fs::read_to_string(&file).expect("the source");
+        let line = (source.lines().count() + 1).to_string();
+        fs::write(&file, format!("{source}{}", self.broken)).expect("written");
+        dev.says("kept the last good one", 1);
+        let place = self.place.replace("LINE", &line);
+        assert!(dev.said().contains(&place), "no {place} in {}", dev.said());
+        assert_eq!(answered("vary").as_deref(), Some("x-tenant"));
+
+        let vary = ["'", "\""].map(|quote| format!("{quote}vary{quote}"));
+        let varies = vary.iter().fold(source, |source, vary| {
+            source.replace(vary, &vary.replace("vary", "x-varies"))
+        });
+        fs::write(&file, varies).expect("written");
+        dev.says("built dist/hello.wasm", 2);
+        dev.says("swapped in: generation", 1);
+        assert_eq!(answered("x-varies").as_deref(), Some("x-tenant"));
+        assert_eq!(answered("vary"), None);
+        let [shown, _] = self.shown();
+        assert_said(&shown, &dev.said());
+        assert!(dev.end().success());
     }
 
     /// One more case: what a hook throws is told with message, file and line.
@@ -169,12 +337,32 @@ impl Tutorial {
 
 #[test]
 fn following_the_tutorial_in_javascript_ends_with_a_plugin_that_serves() {
-    JAVASCRIPT.holds();
+    JAVASCRIPT.holds(&IN_JAVASCRIPT);
 }
 
 #[test]
 fn following_the_tutorial_in_python_ends_with_a_plugin_that_serves() {
-    PYTHON.holds();
+    PYTHON.holds(&IN_PYTHON);
+}
+
+#[test]
+fn a_change_in_javascript_is_swapped_in_while_dev_serves_and_a_fault_is_not() {
+    JAVASCRIPT.develops(&IN_JAVASCRIPT);
+}
+
+#[test]
+fn a_change_in_python_is_swapped_in_while_dev_serves_and_a_fault_is_not() {
+    PYTHON.develops(&IN_PYTHON);
+}
+
+#[test]
+fn an_exchange_that_was_served_is_replayed_in_javascript() {
+    IN_JAVASCRIPT.replays();
+}
+
+#[test]
+fn an_exchange_that_was_served_is_replayed_in_python() {
+    IN_PYTHON.replays();
 }
 
 #[test]

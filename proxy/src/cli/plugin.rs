@@ -1,7 +1,7 @@
 //! `weir plugin`: what an author of plugins needs, from the first file to the measured module.
 //!
 //! [`scaffold`] makes a project and [`project`] finds one; [`toolchain`] and [`componentize`] know what builds it,
-//! [`native`] runs its tests without Weir.
+//! [`sources`] of what; [`native`] runs its tests without Weir.
 //! [`trial`] runs exchanges through the real chain, without a socket: tests, benchmarks and replays
 //! stand on it.
 
@@ -17,6 +17,7 @@ pub mod new;
 mod project;
 pub mod replay;
 mod scaffold;
+mod sources;
 pub mod test;
 mod toolchain;
 mod trial;

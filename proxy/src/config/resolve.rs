@@ -124,6 +124,7 @@ impl<'a> Resolver<'a> {
         let pushes = self.pushes(raw.metrics.push);
         Some(Config {
             listeners,
+            cache_dir: data_dir.clone(),
             data_dir,
             spool,
             workers,

@@ -9,9 +9,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::project::{self, Language, Project};
-use super::{Error, bytes, componentize, inspect, print, toolchain};
+use super::{Error, bytes, componentize, inspect, print, sources, toolchain};
 
-/// Build a plugin, in whichever language it is, to `dist/NAME.wasm` in its folder.
+/// Build a plugin, in whichever language it is, to `dist/NAME.wasm` in its folder. What was built of the
+/// same sources, tool and packages is not built again.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -51,13 +52,30 @@ pub(super) fn build(project: &Project) -> Result<Built, Error> {
             deliver(&made, &file)?;
         }
         Language::Javascript | Language::Python => {
+            let made_of = componentize::made_of(project)?;
+            if let Some(made_of) = &made_of
+                && sources::made(&file, made_of)
+            {
+                return built(project, file);
+            }
             let folder = tempfile::tempdir()
                 .map_err(|error| Error::new(format!("cannot make a folder: {error}")))?;
             let made = folder.path().join("made.wasm");
             componentize::build(project, &made)?;
             deliver(&made, &file)?;
+            // Of sources that changed meanwhile nobody knows which it is made of.
+            if let Some(made_of) = made_of
+                && componentize::made_of(project)?.as_ref() == Some(&made_of)
+            {
+                sources::note_made(&file, &made_of);
+            }
         }
     }
+    built(project, file)
+}
+
+/// What there is in a file, where that is a plugin.
+fn built(project: &Project, file: PathBuf) -> Result<Built, Error> {
     let module = std::fs::read(&file)
         .map_err(|error| Error::new(format!("cannot read {}: {error}", file.display())))?;
     if let Some(reason) = inspect::no_plugin(&module) {

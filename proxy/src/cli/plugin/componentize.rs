@@ -3,12 +3,20 @@
 //! A tool is looked for in the project, then in the path of commands; where it is in neither, it is put
 //! into the project, by npm or pip. Each makes a component without any import of WASI, so that what a
 //! plugin may do is what the contract lets it do.
+//!
+//! They take many seconds: so the language's own parser looks at the sources first, and one says how long
+//! it has been.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{io, thread};
 
 use super::Error;
 use super::project::{Language, Project};
+use super::sources::{self, Sources};
 use super::toolchain::said;
 
 /// The release that the scaffolds name, and that is tested. That of componentize-js needs preview2-shim,
@@ -23,6 +31,24 @@ const WITHOUT: [&str; 5] = ["stdio", "random", "clocks", "http", "fetch-event"];
 /// What is not found in the path of commands.
 pub(super) const NODE: &str = "install Node.js 20 or later by https://nodejs.org";
 pub(super) const PYTHON3: &str = "install Python 3.10 or later by https://python.org";
+
+/// How often one is told that a tool has not ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Compiles files as Python would, without running them.
+const PARSE: &str = r#"
+import sys, traceback
+for file in sys.argv[1:]:
+    try:
+        with open(file, "rb") as source:
+            compile(source.read(), file, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        traceback.print_exception(error, limit=0)
+        sys.exit(1)
+"#;
+
+/// What parsers call what cannot be parsed.
+const FAULTS: [&str; 3] = ["SyntaxError", "IndentationError", "TabError"];
 
 /// One of the two.
 pub(super) struct Tool {
@@ -60,9 +86,18 @@ impl Tool {
     }
 }
 
+/// Names what a project's module is made of; `None` where that cannot be read.
+pub(super) fn made_of(project: &Project) -> Result<Option<String>, Error> {
+    let tool = get(project)?;
+    let version = tool.to_str();
+    let version = version.and_then(|tool| said(&project.folder, tool, &["--version"]));
+    Ok(version.and_then(|version| sources::digest(project, &version).ok()))
+}
+
 /// Builds a project's component to `made`.
 pub(super) fn build(project: &Project, made: &Path) -> Result<(), Error> {
     let tool = get(project)?;
+    parse(project)?;
     let mut command = Command::new(tool);
     command.current_dir(&project.folder).stdin(Stdio::null());
     match project.language {
@@ -99,6 +134,64 @@ pub(super) fn build(project: &Project, made: &Path) -> Result<(), Error> {
     run(&mut command, project.language)
 }
 
+/// What cannot be parsed fails at once, with file and line. It could not be tested natively either.
+fn parse(project: &Project) -> Result<(), Error> {
+    let folder = &project.folder;
+    let sources = Sources::of(&folder.join("src"), &[]);
+    let written_in = |ends: &[&str]| -> Vec<PathBuf> {
+        let relative = sources.files().filter_map(|file| {
+            let end = file.extension()?;
+            let file = file.strip_prefix(folder).ok()?;
+            ends.iter()
+                .any(|one| end == *one)
+                .then(|| file.to_path_buf())
+        });
+        relative.collect()
+    };
+    if project.language == Language::Python {
+        let mut command = Command::new(interpreter(folder));
+        command.args(["-W", "ignore", "-c", PARSE]);
+        command.args(written_in(&["py"])).stdin(Stdio::null());
+        return parsed(command.current_dir(folder), "");
+    }
+    for file in written_in(&["js", "mjs"]) {
+        // By its standard input, which is a module whatever `package.json` says.
+        let Ok(source) = File::open(folder.join(&file)) else {
+            continue;
+        };
+        let mut command = Command::new("node");
+        command.args(["--check", "--input-type=module", "-"]);
+        command.stdin(source).current_dir(folder);
+        parsed(&mut command, &file.to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// What a parser says of `file`, which is its standard input, or of files that it was told.
+fn parsed(command: &mut Command, file: &str) -> Result<(), Error> {
+    let Ok(output) = command.output() else {
+        // Where there is no parser, the tool finds the fault.
+        return Ok(());
+    };
+    let said = String::from_utf8_lossy(&output.stderr).replace("[stdin]", file);
+    // Below it Node says where it was itself.
+    let said = said.split("\n    at ").next().unwrap_or_default();
+    if output.status.success() || !FAULTS.iter().any(|fault| said.contains(fault)) {
+        return Ok(());
+    }
+    Err(Error::new(said.trim()))
+}
+
+/// The project's own Python, or that in the path of commands.
+pub(super) fn interpreter(folder: &Path) -> PathBuf {
+    let own = folder.join(".venv/bin/python3");
+    if own.is_file() {
+        own
+    } else {
+        PathBuf::from("python3")
+    }
+}
+
 /// What a tool says goes to standard error, where it succeeds too.
 fn run(command: &mut Command, language: Language) -> Result<(), Error> {
     let tool = if language == Language::Python {
@@ -106,18 +199,75 @@ fn run(command: &mut Command, language: Language) -> Result<(), Error> {
     } else {
         COMPONENTIZE_JS.name
     };
-    let output = command
-        .output()
+    eprintln!("building by {tool}, which takes some 15 s");
+    let output = patiently(command, tool)
         .map_err(|error| Error::new(format!("cannot run {tool}: {error}")))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    // Of a fault in the plugin the tool shows where it was itself, too.
-    let own = said.split("\nStack backtrace:").next().unwrap_or_default();
-    eprint!("{own}");
     if output.status.success() {
+        eprint!("{said}");
         return Ok(());
     }
-    Err(Error::new(format!("{tool} failed: {}", output.status)))
+    let own = fault(language, &said);
+    Err(Error::new(format!(
+        "{own}\n{tool} failed: {}",
+        output.status
+    )))
+}
+
+/// Runs a command to its end, and says now and then that it still runs.
+fn patiently(command: &mut Command, tool: &str) -> io::Result<Output> {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (sender, ended) = mpsc::channel();
+    // The receiver is there until it has this.
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    let mut waited = Duration::ZERO;
+    loop {
+        match ended.recv_timeout(PATIENCE) {
+            Ok(output) => return output,
+            Err(RecvTimeoutError::Timeout) => {
+                waited += PATIENCE;
+                eprintln!("{tool} has been building for {} s", waited.as_secs());
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("nobody waits for it"));
+            }
+        }
+    }
+}
+
+/// What a tool says of a fault in the plugin, without where it was itself, and with files as they are
+/// called in the project.
+fn fault(language: Language, said: &str) -> String {
+    let said = said.split("\nStack backtrace:").next().unwrap_or_default();
+    let own = match language {
+        Language::Python => {
+            let told = said.split_once("AssertionError: ");
+            let told = told.map_or(said, |(_, told)| told);
+            let told = told.split("\n\nCaused by:").next().unwrap_or_default();
+            // Folders that it searches, in the order of `-p`.
+            ["sdk", "src"]
+                .iter()
+                .enumerate()
+                .fold(told.to_owned(), |told, (index, folder)| {
+                    told.replace(&format!("\"/{index}/"), &format!("\"{folder}/"))
+                        .replace(&format!("(/{index}/"), &format!("({folder}/"))
+                })
+        }
+        _ => {
+            let told = said.split_once("Failed to initialize component ");
+            let told = told.and_then(|(_, told)| told.split_once('\n'));
+            let told = told.map_or(said, |(_, told)| told);
+            told.split("\n    at ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        }
+    };
+    own.trim().to_owned()
 }
 
 /// The tool; it is fetched where it is missing.
@@ -186,6 +336,30 @@ pub(super) fn doctor(language: Language) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_is_told_without_the_tools_own_places() {
+        let said = "Traceback (most recent call last):\n  File \"/x/bin/componentize-py\", line 8\n\
+            AssertionError: Traceback (most recent call last):\n  File \"/0/app.py\", line 91\n  \
+            File \"/1/plugin.py\", line 6\nImportError: no 'lag' in 'weir' (/0/weir/__init__.py)\n\n\n\
+            Caused by:\n    ImportError: no 'lag'\n\nStack backtrace:\n   0: x\n";
+        let told = "Traceback (most recent call last):\n  File \"sdk/app.py\", line 91\n  \
+            File \"src/plugin.py\", line 6\nImportError: no 'lag' in 'weir' (sdk/weir/__init__.py)";
+        assert_eq!(fault(Language::Python, said), told);
+
+        let said = "file:///x/componentize.js:365\n    throw new Error(err);\n          ^\n\n\
+            Error: Failed to initialize component (wizer (/x/wizer)):\n\
+            Exception while evaluating top-level script\n\
+            src/plugin.js:63:1 ReferenceError: nonsense is not defined\n    at componentize (file:///x)\n\n\
+            Node.js v20.20.2\n";
+        let told = "Exception while evaluating top-level script\n\
+            src/plugin.js:63:1 ReferenceError: nonsense is not defined";
+        assert_eq!(fault(Language::Javascript, said), told);
+
+        for language in [Language::Javascript, Language::Python] {
+            assert_eq!(fault(language, "something else\n"), "something else");
+        }
+    }
 
     #[test]
     fn a_projects_own_tool_comes_first() {

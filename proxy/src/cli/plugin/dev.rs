@@ -4,16 +4,15 @@
 //! changes nothing, so the last good one goes on serving. Traces come by way of the demo's broker,
 //! which is in this process, and each is shown as it arrives.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::project::{self, Project};
+use super::project::{self, Language, Project};
+use super::sources::Sources;
 use super::{Error, build, bytes, print, trial};
 use crate::app::{App, End};
 use crate::cli::ConfigArgs;
@@ -30,18 +29,10 @@ const TOPIC: &str = "weir-traces";
 /// same on every file system.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// What is in a project's folder but none of its sources.
-const ASIDE: [&str; 5] = [
-    project::DIST,
-    "target",
-    "node_modules",
-    "__pycache__",
-    "venv",
-];
-
 /// Build a plugin, serve its `weir.yaml`, and show the spans of each request as it ends. When a source
-/// changes, it is built again and swapped in; while it cannot be, the last good one serves on. A
-/// change of `weir.yaml` is taken up in the same way. Its exporters are not used.
+/// changes, it is built again and swapped in; while it cannot be, the last good one serves on. What changes
+/// during a build is built once that has ended. A change of the configuration file is taken up in the same
+/// way. Its exporters are not used.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -76,10 +67,15 @@ pub(super) fn run(args: &DevArgs) -> Result<ExitCode, Error> {
     let mut set = args.set.clone();
     set.push("admin.address=127.0.0.1:0".to_owned());
     set.push(format!(
-        "exporters={{dev: {{kafka: {{brokers: [\"{}\"], topic: {TOPIC}, flush_interval: 5ms}}}}}}",
+        "exporters={{dev: {{kafka: {{brokers: [\"{}\"], topic: {TOPIC}, flush_interval_ms: 5}}}}}}",
         broker.bootstrap_servers()
     ));
-    let config = ConfigArgs { config: file, set };
+    let config = ConfigArgs {
+        config: file.clone(),
+        set,
+    };
+    // As for its own tests: what was compiled once will do.
+    let cache = project.folder.join(project::DIST);
     let example = if args.example_upstream {
         let address = demo::example_upstream()
             .map_err(|error| Error::new(format!("example upstream: {error}")))?;
@@ -99,35 +95,95 @@ pub(super) fn run(args: &DevArgs) -> Result<ExitCode, Error> {
                 }];
             }
         }
+        if config.cache_dir.is_none() {
+            config.cache_dir = Some(cache.clone());
+        }
         Ok(config)
     };
-    runtime.block_on(serve(&project, &broker, load))
+    let watched = Watched {
+        project,
+        config: file,
+        except: Vec::new(),
+    };
+    let ended = runtime.block_on(serve(watched, &broker, load));
+    // What is being built or compiled is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// What a change is looked for in.
+struct Watched {
+    project: Project,
+    /// The configuration file.
+    config: PathBuf,
+    /// Where the Weir that serves writes, should that be in the project's folder.
+    except: Vec<PathBuf>,
+}
+
+impl Watched {
+    fn look(&self) -> Sources {
+        Sources::of(&self.project.folder, &self.except).and(&self.config)
+    }
+
+    /// Leaves out what a Weir with this configuration writes.
+    fn leave_out(&mut self, config: &Config) {
+        let log = config.access_log.as_ref().and_then(|log| log.path.as_ref());
+        let written = config.data_dir.iter().chain(log);
+        // They are there by now. One that the project itself is in leaves nothing to watch.
+        self.except = written
+            .filter_map(|path| path.canonicalize().ok())
+            .filter(|path| !self.project.folder.starts_with(path))
+            .collect();
+    }
+
+    /// Waits for a change after `before`, and until all has stood still for a moment: an editor writes several
+    /// files, or one in pieces.
+    async fn change(&self, before: &mut Sources) -> String {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let mut now = self.look();
+            let Some(file) = before.difference(&now) else {
+                continue;
+            };
+            let file = project::shown(file);
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let next = self.look();
+                if next == now {
+                    break;
+                }
+                now = next;
+            }
+            *before = now;
+            return file;
+        }
+    }
 }
 
 async fn serve(
-    project: &Project,
+    mut watched: Watched,
     broker: &Broker,
     load: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
 ) -> Result<ExitCode, Error> {
-    let signals = run::Signals::new().map_err(|error| Error::new(error.to_string()))?;
-    let mut sources = Sources::of(&project.folder);
+    let sources = watched.look();
     // A first version that cannot be built is an error of the start as well as of later.
-    build_and_say(project)?;
+    build_and_say(&watched.project)?;
+    // Not before: while nothing is served, a signal ends the process as it ends any.
+    let signals = run::Signals::new().map_err(|error| Error::new(error.to_string()))?;
     let config = load().map_err(|report| Error::new(report.trim_end()))?;
+    let written = config.clone();
     let app = run::start(config, Box::new(load), None)
         .await
         .map_err(|error| Error::new(format!("{error:#}")))?;
+    watched.leave_out(&written);
+    let mut sources = sources.without(&watched.except);
     print("serving: each request's spans show here, each change of the sources is swapped in\n");
     follow(broker.bootstrap_servers())?;
     let watching = async {
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = Sources::of(&project.folder);
-            if now == sources {
-                continue;
-            }
-            sources = now;
-            let project = project.clone();
+            let changed = watched.change(&mut sources).await;
+            print(&format!("\n{changed} has changed\n"));
+            let project = watched.project.clone();
             match tokio::task::spawn_blocking(move || build_and_say(&project)).await {
                 Ok(Ok(())) => swap(&app).await,
                 Ok(Err(error)) => print(&format!("{error}\nkept the last good one\n")),
@@ -151,6 +207,9 @@ fn build_and_say(project: &Project) -> Result<(), Error> {
         bytes(built.size),
         built.digest
     ));
+    if project.language != Language::Rust {
+        print("compiling it, which takes some ten seconds unless it was before\n");
+    }
     Ok(())
 }
 
@@ -210,64 +269,9 @@ fn shown(payload: &[u8]) -> String {
     out
 }
 
-/// The files of a folder that a build reads, as they are now.
-#[derive(Debug, PartialEq, Eq)]
-struct Sources(BTreeMap<PathBuf, (u64, Option<SystemTime>)>);
-
-impl Sources {
-    fn of(folder: &Path) -> Self {
-        let mut files = BTreeMap::new();
-        let mut folders = vec![folder.to_path_buf()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let aside = |name: &OsStr| ASIDE.iter().any(|aside| name == *aside);
-                // A lock file is a build's own work.
-                if name.as_encoded_bytes().starts_with(b".")
-                    || aside(&name)
-                    || name == "Cargo.lock"
-                    || name == "package-lock.json"
-                {
-                    continue;
-                }
-                let path = entry.path();
-                match entry.metadata() {
-                    Ok(meta) if meta.is_dir() => folders.push(path),
-                    Ok(meta) => {
-                        files.insert(path, (meta.len(), meta.modified().ok()));
-                    }
-                    // It is gone since; the next look sees that.
-                    Err(_) => {}
-                }
-            }
-        }
-        Self(files)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_change_of_a_source_is_seen_and_of_what_is_built_is_not() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            let above = path.parent().expect("a folder");
-            std::fs::create_dir_all(above).expect("a folder");
-            std::fs::write(path, text).expect("written");
-        };
-        write("src/lib.rs", "a");
-        let before = Sources::of(folder.path());
-        write("target/debug/x", "built");
-        write("dist/x.wasm", "built");
-        write(".git/HEAD", "ref");
-        write("Cargo.lock", "lock");
-        assert_eq!(Sources::of(folder.path()), before);
-        write("src/lib.rs", "ab");
-        assert_ne!(Sources::of(folder.path()), before);
-    }
 
     #[test]
     fn a_trace_is_shown_with_its_hooks_and_their_logs() {

@@ -96,14 +96,14 @@ fn piped(command: &mut Command, input: &str) -> std::io::Result<Option<String>> 
 }
 
 fn command(project: &Project, words: &[&str]) -> Command {
-    let mut command = Command::new(words[0]);
+    let python = project.language == Language::Python;
+    let mut command = if python {
+        Command::new(componentize::interpreter(&project.folder))
+    } else {
+        Command::new(words[0])
+    };
     command.args(&words[1..]).current_dir(&project.folder);
-    if project.language == Language::Python {
-        let own = project.folder.join(".venv/bin/python3");
-        if own.is_file() {
-            command = Command::new(own);
-            command.args(&words[1..]).current_dir(&project.folder);
-        }
+    if python {
         let path = ["sdk", "src"].map(|folder| project.folder.join(folder));
         let path = std::env::join_paths(path).unwrap_or_default();
         command

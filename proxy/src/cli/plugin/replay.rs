@@ -1,7 +1,7 @@
 //! `weir plugin replay`: a recorded exchange, once more through the plugins of a configuration.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,12 +10,13 @@ use serde_json::Value;
 use weir_sdk::testing::cases::{self, Case};
 
 use super::calls::Canned;
+use super::project::{DIST, Project};
 use super::trial::{self, Done, Trial, Way};
 use super::{Error, print};
 use crate::app::generation::{Action, Generation, Listener};
 use crate::cli::ConfigArgs;
-use crate::config::Faults;
 use crate::config::report::Format;
+use crate::config::{Config, Faults};
 use crate::demo::show;
 use crate::exchange::state::{Answer, State};
 use crate::filter::REDACTED;
@@ -72,7 +73,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
     let faulty = |faults: Faults| Error::new(faults.report(Format::Text).trim_end());
     let loaded = config.load().map_err(faulty)?;
 
-    let trial = Trial::new()?;
+    let trial = Trial::keeping(kept(args, &loaded.config).as_deref())?;
     let plugins = trial.load_all(&loaded.config).map_err(|errors| {
         let findings = errors.into_iter().map(Into::into).collect();
         faulty(config.document().locate(findings))
@@ -102,6 +103,15 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
         });
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where compiled modules are kept: as a server does, or in the plugin's folder as its own tests do.
+fn kept(args: &ReplayArgs, config: &Config) -> Option<PathBuf> {
+    let above = args.config.parent();
+    let folder = above.filter(|folder| !folder.as_os_str().is_empty());
+    let project = Project::find(folder.unwrap_or(Path::new("."))).ok();
+    let own = project.map(|project| project.folder.join(DIST));
+    config.cache_dir.clone().or(own)
 }
 
 /// By the router of a configuration, at its first listener.

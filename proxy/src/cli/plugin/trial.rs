@@ -80,11 +80,7 @@ impl Way for Alone {
 }
 
 impl Trial {
-    pub(super) fn new() -> Result<Self, Error> {
-        Self::keeping(None)
-    }
-
-    /// As [`Trial::new`]; keeps what it compiles in a folder below `data_dir`.
+    /// Keeps what it compiles in a folder below `data_dir`, where there is one.
     pub(super) fn keeping(data_dir: Option<&Path>) -> Result<Self, Error> {
         let engine = Engine::new()
             .map_err(|error| Error::new(format!("cannot start the plugin engine: {error:#}")))?;

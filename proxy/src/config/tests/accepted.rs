@@ -66,6 +66,7 @@ fn what_is_left_out_has_the_documented_default() {
             store: None,
             pushes: IndexMap::new(),
             data_dir: None,
+            cache_dir: None,
             spool: Spool {
                 max_bytes: 16 << 30,
                 segment_bytes: 32 << 20,
