@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use std::thread;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use weir::plugin::registry;
 use weir_tests::client;
 use weir_tests::dev::Dev;
 use weir_tests::kafka::shared;
@@ -216,6 +218,62 @@ fn hooks_are_measured() {
     let rows = said.lines().filter(|line| line.starts_with("request "));
     assert_eq!(rows.count(), 5, "{said}");
     assert!(said.contains(" MiB   a known tenant goes on"), "{said}");
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().expect("the repository")
+}
+
+#[test]
+fn the_typical_exchange_of_each_bundled_plugin_comes_out_as_it_says() {
+    for name in registry::builtins() {
+        let cases = root().join("wasm-plugins").join(name).join("cases.yaml");
+        let cases = cases.display().to_string();
+        let module = format!("builtin:{name}");
+        let said = done(&plugin(&root(), &["test", &module, "--cases", &cases]));
+        assert!(said.contains("1 case: 1 ok, 0 failed"), "{said}");
+    }
+}
+
+#[test]
+fn the_table_of_costs_has_each_bundled_plugin_and_its_digest() {
+    let output = Command::new("python3")
+        .arg(root().join("benches/plugins.py"))
+        .args(["--iterations", "1", "--weir"])
+        .arg(binary())
+        .stdin(Stdio::null())
+        .output();
+    let table = done(&output.expect("python3 runs"));
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let mut names: Vec<String> = registry::builtins()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    names.sort_unstable();
+    let told: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(told, names, "{table}");
+    for row in rows {
+        let name = row[0].trim_matches('`');
+        let module = registry::builtin(name).expect("a builtin");
+        let digest: String = Sha256::digest(module)
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(row[5], format!("`{digest}`"), "{name}");
+        let costs: Vec<&str> = row[2].split(", ").collect();
+        assert_eq!(row[1].split(", ").count(), costs.len(), "{name}");
+        assert!(
+            costs.iter().all(|cost| cost.parse::<u64>().is_ok()),
+            "{name}: {}",
+            row[2]
+        );
+    }
 }
 
 #[test]

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use super::calls::Canned;
-use super::test::{Loaded, Subject};
+use super::test::{Loaded, Ready, Subject};
 use super::trial::{self, Alone};
-use super::{Error, bytes, print, project};
+use super::{Error, bytes, print};
 use crate::plugin::Hook;
 use crate::plugin::chain::Chain;
 
@@ -25,9 +26,10 @@ const INSTANCES: usize = 50;
 #[command(after_help = "\
 Examples:
   weir plugin bench
-  weir plugin bench dist/hello.wasm --iterations 100000")]
+  weir plugin bench dist/hello.wasm --iterations 100000
+  weir plugin bench builtin:cors --cases cors.yaml --json")]
 pub struct BenchArgs {
-    /// The plugin's folder, or a module
+    /// The plugin's folder, or a module: a file, or `builtin:NAME`
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub plugin: PathBuf,
     /// The file of cases; else `cases.yaml` in the folder, or beside the module
@@ -36,15 +38,25 @@ pub struct BenchArgs {
     /// How often each exchange is run
     #[arg(short, long, value_name = "N", default_value = "10000")]
     pub iterations: NonZeroUsize,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a hook cost in an exchange.
+struct Row<'c> {
+    hook: &'static str,
+    median: u64,
+    p99: u64,
+    memory: u64,
+    case: &'c str,
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     let subject = Subject::find(&args.plugin, args.cases.as_deref())?;
     let module = subject.build()?;
     let trial = subject.trial()?;
-    let plugins = subject.load(&trial, &module)?;
-    let size = std::fs::metadata(&module).map_or(0, |file| file.len());
-    let mut text = format!("{}  {}\n", project::shown(&module), bytes(size));
+    let plugins = subject.load(&trial, &module.module)?;
     let ready = plugins.iter().find_map(|plugin| match plugin {
         Loaded::Ready(plugin) => Some(plugin),
         Loaded::Failed(_) => None,
@@ -58,16 +70,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
     for _ in 0..INSTANCES {
         fresh.push(nanos(trial.instantiate(first)?));
     }
-    let _ = writeln!(
-        text,
-        "a fresh instance takes {} (of {INSTANCES}, the median)\n",
-        time(part(&mut fresh, 50))
-    );
-    let _ = writeln!(
-        text,
-        "{:<13}{:>12}{:>12}{:>12}   case",
-        "hook", "median", "p99", "memory"
-    );
+    let fresh = part(&mut fresh, 50);
+    let mut rows = Vec::new();
     for (case, plugin) in subject.cases.iter().zip(&plugins) {
         let Loaded::Ready(plugin) = plugin else {
             continue;
@@ -82,28 +86,76 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
         let count = args.iterations.get();
         let costs = trial.measure(&way, &request, &response, &calls, count);
         for (hook, mut costs) in costs {
-            let _ = writeln!(
-                text,
-                "{:<13}{:>12}{:>12}{:>12}   {}",
-                match hook {
+            rows.push(Row {
+                hook: match hook {
                     Hook::PreRequest => "pre-request",
                     Hook::Request => "request",
                     Hook::Response => "response",
                     Hook::RequestBody => "request body",
                     Hook::ResponseBody => "response body",
                 },
-                time(part(&mut costs, 50)),
-                time(part(&mut costs, 99)),
-                bytes(memory),
-                case.name
-            );
+                median: part(&mut costs, 50),
+                p99: part(&mut costs, 99),
+                memory,
+                case: &case.name,
+            });
         }
+    }
+    print(&if args.json {
+        for_programs(&module, fresh, &rows)
+    } else {
+        for_people(&module, fresh, &rows)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn for_people(module: &Ready, fresh: u64, rows: &[Row<'_>]) -> String {
+    let mut text = format!("{}  {}\n", module.shown, bytes(module.size));
+    let _ = writeln!(
+        text,
+        "a fresh instance takes {} (of {INSTANCES}, the median)\n",
+        time(fresh)
+    );
+    let _ = writeln!(
+        text,
+        "{:<13}{:>12}{:>12}{:>12}   case",
+        "hook", "median", "p99", "memory"
+    );
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "{:<13}{:>12}{:>12}{:>12}   {}",
+            row.hook,
+            time(row.median),
+            time(row.p99),
+            bytes(row.memory),
+            row.case
+        );
     }
     if cfg!(debug_assertions) {
         text += "\nthis weir was built for development: one built by `make build` is faster\n";
     }
-    print(&text);
-    Ok(ExitCode::SUCCESS)
+    text
+}
+
+fn for_programs(module: &Ready, fresh: u64, rows: &[Row<'_>]) -> String {
+    let hooks = rows.iter().map(|row| {
+        json!({
+            "hook": row.hook,
+            "case": row.case,
+            "median_ns": row.median,
+            "p99_ns": row.p99,
+            "memory_bytes": row.memory,
+        })
+    });
+    let figures = json!({
+        "module": module.shown,
+        "size_bytes": module.size,
+        "sha256": module.digest,
+        "fresh_instance_ns": fresh,
+        "hooks": hooks.collect::<Vec<_>>(),
+    });
+    format!("{figures}\n")
 }
 
 /// Most memory that the instance had after a hook.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use weir_sdk::testing::cases::{self, Action, Case, Observed, Place};
 
 use super::calls::Canned;
@@ -29,7 +30,7 @@ Examples:
   weir plugin test plugins/hello --no-native
   weir plugin test hello.wasm --cases hello/cases.yaml")]
 pub struct TestArgs {
-    /// The plugin's folder, or a module
+    /// The plugin's folder, or a module: a file, or `builtin:NAME`
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub plugin: PathBuf,
     /// The file of cases; else `cases.yaml` in the folder, or beside the module
@@ -57,13 +58,11 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode, Error> {
         Some(project) if !args.no_native => native::run(project, &subject.cases)?,
         _ => true,
     };
-    let module = subject.build()?;
-    let size = std::fs::metadata(&module).map_or(0, |file| file.len());
-    let shown = project::shown(&module);
-    print(&format!("weir    {shown}  {}\n", bytes(size)));
+    let ready = subject.build()?;
+    print(&format!("weir    {}  {}\n", ready.shown, bytes(ready.size)));
 
     let trial = subject.trial()?;
-    let plugins = subject.load(&trial, &module)?;
+    let plugins = subject.load(&trial, &ready.module)?;
     let mut failed = 0;
     for (case, plugin) in subject.cases.iter().zip(&plugins) {
         if !report(case, &observe(&trial, case, plugin)) {
@@ -103,19 +102,39 @@ pub(super) fn report(case: &Case, observed: &Observed) -> bool {
 /// What is tested or measured: a project or a module, with its cases.
 pub(super) struct Subject {
     project: Option<Project>,
-    module: PathBuf,
+    module: Module,
     name: String,
     pub(super) cases: Vec<Case>,
 }
 
+/// A module that is there.
+pub(super) struct Ready {
+    pub(super) module: Module,
+    /// As one would name it here.
+    pub(super) shown: String,
+    pub(super) size: u64,
+    pub(super) digest: String,
+}
+
 impl Subject {
     pub(super) fn find(plugin: &Path, cases: Option<&Path>) -> Result<Self, Error> {
+        let named = plugin
+            .to_str()
+            .and_then(|name| name.strip_prefix("builtin:"));
+        if let Some(name) = named {
+            return Ok(Self {
+                project: None,
+                module: Module::Builtin(name.to_owned()),
+                name: name.to_owned(),
+                cases: read(cases.map(Path::to_path_buf))?,
+            });
+        }
         if !plugin.is_file() {
             let project = Project::find(plugin)?;
             let file = cases.map(Path::to_path_buf);
             let file = file.or_else(|| project::cases(&project.folder));
             return Ok(Self {
-                module: project.module(),
+                module: Module::File(project.module()),
                 name: project.name.clone(),
                 cases: read(file)?,
                 project: Some(project),
@@ -130,24 +149,36 @@ impl Subject {
         let stem = plugin.file_stem().and_then(|stem| stem.to_str());
         Ok(Self {
             project: None,
-            module: plugin.to_path_buf(),
+            module: Module::File(plugin.to_path_buf()),
             name: stem.unwrap_or("plugin").replace('.', "-"),
             cases: read(file)?,
         })
     }
 
     /// The module, which is built where there is a project.
-    pub(super) fn build(&self) -> Result<PathBuf, Error> {
+    pub(super) fn build(&self) -> Result<Ready, Error> {
         if let Some(project) = &self.project {
-            return Ok(build::build(project)?.file);
+            let built = build::build(project)?;
+            return Ok(Ready {
+                shown: project::shown(&built.file),
+                size: built.size,
+                digest: built.digest,
+                module: Module::File(built.file),
+            });
         }
-        let module = inspect::read(&self.module.to_string_lossy())?;
+        let shown = match &self.module {
+            Module::Builtin(name) => format!("builtin:{name}"),
+            Module::File(file) => file.display().to_string(),
+        };
+        let module = inspect::read(&shown)?;
         match inspect::no_plugin(&module) {
-            Some(reason) => {
-                let shown = self.module.display();
-                Err(Error::new(format!("{shown} is no plugin: {reason}")))
-            }
-            None => Ok(self.module.clone()),
+            Some(reason) => Err(Error::new(format!("{shown} is no plugin: {reason}"))),
+            None => Ok(Ready {
+                size: module.len() as u64,
+                digest: build::hex(&Sha256::digest(&module)),
+                module: self.module.clone(),
+                shown,
+            }),
         }
     }
 
@@ -161,7 +192,7 @@ impl Subject {
     }
 
     /// The plugin of each case; the same where the configuration is.
-    pub(super) fn load(&self, trial: &Trial, module: &Path) -> Result<Vec<Loaded>, Error> {
+    pub(super) fn load(&self, trial: &Trial, module: &Module) -> Result<Vec<Loaded>, Error> {
         let mut configs: Vec<&Value> = Vec::new();
         for case in &self.cases {
             if !configs.contains(&case.config()) {
@@ -203,7 +234,7 @@ fn read(file: Option<PathBuf>) -> Result<Vec<Case>, Error> {
 }
 
 impl Subject {
-    fn configured(&self, module: &Path, config: &Value) -> config::Plugin {
+    fn configured(&self, module: &Module, config: &Value) -> config::Plugin {
         let cases = self.cases.iter().filter(|case| case.config() == config);
         let mut upstreams: Vec<_> = cases.flat_map(Case::upstreams).map(str::to_owned).collect();
         upstreams.sort_unstable();
@@ -212,10 +243,10 @@ impl Subject {
     }
 }
 
-fn configured(module: &Path, config: &Value, upstreams: Vec<String>) -> config::Plugin {
+fn configured(module: &Module, config: &Value, upstreams: Vec<String>) -> config::Plugin {
     config::Plugin {
         upstreams,
-        module: Module::File(module.to_path_buf()),
+        module: module.clone(),
         sha256: None,
         config: match config {
             // As where the key is not there.
