@@ -13,6 +13,7 @@ use weir::config::{self, Environment};
 use weir::exchange::state::{Answer, State};
 use weir::metrics::Metrics;
 use weir::plugin::Hook;
+use weir::plugin::answer::Begun;
 use weir::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
 use weir::plugin::engine::Engine;
 use weir::plugin::instances::Instances;
@@ -70,6 +71,10 @@ impl Bodies for NoBody {
     }
 
     fn attach(&mut self, _: Pipe, _: &mut State) {
+        unreachable!()
+    }
+
+    fn answers(&mut self, _: Begun) {
         unreachable!()
     }
 

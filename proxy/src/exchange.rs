@@ -109,7 +109,8 @@ enum Content {
     /// Of an upstream, read for a hook.
     Whole(Whole),
     Upstream(Reply),
-    /// An answer, or a body read whole, on its way through plugins.
+    /// An answer that a plugin gives piece by piece; or one, or a body read whole, on its way through
+    /// plugins.
     Streamed(Through<Received>),
 }
 
@@ -157,15 +158,13 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
 
     progress.now = Instant::now();
     let mut body = RequestSource::new(worker, body, &listener.config);
-    let (chain, outcome) = run_request_hooks(
-        worker,
-        &generation,
-        listener,
-        &mut life,
-        &mut progress,
-        &mut body,
-    )
-    .await;
+    let outward = Outward {
+        worker: Rc::clone(worker),
+        generation: Rc::clone(&generation),
+    };
+    let (chain, outcome) =
+        run_request_hooks(&outward, listener, &mut life, &mut progress, &mut body).await;
+    let begun = body.begun.take();
     let mut content = match outcome {
         Ok(route) => match &route.action {
             Action::Upstream(targets) => {
@@ -198,10 +197,9 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
 
     head::receive(life.state(), &mut content);
     let mut source = ResponseSource::new(worker, content);
-    let outward = Outward {
-        worker,
-        generation: &generation,
-    };
+    if let Some(begun) = begun {
+        source.begin(begun, life.state());
+    }
     chain
         .run_response(runner(&outward), life.slot(), &mut progress, &mut source)
         .await;
@@ -219,19 +217,18 @@ fn feigns_a_tunnel(state: &State) -> bool {
 /// Steps 3–5: pre-request hooks, the router, request hooks. Gives the chain whose response hooks
 /// are to run, and the route or what is answered instead.
 async fn run_request_hooks<'g>(
-    worker: &Worker,
-    generation: &'g Generation,
+    outward: &'g Outward,
     listener: &'g Listener,
     life: &mut Life,
     progress: &mut Progress,
     body: &mut RequestSource<'_>,
 ) -> (&'g Chain, Result<&'g Route, Answer>) {
-    let outward = Outward { worker, generation };
+    let generation = &*outward.generation;
     let chain = &listener.chain;
     let outcome = chain
         .run_request(
             Hook::PreRequest,
-            runner(&outward),
+            runner(outward),
             life.slot(),
             progress,
             body,
@@ -254,7 +251,7 @@ async fn run_request_hooks<'g>(
         return (chain, Err(respond::refusal(&Refusal::RequestTooLarge)));
     }
     let outcome = chain
-        .run_request(Hook::Request, runner(&outward), life.slot(), progress, body)
+        .run_request(Hook::Request, runner(outward), life.slot(), progress, body)
         .await;
     match outcome {
         Outcome::Proceed => (chain, Ok(route)),
@@ -284,7 +281,7 @@ fn choose_route(generation: &Generation, state: &State) -> Result<usize, Refusal
         .map_err(Refusal::NoRoute)
 }
 
-fn runner<'e>(outward: &'e Outward<'e>) -> Runner<'e> {
+fn runner(outward: &Outward) -> Runner<'_> {
     Runner {
         instances: &outward.worker.instances,
         worker: outward.worker.index,

@@ -8,6 +8,7 @@
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it
 //! name wasmtime.
 
+pub mod answer;
 mod bounds;
 pub mod cache;
 pub mod callout;
@@ -54,6 +55,8 @@ pub enum Hook {
     /// For each piece of a body that streams.
     RequestBody = 3,
     ResponseBody = 4,
+    /// For each piece of a body that the plugin answers with.
+    AnswerBody = 5,
 }
 
 /// Of an exchange.
@@ -74,14 +77,27 @@ pub enum BodyMode {
     Stream,
 }
 
+impl Side {
+    /// The hook of its body's pieces.
+    fn pieces(self) -> Hook {
+        match self {
+            Self::Request => Hook::RequestBody,
+            Self::Response => Hook::ResponseBody,
+        }
+    }
+}
+
 impl Hook {
     /// Those of heads, which have a span each.
     pub const ALL: [Self; 3] = [Self::PreRequest, Self::Request, Self::Response];
 
+    /// Those of pieces.
+    const PIECES: [Self; 3] = [Self::RequestBody, Self::ResponseBody, Self::AnswerBody];
+
     pub fn side(self) -> Side {
         match self {
             Self::PreRequest | Self::Request | Self::RequestBody => Side::Request,
-            Self::Response | Self::ResponseBody => Side::Response,
+            Self::Response | Self::ResponseBody | Self::AnswerBody => Side::Response,
         }
     }
 
@@ -93,6 +109,7 @@ impl Hook {
             Self::Response => "posthook",
             Self::RequestBody => "requestbody",
             Self::ResponseBody => "responsebody",
+            Self::AnswerBody => "answerbody",
         }
     }
 }
@@ -125,8 +142,8 @@ pub struct Plugin {
     /// Its own metrics, which its other variants share.
     families: Arc<measures::Families>,
     hooks: [HookFace; 3],
-    /// Of calls for pieces, by [`Side`].
-    pieces: [Arc<[HookCells]>; 2],
+    /// Of calls for pieces, as [`Hook::PIECES`].
+    pieces: [Arc<[HookCells]>; 3],
     /// Second of the process's life in which a failure was last logged.
     warned: AtomicU64,
 }
@@ -170,7 +187,7 @@ pub enum Instance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Proceed,
-    /// Send [`State::answer`].
+    /// Send [`State::answer`], with a body of the plugin's where [`State::streams_answer`] says so.
     Respond,
     /// Of a piece of a body: [`State::written`] goes on instead.
     Replace,
@@ -329,7 +346,7 @@ impl Plugin {
             ]),
             cells: cells(&name, hook),
         });
-        let pieces = [Hook::RequestBody, Hook::ResponseBody].map(|hook| cells(&name, hook));
+        let pieces = Hook::PIECES.map(|hook| cells(&name, hook));
         Self {
             id,
             name,
@@ -391,6 +408,6 @@ impl Plugin {
 
     /// What counts the calls for a piece.
     fn cells(&self, hook: Hook) -> &[HookCells] {
-        &self.pieces[hook.side() as usize]
+        &self.pieces[hook as usize - Hook::RequestBody as usize]
     }
 }

@@ -22,3 +22,4 @@ export const onRequest = bound.onRequest;
 export const onResponse = bound.onResponse;
 export const onRequestBody = bound.onRequestBody;
 export const onResponseBody = bound.onResponseBody;
+export const onAnswerBody = bound.onAnswerBody;

@@ -20,6 +20,8 @@ const FORBIDDEN = new Set([
   'te', 'trailer', 'upgrade',
 ]);
 const MOST_FIELDS = 256;
+/** Pieces of an answer that are asked for: one may never end. */
+const MOST_PIECES = 1000;
 /** As a plugin's clock in every test: 2026-01-01. */
 const NOW = 1767225600000000000n;
 
@@ -108,7 +110,13 @@ class FakeHead {
   respond(status, fields, body) {
     checkStatus(status);
     for (const [name, value] of fields) checkField(name, decode(value));
+    this.streamed = false;
     this.answer = { status, headers: fields.map(([name, value]) => [name, decode(value)]), body };
+  }
+
+  respondStreamed(status, fields) {
+    this.respond(status, fields, encode(''));
+    this.streamed = true;
   }
 }
 
@@ -358,10 +366,24 @@ export function run(Plugin, { config = {}, request = {}, response = {}, calls = 
     if (flow === 'abort') throw new Error('the body was broken off');
     if (flow === 'respond') answered(chunk.answer);
   };
+  const pieces = (answer) => {
+    if (head.method() === 'HEAD' || answer.status === 204 || answer.status === 304) return;
+    const out = [];
+    for (let asked = 0; asked < MOST_PIECES; asked++) {
+      const chunk = new FakeChunk(encode(''), true);
+      const flow = bound.onAnswerBody(chunk);
+      if (flow === 'pass') break;
+      if (flow !== 'replace') throw new Error('the body was broken off');
+      out.push(...chunk.out);
+    }
+    answer.body = join(out);
+  };
   const call = (hook, place, handle) => {
     seen.spans[place] = {};
     at(place);
-    return bound[hook](handle) === 'respond' ? handle.answer : undefined;
+    if (bound[hook](handle) !== 'respond') return undefined;
+    if (handle.streamed) pieces(handle.answer);
+    return handle.answer;
   };
   try {
     let answer;

@@ -15,11 +15,13 @@
 //     onResponse(response) {}       // the head has arrived, or an answer was made instead
 //     onRequestBody(chunk) {}       // a piece of the request's body, which streams
 //     onResponseBody(chunk) {}      // a piece of the response's body
+//     onAnswerBody(chunk) {}        // the end of an answer that is `STREAMED`
 //   }
 //
 // A hook of a head returns nothing to go on, or an `Answer`. A hook of a piece returns nothing to let
-// it pass, text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. What a
-// hook throws fails it: the operator's `on_error` decides what becomes of the request, and message, file
+// it pass, text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. Of an
+// answer that is `STREAMED`, what `onAnswerBody` returns goes out before its end, and it is called again
+// once the client has taken that, until it returns nothing. What a hook throws fails it: the operator's `on_error` decides what becomes of the request, and message, file
 // and line are on the hook's span and in the log.
 //
 // The contract below this is `sdk/wit/weir.wit`, where each call is described to the end.
@@ -37,12 +39,15 @@ export const DROP = Symbol('drop');
 /** Of a piece: the body is broken off, and its receiver can tell. */
 export const ABORT = Symbol('abort');
 
+/** Of an `Answer`: its body comes of `onAnswerBody`, piece by piece. */
+export const STREAMED = Symbol('streamed');
+
 /** What is sent instead of what would have been. */
 export class Answer {
   /**
    * @param {number} status 200 to 599
    * @param {Object<string, string | string[]>} [headers]
-   * @param {string | Uint8Array} [body]
+   * @param {string | Uint8Array | STREAMED} [body]
    */
   constructor(status, headers = {}, body = '') {
     this.status = status;
@@ -493,7 +498,11 @@ export function bind(Plugin) {
     }
   };
   const respond = (handle, answer) => {
-    const send = () => handle.respond(answer.status, fields(answer.headers), encode(answer.body));
+    const { status, headers, body } = answer;
+    const send = () =>
+      body === STREAMED
+        ? handle.respondStreamed(status, fields(headers))
+        : handle.respond(status, fields(headers), encode(body));
     ask('answer', send);
     return 'respond';
   };
@@ -534,5 +543,6 @@ export function bind(Plugin) {
     onResponse: head(Response, 'onResponse'),
     onRequestBody: piece('onRequestBody'),
     onResponseBody: piece('onResponseBody'),
+    onAnswerBody: piece('onAnswerBody'),
   };
 }

@@ -137,6 +137,9 @@ class WitWorld:
     def on_response_body(self, chunk):
         return Flow[bound.piece("on_response_body", chunk).upper()]
 
+    def on_answer_body(self, chunk):
+        return Flow[bound.piece("on_answer_body", chunk).upper()]
+
     @staticmethod
     def _head(hook, Kind, handle):
         return Action.RESPOND if bound.head(hook, Kind, handle) else Action.PROCEED

@@ -9,7 +9,8 @@ use http::HeaderMap;
 use crate::{BodyError, HeaderError, backend, head};
 
 /// A piece of a body that streams, for [`Plugin::on_request_body`](crate::Plugin::on_request_body)
-/// and [`Plugin::on_response_body`](crate::Plugin::on_response_body).
+/// and [`Plugin::on_response_body`](crate::Plugin::on_response_body); and the end of an answer, for
+/// [`Plugin::on_answer_body`](crate::Plugin::on_answer_body).
 ///
 /// Pieces come as the client or the upstream sent them, at most 64 KiB each: what a plugin looks for
 /// may be spread over two. One is the last, and it may be empty.

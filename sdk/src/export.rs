@@ -70,6 +70,10 @@ macro_rules! export {
                 fn on_response_body(chunk: &bindings::Chunk) -> bindings::Flow {
                     guest::on_response_body(&INSTANCE, chunk)
                 }
+
+                fn on_answer_body(chunk: &bindings::Chunk) -> bindings::Flow {
+                    guest::on_answer_body(&INSTANCE, chunk)
+                }
             }
 
             guest::bindings::export_component!(Component with_types_in guest::bindings);

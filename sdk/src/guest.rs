@@ -99,8 +99,9 @@ pub fn on_response<P: Plugin>(
     let action = with(instance, |plugin| {
         plugin.on_response(&mut crate::Response(Response::lend(response)))
     });
-    finish(action, |status, headers, body| {
-        response.respond(status, headers, body)
+    finish(action, |status, headers, body| match body {
+        Some(body) => response.respond(status, headers, body),
+        None => response.respond_streamed(status, headers),
     })
 }
 
@@ -116,6 +117,13 @@ pub fn on_response_body<P: Plugin>(
     chunk: &wit::http::Chunk,
 ) -> bindings::Flow {
     on_body(instance, chunk, P::on_response_body)
+}
+
+pub fn on_answer_body<P: Plugin>(
+    instance: &'static Instance<P>,
+    chunk: &wit::http::Chunk,
+) -> bindings::Flow {
+    on_body(instance, chunk, P::on_answer_body)
 }
 
 fn on_body<P: Plugin>(
@@ -141,7 +149,7 @@ fn on_body<P: Plugin>(
         }
         Flow::Respond(answer) => {
             finish(Action::Respond(answer), |status, headers, body| {
-                chunk.respond(status, headers, body)
+                chunk.respond(status, headers, body.unwrap_or_default())
             });
             bindings::Flow::Respond
         }
@@ -157,8 +165,9 @@ fn on_request_head<P: Plugin>(
     let action = with(instance, |plugin| {
         hook(plugin, &mut crate::Request(Request::lend(request)))
     });
-    finish(action, |status, headers, body| {
-        request.respond(status, headers, body)
+    finish(action, |status, headers, body| match body {
+        Some(body) => request.respond(status, headers, body),
+        None => request.respond_streamed(status, headers),
     })
 }
 
@@ -171,20 +180,24 @@ fn with<P, T>(instance: &'static Instance<P>, hook: impl FnOnce(&P) -> T) -> T {
     })
 }
 
-/// Gives an answer to the host, which a hook cannot see refused: it fails instead.
+/// Gives an answer to the host, which a hook cannot see refused: it fails instead. Of one that streams
+/// there is no body.
 fn finish(
     action: Action,
-    respond: impl FnOnce(u16, &[(&str, &[u8])], &[u8]) -> Result<(), wit::http::RespondError>,
+    respond: impl FnOnce(u16, &[(&str, &[u8])], Option<&[u8]>) -> Result<(), wit::http::RespondError>,
 ) -> bindings::Action {
-    let Action::Respond(answer) = action else {
-        return bindings::Action::Proceed;
+    let answer = match action {
+        Action::Continue => return bindings::Action::Proceed,
+        Action::Respond(answer) => answer.map(Some),
+        Action::RespondStreamed(answer) => answer.map(|()| None),
     };
     let headers: Vec<_> = answer
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    if let Err(refused) = respond(answer.status().as_u16(), &headers, answer.body()) {
+    let body = answer.body().as_deref();
+    if let Err(refused) = respond(answer.status().as_u16(), &headers, body) {
         panic!(
             "the host refused the answer: {}",
             RespondError::from(refused)

@@ -244,6 +244,52 @@ pub trait Plugin: Sized + 'static {
         let _ = chunk;
         Flow::Pass
     }
+
+    /// The end of an answer that [`Action::RespondStreamed`] began, as an empty last piece.
+    /// [`Flow::Replace`] sends a piece before it, and the end comes again once the client has taken that
+    /// (after 100 ms where the piece is empty, for a plugin that waits for something to send).
+    /// [`Flow::Pass`] lets the end go: the body is whole, with the trailers that were set.
+    ///
+    /// All calls come to the instance that began the answer, which until the end serves no other
+    /// exchange: what is kept in `self` meanwhile is of this answer alone. Each has the limits of a hook;
+    /// one that panics breaks the body off, which the client can tell.
+    ///
+    /// ```
+    /// # use weir_sdk::{Action, Chunk, Error, Flow, Interests, Plugin, Request, http};
+    /// # use std::cell::Cell;
+    /// /// Counts down, an event at a time.
+    /// struct Countdown {
+    ///     left: Cell<u32>,
+    /// }
+    ///
+    /// # impl Plugin for Countdown {
+    /// # type Config = ();
+    /// # fn new((): ()) -> Result<Self, Error> { Ok(Self { left: Cell::new(0) }) }
+    /// # fn interests(&self) -> Interests { Interests::none().on_request() }
+    /// fn on_request(&self, _: &mut Request) -> Action {
+    ///     self.left.set(3);
+    ///     let head = http::Response::builder().header("content-type", "text/event-stream");
+    ///     Action::RespondStreamed(head.body(()).expect("a head"))
+    /// }
+    ///
+    /// fn on_answer_body(&self, _: &mut Chunk) -> Flow {
+    ///     match self.left.get() {
+    ///         0 => Flow::Pass,
+    ///         left => {
+    ///             self.left.set(left - 1);
+    ///             Flow::Replace(format!("data: {left}\n\n").into_bytes())
+    ///         }
+    ///     }
+    /// }
+    /// # }
+    /// # let host = weir_sdk::testing::Host::<Countdown>::new(serde_json::json!(null)).unwrap();
+    /// # let mut exchange = host.request(http::Request::get("/").body(()).unwrap());
+    /// # assert_eq!(exchange.response(http::Response::new("")).body(), b"data: 3\n\ndata: 2\n\ndata: 1\n\n");
+    /// ```
+    fn on_answer_body(&self, chunk: &mut Chunk) -> Flow {
+        let _ = chunk;
+        Flow::Pass
+    }
 }
 
 /// What becomes of a piece of a body.
@@ -292,6 +338,9 @@ pub enum Action {
     /// of [`HeaderError::Forbidden`](crate::HeaderError::Forbidden)) cannot be given. An answer
     /// the host refuses fails the hook as a panic would.
     Respond(Answer<Vec<u8>>),
+    /// As [`Action::Respond`], with a body that [`Plugin::on_answer_body`] gives piece by piece. It is
+    /// not called where an answer has no body: to HEAD, and with status 204 and 304.
+    RespondStreamed(Answer<()>),
 }
 
 /// The hooks there are.

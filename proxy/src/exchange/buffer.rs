@@ -3,8 +3,9 @@
 //! A body is read only as far as some hook asks for. What was read of one that turned out too large
 //! goes out first, and the rest streams behind it.
 
+mod room;
+
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ use super::state::{Answer, Held, ResponseHead, State};
 use super::stream::{Broke, Through};
 use super::{Content, trailers};
 use crate::config;
+use crate::plugin::answer::{Begun, Pieces};
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
@@ -24,36 +26,10 @@ use crate::trace::Status;
 use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::worker::Worker;
 
+pub use room::Room;
+
 /// How long nothing may come of a body that is at hand, but goes through plugins.
 const LONG: Duration = Duration::from_hours(1);
-
-/// Most bytes of bodies that are held at once in the process.
-const HELD: usize = 512 << 20;
-
-static RESERVED: AtomicUsize = AtomicUsize::new(0);
-
-/// Room for a body, among all that are held; given back when dropped.
-#[derive(Debug, Default)]
-pub struct Room(usize);
-
-impl Room {
-    /// Makes it as large as `bytes`; `false` where there is no room left.
-    fn grow(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.0);
-        let fits = |reserved: usize| reserved.checked_add(more).filter(|sum| *sum <= HELD);
-        let grown = RESERVED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        if grown.is_ok() {
-            self.0 += more;
-        }
-        grown.is_ok()
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        RESERVED.fetch_sub(self.0, Ordering::Relaxed);
-    }
-}
 
 /// Why a body was not read to its end or its bound.
 pub(super) enum Stopped {
@@ -150,6 +126,8 @@ pub(super) struct RequestSource<'w> {
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
     flow: Option<Rc<Flow>>,
+    /// Where a hook answered with a body that comes piece by piece.
+    pub(super) begun: Option<Begun>,
 }
 
 impl<'w> RequestSource<'w> {
@@ -162,6 +140,7 @@ impl<'w> RequestSource<'w> {
             longest_wait: listener.timeouts.body,
             read: None,
             flow: None,
+            begun: None,
         }
     }
 
@@ -189,7 +168,7 @@ impl<'w> RequestSource<'w> {
                     headers.remove(CONTENT_LENGTH);
                 } else if !bytes.is_empty()
                     || headers.contains_key(CONTENT_LENGTH)
-                    || read.room.0 > 0
+                    || !read.room.is_empty()
                 {
                     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
                 }
@@ -250,6 +229,10 @@ impl Bodies for RequestSource<'_> {
         self.body.attach(pipe, || Pipes::new(flow));
     }
 
+    fn answers(&mut self, begun: Begun) {
+        self.begun = Some(begun);
+    }
+
     fn refusal(&self) -> Answer {
         respond::refusal(&Refusal::RequestTooLarge)
     }
@@ -270,6 +253,7 @@ pub(super) struct ResponseSource<'w> {
     /// Time in which hooks waited for the upstream.
     pub(super) waited: Duration,
     flow: Option<Rc<Flow>>,
+    begun: Option<Begun>,
 }
 
 impl<'w> ResponseSource<'w> {
@@ -280,12 +264,25 @@ impl<'w> ResponseSource<'w> {
             read: None,
             waited: Duration::ZERO,
             flow: None,
+            begun: None,
         }
     }
 
     /// What plugins note while it streams.
     pub(super) fn flow(&self) -> Option<Rc<Flow>> {
         self.flow.clone()
+    }
+
+    /// The answer that is there has a body that comes piece by piece.
+    pub(super) fn begin(&mut self, begun: Begun, state: &mut State) {
+        let body = if self.has_body(state) {
+            let flow = flow(&mut self.flow, self.worker, state);
+            Through::answer(Pieces::new(begun, flow))
+        } else {
+            Through::whole(Bytes::new(), None)
+        };
+        state.response_body = Held::Unread;
+        self.content = Content::Streamed(body);
     }
 
     /// The content as it goes out.
@@ -401,7 +398,9 @@ impl Bodies for ResponseSource<'_> {
         let read = self.read.get_or_insert_default();
         let filled = read.fill(body, most, longest_wait).await;
         let now = Instant::now();
-        self.waited += now.saturating_duration_since(start);
+        if let Content::Upstream(_) = self.content {
+            self.waited += now.saturating_duration_since(start);
+        }
         match filled {
             Ok(()) if read.ended => {
                 let bytes = read.whole();
@@ -431,9 +430,7 @@ impl Bodies for ResponseSource<'_> {
             Err(Stopped::Fault(Fault::Timeout)) => {
                 self.give_up(state, &Refusal::GatewayTimeout, "upstream_body_timeout");
             }
-            Err(Stopped::Fault(_)) => {
-                self.give_up(state, &Refusal::BadGateway, "upstream_body");
-            }
+            Err(Stopped::Fault(_)) => self.give_up(state, &Refusal::BadGateway, "upstream_body"),
         }
         Ok(Fit::Whole)
     }
@@ -449,7 +446,7 @@ impl Bodies for ResponseSource<'_> {
             (Content::Answer(_) | Content::Whole(_), Held::Whole(bytes)) => bytes,
             (Content::Answer(answer), _) => std::mem::take(&mut answer.body),
             (Content::Whole(whole), _) => std::mem::take(&mut whole.bytes),
-            (Content::Upstream(_) | Content::Streamed(_), _) => Bytes::new(),
+            _ => Bytes::new(),
         };
         if let Content::Answer(_) | Content::Whole(_) = &self.content {
             let trailers = read.as_mut().and_then(|read| read.trailers.take());
@@ -474,6 +471,10 @@ impl Bodies for ResponseSource<'_> {
         body.attach(pipe, || Pipes::new(flow));
     }
 
+    fn answers(&mut self, begun: Begun) {
+        self.begun = Some(begun);
+    }
+
     fn refusal(&self) -> Answer {
         respond::refusal(&Refusal::ResponseTooLarge)
     }
@@ -481,6 +482,9 @@ impl Bodies for ResponseSource<'_> {
     fn stopped(&mut self, outcome: Outcome, state: &mut State) {
         let answer = super::stopped(outcome, state);
         self.replace(answer, state);
+        if let Some(begun) = self.begun.take() {
+            self.begin(begun, state);
+        }
     }
 
     fn replace(&mut self, answer: Answer, state: &mut State) {
@@ -491,21 +495,5 @@ impl Bodies for ResponseSource<'_> {
         state.response_body = Held::Whole(answer.body.clone());
         self.content = Content::Answer(answer);
         self.read = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn room_is_bounded_and_given_back() {
-        let mut first = Room::default();
-        assert!(first.grow(HELD));
-        let mut second = Room::default();
-        assert!(!second.grow(1));
-        assert!(first.grow(10), "it has more already");
-        drop(first);
-        assert!(second.grow(1));
     }
 }

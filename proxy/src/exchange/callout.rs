@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,26 +16,29 @@ use http::{HeaderValue, Request};
 use super::buffer::{Read, Room, Stopped};
 use super::state::{Answer, RequestHead};
 use super::stream::Through;
-use crate::app::generation::Generation;
 use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::upstream::retry::{self, Spare};
 use crate::upstream::{self, Caller, Upstream};
-use crate::worker::Worker;
+use crate::worker::{Current, Worker};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")));
 
 /// What the calls of an exchange's hooks go through.
-#[derive(Clone, Copy)]
-pub(super) struct Outward<'e> {
-    pub(super) worker: &'e Worker,
-    pub(super) generation: &'e Generation,
+#[derive(Clone)]
+pub(super) struct Outward {
+    pub(super) worker: Rc<Worker>,
+    pub(super) generation: Rc<Current>,
 }
 
-impl Calls for Outward<'_> {
+impl Calls for Outward {
     fn call(&self, call: Callout) -> Pin<Box<dyn Future<Output = Made> + '_>> {
         Box::pin(self.make(call))
+    }
+
+    fn lasting(&self) -> Rc<dyn Calls> {
+        Rc::new(self.clone())
     }
 }
 
@@ -45,7 +49,7 @@ struct Way {
     tries: u16,
 }
 
-impl Outward<'_> {
+impl Outward {
     async fn make(&self, call: Callout) -> Made {
         let Some(upstream) = self.generation.upstreams.get(&call.upstream) else {
             return Made::unknown(&call.upstream);
@@ -75,7 +79,7 @@ impl Outward<'_> {
         most: usize,
         way: &mut Way,
     ) -> Result<Reply, Refused> {
-        let worker = self.worker;
+        let worker = &*self.worker;
         let local = worker.local(upstream);
         local.budget.deposit();
         let upload = Upload::new(Instant::now());

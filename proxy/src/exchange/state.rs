@@ -55,6 +55,8 @@ pub struct State {
     pub body_replaced: bool,
     /// The last hook's body is to pass by.
     pub skips_body: bool,
+    /// The body of the last hook's answer comes piece by piece.
+    pub streams_answer: bool,
     /// The piece of a body that a hook is called for, and what is to go on instead.
     pub piece: Piece,
     pub written: Vec<Bytes>,
@@ -289,6 +291,7 @@ impl State {
         self.room = None;
         self.body_replaced = false;
         self.skips_body = false;
+        self.streams_answer = false;
         self.piece = Piece::default();
         self.written.clear();
         self.logged = (0, 0);

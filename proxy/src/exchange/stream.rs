@@ -1,7 +1,8 @@
 //! 5, 7 — A body on its way, through the plugins that want to see its pieces.
 //!
-//! [`Through`] is any body, behind what of it was read already. Where no plugin streams it, it hands
-//! on what it is given. What the plugins do is `plugin/stream.rs`.
+//! [`Through`] is any body, also one that a plugin gives as its answer, behind what of it was read
+//! already. Where no plugin streams it, it hands on what it is given. What the plugins do is
+//! `plugin/stream.rs`.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::plugin::answer::Pieces;
 use crate::plugin::stream::{Piece, Pipe, Pipes, Progress, Stop};
 
 /// See the module's documentation.
@@ -23,7 +25,7 @@ pub struct Through<B> {
     pipes: Option<Box<Pipes>>,
     /// The pipes have seen the end, or nothing more may come.
     ended: bool,
-    /// Bytes that came of [`Rest::Body`], and how many may.
+    /// Bytes that came of the rest, and how many may.
     seen: u64,
     most: u64,
 }
@@ -32,6 +34,8 @@ enum Rest<B> {
     /// All was read.
     None,
     Body(B),
+    /// A plugin gives it.
+    Answer(Box<Pieces>),
     /// Of a body whose pieces other plugins saw before.
     Through(Box<Through<B>>),
 }
@@ -51,9 +55,18 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Broke>>>;
 
 impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     pub fn new(body: B) -> Self {
+        Self::of(Rest::Body(body))
+    }
+
+    /// A body that a plugin answers with.
+    pub fn answer(pieces: Pieces) -> Self {
+        Self::of(Rest::Answer(Box::new(pieces)))
+    }
+
+    fn of(rest: Rest<B>) -> Self {
         Self {
             begun: Bytes::new(),
-            rest: Rest::Body(body),
+            rest,
             trailers: None,
             pipes: None,
             ended: false,
@@ -66,12 +79,8 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
         Self {
             begun: bytes,
-            rest: Rest::None,
             trailers: trailers.map(Box::new),
-            pipes: None,
-            ended: false,
-            seen: 0,
-            most: u64::MAX,
+            ..Self::of(Rest::None)
         }
     }
 
@@ -87,14 +96,14 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     pub fn limit(&mut self, most: u64) {
         match &mut self.rest {
             Rest::Through(inner) => inner.limit(most),
-            Rest::None | Rest::Body(_) => self.most = most,
+            Rest::None | Rest::Body(_) | Rest::Answer(_) => self.most = most,
         }
     }
 
     /// Whether it is known to be larger than it may be.
     pub fn is_too_large(&self) -> bool {
         match &self.rest {
-            Rest::None => self.seen > self.most,
+            Rest::None | Rest::Answer(_) => self.seen > self.most,
             Rest::Body(body) => self.seen.saturating_add(body.size_hint().lower()) > self.most,
             Rest::Through(inner) => inner.is_too_large(),
         }
@@ -103,7 +112,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     fn seen(&self) -> u64 {
         match &self.rest {
             Rest::Through(inner) => inner.seen(),
-            Rest::None | Rest::Body(_) => self.seen,
+            Rest::None | Rest::Body(_) | Rest::Answer(_) => self.seen,
         }
     }
 
@@ -142,7 +151,11 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     /// Whether it is a guest that it waits for.
     pub fn waits_for_guest(&self) -> bool {
         self.pipes.as_ref().is_some_and(|pipes| pipes.is_busy())
-            || matches!(&self.rest, Rest::Through(inner) if inner.waits_for_guest())
+            || match &self.rest {
+                Rest::None | Rest::Body(_) => false,
+                Rest::Answer(_) => true,
+                Rest::Through(inner) => inner.waits_for_guest(),
+            }
     }
 
     /// All of it, and its trailers.
@@ -170,17 +183,24 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
             }
             Rest::Body(body) => {
                 let polled = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(polled.map(|frame| {
-                    let frame = frame.map_err(|_| Broke::Source)?;
-                    self.seen += frame.data_ref().map_or(0, Bytes::len) as u64;
-                    if self.seen > self.most {
-                        return Err(Broke::TooLarge);
-                    }
-                    Ok(frame)
-                }))
+                let polled = polled.map(|frame| frame.map_err(|_| Broke::Source));
+                Poll::Ready(polled.map(|frame| self.count(frame?)))
+            }
+            Rest::Answer(pieces) => {
+                let polled = ready!(pieces.poll(cx));
+                let polled = polled.map(|frame| frame.map_err(Broke::Stopped));
+                Poll::Ready(polled.map(|frame| self.count(frame?)))
             }
             Rest::Through(inner) => Pin::new(&mut **inner).poll_frame(cx),
         }
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broke> {
+        self.seen += frame.data_ref().map_or(0, Bytes::len) as u64;
+        if self.seen > self.most {
+            return Err(Broke::TooLarge);
+        }
+        Ok(frame)
     }
 
     fn source_has_ended(&self) -> bool {
@@ -189,6 +209,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
             && match &self.rest {
                 Rest::None => true,
                 Rest::Body(body) => body.is_end_stream(),
+                Rest::Answer(pieces) => pieces.has_ended(),
                 Rest::Through(inner) => inner.is_end_stream(),
             }
     }
@@ -276,7 +297,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Through<B> {
         match &self.rest {
             Rest::None if self.trailers.is_none() => SizeHint::with_exact(begun),
             Rest::Body(body) => behind(begun, &body.size_hint()),
-            Rest::None | Rest::Through(_) => SizeHint::default(),
+            Rest::None | Rest::Answer(_) | Rest::Through(_) => SizeHint::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -64,6 +65,9 @@ pub struct Refused {
 pub trait Calls {
     /// Makes a call. Dropped, it is cut.
     fn call(&self, call: Callout) -> Pin<Box<dyn Future<Output = Made> + '_>>;
+
+    /// For an answer's body, which outlives the exchange.
+    fn lasting(&self) -> Rc<dyn Calls>;
 }
 
 /// Makes none: every upstream is unknown.
@@ -73,6 +77,10 @@ pub struct NoCalls;
 impl Calls for NoCalls {
     fn call(&self, call: Callout) -> Pin<Box<dyn Future<Output = Made> + '_>> {
         Box::pin(std::future::ready(Made::unknown(&call.upstream)))
+    }
+
+    fn lasting(&self) -> Rc<dyn Calls> {
+        Rc::new(Self)
     }
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::answer::Begun;
 use super::callout::Calls;
 use super::instances::Instances;
 use super::stream::Pipe;
@@ -70,6 +71,9 @@ pub trait Bodies {
 
     /// Lets a plugin see the pieces of the body on its way.
     fn attach(&mut self, pipe: Pipe, state: &mut State);
+
+    /// The answer of the hook that has just run has a body that comes piece by piece.
+    fn answers(&mut self, begun: Begun);
 
     /// What is answered where the body is too large.
     fn refusal(&self) -> Answer;
@@ -229,13 +233,19 @@ async fn run(
                 calls: runner.calls,
             };
             let called = kept.instance.call(call, slot).await;
+            let free = (runner.instances, runner.worker);
             match (&called.result, slot.as_deref_mut()) {
                 (Ok(Action::Proceed), Some(state))
                     if plugin.streams_after(hook) && !state.skips_body =>
                 {
-                    let free = (runner.instances, runner.worker);
-                    let pipe = Pipe::new(plugin, hook.side(), span, free, (kept, called.memory));
+                    let hook = hook.side().pieces();
+                    let pipe = Pipe::new(plugin, hook, span, free, (kept, called.memory));
                     body.attach(pipe, state);
+                }
+                (Ok(Action::Respond), Some(state)) if state.streams_answer => {
+                    let hook = Hook::AnswerBody;
+                    let pipe = Pipe::new(plugin, hook, span, free, (kept, called.memory));
+                    body.answers(Begun::new(pipe, runner.calls.lasting()));
                 }
                 (Ok(_), _) => {
                     let memory = called.memory;

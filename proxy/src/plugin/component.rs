@@ -119,6 +119,10 @@ impl Instance {
                         let chunk = Resource::new_borrow(0);
                         guest.call_on_response_body(store, chunk).await?
                     }
+                    Hook::AnswerBody => {
+                        let chunk = Resource::new_borrow(0);
+                        guest.call_on_answer_body(store, chunk).await?
+                    }
                 };
                 Ok(match flow {
                     contract::Flow::Pass => Action::Proceed,

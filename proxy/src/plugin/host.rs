@@ -124,6 +124,7 @@ impl Host {
             state.changed.clear();
             state.body_replaced = false;
             state.skips_body = false;
+            state.streams_answer = false;
         }
         self.state = state;
         self.hook = call.hook;
@@ -199,7 +200,7 @@ impl Host {
             return;
         };
         self.heads = Some(match self.hook {
-            Hook::RequestBody | Hook::ResponseBody => return,
+            Hook::RequestBody | Hook::ResponseBody | Hook::AnswerBody => return,
             Hook::PreRequest | Hook::Request => Heads::Request {
                 uri: state.request.uri.clone(),
                 authority: state.request.authority.clone(),

@@ -23,7 +23,7 @@ pub(super) use abi::Exports;
 
 /// What a plugin's module exports beside its memory: name, count of parameters and of results, all
 /// `i32`.
-const FUNCTIONS: [(&str, usize, usize); 8] = [
+const FUNCTIONS: [(&str, usize, usize); 9] = [
     ("cabi_realloc", 4, 1),
     ("configure", 2, 1),
     ("config-schema", 0, 1),
@@ -32,10 +32,11 @@ const FUNCTIONS: [(&str, usize, usize); 8] = [
     ("on-response", 1, 1),
     ("on-request-body", 1, 1),
     ("on-response-body", 1, 1),
+    ("on-answer-body", 1, 1),
 ];
 
 /// What it may export: called once its memory is there, and after each function of the same name.
-const OPTIONAL: [(&str, usize, usize); 8] = [
+const OPTIONAL: [(&str, usize, usize); 9] = [
     ("_initialize", 0, 0),
     ("cabi_post_configure", 1, 0),
     ("cabi_post_config-schema", 1, 0),
@@ -44,15 +45,17 @@ const OPTIONAL: [(&str, usize, usize); 8] = [
     ("cabi_post_on-response", 1, 0),
     ("cabi_post_on-request-body", 1, 0),
     ("cabi_post_on-response-body", 1, 0),
+    ("cabi_post_on-answer-body", 1, 0),
 ];
 
 /// In the order of [`super::Hook`].
-const HOOKS: [(&str, &str); 5] = [
+const HOOKS: [(&str, &str); 6] = [
     ("on-pre-request", "cabi_post_on-pre-request"),
     ("on-request", "cabi_post_on-request"),
     ("on-response", "cabi_post_on-response"),
     ("on-request-body", "cabi_post_on-request-body"),
     ("on-response-body", "cabi_post_on-response-body"),
+    ("on-answer-body", "cabi_post_on-answer-body"),
 ];
 
 /// A compiled and linked module with its configuration.
@@ -141,13 +144,14 @@ impl Guest {
             hook(store, HOOKS[2])?,
             hook(store, HOOKS[3])?,
             hook(store, HOOKS[4])?,
+            hook(store, HOOKS[5])?,
         ];
         let asked = abi::configure(&instance, store, &self.seed.config).await?;
         Ok(((hooks, instance), asked))
     }
 }
 
-type Begun = ([Hook; 5], wasmtime::Instance);
+type Begun = ([Hook; 6], wasmtime::Instance);
 
 /// A hook's function, and what lets the guest clean up after it.
 struct Hook {
@@ -181,7 +185,7 @@ fn check_export(
 pub struct Instance {
     sandbox: Sandbox,
     /// In the order of [`super::Hook`].
-    hooks: [Hook; 5],
+    hooks: [Hook; 6],
     instance: wasmtime::Instance,
 }
 

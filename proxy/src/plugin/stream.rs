@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::callout::NoCalls;
+use super::callout::{Calls, NoCalls};
 use super::chain::warn;
 use super::instances::{Instances, Kept};
-use super::{Action, Call, Failure, Hook, Plugin, Side};
+use super::{Action, Call, Failure, Hook, Plugin};
 use crate::config::OnError;
 use crate::exchange::state::{Answer, State};
 use crate::trace::{SpanIndex, Status};
@@ -73,6 +73,7 @@ pub struct Flow {
 #[derive(Clone, Debug)]
 struct Sum {
     plugin: u32,
+    hook: Hook,
     span: SpanIndex,
     calls: u32,
     errors: u32,
@@ -90,6 +91,22 @@ impl Flow {
             sums: RefCell::default(),
             stop: Cell::new(None),
         })
+    }
+
+    /// A plugin is going to be called for the pieces of a body: the place of its sum.
+    pub(super) fn join(&self, pipe: &Pipe) -> usize {
+        let mut sums = self.sums.borrow_mut();
+        sums.push(Sum {
+            plugin: pipe.plugin.id,
+            hook: pipe.hook,
+            span: pipe.span,
+            calls: 0,
+            errors: 0,
+            total: Duration::ZERO,
+            last: Instant::now(),
+            failure: None,
+        });
+        sums.len() - 1
     }
 
     /// A further hook on the head has run, of a plugin that is going to stream the body too.
@@ -133,8 +150,12 @@ impl Flow {
         for sum in sums.iter().filter(|sum| sum.calls > 0) {
             let milliseconds = sum.total.as_secs_f64() * 1e3;
             let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
+            let what = match sum.hook {
+                Hook::AnswerBody => "weir.hook.answer",
+                _ => "weir.hook.body",
+            };
             recorder.attributes(sum.span, |attributes| {
-                attributes.add("weir.hook.body", "streamed");
+                attributes.add(what, "streamed");
                 attributes.add("plugin.invocation_count", calls);
                 attributes.add("plugin.total_duration_ms", milliseconds);
                 let average = milliseconds / f64::from(sum.calls.max(1));
@@ -190,19 +211,17 @@ pub struct Pipe {
 }
 
 impl Pipe {
+    /// `hook` is that of the pieces.
     pub(super) fn new(
         plugin: &Arc<Plugin>,
-        side: Side,
+        hook: Hook,
         span: SpanIndex,
         (instances, worker): (&Rc<Instances>, usize),
         (instance, memory): (Kept, usize),
     ) -> Self {
         Self {
             plugin: Arc::clone(plugin),
-            hook: match side {
-                Side::Request => Hook::RequestBody,
-                Side::Response => Hook::ResponseBody,
-            },
+            hook,
             instances: Rc::clone(instances),
             worker,
             span,
@@ -213,7 +232,7 @@ impl Pipe {
     }
 
     /// The instance is free again.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         if let Some(kept) = self.instance.take() {
             let memory = self.memory;
             self.instances
@@ -228,59 +247,23 @@ impl Pipe {
         place: usize,
         piece: Piece,
     ) -> Result<VecDeque<Piece>, Stop> {
-        let Some(mut kept) = self.instance.take() else {
+        if self.instance.is_none() {
             return Ok([piece].into());
-        };
-        let mut loan = Loan::new(flow);
-        let Some(state) = &mut loan.state else {
-            return Err(Stop::Failed);
-        };
-        self.started = true;
-        state.piece = piece.clone();
-        state.written.clear();
-        let start = Instant::now();
-        let call = Call {
-            hook: self.hook,
-            span: self.span,
-            start,
-            limits: self.plugin.config.limits,
-            restores: false,
-            // A body outlives the exchange that could make any.
-            calls: &NoCalls,
-        };
-        let called = kept.instance.call(call, &mut loan.state).await;
-        let took = called.end.saturating_duration_since(start);
-        let failure = called.result.as_ref().err();
-        self.plugin.cells(self.hook)[self.worker].record(took, failure);
-        let sum = &mut flow.sums.borrow_mut()[place];
-        sum.calls += 1;
-        sum.total += took;
-        sum.last = called.end;
-        if let Some(failure) = failure {
-            sum.errors += 1;
-            sum.failure = Some(failure.clone());
-            self.instances.failed(&self.plugin, failure, called.end);
-            warn(&self.plugin, self.hook, failure);
+        }
+        // A body outlives the exchange that could make any.
+        let told = self.ask(flow, place, piece.clone(), &NoCalls).await;
+        let Some(told) = told else {
             return match self.plugin.config.on_error {
                 OnError::Continue => Ok([piece].into()),
                 OnError::Reject => Err(Stop::Failed),
             };
-        }
-        self.instance = Some(kept);
-        self.memory = called.memory;
-        let Some(state) = &mut loan.state else {
-            return Err(Stop::Failed);
         };
         let (data, last) = (piece.data, piece.last);
-        let seen = std::mem::take(&mut state.piece);
-        let mut on: VecDeque<Piece> = match called.result {
-            Ok(Action::Replace) => {
-                let written = std::mem::take(&mut state.written);
-                written.into_iter().map(Piece::of).collect()
-            }
-            Ok(Action::Abort) => return Err(Stop::Aborted),
-            Ok(Action::Respond) => return Err(Stop::Answered),
-            Ok(Action::Proceed) | Err(_) => [Piece::of(data)].into(),
+        let mut on: VecDeque<Piece> = match told.action {
+            Action::Replace => told.written.into_iter().map(Piece::of).collect(),
+            Action::Abort => return Err(Stop::Aborted),
+            Action::Respond => return Err(Stop::Answered),
+            Action::Proceed => [Piece::of(data)].into(),
         };
         if last {
             self.release();
@@ -289,11 +272,71 @@ impl Pipe {
             }
             if let Some(end) = on.back_mut() {
                 end.last = true;
-                end.trailers = seen.trailers;
+                end.trailers = told.piece.trailers;
             }
         }
         Ok(on)
     }
+
+    /// Calls the guest with a piece; `None` where it failed.
+    pub(super) async fn ask(
+        &mut self,
+        flow: &Flow,
+        place: usize,
+        piece: Piece,
+        calls: &dyn Calls,
+    ) -> Option<Told> {
+        let mut kept = self.instance.take()?;
+        let mut loan = Loan::new(flow);
+        let state = loan.state.as_mut()?;
+        self.started = true;
+        state.piece = piece;
+        state.written.clear();
+        let start = Instant::now();
+        let call = Call {
+            hook: self.hook,
+            span: self.span,
+            start,
+            limits: self.plugin.config.limits,
+            restores: false,
+            calls,
+        };
+        let called = kept.instance.call(call, &mut loan.state).await;
+        let took = called.end.saturating_duration_since(start);
+        let failure = called.result.as_ref().err();
+        self.plugin.cells(self.hook)[self.worker].record(took, failure);
+        let sum = &mut flow.sums.borrow_mut()[place];
+        sum.calls = sum.calls.saturating_add(1);
+        sum.total += took;
+        sum.last = called.end;
+        match called.result {
+            Ok(action) => {
+                self.instance = Some(kept);
+                self.memory = called.memory;
+                let state = loan.state.as_mut()?;
+                Some(Told {
+                    action,
+                    piece: std::mem::take(&mut state.piece),
+                    written: std::mem::take(&mut state.written),
+                })
+            }
+            Err(failure) => {
+                self.instances.failed(&self.plugin, &failure, called.end);
+                warn(&self.plugin, self.hook, &failure);
+                sum.errors += 1;
+                sum.failure = Some(failure);
+                None
+            }
+        }
+    }
+}
+
+/// What a guest made of a piece.
+pub(super) struct Told {
+    pub(super) action: Action,
+    /// As it left it: its trailers may have changed.
+    pub(super) piece: Piece,
+    pub(super) written: Vec<Bytes>,
 }
 
 /// What a guest keeps of a body must not meet another exchange, so one that saw part of it is
@@ -364,21 +407,10 @@ impl Pipes {
 
     /// Puts a plugin behind the last one.
     pub fn push(&mut self, pipe: Pipe) {
-        let mut sums = self.flow.sums.borrow_mut();
-        let (plugin, span) = (pipe.plugin.id, pipe.span);
         self.stages.push(Stage {
+            place: self.flow.join(&pipe),
             pipe: Some(pipe),
-            place: sums.len(),
             waiting: VecDeque::new(),
-        });
-        sums.push(Sum {
-            plugin,
-            span,
-            calls: 0,
-            errors: 0,
-            total: Duration::ZERO,
-            last: Instant::now(),
-            failure: None,
         });
     }
 

@@ -18,11 +18,13 @@ and no other is ever called:
         def on_response(self, response): ...      # the head has arrived, or an answer was made instead
         def on_request_body(self, chunk): ...     # a piece of the request's body, which streams
         def on_response_body(self, chunk): ...    # a piece of the response's body
+        def on_answer_body(self, chunk): ...      # the end of an answer that is `STREAMED`
 
 A hook of a head returns None to go on, or an `Answer`. A hook of a piece returns None to let it pass,
-text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. What a hook raises
-fails it: the operator's `on_error` decides what becomes of the request, and message, file and line are
-on the hook's span and in the log.
+text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. Of an answer that is
+`STREAMED`, what `on_answer_body` returns goes out before its end, and it is called again once the client
+has taken that, until it returns None. What a hook raises fails it: the operator's `on_error` decides what
+becomes of the request, and message, file and line are on the hook's span and in the log.
 
 The contract below this is `sdk/wit/weir.wit`, where each call is described to the end.
 """
@@ -40,6 +42,8 @@ _plugin = None
 DROP = object()
 #: Of a piece: the body is broken off, and its receiver can tell.
 ABORT = object()
+#: Of an `Answer`, as its body: it comes of `on_answer_body`, piece by piece.
+STREAMED = object()
 
 
 def plugin(marked):
@@ -52,11 +56,11 @@ def plugin(marked):
 @dataclass
 class Answer:
     """What is sent instead of what would have been: status 200 to 599, headers of texts or lists of
-    texts, and a body of text or bytes."""
+    texts, and a body of text or bytes, or `STREAMED`."""
 
     status: int
     headers: dict = field(default_factory=dict)
-    body: str | bytes = b""
+    body: str | bytes | object = b""
 
 
 class Refused(Exception):
@@ -563,7 +567,10 @@ class Bound:
     @staticmethod
     def _respond(handle, answer):
         fields = _fields(answer.headers)
-        _ask("answer", handle.respond, answer.status, fields, _bytes(answer.body))
+        if answer.body is STREAMED:
+            _ask("answer", handle.respond_streamed, answer.status, fields)
+        else:
+            _ask("answer", handle.respond, answer.status, fields, _bytes(answer.body))
 
     @staticmethod
     def _failing(run):

@@ -25,6 +25,8 @@ FORBIDDEN = {
     "te", "trailer", "upgrade",
 }  # fmt: skip
 MOST_FIELDS = 256
+#: Pieces of an answer that are asked for: one may never end.
+MOST_PIECES = 1000
 #: As a plugin's clock in every test: 2026-01-01.
 NOW = 1767225600000000000
 
@@ -120,6 +122,11 @@ class _Head:
             _check(name, value.decode())
         headers = [[name, value.decode()] for name, value in fields]
         self.answer = {"status": status, "headers": headers, "body": body}
+        self.streamed = False
+
+    def respond_streamed(self, status, fields):
+        self.respond(status, fields, b"")
+        self.streamed = True
 
 
 class _Request(_Head):
@@ -402,7 +409,26 @@ def _exchange(bound, host, seen, request, response):
         if not bound.has(hook):
             return None
         host.at(place)
-        return handle.answer if bound.head(hook, kind, handle) else None
+        if not bound.head(hook, kind, handle):
+            return None
+        if handle.streamed:
+            handle.answer["body"] = made(handle.answer["status"])
+        return handle.answer
+
+    def made(status):
+        """The body of an answer that comes piece by piece."""
+        out = b""
+        if head.method() == "HEAD" or status in (204, 304):
+            return out
+        for _ in range(MOST_PIECES):
+            chunk = _Chunk(b"")
+            flow = bound.piece("on_answer_body", chunk)
+            if flow == "pass":
+                break
+            if flow != "replace":
+                raise RuntimeError("the body was broken off")
+            out += chunk.out
+        return out
 
     def pieces(side, place, handle):
         if bound.body(side) != "stream" or handle.skips or not handle.bytes:

@@ -152,6 +152,7 @@ impl<P: Plugin> Host<P> {
             host: self,
             request,
             answer: None,
+            streamed: None,
             context,
             spans: [const { None }; 3],
         };
@@ -208,6 +209,8 @@ pub struct Exchange<'host, P> {
     host: &'host Host<P>,
     request: backend::Request,
     answer: Option<http::Response<Vec<u8>>>,
+    /// The hook whose answer streams, until its body has ended.
+    pub(super) streamed: Option<Hook>,
     context: Context,
     spans: [Option<Span>; 3],
 }
@@ -215,16 +218,17 @@ pub struct Exchange<'host, P> {
 impl<P: Plugin> Exchange<'_, P> {
     /// Runs `on_response` on the upstream's response, or on the answer of a request hook where
     /// there is one; then the upstream is not called, and `upstream` plays no part. Gives what the
-    /// client would receive.
+    /// client would receive: of an answer that streams what is left of its body, of one that does not
+    /// end the first thousand pieces.
     pub fn response<B: Into<Vec<u8>>>(
         &mut self,
         upstream: http::Response<B>,
     ) -> http::Response<Vec<u8>> {
-        let (mut head, body) = self
-            .answer
-            .clone()
-            .unwrap_or_else(|| upstream.map(Into::into))
-            .into_parts();
+        let answer = match self.answer.clone() {
+            Some(answer) => self.whole(answer),
+            None => upstream.map(Into::into),
+        };
+        let (mut head, body) = answer.into_parts();
         if !self.host.interests.contains(Hook::Response) {
             return http::Response::from_parts(head, body);
         }
@@ -239,7 +243,7 @@ impl<P: Plugin> Exchange<'_, P> {
         });
         let plugin = &self.host.plugin;
         if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
-            return answer;
+            return self.whole(answer);
         }
         head.status = response.status();
         head.headers = response.0.fields.0;
@@ -268,6 +272,7 @@ impl<P: Plugin> Exchange<'_, P> {
     pub(super) fn note_on<T>(&mut self, hook: Hook, call: impl FnOnce(&P) -> T) -> T {
         let plugin = &self.host.plugin;
         self.context.hook = self.spans[hook as usize].take().unwrap_or_default();
+        self.context.calls_of_hook = 0;
         let result = self.context.enter(|| call(plugin));
         self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
         result
@@ -294,13 +299,30 @@ impl<P: Plugin> Exchange<'_, P> {
         let action = self.context.enter(|| call(&mut request));
         self.request = request.0;
         self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
-        match action {
-            Action::Continue => None,
-            Action::Respond(answer) => match check_answer(&answer) {
-                Ok(()) => Some(answer),
-                Err(refused) => panic!("the host refuses the answer: {refused}"),
-            },
+        let answer = match action {
+            Action::Continue => return None,
+            Action::Respond(answer) => answer,
+            Action::RespondStreamed(answer) => {
+                self.streamed = Some(hook);
+                answer.map(|()| Vec::new())
+            }
+        };
+        if let Err(refused) = check_answer(&answer) {
+            panic!("the host refuses the answer: {refused}");
         }
+        Some(answer)
+    }
+
+    /// An answer, with what is left of its body where that streams.
+    fn whole(&mut self, answer: http::Response<Vec<u8>>) -> http::Response<Vec<u8>> {
+        const MOST: usize = 1000;
+        let bodiless =
+            self.request.method == "HEAD" || matches!(answer.status().as_u16(), 204 | 304);
+        if self.streamed.is_none() || bodiless {
+            return answer;
+        }
+        let body = self.stream_answer(MOST).bytes();
+        answer.map(|_| body)
     }
 }
 

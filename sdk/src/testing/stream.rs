@@ -18,6 +18,8 @@ pub struct Stream {
     pub answer: Option<http::Response<Vec<u8>>>,
     /// The plugin broke it off.
     pub aborted: bool,
+    /// It has come to its end.
+    pub ended: bool,
 }
 
 impl Stream {
@@ -80,6 +82,62 @@ impl<P: Plugin> Exchange<'_, P> {
         self.stream(Hook::Response, P::on_response_body, pieces)
     }
 
+    /// Asks for the pieces of an answer that streams, as a client takes them: until its end, or that many
+    /// times. What the plugin notes is on the span of the hook that answered.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use weir_sdk::testing::Host;
+    /// # use weir_sdk::{Action, Chunk, Error, Flow, Interests, Plugin, Request, http};
+    /// # struct Endless;
+    /// # impl Plugin for Endless {
+    /// # type Config = ();
+    /// # fn new((): ()) -> Result<Self, Error> { Ok(Self) }
+    /// # fn interests(&self) -> Interests { Interests::none().on_request() }
+    /// # fn on_request(&self, _: &mut Request) -> Action {
+    /// #     Action::RespondStreamed(http::Response::new(()))
+    /// # }
+    /// # fn on_answer_body(&self, _: &mut Chunk) -> Flow { Flow::Replace(b"on".to_vec()) }
+    /// # }
+    /// let host = Host::<Endless>::new(json!(null)).unwrap();
+    /// let mut exchange = host.request(http::Request::get("/").body(()).unwrap());
+    /// let sent = exchange.stream_answer(2);
+    /// assert_eq!(sent.pieces, [b"on", b"on"]);
+    /// assert!(!sent.ended);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If no hook gave such an answer, or its body has ended before, or the plugin answers once more.
+    pub fn stream_answer(&mut self, most: usize) -> Stream {
+        let hook = self.streamed.expect("an answer that streams");
+        let mut stream = Stream::default();
+        for _ in 0..most {
+            let mut chunk = Chunk(backend::Chunk {
+                last: true,
+                ..backend::Chunk::default()
+            });
+            match self.note_on(hook, |plugin| plugin.on_answer_body(&mut chunk)) {
+                Flow::Pass => {
+                    stream.ended = true;
+                    stream.trailers = chunk.0.trailers.0;
+                }
+                Flow::Replace(bytes) => {
+                    stream.pieces.append(&mut chunk.0.written);
+                    stream.pieces.push(bytes);
+                }
+                Flow::Respond(_) => panic!("the host refuses the answer: there is one"),
+                Flow::Abort => stream.aborted = true,
+            }
+            if stream.ended || stream.aborted {
+                self.streamed = None;
+                break;
+            }
+        }
+        stream.pieces.retain(|piece| !piece.is_empty());
+        stream
+    }
+
     fn stream<B: Into<Vec<u8>>>(
         &mut self,
         hook: Hook,
@@ -114,6 +172,7 @@ impl<P: Plugin> Exchange<'_, P> {
                 }
             }
             stream.trailers = chunk.0.trailers.0;
+            stream.ended = last;
         }
         stream.pieces.retain(|piece| !piece.is_empty());
         stream

@@ -1,3 +1,4 @@
+mod answers;
 mod calls;
 mod heads;
 mod streams;

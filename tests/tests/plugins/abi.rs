@@ -188,6 +188,8 @@ fn both_abis_carry_the_pieces_of_bodies() {
         with_body("content-length: 7", "respond"),
         with_body("content-length: 5", "abort"),
         request("GET /", "skip"),
+        request("GET /", "streamed"),
+        request("GET /", "streamed-back"),
     ];
     let outcomes = compare(&json!({ "stream": true }), &requests);
     let said = |request: usize, hook: usize, name: &str| {
@@ -213,6 +215,28 @@ fn both_abis_carry_the_pieces_of_bodies() {
     let refused = outcomes[4].response.text();
     assert!(refused.contains("could not be processed"), "{refused}");
     assert!(said(5, 1, "chunk.data").is_null(), "it was let by");
+    // An answer's pieces go through the plugin too, but for one of its response hook.
+    for (request, hook, text) in [(6, 1, "[given][]"), (7, 2, "given")] {
+        let response = &outcomes[request].response;
+        assert_eq!((response.status, &*response.text()), (299, text));
+        assert!(response.complete);
+        for (name, expected) in [
+            ("streamed.199", "Err(RespondError::InvalidStatus)"),
+            (
+                "streamed.forbidden",
+                "Err(RespondError::Header(HeaderError::Forbidden))",
+            ),
+            ("streamed", "Ok(())"),
+            ("streamed.immutable", "Err(HeaderError::Immutable)"),
+            ("given.data", "[]"),
+            ("given.is-last", "true"),
+            ("given.respond", "Err(RespondError::TooLate)"),
+            ("given.write.large", "Err(\"too-large\")"),
+            ("given.set-trailer", "Ok(())"),
+        ] {
+            assert_eq!(said(request, hook, name), expected, "{name}");
+        }
+    }
 }
 
 /// What the census of the one ABI says, and what comes of requests, is that of the other.

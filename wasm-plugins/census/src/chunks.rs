@@ -1,5 +1,7 @@
 //! Pieces of bodies, of the interface `http`.
 
+use std::cell::Cell;
+
 use crate::bindings::{Chunk, Flow};
 use crate::{named, say, say_text};
 
@@ -33,4 +35,24 @@ pub(crate) fn read(chunk: &Chunk) -> Flow {
         b"abort" => Flow::Abort,
         _ => Flow::Replace,
     }
+}
+
+thread_local! {
+    /// The answer's one piece has been given.
+    static GIVEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives an answer's body: a piece, and its end with a trailer.
+pub(crate) fn give(chunk: &Chunk) -> Flow {
+    say("given.data", chunk.data());
+    say("given.is-last", chunk.is_last());
+    say("given.respond", chunk.respond(418, &[], b"tea"));
+    say("given.write.large", named!(chunk.write(&vec![0; 5 << 20])));
+    if GIVEN.replace(true) {
+        GIVEN.set(false);
+        say("given.set-trailer", chunk.set_trailer("x-sum", "1"));
+        return Flow::Pass;
+    }
+    say("given.write", named!(chunk.write(b"given")));
+    Flow::Replace
 }

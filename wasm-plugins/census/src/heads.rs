@@ -24,6 +24,7 @@ pub(crate) trait Head {
         headers: &[(&str, &[u8])],
         body: &[u8],
     ) -> Result<(), RespondError>;
+    fn respond_streamed(&self, status: u16, headers: &[(&str, &[u8])]) -> Result<(), RespondError>;
 }
 
 macro_rules! head {
@@ -60,6 +61,13 @@ macro_rules! head {
                 body: &[u8],
             ) -> Result<(), RespondError> {
                 self.respond(status, headers, body)
+            }
+            fn respond_streamed(
+                &self,
+                status: u16,
+                headers: &[(&str, &[u8])],
+            ) -> Result<(), RespondError> {
+                self.respond_streamed(status, headers)
             }
         }
     };
@@ -242,5 +250,17 @@ pub(crate) fn answer(head: &impl Head) -> Action {
     say("answer.again", head.respond(418, &fields, &body));
     say("immutable", head.add_header("x-late", "late"));
     say("immutable.body", named!(head.set_body(b"late")));
+    Action::Respond
+}
+
+/// Answers with a body that comes piece by piece; the last answer holds here too.
+pub(crate) fn answer_streamed(head: &impl Head) -> Action {
+    say("streamed.199", head.respond_streamed(199, &[]));
+    let forbidden = head.respond_streamed(200, &[("te", b"trailers")]);
+    say("streamed.forbidden", forbidden);
+    say("streamed.whole", head.respond(200, &[], b"whole"));
+    let fields: &[(&str, &[u8])] = &[("x-multi", b"one"), ("x-multi", b"two")];
+    say("streamed", head.respond_streamed(299, fields));
+    say("streamed.immutable", head.set_header("x-late", "late"));
     Action::Respond
 }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A request's header `x-census` asks for more: `pre-request`, `request` or `response`, to be answered
-//! in that hook; `error`, for the request hook's span to be marked as failed; `call`, to say what the
+//! in that hook; `streamed` or `streamed-back`, to be answered piece by piece in the request or response
+//! hook; `error`, for the request hook's span to be marked as failed; `call`, to say what the
 //! call to the upstream is; `trap`, to trap in the response hook.
 #![cfg(target_arch = "wasm32")]
 #![allow(unsafe_code, reason = "what the bindings export")]
@@ -88,6 +89,9 @@ impl Guest for Census {
     }
 
     fn on_request(request: &Request) -> Action {
+        if asked_for(request, "streamed") {
+            return heads::answer_streamed(request);
+        }
         notes::exchange_later();
         heads::read_request(request);
         heads::change(request);
@@ -108,6 +112,9 @@ impl Guest for Census {
     }
 
     fn on_response(response: &Response) -> Action {
+        if response.request_header("x-census").as_deref() == Some("streamed-back") {
+            return heads::answer_streamed(response);
+        }
         notes::exchange_later();
         notes::attributes();
         heads::read_response(response);
@@ -138,6 +145,10 @@ impl Guest for Census {
 
     fn on_response_body(chunk: &Chunk) -> Flow {
         chunks::read(chunk)
+    }
+
+    fn on_answer_body(chunk: &Chunk) -> Flow {
+        chunks::give(chunk)
     }
 }
 

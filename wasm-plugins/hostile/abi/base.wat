@@ -98,6 +98,7 @@
     (i32.const 0))
   (func (export "on-request-body") (param i32) (result i32) (unreachable))
   (func (export "on-response-body") (param i32) (result i32) (unreachable))
+  (func (export "on-answer-body") (param i32) (result i32) (unreachable))
   (func (export "on-response") (param $handle i32) (result i32)
     (call $drop-response (local.get $handle))
     (i32.const 0)))

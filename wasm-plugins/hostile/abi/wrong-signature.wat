@@ -10,4 +10,5 @@
   (export "on-request" (func $run))
   (export "on-response" (func $run))
   (export "on-request-body" (func $run))
-  (export "on-response-body" (func $run)))
+  (export "on-response-body" (func $run))
+  (export "on-answer-body" (func $run)))

@@ -98,6 +98,10 @@ impl Guest for Hostile {
     fn on_response_body(_: &Chunk) -> Flow {
         Flow::Pass
     }
+
+    fn on_answer_body(_: &Chunk) -> Flow {
+        Flow::Pass
+    }
 }
 
 bindings::export!(Hostile with_types_in bindings);

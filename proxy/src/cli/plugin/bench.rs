@@ -93,6 +93,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode, Error> {
                     Hook::Response => "response",
                     Hook::RequestBody => "request body",
                     Hook::ResponseBody => "response body",
+                    Hook::AnswerBody => "answer body",
                 },
                 median: part(&mut costs, 50),
                 p99: part(&mut costs, 99),

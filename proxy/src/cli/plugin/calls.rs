@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,30 +16,31 @@ use crate::exchange::state::Answer;
 use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
 
 /// Replies of a case, or of none.
-pub(super) struct Canned<'c> {
-    case: Option<&'c Case>,
+#[derive(Clone)]
+pub(super) struct Canned {
+    case: Option<Rc<Case>>,
     /// The calls so far, as cases have them; where they are wanted.
-    made: Option<RefCell<Vec<String>>>,
+    made: Option<Rc<RefCell<Vec<String>>>>,
 }
 
-impl<'c> Canned<'c> {
-    pub(super) fn new(case: Option<&'c Case>) -> Self {
+impl Canned {
+    pub(super) fn new(case: Option<&Case>) -> Self {
         Self {
-            case,
-            made: Some(RefCell::default()),
+            case: case.cloned().map(Rc::new),
+            made: Some(Rc::default()),
         }
     }
 
     /// For many exchanges, whose calls nobody asks for.
-    pub(super) fn silent(case: &'c Case) -> Self {
+    pub(super) fn silent(case: &Case) -> Self {
         Self {
-            case: Some(case),
+            case: Some(Rc::new(case.clone())),
             made: None,
         }
     }
 
     pub(super) fn made(self) -> Vec<String> {
-        self.made.map(RefCell::into_inner).unwrap_or_default()
+        self.made.map(|made| made.take()).unwrap_or_default()
     }
 
     fn reply(
@@ -55,6 +57,7 @@ impl<'c> Canned<'c> {
         let (method, target) = (request.method().as_str(), request.uri().to_string());
         let reply = self
             .case
+            .as_ref()
             .and_then(|case| case.reply(upstream, method, &target));
         match reply {
             None => {
@@ -84,7 +87,7 @@ impl<'c> Canned<'c> {
     }
 }
 
-impl Calls for Canned<'_> {
+impl Calls for Canned {
     fn call(&self, call: Callout) -> Pin<Box<dyn Future<Output = Made> + '_>> {
         if let Some(made) = &self.made {
             let (method, target) = (call.request.method(), call.request.uri());
@@ -98,6 +101,10 @@ impl Calls for Canned<'_> {
             end: Instant::now(),
         };
         Box::pin(std::future::ready(made))
+    }
+
+    fn lasting(&self) -> Rc<dyn Calls> {
+        Rc::new(self.clone())
     }
 }
 

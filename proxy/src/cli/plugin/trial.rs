@@ -4,34 +4,34 @@
 //! What [`crate::exchange`] does between sockets, in the same order; the upstream's place takes the
 //! response that is given.
 
+mod given;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use super::Error;
 use crate::config;
 use crate::exchange::state::{Answer, Held, ResponseHead, State};
-use crate::exchange::stream::Through;
 use crate::filter::{Capture, Filters};
 use crate::metrics::Metrics;
 use crate::plugin::callout::Calls;
-use crate::plugin::chain::{Bodies, Chain, Fit, Outcome, Progress, Runner};
+use crate::plugin::chain::{Bodies as _, Chain, Outcome, Progress, Runner};
 use crate::plugin::engine::Engine;
 use crate::plugin::instances::Instances;
 use crate::plugin::registry::{self, Registry};
-use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::plugin::variants::Plugins;
-use crate::plugin::{Hook, Plugin, Side};
+use crate::plugin::{Hook, Plugin};
 use crate::server::respond::{self, Refusal};
 use crate::trace::{Kind, SpanIndex, Status, json, record};
-use crate::upstream::driver::Received;
+use given::Given;
 
 /// The client of every request: of a net that documents may use (RFC 5737), as in the SDK.
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 50_000);
@@ -121,7 +121,7 @@ impl Trial {
     }
 
     /// A fresh instance of a plugin, which is dropped again; says how long that took.
-    pub(super) fn instantiate(&self, plugin: &Plugin) -> Result<std::time::Duration, Error> {
+    pub(super) fn instantiate(&self, plugin: &Plugin) -> Result<Duration, Error> {
         let start = Instant::now();
         let made = self
             .runtime
@@ -282,7 +282,11 @@ impl Trial {
             },
         };
         state(&mut slot).response = head;
+        let begun = given.begun.take();
         let mut given = Given::response(&body);
+        if let Some(begun) = begun {
+            given.begin(begun, state(&mut slot));
+        }
         chain
             .run_response(runner, &mut slot, &mut progress, &mut given)
             .await;
@@ -309,103 +313,6 @@ impl Trial {
                 .map_or_else(String::new, |call| state.recorder.span_id(call).to_string()),
             trace: trace(state),
         }
-    }
-}
-
-/// A body that is there from the start.
-struct Given {
-    side: Side,
-    bytes: Bytes,
-    /// On its way through plugins that stream it.
-    piped: Option<(Through<Received>, Rc<Flow>)>,
-}
-
-impl Given {
-    fn request(request: &Request<Vec<u8>>) -> Self {
-        Self {
-            side: Side::Request,
-            bytes: Bytes::copy_from_slice(request.body()),
-            piped: None,
-        }
-    }
-
-    fn response(body: &[u8]) -> Self {
-        Self {
-            side: Side::Response,
-            bytes: Bytes::copy_from_slice(body),
-            piped: None,
-        }
-    }
-
-    /// Lets the body through the plugins that stream it; an error is what is answered instead.
-    async fn flow(&mut self, state: &mut State) -> Result<(), Answer> {
-        let Some((body, flow)) = self.piped.take() else {
-            return Ok(());
-        };
-        let collected = body.collect().await;
-        let answer = flow.answer();
-        flow.finish(state);
-        let failed = || respond::refusal(&Refusal::PluginFailed);
-        let (bytes, _) = collected.map_err(|_| answer.unwrap_or_else(failed))?;
-        *state.body(self.side) = Held::Whole(bytes);
-        Ok(())
-    }
-}
-
-impl Bodies for Given {
-    async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
-        self.flow(state).await?;
-        let held = state.body(self.side);
-        let len = match held {
-            Held::Whole(bytes) => bytes.len(),
-            _ => self.bytes.len(),
-        };
-        if len > most {
-            return Ok(Fit::TooLarge);
-        }
-        if !matches!(held, Held::Whole(_)) {
-            *held = Held::Whole(self.bytes.clone());
-        }
-        Ok(Fit::Whole)
-    }
-
-    fn attach(&mut self, pipe: Pipe, state: &mut State) {
-        let bytes = match std::mem::take(state.body(self.side)) {
-            Held::Whole(bytes) => bytes,
-            Held::Unread | Held::Part => self.bytes.clone(),
-        };
-        if bytes.is_empty() && self.piped.is_none() {
-            return;
-        }
-        let (body, flow) = self.piped.get_or_insert_with(|| {
-            let flow = Flow::new(state, Box::default());
-            (Through::whole(bytes, None), flow)
-        });
-        flow.catch_up(state);
-        body.attach(pipe, || Pipes::new(flow));
-    }
-
-    fn refusal(&self) -> Answer {
-        respond::refusal(&match self.side {
-            Side::Request => Refusal::RequestTooLarge,
-            Side::Response => Refusal::ResponseTooLarge,
-        })
-    }
-
-    fn replace(&mut self, answer: Answer, state: &mut State) {
-        match self.side {
-            Side::Request => state.answer = Some(answer),
-            Side::Response => {
-                let mut body = Bytes::new();
-                state.response = take(answer, &mut body);
-                state.response_body = Held::Whole(body);
-            }
-        }
-    }
-
-    fn stopped(&mut self, outcome: Outcome, state: &mut State) {
-        let answer = stopped(outcome, state);
-        self.replace(answer, state);
     }
 }
 
@@ -485,7 +392,7 @@ fn take(answer: Answer, body: &mut Bytes) -> ResponseHead {
     }
 }
 
-fn end(state: &mut State, route: &str, status: http::StatusCode, progress: &Progress) {
+fn end(state: &mut State, route: &str, status: StatusCode, progress: &Progress) {
     state.describe_call();
     let recorder = &mut state.recorder;
     recorder.attribute(

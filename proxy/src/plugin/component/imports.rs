@@ -40,7 +40,7 @@ fn respond(
     host: &mut Host,
     status: u16,
     fields: &Fields,
-    body: &[u8],
+    body: Option<&[u8]>,
 ) -> wasmtime::Result<Result<(), RespondError>> {
     let fields: Vec<(&str, &[u8])> = fields
         .iter()
@@ -134,7 +134,16 @@ impl http::HostRequest for Host {
         headers: Fields,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<(), RespondError>> {
-        respond(self, status, &headers, &body)
+        respond(self, status, &headers, Some(&body))
+    }
+
+    fn respond_streamed(
+        &mut self,
+        _: Request,
+        status: u16,
+        headers: Fields,
+    ) -> wasmtime::Result<Result<(), RespondError>> {
+        respond(self, status, &headers, None)
     }
 
     fn reroute(
@@ -230,7 +239,16 @@ impl http::HostResponse for Host {
         headers: Fields,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<(), RespondError>> {
-        respond(self, status, &headers, &body)
+        respond(self, status, &headers, Some(&body))
+    }
+
+    fn respond_streamed(
+        &mut self,
+        _: Response,
+        status: u16,
+        headers: Fields,
+    ) -> wasmtime::Result<Result<(), RespondError>> {
+        respond(self, status, &headers, None)
     }
 
     fn request_header(&mut self, _: Response, name: String) -> wasmtime::Result<Option<String>> {
@@ -296,7 +314,7 @@ impl http::HostChunk for Host {
         headers: Fields,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<(), RespondError>> {
-        respond(self, status, &headers, &body)
+        respond(self, status, &headers, Some(&body))
     }
 
     fn drop(&mut self, _: Chunk) -> wasmtime::Result<()> {

@@ -184,22 +184,25 @@ impl Host {
         Ok(Ok(()))
     }
 
-    /// Answers instead of the upstream, or instead of its response.
+    /// Answers instead of the upstream, or instead of its response; without a body, with one that comes
+    /// piece by piece.
     pub(in crate::plugin) fn respond(
         &mut self,
         status: u16,
         fields: &[(&str, &[u8])],
-        body: &[u8],
+        body: Option<&[u8]>,
     ) -> Told<RespondError> {
-        let answer = match answer(status, fields, body) {
+        let answer = match answer(status, fields, body.unwrap_or_default()) {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
-        if self.hook == Hook::ResponseBody {
+        if matches!(self.hook, Hook::ResponseBody | Hook::AnswerBody) {
             return Ok(Err(RespondError::TooLate));
         }
         let answered = self.answered;
-        let before = self.state()?.answer.replace(answer);
+        let state = self.state()?;
+        state.streams_answer = body.is_none();
+        let before = state.answer.replace(answer);
         if !answered {
             self.before = before;
             self.answered = true;

@@ -78,7 +78,7 @@ pub(super) fn lend(host: &mut Host, hook: Hook) -> Done<u32> {
     exports(host)?.lent = Some(match hook {
         Hook::PreRequest | Hook::Request => Which::Request,
         Hook::Response => Which::Response,
-        Hook::RequestBody | Hook::ResponseBody => Which::Chunk,
+        Hook::RequestBody | Hook::ResponseBody | Hook::AnswerBody => Which::Chunk,
     });
     Ok(HANDLE)
 }
@@ -133,7 +133,7 @@ pub(super) fn action(hook: Hook, returned: u32) -> Done<Action> {
         Action::Abort,
     ];
     let actions = match hook {
-        Hook::RequestBody | Hook::ResponseBody => &FLOWS[..],
+        Hook::RequestBody | Hook::ResponseBody | Hook::AnswerBody => &FLOWS[..],
         _ => &ACTIONS[..],
     };
     let action = actions.get(returned as usize).copied();

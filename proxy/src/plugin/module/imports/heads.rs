@@ -90,7 +90,8 @@ fn either_head(linker: &mut Linker<Host>, kind: &str, which: Which) -> Done {
             method(&mut guest, head, which)?.1.skip_body()
         },
     )?;
-    responds(linker, &name("respond"), which)
+    responds(linker, &name("respond"), which)?;
+    responds_streamed(linker, &name("respond-streamed"), which)
 }
 
 /// A method that gives all fields.
@@ -171,15 +172,42 @@ pub(super) fn responds(linker: &mut Linker<Host>, name: &str, which: Which) -> D
               -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
             let passed = Passed::of(memory);
-            let fields = passed.list((list, count), 4, |item: &[u8; 16]| {
-                let name = passed.text(number(item, 0), number(item, 4))?;
-                Ok((name, passed.bytes(number(item, 8), number(item, 12))?))
-            })?;
-            let done = host.respond(word(status), &fields, passed.bytes(body, len)?)?;
+            let fields = fields(&passed, (list, count))?;
+            let body = passed.bytes(body, len)?;
+            let done = host.respond(word(status), &fields, Some(body))?;
             store(memory, to as usize, &respond_result(done))
         },
     )?;
     Ok(())
+}
+
+/// A method that begins an answer whose body comes piece by piece.
+fn responds_streamed(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
+    linker.func_wrap(
+        HTTP,
+        name,
+        move |mut guest: Guest<'_>,
+              head: u32,
+              status: u32,
+              list: u32,
+              count: u32,
+              to: u32|
+              -> Done {
+            let (memory, host) = method(&mut guest, head, which)?;
+            let fields = fields(&Passed::of(memory), (list, count))?;
+            let done = host.respond(word(status), &fields, None)?;
+            store(memory, to as usize, &respond_result(done))
+        },
+    )?;
+    Ok(())
+}
+
+/// `list<field>`.
+fn fields<'m>(passed: &Passed<'m>, list: (u32, u32)) -> Done<Vec<(&'m str, &'m [u8])>> {
+    passed.list(list, 4, |item: &[u8; 16]| {
+        let name = passed.text(number(item, 0), number(item, 4))?;
+        Ok((name, passed.bytes(number(item, 8), number(item, 12))?))
+    })
 }
 
 /// A field's value, where there is one, as text.

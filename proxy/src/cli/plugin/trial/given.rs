@@ -1,0 +1,150 @@
+//! Bodies of exchanges in process.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+
+use super::{stopped, take};
+use crate::exchange::state::{Answer, Held, State};
+use crate::exchange::stream::Through;
+use crate::plugin::Side;
+use crate::plugin::answer::{Begun, Pieces};
+use crate::plugin::chain::{Bodies, Fit, Outcome};
+use crate::plugin::stream::{Flow, Pipe, Pipes};
+use crate::server::respond::{self, Refusal};
+use crate::upstream::driver::Received;
+
+/// How long, in bytes and by the clock, an answer that comes piece by piece may be here, where nobody
+/// leaves before its end.
+const ANSWER_BYTES: u64 = 4 << 20;
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// A body that is there from the start.
+pub(super) struct Given {
+    side: Side,
+    bytes: Bytes,
+    /// On its way through plugins that stream it.
+    piped: Option<(Through<Received>, Rc<Flow>)>,
+    /// Where a hook answered with a body that comes piece by piece.
+    pub(super) begun: Option<Begun>,
+}
+
+impl Given {
+    pub(super) fn request(request: &Request<Vec<u8>>) -> Self {
+        Self {
+            side: Side::Request,
+            bytes: Bytes::copy_from_slice(request.body()),
+            piped: None,
+            begun: None,
+        }
+    }
+
+    pub(super) fn response(body: &[u8]) -> Self {
+        Self {
+            side: Side::Response,
+            bytes: Bytes::copy_from_slice(body),
+            piped: None,
+            begun: None,
+        }
+    }
+
+    /// The answer that is there has a body that comes piece by piece.
+    pub(super) fn begin(&mut self, begun: Begun, state: &mut State) {
+        self.bytes = Bytes::new();
+        state.response_body = Held::Unread;
+        let status = state.response.status;
+        if state.request.method == Method::HEAD
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+        {
+            return;
+        }
+        let flow = Flow::new(state, Box::default());
+        flow.catch_up(state);
+        let mut body = Through::answer(Pieces::new(begun, &flow));
+        body.limit(ANSWER_BYTES);
+        self.piped = Some((body, flow));
+    }
+
+    /// Lets the body through the plugins that stream it; an error is what is answered instead.
+    pub(super) async fn flow(&mut self, state: &mut State) -> Result<(), Answer> {
+        let Some((body, flow)) = self.piped.take() else {
+            return Ok(());
+        };
+        let collected = tokio::time::timeout(ANSWER_TIME, body.collect()).await;
+        let answer = flow.answer();
+        flow.finish(state);
+        let failed = || respond::refusal(&Refusal::PluginFailed);
+        let Ok(Ok((bytes, _))) = collected else {
+            return Err(answer.unwrap_or_else(failed));
+        };
+        *state.body(self.side) = Held::Whole(bytes);
+        Ok(())
+    }
+}
+
+impl Bodies for Given {
+    async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer> {
+        self.flow(state).await?;
+        let held = state.body(self.side);
+        let len = match held {
+            Held::Whole(bytes) => bytes.len(),
+            _ => self.bytes.len(),
+        };
+        if len > most {
+            return Ok(Fit::TooLarge);
+        }
+        if !matches!(held, Held::Whole(_)) {
+            *held = Held::Whole(self.bytes.clone());
+        }
+        Ok(Fit::Whole)
+    }
+
+    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+        let bytes = match std::mem::take(state.body(self.side)) {
+            Held::Whole(bytes) => bytes,
+            Held::Unread | Held::Part => self.bytes.clone(),
+        };
+        if bytes.is_empty() && self.piped.is_none() {
+            return;
+        }
+        let (body, flow) = self.piped.get_or_insert_with(|| {
+            let flow = Flow::new(state, Box::default());
+            (Through::whole(bytes, None), flow)
+        });
+        flow.catch_up(state);
+        body.attach(pipe, || Pipes::new(flow));
+    }
+
+    fn answers(&mut self, begun: Begun) {
+        self.begun = Some(begun);
+    }
+
+    fn refusal(&self) -> Answer {
+        respond::refusal(&match self.side {
+            Side::Request => Refusal::RequestTooLarge,
+            Side::Response => Refusal::ResponseTooLarge,
+        })
+    }
+
+    fn replace(&mut self, answer: Answer, state: &mut State) {
+        match self.side {
+            Side::Request => state.answer = Some(answer),
+            Side::Response => {
+                let mut body = Bytes::new();
+                state.response = take(answer, &mut body);
+                state.response_body = Held::Whole(body);
+            }
+        }
+    }
+
+    fn stopped(&mut self, outcome: Outcome, state: &mut State) {
+        let answer = stopped(outcome, state);
+        self.replace(answer, state);
+        if let Some(begun) = self.begun.take() {
+            self.begin(begun, state);
+        }
+    }
+}
