@@ -270,7 +270,9 @@ impl Weir {
         let line = metrics
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok())
+        // Of plugins, what is counted is printed as a float.
+        let whole = |value: &str| value.strip_suffix(".0").unwrap_or(value).parse().ok();
+        line.and_then(|value| whole(value.trim()))
             .unwrap_or_default()
     }
 

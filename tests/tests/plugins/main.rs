@@ -1,6 +1,7 @@
 //! The bundled plugins, the chain they run in, and what is loaded as one, of either ABI.
 
 mod abi;
+mod answers;
 mod bodies;
 mod bundled;
 mod callouts;
