@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod coding;
 pub mod config;
 pub mod demo;
 pub mod exchange;

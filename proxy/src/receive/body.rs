@@ -1,11 +1,9 @@
 //! A request's body: read as it comes, decompressed piece by piece, bounded in size and time.
 
-use std::io::{self, Read as _, Write};
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::read::ZlibDecoder;
-use flate2::write::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Version};
@@ -15,6 +13,7 @@ use tokio::time::Instant;
 
 use super::lane::Place;
 use super::refusal::Refusal;
+use crate::coding::{Coding, Decoder, Step};
 
 /// A body whose length is told gets so much room at once, at most.
 const AT_ONCE: usize = 1 << 20;
@@ -23,32 +22,21 @@ const AT_ONCE: usize = 1 << 20;
 const MOST_DRAINED: usize = 64 << 20;
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Largest window of zstd: 8 MiB, as RFC 8878 advises.
-const WINDOW_LOG: u32 = 23;
-
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Identity,
-    Gzip,
-    Zstd,
-    Deflate,
+    Coded(Coding),
 }
 
 impl Encoding {
     /// Of a `content-encoding` or `grpc-encoding`.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
-        let is = |known: &str| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
-        if name.is_empty() || is("identity") {
+        let name = name.trim_ascii();
+        if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
             Some(Self::Identity)
-        } else if is("gzip") || is("x-gzip") {
-            Some(Self::Gzip)
-        } else if is("zstd") {
-            Some(Self::Zstd)
-        } else if is("deflate") {
-            Some(Self::Deflate)
         } else {
-            None
+            Coding::named(name).map(Self::Coded)
         }
     }
 
@@ -109,7 +97,7 @@ pub(super) async fn read(
     } else {
         0
     };
-    let mut decoder = Decoder::new(encoding, room, limits.body);
+    let mut gathered = Gathered::new(encoding, room, limits.body)?;
     let end = Instant::now() + limits.patience.whole;
     loop {
         let now = Instant::now();
@@ -124,12 +112,14 @@ pub(super) async fn read(
             Ok(Some(Err(_))) | Err(_) => return Err(Refusal::Incomplete),
         };
         if let Ok(data) = frame.into_data() {
-            decoder.write(&data, limits.body)?;
-            let grown = limits.place.grow_to(decoder.len(), limits.queue);
+            gathered.write(data)?;
+            let grown = limits
+                .place
+                .grow_to(gathered.bytes.capacity(), limits.queue);
             grown.map_err(|_| Refusal::QueueFull)?;
         }
     }
-    let bytes = decoder.finish(limits.body)?;
+    let bytes = gathered.finish()?;
     let grown = limits.place.grow_to(bytes.capacity(), limits.queue);
     grown.map_err(|_| Refusal::QueueFull)?;
     Ok(bytes)
@@ -158,125 +148,93 @@ pub(super) async fn drain(head: &Parts, mut body: impl Body<Data = Bytes> + Unpi
 
 /// Decompresses what is all there.
 pub(super) fn decode(bytes: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut decoder = Decoder::new(encoding, 0, limit);
-    decoder.write(bytes, limit)?;
-    decoder.finish(limit)
+    let mut gathered = Gathered::new(encoding, 0, limit)?;
+    gathered.write(Bytes::copy_from_slice(bytes))?;
+    gathered.finish()
 }
 
-enum Decoder {
-    Identity(Bounded),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
-    /// What came: its end is seen only by reading.
-    Deflate(Bounded),
-    /// What came, too: its window would take as much as a body, while it comes.
-    Zstd(Bounded),
+/// What came of a body so far.
+struct Gathered {
+    /// What it became; while [`Gathered::waits`], what came.
+    bytes: Vec<u8>,
+    /// Most bytes of either.
+    limit: usize,
+    decoder: Option<Decoder>,
+    /// Nothing is decompressed before the end: zstd's window would take as much as a body, while it
+    /// comes.
+    waits: bool,
 }
 
-impl Decoder {
-    fn new(encoding: Encoding, room: usize, limit: usize) -> Self {
-        let out = Bounded {
+impl Gathered {
+    fn new(encoding: Encoding, room: usize, limit: usize) -> Result<Self, Refusal> {
+        let (decoder, waits) = match encoding {
+            Encoding::Identity => (None, false),
+            Encoding::Coded(coding) => {
+                let decoder = Decoder::new(&[coding]).map_err(|error| malformed(&error))?;
+                (Some(decoder), coding == Coding::Zstd)
+            }
+        };
+        Ok(Self {
             bytes: Vec::with_capacity(room),
             limit,
-            past: false,
-        };
-        match encoding {
-            Encoding::Identity => Self::Identity(out),
-            Encoding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(out))),
-            Encoding::Deflate => Self::Deflate(out),
-            Encoding::Zstd => Self::Zstd(out),
-        }
-    }
-
-    fn out(&self) -> &Bounded {
-        match self {
-            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out,
-            Self::Gzip(decoder) => decoder.get_ref(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.out().bytes.capacity()
-    }
-
-    fn write(&mut self, data: &[u8], limit: usize) -> Result<(), Refusal> {
-        let written = match self {
-            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out.write_all(data),
-            Self::Gzip(decoder) => decoder.write_all(data),
-        };
-        written.map_err(|error| self.refusal(&error, limit))
-    }
-
-    fn finish(mut self, limit: usize) -> Result<Vec<u8>, Refusal> {
-        let ended = match &mut self {
-            Self::Identity(_) => Ok(()),
-            Self::Gzip(decoder) => decoder.try_finish(),
-            Self::Deflate(compressed) => compressed.inflate(),
-            Self::Zstd(compressed) => compressed.unzstd(),
-        };
-        ended.map_err(|error| self.refusal(&error, limit))?;
-        Ok(match self {
-            Self::Identity(out) | Self::Deflate(out) | Self::Zstd(out) => out.bytes,
-            Self::Gzip(mut decoder) => std::mem::take(&mut decoder.get_mut().bytes),
+            decoder,
+            waits,
         })
     }
 
-    fn refusal(&self, error: &io::Error, limit: usize) -> Refusal {
-        if self.out().past {
-            Refusal::TooLarge(limit)
-        } else {
-            Refusal::Malformed(format!("does not decompress: {error}"))
+    fn write(&mut self, data: Bytes) -> Result<(), Refusal> {
+        match &mut self.decoder {
+            Some(decoder) if !self.waits => decoder.feed(data),
+            _ => return self.add(&data),
         }
-    }
-}
-
-/// Memory of a bounded size.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-    /// There was more.
-    past: bool,
-}
-
-impl Bounded {
-    /// Puts what zlib has compressed in the place of what it became.
-    fn inflate(&mut self) -> io::Result<()> {
-        let compressed = std::mem::take(&mut self.bytes);
-        let most = self.limit as u64 + 1;
-        let mut decoder = ZlibDecoder::new(&compressed[..]).take(most);
-        io::copy(&mut decoder, self).map(drop)
+        self.decompress()
     }
 
-    /// The same of zstd.
-    fn unzstd(&mut self) -> io::Result<()> {
-        let compressed = std::mem::take(&mut self.bytes);
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(&compressed[..])?;
-        decoder.window_log_max(WINDOW_LOG)?;
-        io::copy(&mut decoder, self).map(drop)
+    fn finish(mut self) -> Result<Vec<u8>, Refusal> {
+        if let Some(decoder) = &mut self.decoder {
+            if self.waits {
+                decoder.feed(std::mem::take(&mut self.bytes).into());
+            }
+            decoder.end();
+        }
+        self.decompress()?;
+        Ok(self.bytes)
     }
-}
 
-impl Write for Bounded {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+    /// Adds what can be told so far.
+    fn decompress(&mut self) -> Result<(), Refusal> {
+        while let Some(decoder) = &mut self.decoder {
+            match decoder.step().map_err(|error| malformed(&error))? {
+                Step::Piece(piece) => self.add(&piece)?,
+                Step::Again => {}
+                Step::Hungry | Step::Ended => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, data: &[u8]) -> Result<(), Refusal> {
         if self.bytes.len() + data.len() > self.limit {
-            self.past = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Err(Refusal::TooLarge(self.limit));
         }
         self.bytes.extend_from_slice(data);
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
+fn malformed(error: &io::Error) -> Refusal {
+    Refusal::Malformed(format!("does not decompress: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use hyper::body::Frame;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
 
     use super::*;
 
@@ -285,25 +243,25 @@ mod tests {
     fn compressed(encoding: Encoding) -> Vec<u8> {
         match encoding {
             Encoding::Identity => TEXT.to_vec(),
-            Encoding::Gzip => {
+            Encoding::Coded(Coding::Gzip) => {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
                 encoder.write_all(TEXT).unwrap();
                 encoder.finish().unwrap()
             }
-            Encoding::Deflate => {
+            Encoding::Coded(Coding::Deflate) => {
                 let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
                 encoder.write_all(TEXT).unwrap();
                 encoder.finish().unwrap()
             }
-            Encoding::Zstd => zstd::encode_all(TEXT, 0).unwrap(),
+            Encoding::Coded(Coding::Zstd) => zstd::encode_all(TEXT, 0).unwrap(),
         }
     }
 
     const ALL: [Encoding; 4] = [
         Encoding::Identity,
-        Encoding::Gzip,
-        Encoding::Deflate,
-        Encoding::Zstd,
+        Encoding::Coded(Coding::Gzip),
+        Encoding::Coded(Coding::Deflate),
+        Encoding::Coded(Coding::Zstd),
     ];
 
     #[test]
@@ -330,7 +288,11 @@ mod tests {
 
     #[test]
     fn what_does_not_decompress_is_malformed() {
-        for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+        for encoding in [
+            Encoding::Coded(Coding::Gzip),
+            Encoding::Coded(Coding::Deflate),
+            Encoding::Coded(Coding::Zstd),
+        ] {
             let refusal = decode(b"not compressed at all", encoding, 1000).unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
         }
@@ -338,7 +300,11 @@ mod tests {
 
     #[test]
     fn what_ends_too_early_is_malformed() {
-        for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd] {
+        for encoding in [
+            Encoding::Coded(Coding::Gzip),
+            Encoding::Coded(Coding::Deflate),
+            Encoding::Coded(Coding::Zstd),
+        ] {
             let mut body = compressed(encoding);
             body.truncate(body.len() - 6);
             let refusal = decode(&body, encoding, 1000).unwrap_err();

@@ -2,15 +2,16 @@
 
 use super::body::{Encoding, decode};
 use super::grpc::message;
+use crate::coding::Coding;
 
 /// Most bytes of a body.
 const LIMIT: usize = 4096;
 
 const ENCODINGS: [Encoding; 4] = [
     Encoding::Identity,
-    Encoding::Gzip,
-    Encoding::Zstd,
-    Encoding::Deflate,
+    Encoding::Coded(Coding::Gzip),
+    Encoding::Coded(Coding::Zstd),
+    Encoding::Coded(Coding::Deflate),
 ];
 
 /// Reads a body as OTLP/HTTP and OTLP/gRPC do; the first byte chooses how it is compressed.

@@ -248,6 +248,7 @@ fn percent_encoded(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coding::Coding;
 
     fn frame(compressed: u8, message: &[u8]) -> Vec<u8> {
         let len = u32::try_from(message.len()).unwrap().to_be_bytes();
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_stream_has_one_message() {
-        let one = message(frame(0, b"all"), Encoding::Gzip, 10);
+        let one = message(frame(0, b"all"), Encoding::Coded(Coding::Gzip), 10);
         assert_eq!(one, Ok(b"all".to_vec()));
         for wrong in [
             Vec::new(),
