@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
+use weir::coding::Decoder;
 use weir::config::{self, Environment};
 use weir::exchange::state::{Answer, State};
 use weir::metrics::Metrics;
@@ -70,7 +71,11 @@ impl Bodies for NoBody {
         unreachable!()
     }
 
-    fn attach(&mut self, _: Pipe, _: &mut State) {
+    fn comes(&self, _: &State) -> bool {
+        unreachable!()
+    }
+
+    fn attach(&mut self, _: Pipe, _: Option<Decoder>, _: &mut State) -> bool {
         unreachable!()
     }
 
@@ -79,6 +84,10 @@ impl Bodies for NoBody {
     }
 
     fn refusal(&self) -> Answer {
+        unreachable!()
+    }
+
+    fn malformed(&self) -> Answer {
         unreachable!()
     }
 }

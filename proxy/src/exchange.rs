@@ -8,6 +8,7 @@ pub mod body;
 pub mod buffer;
 mod call;
 mod callout;
+pub mod content;
 mod direct;
 pub mod extended;
 mod forwarded;

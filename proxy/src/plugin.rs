@@ -123,6 +123,8 @@ pub struct Interests {
     pub bodies: [BodyMode; 2],
     /// The request's fields are kept for the response hook.
     pub request_head: bool,
+    /// Bodies are seen decoded.
+    pub decoded: bool,
 }
 
 /// One entry of `plugins` with one of its configurations, ready to be called.
@@ -388,11 +390,13 @@ impl Plugin {
         }
     }
 
+    fn streams(&self, side: Side) -> bool {
+        self.interests.bodies[side as usize] == BodyMode::Stream
+    }
+
     /// Whether a hook is the last of the plugin's on the head of a side whose body it streams.
     fn streams_after(&self, hook: Hook) -> bool {
-        let side = hook.side();
-        self.interests.bodies[side as usize] == BodyMode::Stream
-            && (hook != Hook::PreRequest || !self.wants(Hook::Request))
+        self.streams(hook.side()) && (hook != Hook::PreRequest || !self.wants(Hook::Request))
     }
 
     /// At most one log line a second.

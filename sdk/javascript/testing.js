@@ -22,6 +22,10 @@ const FORBIDDEN = new Set([
 const MOST_FIELDS = 256;
 /** Pieces of an answer that are asked for: one may never end. */
 const MOST_PIECES = 1000;
+/** What tells of the very bytes of a body. */
+const OF_THE_BODY = new Set([
+  'content-encoding', 'content-digest', 'repr-digest', 'digest', 'content-md5', 'accept-ranges',
+]);
 /** As a plugin's clock in every test: 2026-01-01. */
 const NOW = 1767225600000000000n;
 
@@ -59,6 +63,22 @@ class FakeHead {
     this.wanted = wanted;
     this.answer = undefined;
     this.skips = false;
+    this.touched = new Set();
+    this.replaced = false;
+  }
+
+  /** A hook has ended: what told of a body that it replaced is put right, but for what it has set itself. */
+  settle() {
+    if (this.replaced) {
+      const gone = (name) => OF_THE_BODY.has(name) && !this.touched.has(name);
+      this.fields = this.fields.filter(([name]) => !gone(name));
+      for (const field of this.fields) {
+        const isTag = field[0] === 'etag' && !this.touched.has('etag');
+        if (isTag && !field[1].startsWith('W/')) field[1] = `W/${field[1]}`;
+      }
+    }
+    this.touched.clear();
+    this.replaced = false;
   }
 
   header(name) {
@@ -78,12 +98,14 @@ class FakeHead {
     const key = checkField(name, value);
     const others = this.fields.filter(([other]) => other !== key);
     if (others.length >= MOST_FIELDS) refuse({ tag: 'too-large' });
+    this.touched.add(key);
     this.fields = [...others, [key, value]];
   }
 
   addHeader(name, value) {
     const key = checkField(name, value);
     if (this.fields.length >= MOST_FIELDS) refuse({ tag: 'too-large' });
+    this.touched.add(key);
     this.fields.push([key, value]);
   }
 
@@ -101,6 +123,7 @@ class FakeHead {
   setBody(body) {
     this.body();
     this.bytes = body;
+    this.replaced = true;
   }
 
   skipBody() {
@@ -381,7 +404,9 @@ export function run(Plugin, { config = {}, request = {}, response = {}, calls = 
   const call = (hook, place, handle) => {
     seen.spans[place] = {};
     at(place);
-    if (bound[hook](handle) !== 'respond') return undefined;
+    const action = bound[hook](handle);
+    handle.settle();
+    if (action !== 'respond') return undefined;
     if (handle.streamed) pieces(handle.answer);
     return handle.answer;
   };

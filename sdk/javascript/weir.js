@@ -8,6 +8,7 @@
 //     static requestBody = { buffer: 65536 };     // optional: hold the request's body back for onRequest
 //     static responseBody = { buffer: 65536 };    // optional: the same for onResponse
 //     static requestHead = true;                  // optional: for response.requestHeader
+//     static decoded = true;                      // optional: see bodies without gzip, deflate, zstd
 //
 //     constructor(config) {}        // once an instance; what it throws refuses the configuration
 //     onPreRequest(request) {}      // before routing, in a listener's chain
@@ -466,6 +467,7 @@ export function interests(Plugin) {
     requestBody: body('requestBody', 'onRequestBody'),
     responseBody: body('responseBody', 'onResponseBody'),
     requestHead: Plugin.requestHead === true,
+    decoded: Plugin.decoded === true,
   };
 }
 

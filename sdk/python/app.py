@@ -117,7 +117,8 @@ class WitWorld:
             if bound.has(name):
                 hooks |= hook
         head = getattr(weir._plugin, "request_head", False)
-        return Interests(hooks, _body("request_body"), _body("response_body"), head)
+        decoded = getattr(weir._plugin, "decoded", False)
+        return Interests(hooks, _body("request_body"), _body("response_body"), head, decoded)
 
     def config_schema(self):
         return bound.config_schema()

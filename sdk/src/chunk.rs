@@ -32,7 +32,7 @@ pub struct Chunk(pub(crate) backend::Chunk);
 
 impl Chunk {
     /// Its bytes, as the plugins before this one left them and in the encoding that the head's
-    /// `content-encoding` says.
+    /// `content-encoding` says; see [`Interests::decoded`](crate::Interests::decoded).
     pub fn data(&self) -> Vec<u8> {
         self.0.data()
     }

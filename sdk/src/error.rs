@@ -33,8 +33,9 @@ pub enum BodyError {
     /// pass by (`on_large_body: bypass`); others are refused before the hook.
     #[error("a body larger than the plugin may hold")]
     TooLarge,
-    /// It can no longer be changed: an answer has been given.
-    #[error("an answer has been given already")]
+    /// It can no longer be changed: an answer has been given. Or it is a part of a response (206) that is
+    /// not all of it: then only as many bytes can stand for it.
+    #[error("an answer has been given already, or it is a part")]
     Immutable,
 }
 

@@ -71,6 +71,7 @@ pub fn configure<P: Plugin>(
             interests.streams_response_body(),
         ),
         request_head: interests.wants_request_head(),
+        decoded: interests.sees_decoded(),
     })
 }
 

@@ -105,15 +105,17 @@ impl Request {
     }
 
     /// The whole body, as the hooks before this one left it and in the encoding that
-    /// `content-encoding` says; empty where there is none.
+    /// `content-encoding` says (see [`Interests::decoded`](crate::Interests::decoded)); empty where
+    /// there is none.
     ///
     /// Needs [`Interests::buffer_request_body`](crate::Interests::buffer_request_body).
     pub fn body(&self) -> Result<Vec<u8>, BodyError> {
         Ok(self.0.body()?)
     }
 
-    /// Replaces the body. Weir puts `content-length` right; headers that describe the body, such as
-    /// `content-type` and `content-encoding`, are the plugin's affair.
+    /// Replaces the body, by bytes in no encoding. Weir puts right what told of the other, but for
+    /// headers that the hook has set itself: `content-encoding`, digests and `accept-ranges` go, a strong
+    /// `etag` becomes a weak one, `content-length` is that of the new body.
     pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> Result<(), BodyError> {
         Ok(self.0.set_body(body.as_ref())?)
     }

@@ -39,7 +39,8 @@
 //! ```
 //!
 //! What the fake host does not have: limits of memory and time, bounds
-//! of spans and logs, other plugins, and routes (a
+//! of spans and logs, other plugins, codings (a plugin that asks for
+//! [decoded](crate::Interests::decoded) bodies gets them as the test gives them), and routes (a
 //! [`reroute`](crate::Request::reroute) to any upstream is accepted). Its random numbers are the
 //! same in every run, and its clock stands still but for [`Host::advance`].
 

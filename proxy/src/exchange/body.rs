@@ -256,6 +256,7 @@ impl Streaming {
                 // The connection is cut at once; what it waits to send goes out while this waits.
                 self.broken = Some(match broke {
                     Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
+                    Broke::Encoding => Broken::Upstream("upstream_encoding"),
                     Broke::Stopped(stop) => Broken::Stopped(stop),
                 });
                 cx.waker().wake_by_ref();

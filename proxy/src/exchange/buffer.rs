@@ -3,20 +3,22 @@
 //! A body is read only as far as some hook asks for. What was read of one that turned out too large
 //! goes out first, and the rest streams behind it.
 
+mod read;
 mod room;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::state::{Answer, Held, ResponseHead, State};
-use super::stream::{Broke, Through};
-use super::{Content, trailers};
+use super::stream::Through;
+use super::{Content, content, trailers};
+use crate::coding::Decoder;
 use crate::config;
 use crate::plugin::answer::{Begun, Pieces};
 use crate::plugin::chain::{Bodies, Fit, Outcome};
@@ -26,89 +28,11 @@ use crate::trace::Status;
 use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::worker::Worker;
 
+pub(super) use read::{Read, Stopped};
 pub use room::Room;
 
 /// How long nothing may come of a body that is at hand, but goes through plugins.
 const LONG: Duration = Duration::from_hours(1);
-
-/// Why a body was not read to its end or its bound.
-pub(super) enum Stopped {
-    Fault(Fault),
-    /// By a plugin that streams it.
-    Plugin,
-    /// Too many bodies are held.
-    Full,
-}
-
-/// What was read of a body.
-#[derive(Default)]
-pub(super) struct Read {
-    bytes: BytesMut,
-    trailers: Option<HeaderMap>,
-    ended: bool,
-    room: Room,
-}
-
-impl Read {
-    /// A body that was read to its end.
-    fn whole(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes).freeze()
-    }
-
-    /// Whether it was read to its end.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// A body that was read to its end, with the room it takes.
-    pub(super) fn into_whole(mut self) -> (Bytes, Room) {
-        (self.whole(), self.room)
-    }
-
-    /// Reads until the end, or until there are more bytes than `most`.
-    pub(super) async fn fill<B: Body<Data = Bytes> + Unpin>(
-        &mut self,
-        body: &mut Through<B>,
-        most: usize,
-        longest_wait: Duration,
-    ) -> Result<(), Stopped> {
-        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        if self.bytes.len().saturating_add(told) > most {
-            return Ok(());
-        }
-        while !self.ended && self.bytes.len() <= most {
-            if body.is_end_stream() {
-                self.ended = true;
-                break;
-            }
-            let next = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx));
-            let frame = tokio::time::timeout(longest_wait, next)
-                .await
-                .map_err(|_| Stopped::Fault(Fault::Timeout))?;
-            match frame {
-                None => self.ended = true,
-                Some(Err(Broke::Source)) => return Err(Stopped::Fault(Fault::Broken)),
-                Some(Err(Broke::TooLarge)) => return Err(Stopped::Fault(Fault::TooLarge)),
-                Some(Err(Broke::Stopped(_))) => return Err(Stopped::Plugin),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        if !self.room.grow(self.bytes.len() + data.len()) {
-                            return Err(Stopped::Full);
-                        }
-                        self.bytes.extend_from_slice(&data);
-                    }
-                    Err(frame) => {
-                        self.trailers = frame.into_trailers().ok().map(|mut fields| {
-                            trailers::strip(&mut fields);
-                            fields
-                        });
-                    }
-                },
-            }
-        }
-        Ok(())
-    }
-}
 
 fn fit(bytes: &Bytes, most: usize) -> Fit {
     if bytes.len() > most {
@@ -211,7 +135,15 @@ impl Bodies for RequestSource<'_> {
         }
     }
 
-    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+    fn comes(&self, state: &State) -> bool {
+        match &state.request_body {
+            Held::Unread => !self.body.is_end_stream(),
+            Held::Part => true,
+            Held::Whole(bytes) => !bytes.is_empty(),
+        }
+    }
+
+    fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
         if let Some(mut read) = self.read.take() {
             // What comes behind sees what this plugin makes of it.
             match std::mem::take(&mut state.request_body) {
@@ -223,10 +155,15 @@ impl Bodies for RequestSource<'_> {
             }
         }
         if self.body.is_end_stream() {
-            return;
+            return false;
         }
         let flow = flow(&mut self.flow, self.worker, state);
-        self.body.attach(pipe, || Pipes::new(flow));
+        self.body.attach(pipe, decoder, || Pipes::new(flow));
+        true
+    }
+
+    fn replaced(&mut self, state: &State) {
+        strip_digests(self.read.as_deref_mut(), state);
     }
 
     fn answers(&mut self, begun: Begun) {
@@ -235,6 +172,17 @@ impl Bodies for RequestSource<'_> {
 
     fn refusal(&self) -> Answer {
         respond::refusal(&Refusal::RequestTooLarge)
+    }
+
+    fn malformed(&self) -> Answer {
+        respond::refusal(&Refusal::Upload(Fault::Encoding))
+    }
+}
+
+/// Of the trailers behind a body that was replaced.
+fn strip_digests(read: Option<&mut Read>, state: &State) {
+    if let Some(trailers) = read.and_then(|read| read.trailers.as_mut()) {
+        content::strip_digests(trailers, &state.changed);
     }
 }
 
@@ -329,6 +277,12 @@ impl<'w> ResponseSource<'w> {
             && status != StatusCode::NO_CONTENT
             && status != StatusCode::NOT_MODIFIED
             && match &self.content {
+                // What was read of it may be all there is.
+                Content::Upstream(_) | Content::Streamed(_)
+                    if matches!(state.response_body, Held::Part) =>
+                {
+                    true
+                }
                 Content::Upstream(reply) => {
                     reply.switched.is_none() && !reply.response.body().is_end_stream()
                 }
@@ -430,17 +384,28 @@ impl Bodies for ResponseSource<'_> {
             Err(Stopped::Fault(Fault::Timeout)) => {
                 self.give_up(state, &Refusal::GatewayTimeout, "upstream_body_timeout");
             }
+            Err(Stopped::Fault(Fault::Encoding)) => {
+                self.give_up(state, &Refusal::ResponseEncoding, "upstream_encoding");
+            }
             Err(Stopped::Fault(_)) => self.give_up(state, &Refusal::BadGateway, "upstream_body"),
         }
         Ok(Fit::Whole)
     }
 
-    fn attach(&mut self, pipe: Pipe, state: &mut State) {
-        let held = std::mem::take(&mut state.response_body);
+    fn comes(&self, state: &State) -> bool {
+        self.has_body(state)
+            && match (&state.response_body, &self.content) {
+                (Held::Whole(bytes), _) => !bytes.is_empty(),
+                (_, Content::Answer(answer)) => !answer.body.is_empty(),
+                _ => true,
+            }
+    }
+
+    fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
         if !self.has_body(state) {
-            state.response_body = held;
-            return;
+            return false;
         }
+        let held = std::mem::take(&mut state.response_body);
         let mut read = self.read.take();
         let whole = match (&mut self.content, held) {
             (Content::Answer(_) | Content::Whole(_), Held::Whole(bytes)) => bytes,
@@ -455,20 +420,25 @@ impl Bodies for ResponseSource<'_> {
             }
             if whole.is_empty() && trailers.is_none() {
                 state.response_body = Held::Whole(whole);
-                return;
+                return false;
             }
             self.content = Content::Streamed(Through::whole(whole, trailers));
         }
         let body = match &mut self.content {
             Content::Upstream(reply) => reply.response.body_mut(),
             Content::Streamed(body) => body,
-            Content::Answer(_) | Content::Whole(_) => return,
+            Content::Answer(_) | Content::Whole(_) => return false,
         };
         if let Some(read) = read {
             body.unread(read.bytes.freeze());
         }
         let flow = flow(&mut self.flow, self.worker, state);
-        body.attach(pipe, || Pipes::new(flow));
+        body.attach(pipe, decoder, || Pipes::new(flow));
+        true
+    }
+
+    fn replaced(&mut self, state: &State) {
+        strip_digests(self.read.as_deref_mut(), state);
     }
 
     fn answers(&mut self, begun: Begun) {
@@ -477,6 +447,10 @@ impl Bodies for ResponseSource<'_> {
 
     fn refusal(&self) -> Answer {
         respond::refusal(&Refusal::ResponseTooLarge)
+    }
+
+    fn malformed(&self) -> Answer {
+        respond::refusal(&Refusal::ResponseEncoding)
     }
 
     fn stopped(&mut self, outcome: Outcome, state: &mut State) {

@@ -197,6 +197,13 @@ impl RequestHead {
 }
 
 impl State {
+    pub fn headers(&mut self, side: Side) -> &mut HeaderMap {
+        match side {
+            Side::Request => &mut self.request.headers,
+            Side::Response => &mut self.response.headers,
+        }
+    }
+
     pub fn body(&mut self, side: Side) -> &mut Held {
         match side {
             Side::Request => &mut self.request_body,

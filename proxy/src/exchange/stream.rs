@@ -12,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::content::{self, TURN};
+use crate::coding::{Decoder, Step};
 use crate::plugin::answer::Pieces;
 use crate::plugin::stream::{Piece, Pipe, Pipes, Progress, Stop};
 
@@ -22,6 +24,8 @@ pub struct Through<B> {
     rest: Rest<B>,
     /// Behind what was read, where that was all.
     trailers: Option<Box<HeaderMap>>,
+    /// Where the first of the pipes wants it decoded.
+    decoding: Option<Box<Decoding>>,
     pipes: Option<Box<Pipes>>,
     /// The pipes have seen the end, or nothing more may come.
     ended: bool,
@@ -40,6 +44,16 @@ enum Rest<B> {
     Through(Box<Through<B>>),
 }
 
+/// A body on its way out of its codings.
+struct Decoding {
+    decoder: Decoder,
+    /// Behind what is encoded.
+    trailers: Option<Box<HeaderMap>>,
+    ended: bool,
+    /// Bytes that came out.
+    seen: u64,
+}
+
 /// Why a body broke off.
 #[derive(Clone, Copy, Debug)]
 pub enum Broke {
@@ -47,6 +61,8 @@ pub enum Broke {
     Source,
     /// It has more bytes than it may.
     TooLarge,
+    /// It is not encoded as it says.
+    Encoding,
     /// On its way.
     Stopped(Stop),
 }
@@ -68,6 +84,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
             begun: Bytes::new(),
             rest,
             trailers: None,
+            decoding: None,
             pipes: None,
             ended: false,
             seen: 0,
@@ -116,6 +133,13 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         }
     }
 
+    fn most(&self) -> u64 {
+        match &self.rest {
+            Rest::Through(inner) => inner.most(),
+            Rest::None | Rest::Body(_) | Rest::Answer(_) => self.most,
+        }
+    }
+
     /// Puts back what was read of it.
     pub fn unread(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
@@ -128,10 +152,19 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         self.begun = bytes;
     }
 
-    /// Lets a plugin see its pieces, behind those that do.
-    pub fn attach(&mut self, pipe: Pipe, pipes: impl FnOnce() -> Pipes) {
-        if self.pipes.as_ref().is_some_and(|pipes| pipes.has_started()) {
+    /// Lets a plugin see its pieces, behind those that do; decoded from there on, where it is to be.
+    pub fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, pipes: impl FnOnce() -> Pipes) {
+        let apart = |pipes: &Pipes| decoder.is_some() || pipes.has_started();
+        if self.pipes.as_deref().is_some_and(apart) {
             self.nest();
+        }
+        if let Some(decoder) = decoder {
+            self.decoding = Some(Box::new(Decoding {
+                decoder,
+                trailers: None,
+                ended: false,
+                seen: 0,
+            }));
         }
         self.pipes
             .get_or_insert_with(|| Box::new(pipes()))
@@ -170,8 +203,60 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Ok((all.freeze(), trailers))
     }
 
-    /// As it comes.
+    /// As it comes, decoded where it is to be.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Polled {
+        for _ in 0..TURN {
+            let Some(decoding) = &mut self.decoding else {
+                return self.poll_encoded(cx);
+            };
+            match decoding.decoder.step() {
+                Ok(Step::Piece(data)) => {
+                    decoding.seen += data.len() as u64;
+                    let seen = decoding.seen;
+                    return Poll::Ready(Some(if seen > self.most() {
+                        Err(Broke::TooLarge)
+                    } else {
+                        Ok(Frame::data(data))
+                    }));
+                }
+                Ok(Step::Again) => {}
+                Ok(Step::Hungry) => {
+                    let frame = ready!(self.poll_encoded(cx)).transpose()?;
+                    let Some(decoding) = &mut self.decoding else {
+                        break;
+                    };
+                    match frame.map(Frame::into_data) {
+                        Some(Ok(data)) => decoding.decoder.feed(data),
+                        Some(Err(frame)) => {
+                            decoding.trailers = frame.into_trailers().ok().map(Box::new);
+                            decoding.decoder.end();
+                        }
+                        None => decoding.decoder.end(),
+                    }
+                }
+                Ok(Step::Ended) => {
+                    decoding.ended = true;
+                    let trailers = decoding.trailers.take().map(|mut trailers| {
+                        content::strip_digests(&mut trailers, &[]);
+                        *trailers
+                    });
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Err(error) => {
+                    if let Some(pipes) = &self.pipes {
+                        pipes.undecodable(&error);
+                    }
+                    return Poll::Ready(Some(Err(Broke::Encoding)));
+                }
+            }
+        }
+        // It has worked for long and nothing has come of it.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// As it comes.
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Polled {
         if !self.begun.is_empty() {
             let begun = std::mem::take(&mut self.begun);
             return Poll::Ready(Some(Ok(Frame::data(begun))));
@@ -204,6 +289,9 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     }
 
     fn source_has_ended(&self) -> bool {
+        if let Some(decoding) = &self.decoding {
+            return decoding.ended && decoding.trailers.is_none();
+        }
         self.begun.is_empty()
             && self.trailers.is_none()
             && match &self.rest {

@@ -12,8 +12,11 @@ use super::callout::Calls;
 use super::instances::Instances;
 use super::stream::Pipe;
 use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
+use crate::coding::Decoder;
 use crate::config::{OnError, OnLargeBody};
+use crate::exchange::content::{self, Undecoded, View};
 use crate::exchange::state::{Answer, Held, State};
+use crate::server::respond::{self, Refusal};
 use crate::trace::{Kind, SpanIndex, Status};
 
 /// Plugins in the order of their request hooks.
@@ -69,14 +72,26 @@ pub trait Bodies {
     /// instead.
     async fn hold(&mut self, most: usize, state: &mut State) -> Result<Fit, Answer>;
 
-    /// Lets a plugin see the pieces of the body on its way.
-    fn attach(&mut self, pipe: Pipe, state: &mut State);
+    /// Whether there is a body.
+    fn comes(&self, state: &State) -> bool;
+
+    /// Lets a plugin see the pieces of the body on its way, decoded from there on where it is to be;
+    /// `false` where there are none.
+    fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool;
+
+    /// The hook has put another body in the place of the one that was held.
+    fn replaced(&mut self, state: &State) {
+        let _ = state;
+    }
 
     /// The answer of the hook that has just run has a body that comes piece by piece.
     fn answers(&mut self, begun: Begun);
 
     /// What is answered where the body is too large.
     fn refusal(&self) -> Answer;
+
+    /// What is answered where it is not encoded as it says.
+    fn malformed(&self) -> Answer;
 
     /// Answers instead of what there was.
     fn replace(&mut self, answer: Answer, state: &mut State) {
@@ -129,25 +144,18 @@ impl Chain {
             if !plugin.wants(hook) {
                 continue;
             }
-            if let Some(most) = plugin.holds(Side::Request)
-                && let Some(state) = slot
-            {
-                let held = body.hold(most, state).await;
-                progress.now = Instant::now();
-                let refused = match held {
-                    Ok(Fit::TooLarge) if plugin.config.on_large_body == OnLargeBody::Reject => {
-                        refuse(plugin, hook, most, state, progress);
-                        Some(body.refusal())
-                    }
-                    Ok(_) => None,
-                    Err(answer) => Some(answer),
-                };
-                if let Some(answer) = refused {
+            let Some(state) = slot else {
+                return Outcome::Failed;
+            };
+            let view = match ready(plugin, hook, state, progress, body).await {
+                Ready::Seen(view) => view,
+                Ready::Passed => continue,
+                Ready::Refused(answer) | Ready::Replaced(answer) => {
                     state.answer = Some(answer);
                     return Outcome::Answered;
                 }
-            }
-            let outcome = run(plugin, hook, runner, slot, progress, body).await;
+            };
+            let outcome = run(plugin, hook, runner, slot, progress, body, view).await;
             if outcome != Outcome::Proceed {
                 return outcome;
             }
@@ -173,27 +181,89 @@ impl Chain {
             if !reached || !plugin.wants(Hook::Response) {
                 continue;
             }
-            if let Some(most) = plugin.holds(Side::Response)
-                && let Some(state) = slot
-            {
-                let held = body.hold(most, state).await;
-                progress.now = Instant::now();
-                match held {
-                    Ok(Fit::TooLarge) if plugin.config.on_large_body == OnLargeBody::Reject => {
-                        let refusal = body.refusal();
-                        body.replace(refusal, state);
-                    }
-                    Ok(_) => {}
-                    Err(answer) => body.replace(answer, state),
+            let Some(state) = slot else { return };
+            let view = match ready(plugin, Hook::Response, state, progress, body).await {
+                Ready::Seen(view) => view,
+                Ready::Passed => continue,
+                Ready::Refused(answer) => {
+                    body.replace(answer, state);
+                    continue;
                 }
-            }
-            let outcome = run(plugin, Hook::Response, runner, slot, progress, body).await;
+                Ready::Replaced(answer) => {
+                    body.replace(answer, state);
+                    None
+                }
+            };
+            let outcome = run(plugin, Hook::Response, runner, slot, progress, body, view).await;
             if outcome != Outcome::Proceed
                 && let Some(state) = slot
             {
                 body.stopped(outcome, state);
             }
         }
+    }
+}
+
+/// What a hook meets of its side's body.
+enum Ready {
+    /// It may be called.
+    Seen(Option<Box<View>>),
+    /// It is passed over.
+    Passed,
+    /// This is answered, and it is not called.
+    Refused(Answer),
+    /// This is answered; a response hook is called on it.
+    Replaced(Answer),
+}
+
+/// Has the body at hand that a plugin wants to see, as it wants to see it.
+async fn ready(
+    plugin: &Plugin,
+    hook: Hook,
+    state: &mut State,
+    progress: &mut Progress,
+    body: &mut impl Bodies,
+) -> Ready {
+    let (side, decoded) = (hook.side(), plugin.interests.decoded);
+    let Some(most) = plugin.holds(side) else {
+        let is_decoded = decoded && plugin.streams(side) && body.comes(state);
+        return Ready::Seen(is_decoded.then(|| View::streamed(state, side)).flatten());
+    };
+    let held = body.hold(most, state).await;
+    progress.now = Instant::now();
+    let mut fits = match held {
+        Ok(fit) => fit == Fit::Whole,
+        Err(answer) => return Ready::Replaced(answer),
+    };
+    if decoded && fits {
+        let view = View::held(state, side, most).await;
+        progress.now = Instant::now();
+        match view {
+            Ok(view) => return Ready::Seen(view),
+            Err(Undecoded::TooLarge) => fits = false,
+            Err(Undecoded::Full) => {
+                return Ready::Replaced(respond::refusal(&Refusal::Overload));
+            }
+            Err(Undecoded::Malformed(message)) => {
+                refuse(plugin, hook, content::MALFORMED, &message, state, progress);
+                return match plugin.config.on_error {
+                    OnError::Continue => Ready::Passed,
+                    OnError::Reject => Ready::Refused(body.malformed()),
+                };
+            }
+        }
+    }
+    if fits {
+        return Ready::Seen(None);
+    }
+    match (plugin.config.on_large_body, side) {
+        (OnLargeBody::Reject, Side::Request) => {
+            let message = format!("the request's body has more than {most} bytes");
+            refuse(plugin, hook, "body_too_large", &message, state, progress);
+            Ready::Refused(body.refusal())
+        }
+        (OnLargeBody::Reject, Side::Response) => Ready::Replaced(body.refusal()),
+        (OnLargeBody::Bypass, _) => Ready::Seen(View::bypassed(state, side)),
     }
 }
 
@@ -204,12 +274,16 @@ async fn run(
     slot: &mut Option<Box<State>>,
     progress: &mut Progress,
     body: &mut impl Bodies,
+    mut view: Option<Box<View>>,
 ) -> Outcome {
     let start = progress.now;
     let face = plugin.face(hook);
     let Some(state) = slot else {
         return Outcome::Failed;
     };
+    // Nor has it changed anything where there is no instance to call.
+    state.changed.clear();
+    state.body_replaced = false;
     let span = state
         .recorder
         .span(&face.span_name, Kind::Plugin, progress.parent, start);
@@ -238,9 +312,14 @@ async fn run(
                 (Ok(Action::Proceed), Some(state))
                     if plugin.streams_after(hook) && !state.skips_body =>
                 {
-                    let hook = hook.side().pieces();
+                    let (side, hook) = (hook.side(), hook.side().pieces());
                     let pipe = Pipe::new(plugin, hook, span, free, (kept, called.memory));
-                    body.attach(pipe, state);
+                    let decoder = view.as_deref_mut().and_then(View::take_decoder);
+                    let decodes = decoder.is_some();
+                    if body.attach(pipe, decoder, state) && decodes {
+                        content::changed(state, side);
+                        view = None;
+                    }
                 }
                 (Ok(Action::Respond), Some(state)) if state.streams_answer => {
                     let hook = Hook::AnswerBody;
@@ -273,6 +352,12 @@ async fn run(
         return Outcome::Failed;
     };
     note(plugin, hook, span, start, &called, state);
+    if state.body_replaced {
+        content::changed(state, hook.side());
+        body.replaced(state);
+    } else if let Some(view) = view {
+        view.restore(state);
+    }
     match called.result {
         Ok(Action::Respond) => Outcome::Answered,
         Ok(_) => Outcome::Proceed,
@@ -281,15 +366,21 @@ async fn run(
     }
 }
 
-/// A span for a hook that was not called, because the request's body is larger than it takes.
-fn refuse(plugin: &Plugin, hook: Hook, most: usize, state: &mut State, progress: &mut Progress) {
+/// A span for a hook that was not called, because it could not see the body.
+fn refuse(
+    plugin: &Plugin,
+    hook: Hook,
+    reason: &str,
+    message: &str,
+    state: &mut State,
+    progress: &mut Progress,
+) {
     let recorder = &mut state.recorder;
     let name = &plugin.face(hook).span_name;
     let span = recorder.span(name, Kind::Plugin, progress.parent, progress.now);
     recorder.attribute(span, "weir.hook.decision", "refuse");
-    recorder.attribute(span, "error.type", "body_too_large");
-    let message = format!("the request's body has more than {most} bytes");
-    recorder.end(span, Status::Error, &message, progress.now);
+    recorder.attribute(span, "error.type", reason);
+    recorder.end(span, Status::Error, message, progress.now);
     progress.parent = span;
 }
 

@@ -74,6 +74,7 @@ fn asked_for(asked: &contract::Interests) -> Interests {
         hooks: hooks.map(|hook| asked.hooks.contains(hook)),
         bodies: [mode(&asked.request_body), mode(&asked.response_body)],
         request_head: asked.request_head,
+        decoded: asked.decoded,
     }
 }
 

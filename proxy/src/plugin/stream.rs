@@ -5,16 +5,18 @@
 //! plugin gave. Who reads the body, and where to, is the affair of `exchange/stream.rs`.
 //!
 //! A request's pieces are read while the exchange goes on, and a guest that is interrupted keeps what
-//! was lent to it. So a side that streams has a [`State`] of its own, a [`Flow`], whose notes the
+//! was lent to it. So a side that streams has a state of its own, a [`Flow`], whose notes the
 //! exchange takes over at its end.
 
-use std::cell::{Cell, RefCell};
+mod flow;
+
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -22,10 +24,13 @@ use http::HeaderMap;
 use super::callout::{Calls, NoCalls};
 use super::chain::warn;
 use super::instances::{Instances, Kept};
-use super::{Action, Call, Failure, Hook, Plugin};
+use super::{Action, Call, Hook, Plugin};
 use crate::config::OnError;
-use crate::exchange::state::{Answer, State};
-use crate::trace::{SpanIndex, Status};
+use crate::exchange::content;
+use crate::trace::SpanIndex;
+use flow::Loan;
+
+pub use flow::Flow;
 
 /// Most bytes of a piece.
 const PIECE: usize = 64 << 10;
@@ -61,139 +66,6 @@ impl Stop {
     }
 }
 
-/// What one side's pipes and its exchange share.
-pub struct Flow {
-    /// `None` while a guest has it.
-    state: RefCell<Option<Box<State>>>,
-    sums: RefCell<Vec<Sum>>,
-    stop: Cell<Option<Stop>>,
-}
-
-/// The calls of one plugin for the pieces of one body.
-#[derive(Clone, Debug)]
-struct Sum {
-    plugin: u32,
-    hook: Hook,
-    span: SpanIndex,
-    calls: u32,
-    errors: u32,
-    total: Duration,
-    last: Instant,
-    failure: Option<Failure>,
-}
-
-impl Flow {
-    /// Begins where the exchange stands; `side` is a state to work on.
-    pub fn new(exchange: &State, mut side: Box<State>) -> Rc<Self> {
-        side.fork(exchange);
-        Rc::new(Self {
-            state: RefCell::new(Some(side)),
-            sums: RefCell::default(),
-            stop: Cell::new(None),
-        })
-    }
-
-    /// A plugin is going to be called for the pieces of a body: the place of its sum.
-    pub(super) fn join(&self, pipe: &Pipe) -> usize {
-        let mut sums = self.sums.borrow_mut();
-        sums.push(Sum {
-            plugin: pipe.plugin.id,
-            hook: pipe.hook,
-            span: pipe.span,
-            calls: 0,
-            errors: 0,
-            total: Duration::ZERO,
-            last: Instant::now(),
-            failure: None,
-        });
-        sums.len() - 1
-    }
-
-    /// A further hook on the head has run, of a plugin that is going to stream the body too.
-    pub fn catch_up(&self, exchange: &State) {
-        if let Some(state) = &mut *self.state.borrow_mut() {
-            state.recorder.catch_up(&exchange.recorder);
-            state.take_held(exchange, |id| !self.has(id));
-        }
-    }
-
-    /// What a plugin answered instead of sending the request on.
-    pub fn answer(&self) -> Option<Answer> {
-        let answered = self.stop.get() == Some(Stop::Answered);
-        let mut state = self.state.borrow_mut();
-        state
-            .as_mut()
-            .filter(|_| answered)
-            .and_then(|state| state.answer.take())
-    }
-
-    /// What plugins left for their later hooks.
-    pub fn settle(&self, exchange: &mut State) {
-        if let Some(state) = &*self.state.borrow() {
-            exchange.take_held(state, |id| self.has(id));
-        }
-    }
-
-    /// Whether the plugin streams this side's body.
-    fn has(&self, plugin: u32) -> bool {
-        self.sums.borrow().iter().any(|sum| sum.plugin == plugin)
-    }
-
-    /// Takes over what was noted, at the end of the exchange; gives the state back for another.
-    pub fn finish(&self, exchange: &mut State) -> Option<Box<State>> {
-        let side = self.state.borrow_mut().take();
-        if let Some(side) = &side {
-            exchange.absorb(side);
-        }
-        let recorder = &mut exchange.recorder;
-        let sums = self.sums.borrow();
-        for sum in sums.iter().filter(|sum| sum.calls > 0) {
-            let milliseconds = sum.total.as_secs_f64() * 1e3;
-            let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
-            let what = match sum.hook {
-                Hook::AnswerBody => "weir.hook.answer",
-                _ => "weir.hook.body",
-            };
-            recorder.attributes(sum.span, |attributes| {
-                attributes.add(what, "streamed");
-                attributes.add("plugin.invocation_count", calls);
-                attributes.add("plugin.total_duration_ms", milliseconds);
-                let average = milliseconds / f64::from(sum.calls.max(1));
-                attributes.add("plugin.avg_duration_ms", average);
-                attributes.add("plugin.error_count", errors);
-            });
-            match &sum.failure {
-                Some(failure) => {
-                    recorder.attribute(sum.span, "error.type", failure.reason());
-                    recorder.mark_error(sum.span, &failure.to_string());
-                    recorder.end(sum.span, Status::Error, "", sum.last);
-                }
-                None => recorder.end(sum.span, Status::Ok, "", sum.last),
-            }
-        }
-        side
-    }
-}
-
-/// The state of a flow, while a guest has it.
-struct Loan<'f> {
-    flow: &'f Flow,
-    state: Option<Box<State>>,
-}
-
-impl<'f> Loan<'f> {
-    fn new(flow: &'f Flow) -> Self {
-        let state = flow.state.borrow_mut().take();
-        Self { flow, state }
-    }
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        *self.flow.state.borrow_mut() = self.state.take();
-    }
-}
-
 /// A plugin in the way of one body, with the instance that saw its head.
 pub struct Pipe {
     plugin: Arc<Plugin>,
@@ -208,6 +80,8 @@ pub struct Pipe {
     memory: usize,
     /// The guest has seen a piece.
     started: bool,
+    /// It has put others in the place of some.
+    replaced: bool,
 }
 
 impl Pipe {
@@ -228,6 +102,7 @@ impl Pipe {
             instance: Some(instance),
             memory,
             started: false,
+            replaced: false,
         }
     }
 
@@ -314,9 +189,14 @@ impl Pipe {
                 self.instance = Some(kept);
                 self.memory = called.memory;
                 let state = loan.state.as_mut()?;
+                let mut piece = std::mem::take(&mut state.piece);
+                self.replaced |= action == Action::Replace;
+                if self.replaced {
+                    content::strip_digests(&mut piece.trailers, &state.changed);
+                }
                 Some(Told {
                     action,
-                    piece: std::mem::take(&mut state.piece),
+                    piece,
                     written: std::mem::take(&mut state.written),
                 })
             }
@@ -422,6 +302,19 @@ impl Pipes {
     /// Whether a guest runs or waits.
     pub fn is_busy(&self) -> bool {
         self.busy.is_some()
+    }
+
+    /// What comes cannot be decoded: told on the span of the first, who wanted it so.
+    pub fn undecodable(&self, error: &io::Error) {
+        let Some(first) = self.stages.first() else {
+            return;
+        };
+        let span = self.flow.sums.borrow()[first.place].span;
+        if let Some(state) = &mut *self.flow.state.borrow_mut() {
+            let recorder = &mut state.recorder;
+            recorder.attribute(span, "error.type", content::MALFORMED);
+            recorder.mark_error(span, &content::malformed(error));
+        }
     }
 
     /// Takes the next part of the body, of any size.

@@ -27,6 +27,8 @@ pub enum Refusal {
     RequestTooLarge,
     /// The response's body is.
     ResponseTooLarge,
+    /// The response's body is not in the coding that it names.
+    ResponseEncoding,
     BadGateway,
     GatewayTimeout,
     Overload,
@@ -70,6 +72,10 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::BAD_GATEWAY,
             "the upstream's response is too large to be processed",
         ),
+        Refusal::ResponseEncoding => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream's response is not encoded as it says",
+        ),
         Refusal::BadGateway => (
             StatusCode::BAD_GATEWAY,
             "the upstream could not be reached or broke off",
@@ -92,6 +98,10 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             "the request's body did not come in time",
         ),
         Refusal::Upload(Fault::Broken) => (StatusCode::BAD_REQUEST, "the request's body is broken"),
+        Refusal::Upload(Fault::Encoding) => (
+            StatusCode::BAD_REQUEST,
+            "the request's body is not encoded as it says",
+        ),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "the server is going away"),
     };
     let mut headers = HeaderMap::with_capacity(3);

@@ -24,6 +24,8 @@ pub enum Fault {
     Broken,
     #[error("is larger than its route or listener takes")]
     TooLarge,
+    #[error("is not encoded as it says")]
+    Encoding,
     #[error("{0}")]
     Plugin(Stop),
 }
@@ -164,6 +166,7 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Err(Broke::Source))) => Fault::Broken,
             Poll::Ready(Some(Err(Broke::TooLarge))) => Fault::TooLarge,
+            Poll::Ready(Some(Err(Broke::Encoding))) => Fault::Encoding,
             Poll::Ready(Some(Err(Broke::Stopped(stop)))) => Fault::Plugin(stop),
             Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
             Poll::Pending => {

@@ -11,6 +11,7 @@ and no other is ever called:
         request_body = 65536                 # optional: hold so many bytes back for on_request
         response_body = 65536                # optional: the same for on_response
         request_head = True                  # optional: for response.request_header
+        decoded = True                       # optional: see bodies without gzip, deflate, zstd
 
         def __init__(self, config): ...           # once an instance; what it raises refuses the configuration
         def on_pre_request(self, request): ...    # before routing, in a listener's chain

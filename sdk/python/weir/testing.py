@@ -27,6 +27,10 @@ FORBIDDEN = {
 MOST_FIELDS = 256
 #: Pieces of an answer that are asked for: one may never end.
 MOST_PIECES = 1000
+#: What tells of the very bytes of a body.
+OF_THE_BODY = {
+    "content-encoding", "content-digest", "repr-digest", "digest", "content-md5", "accept-ranges",
+}  # fmt: skip
 #: As a plugin's clock in every test: 2026-01-01.
 NOW = 1767225600000000000
 
@@ -77,6 +81,18 @@ class _Head:
         self.most = most
         self.answer = None
         self.skips = False
+        self.touched = set()
+        self.replaced = False
+
+    def settle(self):
+        """Puts right what told of a body that the hook has replaced, but for what it has set itself."""
+        gone = OF_THE_BODY - self.touched if self.replaced else set()
+        self.fields = [field for field in self.fields if field[0] not in gone]
+        for field in self.fields:
+            is_tag = self.replaced and field[0] == "etag" and "etag" not in self.touched
+            if is_tag and not field[1].startswith("W/"):
+                field[1] = f"W/{field[1]}"
+        self.touched, self.replaced = set(), False
 
     def header(self, name):
         return next((value for key, value in self.fields if key == name.lower()), None)
@@ -96,6 +112,7 @@ class _Head:
         key = _check(name, value)
         if len(self.fields) >= MOST_FIELDS:
             raise Err("too-large")
+        self.touched.add(key)
         self.fields.append([key, value])
 
     def remove_header(self, name):
@@ -112,6 +129,7 @@ class _Head:
     def set_body(self, body):
         self.body()
         self.bytes = body
+        self.replaced = True
 
     def skip_body(self):
         self.skips = True
@@ -409,7 +427,9 @@ def _exchange(bound, host, seen, request, response):
         if not bound.has(hook):
             return None
         host.at(place)
-        if not bound.head(hook, kind, handle):
+        answered = bound.head(hook, kind, handle)
+        handle.settle()
+        if not answered:
             return None
         if handle.streamed:
             handle.answer["body"] = made(handle.answer["status"])

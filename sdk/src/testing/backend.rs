@@ -41,6 +41,8 @@ pub(crate) struct Request {
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
     pub(crate) most: Option<u64>,
+    /// The running hook has put it in the place of another.
+    pub(crate) replaced: bool,
 }
 
 impl Body {
@@ -63,6 +65,7 @@ impl Body {
             return Err(BodyError::TooLarge);
         }
         self.bytes = bytes.into();
+        self.replaced = true;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The heads of the fake host, and its rules for what may be done to them.
 
+use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{HeaderError, RespondError, header_name, header_value};
@@ -9,11 +10,42 @@ const MAX_FIELDS: usize = 256;
 const MAX_FIELD_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 4 << 20;
 
-/// The fields of a request or a response.
+/// Fields that are only of the very bytes they were made of.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
+/// The fields of a request or a response, and which of them the running hook has set.
 #[derive(Clone, Default)]
-pub(crate) struct Fields(pub(crate) HeaderMap);
+pub(crate) struct Fields(pub(crate) HeaderMap, Vec<HeaderName>);
 
 impl Fields {
+    pub(crate) fn new(headers: HeaderMap) -> Self {
+        Self(headers, Vec::new())
+    }
+
+    /// A hook has ended, which may have put another body in the place of theirs: as Weir, puts right
+    /// what it has not set itself.
+    pub(crate) fn settle(&mut self, replaced: bool) {
+        let touched = std::mem::take(&mut self.1);
+        if !replaced {
+            return;
+        }
+        for name in DIGESTS
+            .into_iter()
+            .chain(["content-encoding", "accept-ranges"])
+        {
+            if !touched.iter().any(|touched| touched == name) {
+                self.0.remove(name);
+            }
+        }
+        if let Some(tag) = self.0.get_mut(ETAG)
+            && !touched.contains(&ETAG)
+            && !tag.as_bytes().starts_with(b"W/")
+            && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+        {
+            *tag = weak;
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let value = self.0.get(name)?.as_bytes();
         Some(match std::str::from_utf8(value) {
@@ -45,6 +77,7 @@ impl Fields {
                 .filter(|(other, _)| **other != name)
                 .chain([(&name, &value)]),
         )?;
+        self.1.push(name.clone());
         self.0.insert(name, value);
         Ok(())
     }
@@ -52,6 +85,7 @@ impl Fields {
     pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let (name, value) = field(name, value.as_bytes())?;
         check_room(self.0.iter().chain([(&name, &value)]))?;
+        self.1.push(name.clone());
         self.0.append(name, value);
         Ok(())
     }

@@ -118,7 +118,7 @@ impl<P: Plugin> Host<P> {
         request: http::Request<B>,
     ) -> Exchange<'_, P> {
         let (head, body) = request.into_parts();
-        let fields = Fields(head.headers);
+        let fields = Fields::new(head.headers);
         let authority = match head.uri.authority() {
             Some(authority) => authority.to_string(),
             None => fields.header("host").unwrap_or_default(),
@@ -201,7 +201,11 @@ fn held(bytes: Vec<u8>, most: Option<u64>) -> backend::Body {
         most.is_none_or(|most| bytes.len() as u64 <= most),
         "the body is larger than the plugin asked for: no hook would see it"
     );
-    backend::Body { bytes, most }
+    backend::Body {
+        bytes,
+        most,
+        replaced: false,
+    }
 }
 
 /// A request on its way, and what the plugin did with it so far.
@@ -235,7 +239,7 @@ impl<P: Plugin> Exchange<'_, P> {
         self.request.body.most = None;
         let mut response = Response(backend::Response {
             status: head.status.as_u16(),
-            fields: Fields(head.headers),
+            fields: Fields::new(head.headers),
             request: self.request.clone(),
             has_request_head: self.host.interests.wants_request_head(),
             body: held(body, self.host.interests.buffers_response_body()),
@@ -245,6 +249,7 @@ impl<P: Plugin> Exchange<'_, P> {
         if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
             return self.whole(answer);
         }
+        response.0.fields.settle(response.0.body.replaced);
         head.status = response.status();
         head.headers = response.0.fields.0;
         let mut body = response.0.body.bytes;
@@ -298,6 +303,8 @@ impl<P: Plugin> Exchange<'_, P> {
         self.context.calls_of_hook = 0;
         let action = self.context.enter(|| call(&mut request));
         self.request = request.0;
+        let replaced = std::mem::take(&mut self.request.body.replaced);
+        self.request.fields.settle(replaced);
         self.spans[hook as usize] = Some(std::mem::take(&mut self.context.hook));
         let answer = match action {
             Action::Continue => return None,

@@ -71,6 +71,7 @@ impl Guest for Census {
             request_body: body,
             response_body: body,
             request_head: true,
+            decoded: false,
         })
     }
 

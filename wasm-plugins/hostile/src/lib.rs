@@ -70,6 +70,7 @@ impl Guest for Hostile {
             request_body: BodyMode::None,
             response_body: BodyMode::None,
             request_head: false,
+            decoded: false,
         };
         CONFIG.with(|cell| cell.set(config).map_err(|_| "configured twice".to_owned()))?;
         Ok(interests)

@@ -5,10 +5,12 @@
 //! config:                          # each key may be left out
 //!   request: upper                 # see `Work`
 //!   response: { work: trap, at: 2 } # `pass` before the second piece
+//!   decoded: true                  # see bodies decoded
 //! ```
 //!
 //! With the last piece it sets the trailer `x-pieces` to their number. The plugin's spans have the
-//! attribute `pieces.seen`, and the request's `pieces.left` what it left for itself at its first piece.
+//! attribute `pieces.seen`, `pieces.encoding` where the head says one, and the request's `pieces.left`
+//! what it left for itself at its first piece.
 
 use std::cell::{Cell, RefCell};
 
@@ -84,6 +86,7 @@ impl Side {
 pub struct Config {
     request: Side,
     response: Side,
+    decoded: bool,
 }
 
 pub struct Pieces {
@@ -153,6 +156,9 @@ impl Plugin for Pieces {
 
     fn interests(&self) -> Interests {
         let mut interests = Interests::none();
+        if self.config.decoded {
+            interests = interests.decoded();
+        }
         if self.config.request.streams() {
             interests = interests.stream_request_body();
         }
@@ -165,6 +171,7 @@ impl Plugin for Pieces {
     fn on_request(&self, request: &mut Request) -> Action {
         self.heads.set(self.heads.get() + 1);
         span::set_attribute("pieces.heads", i64::from(self.heads.get()));
+        note_encoding(request.header("content-encoding"));
         if self.config.request.skips() {
             request.skip_body();
         }
@@ -172,6 +179,7 @@ impl Plugin for Pieces {
     }
 
     fn on_response(&self, response: &mut Response) -> Action {
+        note_encoding(response.header("content-encoding"));
         if self.config.response.skips() {
             response.skip_body();
         }
@@ -189,6 +197,12 @@ impl Plugin for Pieces {
     fn on_response_body(&self, chunk: &mut Chunk) -> Flow {
         span::upstream::set_attribute("pieces.upstream", true);
         self.take(self.config.response, chunk)
+    }
+}
+
+fn note_encoding(encoding: Option<String>) {
+    if let Some(encoding) = encoding {
+        span::set_attribute("pieces.encoding", encoding);
     }
 }
 

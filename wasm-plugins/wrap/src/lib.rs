@@ -6,6 +6,8 @@
 //!   response: 1000    # the same of the response's
 //!   grow: 0           # bytes to add behind
 //!   trap: false       # fail after the change
+//!   decoded: false    # see bodies decoded
+//!   encoding: gzip    # say that the new body is in this; without it, say nothing
 //!   route: false      # before routing, go to the upstream that the body names
 //! ```
 
@@ -21,6 +23,8 @@ pub struct Wrap {
     response: Option<u64>,
     grow: usize,
     trap: bool,
+    decoded: bool,
+    encoding: Option<String>,
     route: bool,
 }
 
@@ -37,6 +41,9 @@ impl Plugin for Wrap {
         } else {
             Interests::none().on_request().on_response()
         };
+        if self.decoded {
+            interests = interests.decoded();
+        }
         if let Some(most) = self.request {
             interests = interests.buffer_request_body(most);
         }
@@ -59,7 +66,11 @@ impl Plugin for Wrap {
 
     fn on_request(&self, request: &mut Request) -> Action {
         let changed = self.wrapped(request.body());
+        note_encoding(request.header("content-encoding"));
         if let Some(body) = changed {
+            if let Some(encoding) = &self.encoding {
+                let _ = request.set_header("content-encoding", encoding);
+            }
             self.note(request.set_body(body));
             let _ = request.set_header("x-wrapped", "request");
         }
@@ -69,12 +80,22 @@ impl Plugin for Wrap {
 
     fn on_response(&self, response: &mut Response) -> Action {
         let changed = self.wrapped(response.body());
+        note_encoding(response.header("content-encoding"));
         if let Some(body) = changed {
+            if let Some(encoding) = &self.encoding {
+                let _ = response.set_header("content-encoding", encoding);
+            }
             self.note(response.set_body(body));
             let _ = response.set_header("x-wrapped", "response");
         }
         assert!(!self.trap, "told to");
         Action::Continue
+    }
+}
+
+fn note_encoding(encoding: Option<String>) {
+    if let Some(encoding) = encoding {
+        span::set_attribute("wrap.encoding", encoding);
     }
 }
 

@@ -194,6 +194,7 @@ impl Seen {
             "exports": binary.exports,
             "hooks": said.interests.map(hooks),
             "request_head": said.interests.map(|interests| interests.request_head),
+            "decoded": said.interests.map(|interests| interests.decoded),
             "refused": said.refused,
             "config_schema": said.schema,
         })
@@ -247,6 +248,9 @@ impl Seen {
                 }
                 if interests.request_head {
                     hooks += " (keeps the request's fields for the response)";
+                }
+                if interests.decoded {
+                    hooks += " (sees bodies decoded)";
                 }
                 row("hooks", &hooks);
             }

@@ -13,7 +13,7 @@ pub struct Room(usize);
 
 impl Room {
     /// Makes it as large as `bytes`; `false` where there is no room left.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+    pub(in crate::exchange) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.0);
         let fits = |reserved: usize| reserved.checked_add(more).filter(|sum| *sum <= HELD);
         let grown = RESERVED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);

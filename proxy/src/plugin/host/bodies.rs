@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Host;
+use crate::exchange::content;
 use crate::exchange::state::Held;
 use crate::plugin::contract::weir::plugin::http::BodyError;
 use crate::plugin::{BodyMode, Side};
@@ -29,10 +30,12 @@ impl Host {
         side: Side,
         bytes: &[u8],
     ) -> wasmtime::Result<Result<(), BodyError>> {
-        if let Err(error) = self.body(side)? {
-            return Ok(Err(error));
-        }
-        if self.has_answered() {
+        let before = match self.body(side)? {
+            Ok(body) => body.len(),
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_part = side == Side::Response && content::is_part(&self.state()?.response);
+        if self.has_answered() || (is_part && bytes.len() != before) {
             return Ok(Err(BodyError::Immutable));
         }
         if bytes.len() > self.body_limit {

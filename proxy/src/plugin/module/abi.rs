@@ -208,6 +208,7 @@ fn interests(memory: &[u8], place: u32) -> Done<Result<Interests, String>> {
                 hooks: [1, 2, 4].map(|hook| result[8] & hook != 0),
                 bodies: [mode(16)?, mode(32)?],
                 request_head: result[48] != 0,
+                decoded: result[49] != 0,
             }))
         }
         1 => {

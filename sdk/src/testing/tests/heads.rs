@@ -3,7 +3,10 @@
 use http::{Method, StatusCode};
 
 use super::{Scripted, get};
-use crate::{Action, HeaderError, RerouteError, RespondError, Route};
+use crate::testing::Host;
+use crate::{
+    Action, Error, HeaderError, Interests, Plugin, RerouteError, RespondError, Response, Route,
+};
 
 #[test]
 fn a_request_reads_as_it_was_sent() {
@@ -249,4 +252,46 @@ fn a_route_that_is_none_changes_nothing() {
         host.host().request(get("http://a.example/a")).uri(),
         "http://a.example/a"
     );
+}
+
+/// Puts another body in the place of each response's; `true`: in gzip, and says so.
+struct Replace(bool);
+
+impl Plugin for Replace {
+    type Config = bool;
+
+    fn new(encodes: bool) -> Result<Self, Error> {
+        Ok(Self(encodes))
+    }
+
+    fn interests(&self) -> Interests {
+        Interests::none().on_response().buffer_response_body(100)
+    }
+
+    fn on_response(&self, response: &mut Response) -> Action {
+        if self.0 {
+            response.set_header("content-encoding", "gzip").unwrap();
+        }
+        response.set_body("another").unwrap();
+        Action::Continue
+    }
+}
+
+#[test]
+fn what_told_of_a_replaced_body_is_put_right_unless_the_hook_has_set_it() {
+    for encodes in [false, true] {
+        let host = Host::<Replace>::new(encodes.into()).unwrap();
+        let mut exchange = host.request(get("http://example.com/"));
+        let response = http::Response::builder()
+            .header("content-encoding", "gzip")
+            .header("content-digest", "sha-256=:AA==:")
+            .header("etag", "\"one\"")
+            .header("x-kept", "1");
+        let response = exchange.response(response.body("one").unwrap());
+        let headers = response.headers();
+        assert_eq!(headers.contains_key("content-encoding"), encodes);
+        assert!(!headers.contains_key("content-digest"));
+        assert_eq!(headers["etag"], "W/\"one\"");
+        assert_eq!(headers["x-kept"], "1");
+    }
 }

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 
 use super::{stopped, take};
+use crate::coding::Decoder;
 use crate::exchange::state::{Answer, Held, State};
-use crate::exchange::stream::Through;
+use crate::exchange::stream::{Broke, Through};
 use crate::plugin::Side;
 use crate::plugin::answer::{Begun, Pieces};
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
+use crate::upstream::body::Fault;
 use crate::upstream::driver::Received;
 
 /// How long, in bytes and by the clock, an answer that comes piece by piece may be here, where nobody
@@ -77,11 +79,14 @@ impl Given {
         let answer = flow.answer();
         flow.finish(state);
         let failed = || respond::refusal(&Refusal::PluginFailed);
-        let Ok(Ok((bytes, _))) = collected else {
-            return Err(answer.unwrap_or_else(failed));
-        };
-        *state.body(self.side) = Held::Whole(bytes);
-        Ok(())
+        match collected {
+            Ok(Ok((bytes, _))) => {
+                *state.body(self.side) = Held::Whole(bytes);
+                Ok(())
+            }
+            Ok(Err(Broke::Encoding)) => Err(self.malformed()),
+            _ => Err(answer.unwrap_or_else(failed)),
+        }
     }
 }
 
@@ -102,20 +107,33 @@ impl Bodies for Given {
         Ok(Fit::Whole)
     }
 
-    fn attach(&mut self, pipe: Pipe, state: &mut State) {
+    fn comes(&self, state: &State) -> bool {
+        let held = match self.side {
+            Side::Request => &state.request_body,
+            Side::Response => &state.response_body,
+        };
+        self.piped.is_some()
+            || match held {
+                Held::Whole(bytes) => !bytes.is_empty(),
+                Held::Unread | Held::Part => !self.bytes.is_empty(),
+            }
+    }
+
+    fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
         let bytes = match std::mem::take(state.body(self.side)) {
             Held::Whole(bytes) => bytes,
             Held::Unread | Held::Part => self.bytes.clone(),
         };
         if bytes.is_empty() && self.piped.is_none() {
-            return;
+            return false;
         }
         let (body, flow) = self.piped.get_or_insert_with(|| {
             let flow = Flow::new(state, Box::default());
             (Through::whole(bytes, None), flow)
         });
         flow.catch_up(state);
-        body.attach(pipe, || Pipes::new(flow));
+        body.attach(pipe, decoder, || Pipes::new(flow));
+        true
     }
 
     fn answers(&mut self, begun: Begun) {
@@ -126,6 +144,13 @@ impl Bodies for Given {
         respond::refusal(&match self.side {
             Side::Request => Refusal::RequestTooLarge,
             Side::Response => Refusal::ResponseTooLarge,
+        })
+    }
+
+    fn malformed(&self) -> Answer {
+        respond::refusal(&match self.side {
+            Side::Request => Refusal::Upload(Fault::Encoding),
+            Side::Response => Refusal::ResponseEncoding,
         })
     }
 

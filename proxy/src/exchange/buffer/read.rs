@@ -1,0 +1,94 @@
+//! What is read of a body, as far as a hook asks for it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Body;
+
+use super::Room;
+use crate::exchange::stream::{Broke, Through};
+use crate::exchange::trailers;
+use crate::upstream::body::Fault;
+
+/// Why a body was not read to its end or its bound.
+pub(in crate::exchange) enum Stopped {
+    Fault(Fault),
+    /// By a plugin that streams it.
+    Plugin,
+    /// Too many bodies are held.
+    Full,
+}
+
+/// What was read of a body.
+#[derive(Default)]
+pub(in crate::exchange) struct Read {
+    pub(super) bytes: BytesMut,
+    pub(super) trailers: Option<HeaderMap>,
+    pub(super) ended: bool,
+    pub(super) room: Room,
+}
+
+impl Read {
+    /// A body that was read to its end.
+    pub(super) fn whole(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
+    /// Whether it was read to its end.
+    pub(in crate::exchange) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// A body that was read to its end, with the room it takes.
+    pub(in crate::exchange) fn into_whole(mut self) -> (Bytes, Room) {
+        (self.whole(), self.room)
+    }
+
+    /// Reads until the end, or until there are more bytes than `most`.
+    pub(in crate::exchange) async fn fill<B: Body<Data = Bytes> + Unpin>(
+        &mut self,
+        body: &mut Through<B>,
+        most: usize,
+        longest_wait: Duration,
+    ) -> Result<(), Stopped> {
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if self.bytes.len().saturating_add(told) > most {
+            return Ok(());
+        }
+        while !self.ended && self.bytes.len() <= most {
+            if body.is_end_stream() {
+                self.ended = true;
+                break;
+            }
+            let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+            let frame = tokio::time::timeout(longest_wait, next)
+                .await
+                .map_err(|_| Stopped::Fault(Fault::Timeout))?;
+            match frame {
+                None => self.ended = true,
+                Some(Err(Broke::Source)) => return Err(Stopped::Fault(Fault::Broken)),
+                Some(Err(Broke::TooLarge)) => return Err(Stopped::Fault(Fault::TooLarge)),
+                Some(Err(Broke::Encoding)) => return Err(Stopped::Fault(Fault::Encoding)),
+                Some(Err(Broke::Stopped(_))) => return Err(Stopped::Plugin),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        if !self.room.grow(self.bytes.len() + data.len()) {
+                            return Err(Stopped::Full);
+                        }
+                        self.bytes.extend_from_slice(&data);
+                    }
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok().map(|mut fields| {
+                            trailers::strip(&mut fields);
+                            fields
+                        });
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! What is noted while a body goes through plugins.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Pipe, Stop};
+use crate::exchange::state::{Answer, State};
+use crate::plugin::{Failure, Hook};
+use crate::trace::{SpanIndex, Status};
+
+/// What one side's pipes and its exchange share.
+pub struct Flow {
+    /// `None` while a guest has it.
+    pub(super) state: RefCell<Option<Box<State>>>,
+    pub(super) sums: RefCell<Vec<Sum>>,
+    pub(super) stop: Cell<Option<Stop>>,
+}
+
+/// The calls of one plugin for the pieces of one body.
+#[derive(Clone, Debug)]
+pub(super) struct Sum {
+    plugin: u32,
+    hook: Hook,
+    pub(super) span: SpanIndex,
+    pub(super) calls: u32,
+    pub(super) errors: u32,
+    pub(super) total: Duration,
+    pub(super) last: Instant,
+    pub(super) failure: Option<Failure>,
+}
+
+impl Flow {
+    /// Begins where the exchange stands; `side` is a state to work on.
+    pub fn new(exchange: &State, mut side: Box<State>) -> Rc<Self> {
+        side.fork(exchange);
+        Rc::new(Self {
+            state: RefCell::new(Some(side)),
+            sums: RefCell::default(),
+            stop: Cell::new(None),
+        })
+    }
+
+    /// A plugin is going to be called for the pieces of a body: the place of its sum.
+    pub(in crate::plugin) fn join(&self, pipe: &Pipe) -> usize {
+        let mut sums = self.sums.borrow_mut();
+        sums.push(Sum {
+            plugin: pipe.plugin.id,
+            hook: pipe.hook,
+            span: pipe.span,
+            calls: 0,
+            errors: 0,
+            total: Duration::ZERO,
+            last: Instant::now(),
+            failure: None,
+        });
+        sums.len() - 1
+    }
+
+    /// A further hook on the head has run, of a plugin that is going to stream the body too.
+    pub fn catch_up(&self, exchange: &State) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            state.recorder.catch_up(&exchange.recorder);
+            state.take_held(exchange, |id| !self.has(id));
+        }
+    }
+
+    /// What a plugin answered instead of sending the request on.
+    pub fn answer(&self) -> Option<Answer> {
+        let answered = self.stop.get() == Some(Stop::Answered);
+        let mut state = self.state.borrow_mut();
+        state
+            .as_mut()
+            .filter(|_| answered)
+            .and_then(|state| state.answer.take())
+    }
+
+    /// What plugins left for their later hooks.
+    pub fn settle(&self, exchange: &mut State) {
+        if let Some(state) = &*self.state.borrow() {
+            exchange.take_held(state, |id| self.has(id));
+        }
+    }
+
+    /// Whether the plugin streams this side's body.
+    fn has(&self, plugin: u32) -> bool {
+        self.sums.borrow().iter().any(|sum| sum.plugin == plugin)
+    }
+
+    /// Takes over what was noted, at the end of the exchange; gives the state back for another.
+    pub fn finish(&self, exchange: &mut State) -> Option<Box<State>> {
+        let side = self.state.borrow_mut().take();
+        if let Some(side) = &side {
+            exchange.absorb(side);
+        }
+        let recorder = &mut exchange.recorder;
+        let sums = self.sums.borrow();
+        for sum in sums.iter().filter(|sum| sum.calls > 0) {
+            let milliseconds = sum.total.as_secs_f64() * 1e3;
+            let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
+            let what = match sum.hook {
+                Hook::AnswerBody => "weir.hook.answer",
+                _ => "weir.hook.body",
+            };
+            recorder.attributes(sum.span, |attributes| {
+                attributes.add(what, "streamed");
+                attributes.add("plugin.invocation_count", calls);
+                attributes.add("plugin.total_duration_ms", milliseconds);
+                let average = milliseconds / f64::from(sum.calls.max(1));
+                attributes.add("plugin.avg_duration_ms", average);
+                attributes.add("plugin.error_count", errors);
+            });
+            match &sum.failure {
+                Some(failure) => {
+                    recorder.attribute(sum.span, "error.type", failure.reason());
+                    recorder.mark_error(sum.span, &failure.to_string());
+                    recorder.end(sum.span, Status::Error, "", sum.last);
+                }
+                None => recorder.end(sum.span, Status::Ok, "", sum.last),
+            }
+        }
+        side
+    }
+}
+
+/// The state of a flow, while a guest has it.
+pub(super) struct Loan<'f> {
+    flow: &'f Flow,
+    pub(super) state: Option<Box<State>>,
+}
+
+impl<'f> Loan<'f> {
+    pub(super) fn new(flow: &'f Flow) -> Self {
+        let state = flow.state.borrow_mut().take();
+        Self { flow, state }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        *self.flow.state.borrow_mut() = self.state.take();
+    }
+}
