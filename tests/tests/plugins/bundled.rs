@@ -323,5 +323,5 @@ fn response_transform_changes_json() {
     let response = stand.get(&[]);
     assert_eq!(response.text(), r#"{"user":"ada","by":"weir"}"#);
     assert_eq!(response.header("content-length"), Some("26"));
-    assert_eq!(response.header("etag"), None);
+    assert_eq!(response.header("etag"), Some("W/\"1\""));
 }

@@ -6,6 +6,7 @@ mod bodies;
 mod bundled;
 mod callouts;
 mod chain;
+mod encodings;
 mod genai;
 mod jwt;
 mod life;

@@ -19,15 +19,16 @@
 //! It knows OpenAI's chat completions, completions, responses and embeddings and Anthropic's messages,
 //! and what other providers have that is the same, by the end of the path and by what the body has. Bodies
 //! go by as they come, requests and responses, streams of events among them: it reads along, and changes
-//! none. The one thing that it changes is `accept-encoding` of the requests it knows, to what it can read
-//! (gzip and deflate). A response has no `content-length` any more, as with every plugin that streams.
+//! none. The one thing that it changes is `accept-encoding` of the requests it knows, to what Weir decodes
+//! (gzip, deflate and zstd). As with every plugin that streams bodies decoded, those that it reads go on
+//! without `content-length` and `content-encoding`.
 //!
 //! What a cut stream had until then is on its span, if not all of its text. The hooks' spans have
 //! `genai.result`: of the request `call`, `other` (no such call) or `malformed`; of the response `whole`,
 //! `stream`, `cut` (a stream that ended without saying so), `encoded`, `malformed` or `other`.
 
+mod accept;
 mod call;
-mod decode;
 mod events;
 mod json;
 mod messages;
@@ -48,7 +49,6 @@ use weir_sdk::{
 };
 
 use call::Api;
-use decode::Decoder;
 use events::Events;
 use json::Members;
 use price::{Price, Prices};
@@ -108,7 +108,6 @@ struct Replying {
     model: Option<String>,
     /// When, by the monotonic clock.
     asked: Option<Duration>,
-    decoder: Decoder,
     form: Form,
     reply: Reply,
     /// Its status tells of an error.
@@ -154,21 +153,21 @@ impl Plugin for GenAi {
         Interests::none()
             .stream_request_body()
             .stream_response_body()
+            .decoded()
     }
 
     fn on_request(&self, request: &mut Request) -> Action {
         let path = request.path();
         let api = Api::of(&request.method(), &path);
         let is_read = is_json(request.header(CONTENT_TYPE))
-            && Decoder::of(request.header(CONTENT_ENCODING).as_deref())
-                .is_some_and(|decoder| decoder.is_identity());
+            && !is_encoded(request.header(CONTENT_ENCODING).as_deref());
         let Some(api) = api.filter(|_| is_read) else {
             span::set_attribute("genai.result", "other");
             request.skip_body();
             return Action::Continue;
         };
         if let Some(accepted) = request.header(ACCEPT_ENCODING)
-            && let Some(less) = decode::acceptable(&accepted)
+            && let Some(less) = accept::acceptable(&accepted)
             && let Err(refused) = request.set_header(ACCEPT_ENCODING, less)
         {
             span::set_error(&refused.to_string());
@@ -272,8 +271,9 @@ impl GenAi {
     fn replying(&self, response: &Response) -> Result<Replying, Option<&'static str>> {
         let api = exchange::get("api").and_then(|path| Api::by_path(&path));
         let api = api.ok_or(None)?;
-        let encoding = response.header(CONTENT_ENCODING);
-        let decoder = Decoder::of(encoding.as_deref()).ok_or(Some("encoded"))?;
+        if is_encoded(response.header(CONTENT_ENCODING).as_deref()) {
+            return Err(Some("encoded"));
+        }
         let kind = response.header(CONTENT_TYPE);
         let form = if is_events(kind.as_deref()) {
             Form::Stream(Events::new(self.max_bytes))
@@ -288,7 +288,6 @@ impl GenAi {
             asked: exchange::get("asked")
                 .and_then(|time| time.parse().ok())
                 .map(Duration::from_nanos),
-            decoder,
             form,
             reply: Reply::new(self.content),
             failed: response.status().is_client_error() || response.status().is_server_error(),
@@ -305,7 +304,6 @@ impl GenAi {
         }
         if last {
             let result = match &replying.form {
-                _ if replying.decoder.is_broken() => "malformed",
                 Form::Stream(_) if reply.ended || reply.error.is_some() => "stream",
                 Form::Stream(_) => "cut",
                 Form::Whole(members) if members.is_whole() => "whole",
@@ -369,21 +367,18 @@ impl GenAi {
 impl Replying {
     fn take(&mut self, piece: &[u8], last: bool) {
         let Self {
-            api,
-            decoder,
-            reply,
-            ..
+            api, form, reply, ..
         } = self;
         let mut came = false;
-        decoder.push(piece, |bytes| match &mut self.form {
-            Form::Whole(members) => members.push(bytes),
-            Form::Stream(events) => events.push(bytes, &mut |data| {
+        match form {
+            Form::Whole(members) => members.push(piece),
+            Form::Stream(events) => events.push(piece, &mut |data| {
                 came = true;
                 reply.event(*api, data);
             }),
-        });
+        }
         if last {
-            match &mut self.form {
+            match form {
                 Form::Whole(members) => reply.read(*api, members),
                 Form::Stream(events) => events.finish(&mut |data| {
                     came = true;
@@ -407,6 +402,12 @@ fn is_json(kind: Option<String>) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
+}
+
+/// Whether a body comes in what Weir does not decode.
+fn is_encoded(encoding: Option<&str>) -> bool {
+    let encoding = encoding.unwrap_or_default().trim();
+    !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")
 }
 
 fn is_events(kind: Option<&str>) -> bool {

@@ -17,11 +17,10 @@
 //! first, then renamed, then set; what a path does not lead to is left alone, and `set` makes the last
 //! member of a path, but not those on the way to it.
 //!
-//! Only responses of type `application/json` or `…+json`, without `content-encoding`, are looked at.
-//! Where one is changed, `etag`, `content-md5`, `digest`, `content-digest`, `repr-digest` and
-//! `accept-ranges` go, for they
-//! are of the one before. All responses of the route are held until they are whole: do not put it
-//! before server-sent events. Integers beyond 64 bits become floats. The span has `response_transform.result`: `changed`, `unchanged`, `no_json`,
+//! Only responses of type `application/json` or `…+json` are looked at, in no `content-encoding` or one that
+//! Weir decodes. One that is changed goes on in none, and what told of the one before is put right, as
+//! wherever a plugin replaces a body. All responses of the route are held until they are whole: do not put
+//! it before server-sent events. Integers beyond 64 bits become floats. The span has `response_transform.result`: `changed`, `unchanged`, `no_json`,
 //! `encoded`, `malformed`, `status` or `bypassed`, and `response_transform.changes`.
 
 use std::collections::BTreeMap;
@@ -31,16 +30,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use weir_sdk::http::{StatusCode, header};
 use weir_sdk::{Action, Error, Interests, Plugin, Response, span};
-
-/// Fields that tell of the body that was.
-const OF_THE_BODY: [&str; 6] = [
-    "etag",
-    "content-md5",
-    "digest",
-    "content-digest",
-    "repr-digest",
-    "accept-ranges",
-];
 
 /// The configuration of `response-transform`.
 #[derive(Deserialize, JsonSchema)]
@@ -112,6 +101,7 @@ impl Plugin for ResponseTransform {
         Interests::none()
             .on_response()
             .buffer_response_body(self.max_bytes)
+            .decoded()
     }
 
     fn on_response(&self, response: &mut Response) -> Action {
@@ -163,16 +153,11 @@ impl ResponseTransform {
                 changes += set(parent, last, new);
             });
         }
-        if changes > 0 {
-            if let Err(error) = response.set_body(value.to_string()) {
-                span::set_error(&error.to_string());
-                return Ok(0);
-            }
-            for name in OF_THE_BODY {
-                response
-                    .remove_header(name)
-                    .expect("no header of the proxy's");
-            }
+        if changes > 0
+            && let Err(error) = response.set_body(value.to_string())
+        {
+            span::set_error(&error.to_string());
+            return Ok(0);
         }
         Ok(changes)
     }

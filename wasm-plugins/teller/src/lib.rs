@@ -9,6 +9,7 @@
 //!   wait: value                    # for each piece; see `Wait`
 //!   fault: { work: trap, at: 2 }   # at the second piece; see `Work`
 //!   status: 200
+//!   encoding: gzip               # say that the pieces are in this
 //! ```
 //!
 //! `/go` lets one more piece go that waits for a value. The counter `asked` has how often it was asked for
@@ -77,6 +78,7 @@ pub struct Config {
     wait: Wait,
     fault: Option<Fault>,
     status: Option<u16>,
+    encoding: Option<String>,
 }
 
 /// The plugin.
@@ -93,11 +95,13 @@ impl Teller {
     fn answer(&self) -> Action {
         exchange::set("left", "for the pieces");
         self.told.set(0);
-        let head = http::Response::builder()
+        let mut head = http::Response::builder()
             .status(self.config.status.unwrap_or(200))
-            .header("content-type", "text/event-stream")
-            .body(());
-        Action::RespondStreamed(head.expect("a head"))
+            .header("content-type", "text/event-stream");
+        if let Some(encoding) = &self.config.encoding {
+            head = head.header("content-encoding", encoding);
+        }
+        Action::RespondStreamed(head.body(()).expect("a head"))
     }
 
     /// The piece, where what it waits for has come.

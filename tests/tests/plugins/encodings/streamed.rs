@@ -1,0 +1,246 @@
+//! Bodies in a content coding that go through plugins piece by piece.
+
+use std::io::Write as _;
+use std::sync::{Mutex, mpsc};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::Request;
+use serde_json::json;
+use weir_tests::client::Connection;
+use weir_tests::config::config;
+use weir_tests::http2::{Client, receive, run};
+use weir_tests::upstream::Upstream;
+
+use super::{BOMB, CODINGS, DESCRIBING, broken, described, encoded, gzip, plugin, post, sending};
+use crate::Stand;
+
+#[test]
+fn a_streamed_body_that_is_not_in_its_coding_is_broken_off() {
+    let both = json!({ "request": "pass", "response": "pass", "decoded": true });
+    for (coding, body) in broken() {
+        let upstream = sending(&described(coding), &body);
+        let stand = Stand::before(upstream, &[("pieces", plugin("pieces", both.clone()))]);
+        let response = post(&stand, coding, &body);
+        assert_eq!(response.status, 400, "{coding}");
+        let response = stand.get(&[]);
+        assert_eq!(response.status, 200);
+        assert!(!response.complete, "{coding}");
+        assert!("hello".starts_with(&response.text()));
+        let traces = weir_tests::kafka::shared().traces(&stand.topic, 2);
+        for (trace, hook) in traces.iter().zip(["prehook", "posthook"]) {
+            let span = trace.span(&format!("plugin.pieces.{hook}"));
+            assert_eq!(span["Status"], "error", "{coding}");
+            assert_eq!(span["Attributes"]["error.type"], "content_encoding");
+        }
+        let root = &traces[1].root()["Attributes"];
+        assert_eq!(root["error.type"], "upstream_encoding");
+    }
+}
+
+#[test]
+fn an_event_in_a_coding_reaches_the_client_before_the_next_has_come() {
+    for coding in ["gzip", "zstd"] {
+        let (go_on, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let upstream = Upstream::new(move |_, stream| {
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                 content-encoding: {coding}\r\ntransfer-encoding: chunked\r\n\r\n"
+            );
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+            let mut zstd = zstd::stream::write::Encoder::new(Vec::new(), 0).expect("memory");
+            for event in ["data: one\n\n", "data: two\n\n"] {
+                let piece = if coding == "gzip" {
+                    gzip.write_all(event.as_bytes()).expect("memory");
+                    gzip.flush().expect("memory");
+                    std::mem::take(gzip.get_mut())
+                } else {
+                    zstd.write_all(event.as_bytes()).expect("memory");
+                    zstd.flush().expect("memory");
+                    std::mem::take(zstd.get_mut())
+                };
+                let _ = write!(stream, "{:x}\r\n", piece.len());
+                let _ = stream.write_all(&piece);
+                let _ = stream.write_all(b"\r\n");
+                let _ = wait.lock().expect("lock").recv();
+            }
+            let end = if coding == "gzip" {
+                gzip.finish()
+            } else {
+                zstd.finish()
+            };
+            let end = end.expect("memory");
+            let _ = write!(stream, "{:x}\r\n", end.len());
+            let _ = stream.write_all(&end);
+            let _ = stream.write_all(b"\r\n0\r\n\r\n");
+        });
+        let config = json!({ "response": "upper", "decoded": true });
+        let stand = Stand::before(upstream, &[("pieces", plugin("pieces", config))]);
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        let head = client.receive_head().expect("a head");
+        assert_eq!(head.header("content-encoding"), None);
+        assert_eq!(client.read_chunk().expect("a piece"), b"DATA: ONE\n\n");
+        go_on.send(()).expect("the upstream waits");
+        assert_eq!(client.read_chunk().expect("a piece"), b"DATA: TWO\n\n");
+        go_on.send(()).expect("the upstream waits");
+        assert_eq!(client.read_chunk().expect("the end"), b"");
+    }
+}
+
+#[test]
+fn a_streamed_request_goes_on_decoded() {
+    for coding in CODINGS {
+        let config = json!({ "request": "upper", "decoded": true });
+        let stand = Stand::before(Upstream::hello(), &[("pieces", plugin("pieces", config))]);
+        assert_eq!(
+            post(&stand, coding, &encoded(coding, b"question")).status,
+            200
+        );
+        let seen = stand.seen();
+        assert_eq!(seen.body, b"QUESTION", "{coding}");
+        assert_eq!(seen.header("content-encoding"), None);
+        assert_eq!(seen.header("content-digest"), None);
+    }
+}
+
+#[test]
+fn a_bomb_in_a_stream_is_pulled_and_never_there_at_once() {
+    let bomb = gzip(&vec![0; 4 * BOMB]);
+    let config = json!({ "response": "pass", "decoded": true });
+    let upstream = sending("200 OK\r\ncontent-encoding: gzip\r\n", &bomb);
+    let stand = Stand::before(upstream, &[("pieces", plugin("pieces", config))]);
+    let before = stand.weir.resident_bytes();
+    let mut client = Connection::open(stand.weir.proxy());
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    client.receive_head().expect("a head");
+    let mut read = 0;
+    while read < 8 << 20 {
+        let piece = client.read_chunk().expect("a piece");
+        assert!(!piece.is_empty(), "the end after {read} bytes");
+        read += piece.len();
+    }
+    let grown = stand.weir.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more");
+}
+
+#[test]
+fn a_request_may_not_become_more_than_its_route_takes() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    let streams = json!({ "request": "pass", "decoded": true });
+    config["plugins"]["pieces"] = plugin("pieces", streams);
+    config["routes"][0]["plugins"] = json!(["pieces"]);
+    config["routes"][0]["max_body_bytes"] = json!("1MiB");
+    let stand = Stand::with(upstream, config);
+    assert_eq!(post(&stand, "gzip", &gzip(&vec![0; 1 << 20])).status, 200);
+    assert_eq!(
+        post(&stand, "gzip", &gzip(&vec![0; (1 << 20) + 1])).status,
+        413
+    );
+}
+
+#[test]
+fn what_cannot_or_may_not_be_decoded_comes_as_it_is() {
+    let body = gzip(b"hello");
+    for (head, encoding) in [
+        ("200 OK\r\ncontent-encoding: br\r\n", "br"),
+        ("200 OK\r\ncontent-encoding: br, gzip\r\n", "br, gzip"),
+        (
+            "206 Partial Content\r\ncontent-encoding: gzip\r\ncontent-range: bytes 9-40/80\r\n",
+            "gzip",
+        ),
+        (
+            "200 OK\r\ncontent-encoding: gzip\r\ncache-control: no-cache, no-transform\r\n",
+            "gzip",
+        ),
+    ] {
+        let config = json!({ "response": "pass", "decoded": true });
+        let upstream = sending(head, &body);
+        let stand = Stand::before(upstream, &[("pieces", plugin("pieces", config))]);
+        let response = stand.get(&[]);
+        assert_eq!(response.body, body, "{head}");
+        assert_eq!(response.header("content-encoding"), Some(encoding));
+        let trace = stand.trace();
+        let seen = trace.attribute("plugin.pieces.posthook", "pieces.encoding");
+        assert_eq!(seen, encoding);
+    }
+}
+
+#[test]
+fn a_body_that_is_let_by_goes_on_as_it_came() {
+    let body = gzip(b"hello");
+    let both = json!({ "request": "skip", "response": "skip", "decoded": true });
+    let upstream = sending(&described("gzip"), &body);
+    let stand = Stand::before(upstream, &[("pieces", plugin("pieces", both))]);
+    let response = post(&stand, "gzip", &body);
+    assert_eq!(response.body, body);
+    assert!(
+        DESCRIBING
+            .iter()
+            .all(|name| response.header(name).is_some())
+    );
+    assert_eq!(response.header("etag"), Some("\"one\""));
+    let len = body.len().to_string();
+    assert_eq!(response.header("content-length"), Some(len.as_str()));
+    assert_eq!(stand.seen().body, body);
+    assert_eq!(stand.seen().header("content-encoding"), Some("gzip"));
+    assert_eq!(stand.seen().header("content-length"), Some(len.as_str()));
+}
+
+#[test]
+fn trailers_come_behind_what_was_decoded_but_for_digests() {
+    let body = gzip(b"hello");
+    let upstream = Upstream::new(move |_, stream| {
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
+        let _ = write!(stream, "{head}{:x}\r\n", body.len());
+        let _ = stream.write_all(&body);
+        let trailers = "x-sum: 7\r\ncontent-digest: sha-256=:AA==:\r\n";
+        let _ = write!(stream, "\r\n0\r\n{trailers}\r\n");
+    });
+    for plugin in [
+        plugin("pieces", json!({ "response": "upper", "decoded": true })),
+        plugin("wrap", json!({ "response": 1000, "decoded": true })),
+    ] {
+        let stand = Stand::before(upstream.clone(), &[("it", plugin)]);
+        run(async {
+            let client = Client::open(stand.weir.proxy()).await;
+            let request = Request::get("http://test/").body(()).expect("a request");
+            let mut sender = client.sender.clone().ready().await.expect("ready");
+            let (response, _) = sender.send_request(request, true).expect("sent");
+            let answer = receive(response.await.expect("a head"))
+                .await
+                .expect("a response");
+            assert!(["HELLO", "<hello>"].contains(&answer.text().as_str()));
+            let trailers = answer.trailers.expect("trailers");
+            assert_eq!(trailers["x-sum"], "7");
+            assert!(!trailers.contains_key("content-digest"));
+        });
+    }
+}
+
+#[test]
+fn genai_reads_replies_in_their_codings() {
+    let reply = br#"{"id":"i","model":"m-1","choices":[]}"#;
+    for coding in CODINGS {
+        let head = described(coding) + "content-type: application/json\r\n";
+        let upstream = sending(&head, &encoded(coding, reply));
+        let genai = json!({ "module": "builtin:genai", "on_error": "continue" });
+        let stand = Stand::before(upstream, &[("genai", genai)]);
+        let asked = r#"{"model":"m","messages":[]}"#;
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{asked}",
+            asked.len()
+        ));
+        let response = client.receive().expect("a response");
+        assert_eq!(response.body, reply, "{coding}");
+        let trace = stand.trace();
+        let model = trace.attribute("chat m", "gen_ai.response.model");
+        assert_eq!(model, "m-1", "{coding}");
+    }
+}
