@@ -1,10 +1,13 @@
 //! Programs that `services/install.sh` installs.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::wait::eventually;
 
 /// The path of a program, such as `go/bin/pebble`, or of the folder of some.
 ///
@@ -31,6 +34,26 @@ pub fn service(name: &str) -> PathBuf {
 pub fn free_port() -> u16 {
     let held = TcpListener::bind("127.0.0.1:0").expect("a port");
     held.local_addr().expect("an address").port()
+}
+
+/// OpenTelemetry's collector with this configuration, once it listens at these addresses.
+///
+/// # Panics
+///
+/// When it does not.
+pub fn collector(config: &Value, addresses: &[SocketAddr]) -> Running {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("collector.yaml");
+    std::fs::write(&path, config.to_string()).expect("a file");
+    let mut command = Command::new(service("collector/otelcol"));
+    let mut collector = Running::start(command.arg("--config").arg(&path), folder);
+    for address in addresses {
+        eventually(&format!("the collector listens at {address}"), || {
+            assert!(!collector.has_ended(), "{}", collector.log());
+            TcpStream::connect(address).is_ok().then_some(())
+        });
+    }
+    collector
 }
 
 /// A program that is killed when dropped; what it writes to standard error is kept.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use weir_tests::client;
-use weir_tests::service::{Running, free_port, service};
+use weir_tests::service::{self, Running, free_port};
 use weir_tests::upstream::{Seen, Upstream};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -80,10 +80,8 @@ impl Prometheus {
 
 /// OpenTelemetry's collector, which takes metrics and writes them to Prometheus.
 fn collector(prometheus: &Prometheus) -> (Running, SocketAddr, SocketAddr) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("collector.yaml");
     let [grpc, http] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
-    let text = json!({
+    let config = json!({
         "receivers": { "otlp": { "protocols": {
             "grpc": { "endpoint": grpc }, "http": { "endpoint": http },
         }}},
@@ -98,15 +96,7 @@ fn collector(prometheus: &Prometheus) -> (Running, SocketAddr, SocketAddr) {
             }},
         },
     });
-    std::fs::write(&config, text.to_string()).expect("a file");
-    let mut command = Command::new(service("collector/otelcol"));
-    command.arg("--config").arg(&config);
-    let running = Running::start(&mut command, folder);
-    eventually("the collector listens", || {
-        let listens = |address| TcpStream::connect(address).is_ok();
-        (listens(grpc) && listens(http)).then_some(())
-    });
-    (running, grpc, http)
+    (service::collector(&config, &[grpc, http]), grpc, http)
 }
 
 fn pushing(push: Value) -> Value {
