@@ -61,6 +61,10 @@ fn messages_may_be_compressed() {
         unknown.trailer("grpc-accept-encoding"),
         "identity,gzip,zstd,deflate"
     );
+    assert_eq!(
+        unknown.trailer("grpc-message"),
+        "grpc-encoding must be gzip, zstd or deflate, or not there"
+    );
 }
 
 #[test]

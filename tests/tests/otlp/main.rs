@@ -3,6 +3,7 @@
 mod attacks;
 mod bounds;
 mod clients;
+mod collector;
 mod delivery;
 mod differential;
 mod documentation;

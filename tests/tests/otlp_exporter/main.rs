@@ -1,6 +1,7 @@
 //! Weir's own traces by OTLP: to Weir, to others, and to those that refuse, stall or are away.
 
 mod answers;
+mod compression;
 mod reach;
 mod secrets;
 
