@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An application with OpenTelemetry's SDK and its default exporters: `sdk.py grpc|http ENDPOINT`.
+"""An application with OpenTelemetry's SDK and its exporters: `sdk.py grpc|http ENDPOINT NoCompression|Gzip|Deflate`.
 
 Sends a span, a counter and a log record, each named after the protocol; exits 1 where an export fails.
 """
@@ -17,25 +17,28 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-protocol, endpoint = sys.argv[1:]
+protocol, endpoint, compression = sys.argv[1:]
 if protocol == "grpc":
+    from grpc import Compression
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    options = {"insecure": True}
+    options = {"insecure": True, "compression": Compression[compression]}
     spans, points, records = (
         exporter(endpoint=endpoint, **options)
         for exporter in (OTLPSpanExporter, OTLPMetricExporter, OTLPLogExporter)
     )
 else:
+    from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    spans = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
-    points = OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics")
-    records = OTLPLogExporter(endpoint=f"{endpoint}/v1/logs")
+    options = {"compression": Compression[compression]}
+    spans = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", **options)
+    points = OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics", **options)
+    records = OTLPLogExporter(endpoint=f"{endpoint}/v1/logs", **options)
 
 failures = []
 

@@ -1,4 +1,4 @@
-//! Real clients with their default exporters.
+//! Real clients with their own exporters.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,23 +17,25 @@ pub(crate) fn script(name: &str) -> String {
 }
 
 #[test]
-fn the_python_sdk_sends_all_signals_by_both_protocols() {
+fn the_python_sdk_sends_all_signals_by_both_protocols_and_each_compression() {
     for (protocol, format) in [("grpc", "otlp_json"), ("http", "otlp_json_snake_case")] {
-        let otlp = Otlp::new(format);
-        let weir = otlp.start();
-        let endpoint = format!("http://{}", weir.otlp(protocol));
-        let output = Command::new(python())
-            .arg(script("sdk.py"))
-            .args([protocol, &endpoint])
-            .output()
-            .expect("Python runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{errors}");
-        for (topic, word) in otlp.topics.iter().zip(["span", "counter", "record"]) {
-            let message = shared().read(topic, 1).remove(0);
-            let text = String::from_utf8(message.payload).expect("UTF-8");
-            assert!(text.contains(&format!("{word}-{protocol}")), "{text}");
-            assert!(text.contains(&format!("python-{protocol}")), "{text}");
+        for compression in ["NoCompression", "Gzip", "Deflate"] {
+            let otlp = Otlp::new(format);
+            let weir = otlp.start();
+            let endpoint = format!("http://{}", weir.otlp(protocol));
+            let output = Command::new(python())
+                .arg(script("sdk.py"))
+                .args([protocol, &endpoint, compression])
+                .output()
+                .expect("Python runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{errors}");
+            for (topic, word) in otlp.topics.iter().zip(["span", "counter", "record"]) {
+                let message = shared().read(topic, 1).remove(0);
+                let text = String::from_utf8(message.payload).expect("UTF-8");
+                assert!(text.contains(&format!("{word}-{protocol}")), "{text}");
+                assert!(text.contains(&format!("python-{protocol}")), "{text}");
+            }
         }
     }
 }

@@ -20,37 +20,40 @@ fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// An SDK that is set by `OTEL_*` variables sends all signals by each of these protocols.
+/// An SDK that is set by `OTEL_*` variables sends all signals by each of these protocols, plain and compressed.
 fn sends_all_signals(name: &str, protocols: &[&str], command: impl Fn() -> Command) {
     for protocol in protocols {
-        let otlp = Otlp::new("otlp_json");
-        let weir = otlp.start();
-        let door = protocol.split('/').next().expect("a name");
-        let service_name = format!("{name}-app");
-        succeed(
-            command()
-                .env(
-                    "OTEL_EXPORTER_OTLP_ENDPOINT",
-                    format!("http://{}", weir.otlp(door)),
-                )
-                .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-                .env("OTEL_SERVICE_NAME", &service_name)
-                .env("OTEL_TRACES_EXPORTER", "otlp")
-                .env("OTEL_METRICS_EXPORTER", "otlp")
-                .env("OTEL_LOGS_EXPORTER", "otlp"),
-        );
-        for (topic, word) in otlp.topics.iter().zip(["span", "counter", "record"]) {
-            let message = shared().read(topic, 1).remove(0);
-            let text = String::from_utf8(message.payload).expect("UTF-8");
-            assert!(
-                text.contains(&format!("{word}-{name}")),
-                "{protocol} {text}"
+        for compression in ["none", "gzip"] {
+            let otlp = Otlp::new("otlp_json");
+            let weir = otlp.start();
+            let door = protocol.split('/').next().expect("a name");
+            let service_name = format!("{name}-app");
+            succeed(
+                command()
+                    .env(
+                        "OTEL_EXPORTER_OTLP_ENDPOINT",
+                        format!("http://{}", weir.otlp(door)),
+                    )
+                    .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+                    .env("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+                    .env("OTEL_SERVICE_NAME", &service_name)
+                    .env("OTEL_TRACES_EXPORTER", "otlp")
+                    .env("OTEL_METRICS_EXPORTER", "otlp")
+                    .env("OTEL_LOGS_EXPORTER", "otlp"),
             );
-            assert!(text.contains(&service_name), "{protocol} {text}");
-        }
-        for signal in ["traces", "metrics", "logs"] {
-            let labels = format!(r#"{{signal="{signal}",protocol="{protocol}"}}"#);
-            assert!(weir.count(&format!("weir_otlp_acknowledged_total{labels}")) > 0);
+            for (topic, word) in otlp.topics.iter().zip(["span", "counter", "record"]) {
+                let message = shared().read(topic, 1).remove(0);
+                let text = String::from_utf8(message.payload).expect("UTF-8");
+                assert!(
+                    text.contains(&format!("{word}-{name}")),
+                    "{protocol} {text}"
+                );
+                assert!(text.contains(&service_name), "{protocol} {text}");
+            }
+            for signal in ["traces", "metrics", "logs"] {
+                let labels = format!(r#"{{signal="{signal}",protocol="{protocol}"}}"#);
+                assert!(weir.count(&format!("weir_otlp_acknowledged_total{labels}")) > 0);
+            }
         }
     }
 }
