@@ -105,6 +105,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     pub fn replace(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
         *self = Self {
             seen: self.seen(),
+            most: self.most(),
             ..Self::whole(bytes, trailers)
         };
     }

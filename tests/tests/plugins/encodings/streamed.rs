@@ -128,18 +128,21 @@ fn a_bomb_in_a_stream_is_pulled_and_never_there_at_once() {
 
 #[test]
 fn a_request_may_not_become_more_than_its_route_takes() {
-    let upstream = Upstream::hello();
-    let mut config = config(&upstream);
-    let streams = json!({ "request": "pass", "decoded": true });
-    config["plugins"]["pieces"] = plugin("pieces", streams);
-    config["routes"][0]["plugins"] = json!(["pieces"]);
-    config["routes"][0]["max_body_bytes"] = json!("1MiB");
-    let stand = Stand::with(upstream, config);
-    assert_eq!(post(&stand, "gzip", &gzip(&vec![0; 1 << 20])).status, 200);
-    assert_eq!(
-        post(&stand, "gzip", &gzip(&vec![0; (1 << 20) + 1])).status,
-        413
-    );
+    // Also one that a plugin before held, which fails and so leaves it as it was.
+    for chain in [json!(["pieces"]), json!(["wrap", "pieces"])] {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        let streams = json!({ "request": "pass", "decoded": true });
+        config["plugins"]["pieces"] = plugin("pieces", streams);
+        config["plugins"]["wrap"] = plugin("wrap", json!({ "request": 100_000, "trap": true }));
+        config["plugins"]["wrap"]["on_error"] = "continue".into();
+        config["routes"][0]["plugins"] = chain.clone();
+        config["routes"][0]["max_body_bytes"] = json!("1MiB");
+        let stand = Stand::with(upstream, config);
+        let status = |len| post(&stand, "gzip", &gzip(&vec![0; len])).status;
+        assert_eq!(status(1 << 20), 200, "{chain}");
+        assert_eq!(status((1 << 20) + 1), 413, "{chain}");
+    }
 }
 
 #[test]
