@@ -1,9 +1,9 @@
 //! Content codings undone (RFC 9110, section 8.4.1): gzip, deflate and zstd.
 //!
 //! A [`Decoder`] does a little at a time and gives what came of it: a few bytes may become gigabytes,
-//! and it is for who drives it to say how many there may be. It holds back nothing that can be told:
-//! what its sender flushed comes out before more is fed. Bytes in, bytes out: no bound of a body is
-//! known here, no field but `content-encoding`.
+//! and it is for who drives it to say how many there may be, by [`Decoder::made`]. It holds back nothing
+//! that can be told: what its sender flushed comes out before more is fed. Bytes in, bytes out: no bound
+//! of a body is known here, no field but `content-encoding`.
 
 use std::io::{self, Write as _};
 
@@ -110,14 +110,23 @@ impl Decoder {
         }
     }
 
+    /// How many bytes have come out of the coding that gave most: those that only the next one sees are
+    /// work too, and it may make nothing of gigabytes.
+    pub fn made(&self) -> u64 {
+        let made = self.stages.iter().map(|stage| stage.made);
+        made.max().unwrap_or_default()
+    }
+
     /// Does some work, on what has come furthest.
     pub fn step(&mut self) -> io::Result<Step> {
         let Some(index) = self.stages.iter().rposition(Stage::has_work) else {
             let ended = self.stages.last().is_none_or(|stage| stage.finished);
             return Ok(if ended { Step::Ended } else { Step::Hungry });
         };
-        let made = self.stages[index].work()?;
-        let finished = self.stages[index].finished;
+        let stage = &mut self.stages[index];
+        let made = stage.work()?;
+        stage.made += made.len() as u64;
+        let finished = stage.finished;
         match self.stages.get_mut(index + 1) {
             Some(next) => {
                 // It had no work, so it has used up what it was given.
@@ -141,6 +150,8 @@ struct Stage {
     /// Nothing comes behind its input.
     ended: bool,
     finished: bool,
+    /// Bytes that came out.
+    made: u64,
 }
 
 enum Undo {
@@ -163,6 +174,7 @@ impl Stage {
             begun: false,
             ended: false,
             finished: false,
+            made: 0,
         })
     }
 

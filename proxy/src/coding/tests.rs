@@ -110,6 +110,22 @@ fn a_bomb_comes_out_by_bounded_pieces() {
 }
 
 #[test]
+fn what_only_the_next_coding_sees_is_counted() {
+    // Members of nothing, one behind the other, which pack as well as zeros.
+    let nothing = encoded(Coding::Gzip, b"").repeat(10_000);
+    let body = encoded(Coding::Zstd, &nothing);
+    assert!(body.len() < 64 << 10, "{}", body.len());
+    let mut decoder = Decoder::new(&[Coding::Gzip, Coding::Zstd]).unwrap();
+    assert_eq!(decoder.made(), 0);
+    decoder.feed(body.into());
+    decoder.end();
+    let mut out = Vec::new();
+    assert_eq!(drain(&mut decoder, &mut out).unwrap(), Step::Ended);
+    assert!(out.is_empty());
+    assert_eq!(decoder.made(), nothing.len() as u64);
+}
+
+#[test]
 fn what_was_flushed_comes_out_before_more_is_fed() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     let mut deflate = ZlibEncoder::new(Vec::new(), Compression::best());

@@ -114,7 +114,7 @@ pub struct View {
 
 /// Why a body that was held is not seen decoded.
 pub enum Undecoded {
-    /// It would have more bytes than the plugin holds.
+    /// It would have more bytes than the plugin holds, if only between two of its codings.
     TooLarge,
     /// There is no room left for bodies.
     Full,
@@ -136,11 +136,8 @@ impl View {
             Held::Whole(bytes) if !bytes.is_empty() => bytes.clone(),
             _ => return Ok(None),
         };
-        let decoded = decode(&codings, body.clone(), most).await?;
         let mut room = Room::default();
-        if !room.grow(decoded.len()) {
-            return Err(Undecoded::Full);
-        }
+        let decoded = decode(&codings, body.clone(), most, |len| room.grow(len)).await?;
         let mut view = Self {
             side,
             body: Some(body),
@@ -240,7 +237,13 @@ fn forbids_change(headers: &HeaderMap) -> bool {
         .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
-async fn decode(codings: &[Coding], body: Bytes, most: usize) -> Result<Vec<u8>, Undecoded> {
+/// `has_room` is asked before there are so many bytes.
+async fn decode(
+    codings: &[Coding],
+    body: Bytes,
+    most: usize,
+    mut has_room: impl FnMut(usize) -> bool,
+) -> Result<Vec<u8>, Undecoded> {
     let malformed = |error: std::io::Error| Undecoded::Malformed(malformed(&error));
     let mut decoder = Decoder::new(codings).map_err(malformed)?;
     decoder.feed(body);
@@ -248,11 +251,17 @@ async fn decode(codings: &[Coding], body: Bytes, most: usize) -> Result<Vec<u8>,
     let mut all = Vec::new();
     loop {
         for _ in 0..TURN {
-            match decoder.step().map_err(malformed)? {
-                Step::Piece(piece) if all.len() + piece.len() > most => {
-                    return Err(Undecoded::TooLarge);
+            let step = decoder.step().map_err(malformed)?;
+            if decoder.made() > most as u64 {
+                return Err(Undecoded::TooLarge);
+            }
+            match step {
+                Step::Piece(piece) => {
+                    if !has_room(all.len() + piece.len()) {
+                        return Err(Undecoded::Full);
+                    }
+                    all.extend_from_slice(&piece);
                 }
-                Step::Piece(piece) => all.extend_from_slice(&piece),
                 Step::Again => {}
                 Step::Hungry | Step::Ended => return Ok(all),
             }

@@ -50,8 +50,6 @@ struct Decoding {
     /// Behind what is encoded.
     trailers: Option<Box<HeaderMap>>,
     ended: bool,
-    /// Bytes that came out.
-    seen: u64,
 }
 
 /// Why a body broke off.
@@ -164,7 +162,6 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
                 decoder,
                 trailers: None,
                 ended: false,
-                seen: 0,
             }));
         }
         self.pipes
@@ -206,20 +203,17 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
 
     /// As it comes, decoded where it is to be.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Polled {
+        let most = self.most();
         for _ in 0..TURN {
             let Some(decoding) = &mut self.decoding else {
                 return self.poll_encoded(cx);
             };
-            match decoding.decoder.step() {
-                Ok(Step::Piece(data)) => {
-                    decoding.seen += data.len() as u64;
-                    let seen = decoding.seen;
-                    return Poll::Ready(Some(if seen > self.most() {
-                        Err(Broke::TooLarge)
-                    } else {
-                        Ok(Frame::data(data))
-                    }));
-                }
+            let step = decoding.decoder.step();
+            if decoding.decoder.made() > most {
+                return Poll::Ready(Some(Err(Broke::TooLarge)));
+            }
+            match step {
+                Ok(Step::Piece(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Step::Again) => {}
                 Ok(Step::Hungry) => {
                     let frame = ready!(self.poll_encoded(cx)).transpose()?;
