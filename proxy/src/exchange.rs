@@ -19,6 +19,7 @@ mod http1;
 mod http2;
 pub mod life;
 pub mod mirror;
+pub mod patience;
 pub mod state;
 pub mod stream;
 mod target;

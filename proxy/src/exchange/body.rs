@@ -14,6 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
 use super::life::{End, Life};
+use super::patience::Patience;
 use super::stream::{Broke, Through};
 use super::trailers;
 use super::tunnel::Tunnel;
@@ -43,9 +44,9 @@ enum Content {
 struct Streaming {
     body: Through<Received>,
     lease: Option<Lease>,
-    longest_wait: Duration,
-    /// Set while the upstream keeps the client waiting.
-    waiting: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+    patience: Patience,
+    /// Since when the upstream keeps the client waiting.
+    waiting: Option<Instant>,
     /// Why it broke off, until what came before has gone out.
     broken: Option<Broken>,
     _busy: Option<Busy>,
@@ -216,7 +217,7 @@ impl Body {
         let streaming = Streaming {
             body,
             lease,
-            longest_wait,
+            patience: Patience::new(longest_wait),
             waiting: None,
             broken: None,
             _busy: busy,
@@ -245,7 +246,8 @@ impl Streaming {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(piece) => {
-                if let Some((since, _)) = self.waiting.take() {
+                self.patience.renew();
+                if let Some(since) = self.waiting.take() {
                     life.waited(since.elapsed());
                 }
                 let broke = match piece {
@@ -264,11 +266,8 @@ impl Streaming {
             }
             Poll::Pending if self.body.waits_for_guest() => Poll::Pending,
             Poll::Pending => {
-                let longest = self.longest_wait;
-                let (_, timer) = self
-                    .waiting
-                    .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(longest))));
-                ready!(timer.as_mut().poll(cx));
+                self.waiting.get_or_insert_with(Instant::now);
+                ready!(self.patience.poll(self.body.seen(), cx));
                 Poll::Ready(Some(Err(Broken::Upstream("upstream_body_timeout"))))
             }
         }

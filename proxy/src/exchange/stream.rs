@@ -125,7 +125,8 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         }
     }
 
-    fn seen(&self) -> u64 {
+    /// Bytes that came of it so far, however many of them have come out.
+    pub fn seen(&self) -> u64 {
         match &self.rest {
             Rest::Through(inner) => inner.seen(),
             Rest::None | Rest::Body(_) | Rest::Answer(_) => self.seen,

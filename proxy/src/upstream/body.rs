@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::exchange::mirror;
+use crate::exchange::patience::Patience;
 use crate::exchange::stream::{Broke, Through};
 use crate::exchange::trailers;
 use crate::plugin::stream::Stop;
@@ -74,8 +75,7 @@ pub struct RequestBody(Option<Sending>);
 struct Sending {
     body: Through<Incoming>,
     upload: Upload,
-    longest_wait: Duration,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    patience: Patience,
     /// What another upstream is to get, where one is.
     copy: Option<Box<mirror::Copy>>,
 }
@@ -94,8 +94,7 @@ impl RequestBody {
         Self((!body.is_end_stream()).then_some(Sending {
             body,
             upload,
-            longest_wait,
-            timer: None,
+            patience: Patience::new(longest_wait),
             copy: None,
         }))
     }
@@ -152,7 +151,7 @@ impl Body for RequestBody {
                     trailers::strip(trailers);
                     sending.ended();
                 }
-                sending.timer = None;
+                sending.patience.renew();
                 sending.upload.progressed();
                 if let Some(data) = frame.data_ref() {
                     sending.copied(data);
@@ -169,16 +168,10 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(Broke::Encoding))) => Fault::Encoding,
             Poll::Ready(Some(Err(Broke::Stopped(stop)))) => Fault::Plugin(stop),
             Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
-            Poll::Pending => {
-                let longest_wait = sending.longest_wait;
-                let timer = sending
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(longest_wait)));
-                match timer.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(()) => Fault::Timeout,
-                }
-            }
+            Poll::Pending => match sending.patience.poll(sending.body.seen(), cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => Fault::Timeout,
+            },
         };
         sending.upload.0.fault.set(Some(fault));
         Poll::Ready(Some(Err(fault)))

@@ -11,6 +11,7 @@ mod genai;
 mod jwt;
 mod life;
 mod loading;
+mod patience;
 mod redis;
 mod streams;
 mod variants;

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http_body::Body;
 
 use super::Room;
+use crate::exchange::patience::Patience;
 use crate::exchange::stream::{Broke, Through};
 use crate::exchange::trailers;
 use crate::upstream::body::Fault;
@@ -63,11 +64,16 @@ impl Read {
                 self.ended = true;
                 break;
             }
-            let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-            let frame = tokio::time::timeout(longest_wait, next)
-                .await
-                .map_err(|_| Stopped::Fault(Fault::Timeout))?;
-            match frame {
+            let mut patience = Patience::new(longest_wait);
+            let next = poll_fn(|cx| {
+                let frame = Pin::new(&mut *body).poll_frame(cx);
+                if frame.is_pending() {
+                    let over = patience.poll(body.seen(), cx);
+                    return over.map(|()| Err(Stopped::Fault(Fault::Timeout)));
+                }
+                frame.map(Ok)
+            });
+            match next.await? {
                 None => self.ended = true,
                 Some(Err(Broke::Source)) => return Err(Stopped::Fault(Fault::Broken)),
                 Some(Err(Broke::TooLarge)) => return Err(Stopped::Fault(Fault::TooLarge)),
