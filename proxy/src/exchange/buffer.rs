@@ -24,7 +24,6 @@ use crate::plugin::answer::{Begun, Pieces};
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
-use crate::trace::Status;
 use crate::upstream::body::{Fault, RequestBody, Upload};
 use crate::worker::Worker;
 
@@ -293,14 +292,7 @@ impl<'w> ResponseSource<'w> {
 
     /// Answers instead of a response that cannot be had whole.
     fn give_up(&mut self, state: &mut State, refusal: &Refusal, reason: &'static str) {
-        if let Some(call) = state.call
-            && !state.recorder.has_ended(call)
-        {
-            state.recorder.attribute(call, "error.type", reason);
-            let message = "response body did not reach its end";
-            let now = Instant::now();
-            state.recorder.end(call, Status::Error, message, now);
-        }
+        state.end_call(Some(reason), Instant::now());
         self.replace(respond::refusal(refusal), state);
     }
 }
@@ -363,14 +355,12 @@ impl Bodies for ResponseSource<'_> {
                 if let Some(fields) = &read.trailers {
                     trailers::note_status(state, fields);
                 }
-                if let Some(call) = state.call {
-                    state.recorder.end(call, Status::Ok, "", now);
-                }
                 let whole = Content::Whole(Whole {
                     bytes: Bytes::new(),
                     trailers: None,
                 });
                 if let Content::Upstream(reply) = std::mem::replace(&mut self.content, whole) {
+                    state.end_call(None, now);
                     self.worker.pools.give(reply.lease);
                 }
                 return Ok(fit);
@@ -462,6 +452,10 @@ impl Bodies for ResponseSource<'_> {
     }
 
     fn replace(&mut self, answer: Answer, state: &mut State) {
+        if let Content::Upstream(_) = &self.content {
+            // It is cut here, and the answer may go on for long.
+            state.end_call(None, Instant::now());
+        }
         state.response = ResponseHead {
             status: answer.status,
             headers: answer.headers.clone(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::header::USER_AGENT;
 use http::{StatusCode, Version};
 
-use super::state::{Answer, State};
+use super::state::{Answer, State, UNFINISHED};
 use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
 use crate::export::spool::Hold;
@@ -253,26 +253,12 @@ impl Life {
 
     fn end_spans(&self, state: &mut State, end: End, now: Instant) {
         state.describe_call();
+        let broke = match end {
+            End::UpstreamBody(reason) => Some(reason),
+            End::Complete | End::ClientGone | End::Stopped(_) => None,
+        };
+        state.end_call(broke, now);
         let recorder = &mut state.recorder;
-        for call in [state.retry, state.call].into_iter().flatten() {
-            if recorder.has_ended(call) {
-                continue;
-            }
-            match end {
-                End::UpstreamBody(reason) => {
-                    recorder.attribute(call, "error.type", reason);
-                    recorder.end(
-                        call,
-                        Status::Error,
-                        "response body did not reach its end",
-                        now,
-                    );
-                }
-                End::Complete | End::ClientGone | End::Stopped(_) => {
-                    recorder.end(call, Status::Ok, "", now);
-                }
-            }
-        }
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let overhead = now
             .saturating_duration_since(recorder.start())
@@ -295,11 +281,9 @@ impl Life {
                 Some("client_disconnected"),
                 "client disconnected",
             ),
-            End::UpstreamBody(reason) | End::Stopped(reason) => (
-                Status::Error,
-                Some(reason),
-                "response body did not reach its end",
-            ),
+            End::UpstreamBody(reason) | End::Stopped(reason) => {
+                (Status::Error, Some(reason), UNFINISHED)
+            }
             End::Complete if self.status.is_server_error() => {
                 (Status::Error, Some(self.status.as_str()), "")
             }

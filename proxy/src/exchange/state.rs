@@ -17,8 +17,11 @@ use crate::listener::proxy_protocol::Addresses;
 use crate::plugin::Side;
 use crate::plugin::stream::Piece;
 use crate::trace::recorder::{self, Recorder};
-use crate::trace::{Kind, SpanIndex, Value};
+use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::Upstream;
+
+/// Of a span whose response's body broke off.
+pub const UNFINISHED: &str = "response body did not reach its end";
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -239,6 +242,24 @@ impl State {
         }
         if let Some(message) = self.call_failed.take() {
             self.recorder.mark_error(call, &message);
+        }
+    }
+
+    /// Ends what has not ended of the spans of the call and of its last try; `broke` is why the response's
+    /// body did not come to its end.
+    pub fn end_call(&mut self, broke: Option<&str>, now: Instant) {
+        let recorder = &mut self.recorder;
+        for span in [self.retry, self.call].into_iter().flatten() {
+            if recorder.has_ended(span) {
+                continue;
+            }
+            match broke {
+                Some(reason) => {
+                    recorder.attribute(span, "error.type", reason);
+                    recorder.end(span, Status::Error, UNFINISHED, now);
+                }
+                None => recorder.end(span, Status::Ok, "", now),
+            }
         }
     }
 

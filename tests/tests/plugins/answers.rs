@@ -316,6 +316,14 @@ fn each_hook_of_a_head_may_answer_so() {
         let trace = stand.trace();
         assert_eq!(trace.attribute(span, "plugin.invocation_count"), 3);
         assert_eq!(trace.attribute(span, "weir.hook.answer"), "streamed");
+        if upstream == 1 {
+            let end = |span: &Value| span["EndTime"].as_str().expect("a time").to_owned();
+            let (call, answer) = (trace.span("GET"), trace.span(span));
+            assert!(
+                end(call) < end(answer),
+                "the call ends where it is answered"
+            );
+        }
     }
 }
 
