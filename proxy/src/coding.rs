@@ -60,10 +60,12 @@ pub fn of(headers: &HeaderMap) -> Option<Codings> {
             if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
                 continue;
             }
-            if codings.len() == MOST {
+            let coding = Coding::named(name)?;
+            // A window of zstd's takes as much as a large body, and a few bytes fill it: one is enough.
+            if codings.len() == MOST || (coding == Coding::Zstd && codings.contains(&coding)) {
                 return None;
             }
-            codings.push(Coding::named(name)?);
+            codings.push(coding);
         }
     }
     Some(codings)

@@ -216,7 +216,7 @@ fn random_bytes_end_in_an_error_or_in_bytes() {
 #[test]
 fn codings_are_known_by_their_names() {
     use Coding::{Deflate, Gzip, Zstd};
-    let cases: [(&[&str], Option<&[Coding]>); 11] = [
+    let cases: [(&[&str], Option<&[Coding]>); 12] = [
         (&[], Some(&[])),
         (&["identity"], Some(&[])),
         (&["gzip"], Some(&[Gzip])),
@@ -227,6 +227,7 @@ fn codings_are_known_by_their_names() {
         (&["br"], None),
         (&["br, gzip"], None),
         (&["gzip gzip"], None),
+        (&["zstd", "gzip, zstd"], None),
         (&["gzip, gzip, gzip, gzip, gzip"], None),
     ];
     for (values, expected) in cases {
