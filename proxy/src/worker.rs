@@ -121,7 +121,8 @@ impl Current {
         Rc::new(Self { shared, locals })
     }
 
-    fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
+    /// What the worker counts for an upstream of this generation.
+    pub fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
         let mut locals = self.locals.iter();
         let found = locals.find(|(known, _)| *known == Arc::as_ptr(upstream));
         found.map_or_else(

@@ -80,7 +80,8 @@ impl Outward {
         way: &mut Way,
     ) -> Result<Reply, Refused> {
         let worker = &*self.worker;
-        let local = worker.local(upstream);
+        // Not of the generation of now: the answer that this is for may have begun before it.
+        let local = self.generation.local(upstream);
         local.budget.deposit();
         let upload = Upload::new(Instant::now());
         let (head, body) = request.into_parts();
