@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 use super::vitals::{Counted, Open};
@@ -18,7 +19,28 @@ const WARM: usize = 64;
 
 /// See the module's documentation. By the plugin's id.
 #[derive(Default)]
-pub struct Instances(RefCell<HashMap<u32, Warm>>);
+pub struct Instances(RefCell<HashMap<u32, Warm, BuildHasherDefault<ById>>>);
+
+/// Ids are given one after the other, and by nobody outside: they need no mixing.
+#[derive(Default)]
+struct ById(u64);
+
+impl Hasher for ById {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // The table looks at the highest bits too.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 #[derive(Default)]
 struct Warm {
@@ -130,6 +152,11 @@ impl Instances {
         if let Some(kept) = warm {
             return Ok(kept);
         }
+        // Boxed because it is rare, and large.
+        Box::pin(self.make(plugin, now)).await
+    }
+
+    async fn make(&self, plugin: &Plugin, now: Instant) -> Result<Kept, Failure> {
         let limits = plugin.config.limits;
         let mut made = plugin.guest.instantiate(limits).await;
         if matches!(made, Err(Failure::Instantiate(_))) {
