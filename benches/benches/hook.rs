@@ -79,7 +79,7 @@ impl Bodies for NoBody {
         unreachable!()
     }
 
-    fn answers(&mut self, _: Begun) {
+    fn answers(&mut self, _: Box<Begun>) {
         unreachable!()
     }
 

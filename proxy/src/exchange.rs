@@ -102,63 +102,38 @@ impl Client {
 }
 
 /// What the response's body is going to be, beside its head.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every response is an upstream's"
-)]
 enum Content {
     Answer(Answer),
     /// Of an upstream, read for a hook.
     Whole(Whole),
-    Upstream(Reply),
+    Upstream(Box<Reply>),
     /// An answer that a plugin gives piece by piece; or one, or a body read whole, on its way through
     /// plugins.
     Streamed(Through<Received>),
 }
 
 /// Serves one request; every failure is a response.
-pub async fn serve(client: Client, request: Request<Incoming>) -> Response<Body> {
+pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let mut response = run(client, request).await;
     response.body_mut().may_begin().await;
     response
 }
 
-async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
+async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let now = Instant::now();
     let worker = &client.worker;
     let generation = worker.generation();
-    let (head, body) = request.into_parts();
-    let mut context = context::parse(&head.headers);
-    if context.is_none() && generation.config.b3.is_some() {
-        context = context::b3::parse(&head.headers);
-    }
-    let takers = !generation.capture.is_empty();
-    let mut life = Life::begin(worker, context.as_ref(), takers, now);
+    let (mut life, body, admitted) = admit(&client, &generation, request, now);
+    let listener = match admitted {
+        Ok(listener) => listener,
+        Err(answer) => return self::answer(&mut life, answer, None),
+    };
+
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
         reached: [0; 2],
-        now,
+        now: Instant::now(),
     };
-
-    let Some(listener) = generation.listener(client.listener) else {
-        return answer(&mut life, respond::refusal(&Refusal::Draining), None);
-    };
-    if let Err(refusal) = head::read(life.state(), head, &client, &generation, &listener.config) {
-        return answer(&mut life, respond::refusal(&refusal), None);
-    }
-
-    if let Some(answer) = direct::acme(&generation, &life.state().request) {
-        return self::answer(&mut life, answer, None);
-    }
-
-    if worker.overload.refuses() {
-        worker.cells().shed.inc();
-        let root = SpanIndex::ROOT;
-        life.state().recorder.attribute(root, "weir.shed", true);
-        return answer(&mut life, respond::refusal(&Refusal::Shed), None);
-    }
-
-    progress.now = Instant::now();
     let mut body = RequestSource::new(worker, body, &listener.config);
     let outward = Outward {
         worker: Rc::clone(worker),
@@ -209,6 +184,40 @@ async fn run(client: Client, request: Request<Incoming>) -> Response<Body> {
     life.follow(Side::Response, source.flow());
     let content = source.send(life.state());
     respond(&mut life, content)
+}
+
+/// Steps 1 and 2: reads the head into a new life. Gives the body, and the listener or what is answered
+/// instead.
+fn admit<'g>(
+    client: &Client,
+    generation: &'g Generation,
+    request: Request<Incoming>,
+    now: Instant,
+) -> (Life, Incoming, Result<&'g Listener, Answer>) {
+    let worker = &client.worker;
+    let (head, body) = request.into_parts();
+    let mut context = context::parse(&head.headers);
+    if context.is_none() && generation.config.b3.is_some() {
+        context = context::b3::parse(&head.headers);
+    }
+    let takers = !generation.capture.is_empty();
+    let mut life = Life::begin(worker, context.as_ref(), takers, now);
+    let Some(listener) = generation.listener(client.listener) else {
+        return (life, body, Err(respond::refusal(&Refusal::Draining)));
+    };
+    if let Err(refusal) = head::read(life.state(), head, client, generation, &listener.config) {
+        return (life, body, Err(respond::refusal(&refusal)));
+    }
+    if let Some(answer) = direct::acme(generation, &life.state().request) {
+        return (life, body, Err(answer));
+    }
+    if worker.overload.refuses() {
+        worker.cells().shed.inc();
+        let root = SpanIndex::ROOT;
+        life.state().recorder.attribute(root, "weir.shed", true);
+        return (life, body, Err(respond::refusal(&Refusal::Shed)));
+    }
+    (life, body, Ok(listener))
 }
 
 /// Whether a client of HTTP/2 would take this response for a tunnel, and there is none.

@@ -4,6 +4,7 @@
 //! to the worker ([`pool`]); one that the upstream closed while it was idle is replaced without the
 //! request noticing.
 
+mod alarm;
 pub mod balance;
 pub mod body;
 pub mod connect;
@@ -18,6 +19,7 @@ pub mod retry;
 pub mod srv;
 mod switch;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -30,8 +32,6 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::task::coop::{Unconstrained, unconstrained};
-use tokio::time::{Sleep, sleep_until};
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::exchange::stream::Through;
@@ -131,6 +131,13 @@ impl Error {
     }
 }
 
+/// A request on its way to an upstream: boxed, since it is handed from one to the next and may come
+/// back.
+pub type Outgoing = Box<Request<RequestBody>>;
+
+/// What became of a call.
+pub type Called = Result<Box<Reply>, Failure>;
+
 /// Who makes a call.
 pub struct Caller<'c> {
     pub pools: &'c Pools,
@@ -143,7 +150,7 @@ pub struct Caller<'c> {
 pub struct Failure {
     pub error: Error,
     /// The request, where not a byte of it was written.
-    pub unsent: Option<Box<Request<RequestBody>>>,
+    pub unsent: Option<Outgoing>,
 }
 
 /// A response's head, with its body still to come over the leased connection.
@@ -226,11 +233,11 @@ impl Upstream {
     pub async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
-        request: Request<RequestBody>,
+        request: Outgoing,
         upload: &Upload,
         timeouts: &UpstreamTimeouts,
         caller: &Caller<'_>,
-    ) -> Result<Reply, Failure> {
+    ) -> Called {
         let cells = &self.cells[caller.worker];
         let start = Instant::now();
         let result = if cells.active.get() >= self.share {
@@ -270,10 +277,10 @@ struct Way<'w> {
 
 async fn send(
     way: &Way<'_>,
-    mut request: Request<RequestBody>,
+    mut request: Outgoing,
     upload: &Upload,
     cells: &UpstreamCells,
-) -> Result<Reply, Failure> {
+) -> Called {
     let Way {
         endpoint,
         timeouts,
@@ -281,13 +288,15 @@ async fn send(
         pools,
         client,
     } = *way;
-    let reply = |response: Response<Incoming>, lease: Lease| Reply {
-        response: response.map(|body| Through::new(Received::new(body, lease.driver()))),
-        lease,
-        body_timeout: timeouts.body,
-        switched: None,
-        tunnel_timeout: timeouts.tunnel,
-        busy: None,
+    let reply = |response: Response<Incoming>, lease: Lease| {
+        Box::new(Reply {
+            response: response.map(|body| Through::new(Received::new(body, lease.driver()))),
+            lease,
+            body_timeout: timeouts.body,
+            switched: None,
+            tunnel_timeout: timeouts.tunnel,
+            busy: None,
+        })
     };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
     let alone = request.headers().contains_key(UPGRADE)
@@ -307,7 +316,7 @@ async fn send(
                     Err(error) => {
                         return Err(Failure {
                             error,
-                            unsent: Some(Box::new(request)),
+                            unsent: Some(request),
                         });
                     }
                 }
@@ -322,7 +331,7 @@ async fn send(
                     unsent: Some(unsent),
                 });
             }
-            Err(Failed::Unsent(unsent)) => request = *unsent,
+            Err(Failed::Unsent(unsent)) => request = unsent,
             Err(Failed::Final(error)) => {
                 return Err(Failure {
                     error,
@@ -351,63 +360,54 @@ impl Drop for Active<'_> {
 
 enum Failed {
     /// Not one byte left: may go over another connection.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(Outgoing),
     Final(Error),
 }
 
 /// One request over one connection, until the response's head.
 async fn round_trip(
     lease: &mut Lease,
-    request: Request<RequestBody>,
+    request: Outgoing,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
     let asked = request.headers().contains_key(UPGRADE);
-    let mut sending = pin!(lease.send(request));
-    // It is looked at whatever the connection has used of the task's budget.
-    let mut timer = pin!(None::<Unconstrained<Sleep>>);
     upload.progressed();
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-            if result.as_ref().is_ok_and(is_doubtful) {
-                return Poll::Ready(Err(Failed::Final(Error::Framing)));
+    let mut alarm = lease.take_alarm();
+    let sent = {
+        let mut sending = pin!(lease.send(request));
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(sent));
             }
-            if let Ok(response) = &result
-                && response.status() == StatusCode::SWITCHING_PROTOCOLS
-                && !(asked && response.headers().contains_key(UPGRADE))
-            {
-                return Poll::Ready(Err(Failed::Final(Error::Switched)));
-            }
-            return Poll::Ready(result.map_err(|error| match error {
-                Unanswered::Unsent(request) => Failed::Unsent(request),
-                Unanswered::CannotSwitch => Failed::Final(Error::CannotSwitch),
-                Unanswered::Failed(error) => Failed::Final(match upload.fault() {
-                    Some(fault) => Error::Upload(fault),
-                    None => Error::Protocol(error),
-                }),
-            }));
-        }
-        // The time for the answer begins anew with each piece of the request that was sent. While
-        // the client owes the next piece, the body's own deadline runs instead, and this one is
-        // looked at again later.
-        loop {
-            let deadline =
-                tokio::time::Instant::from_std(upload.upstream_owes_since() + timeouts.response);
-            match timer.as_mut().as_pin_mut() {
-                None => timer.set(Some(unconstrained(sleep_until(deadline)))),
-                Some(sleep) => match sleep.poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(()) if tokio::time::Instant::now() >= deadline => {
-                        return Poll::Ready(Err(Failed::Final(Error::ResponseTimeout(
-                            timeouts.response,
-                        ))));
-                    }
-                    Poll::Ready(()) => timer.set(None),
-                },
-            }
-        }
-    })
-    .await
+            // The time for the answer begins anew with each piece of the request that was sent. While
+            // the client owes the next piece, the body's own deadline runs instead, and this one is
+            // looked at again later.
+            let deadline = upload.upstream_owes_since() + timeouts.response;
+            alarm.poll(cx, deadline.into()).map(|()| None)
+        })
+        .await
+    };
+    lease.keep_alarm(alarm);
+    let Some(sent) = sent else {
+        return Err(Failed::Final(Error::ResponseTimeout(timeouts.response)));
+    };
+    let response = sent.map_err(|error| match error {
+        Unanswered::Unsent(request) => Failed::Unsent(request),
+        Unanswered::CannotSwitch => Failed::Final(Error::CannotSwitch),
+        Unanswered::Failed(error) => Failed::Final(match upload.fault() {
+            Some(fault) => Error::Upload(fault),
+            None => Error::Protocol(error),
+        }),
+    })?;
+    if is_doubtful(&response) {
+        return Err(Failed::Final(Error::Framing));
+    }
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched && !(asked && response.headers().contains_key(UPGRADE)) {
+        return Err(Failed::Final(Error::Switched));
+    }
+    Ok(response)
 }
 
 /// Whether others could find the end of a response's body elsewhere. HTTP/2 has no such fields.

@@ -35,10 +35,11 @@ enum Content {
     Empty,
     /// There is none: the connection is switched.
     Tunnel(Option<Box<Tunnel>>),
-    Whole(Bytes, Option<HeaderMap>),
-    Upstream(Streaming),
+    Whole(Bytes, Option<Box<HeaderMap>>),
+    /// Boxed, as all that is large here: the HTTP code moves a body with its response.
+    Upstream(Box<Streaming>),
     /// The end, until the trace is on the disk.
-    Held(Option<Frame<Bytes>>, Pin<Box<dyn Future<Output = ()>>>),
+    Held(Option<Box<Frame<Bytes>>>, Pin<Box<dyn Future<Output = ()>>>),
 }
 
 struct Streaming {
@@ -81,7 +82,7 @@ impl Body {
             };
         }
         Self {
-            content: Content::Whole(bytes, trailers),
+            content: Content::Whole(bytes, trailers.map(Box::new)),
             life,
         }
     }
@@ -104,7 +105,7 @@ impl Body {
         match self.life.take_hold() {
             None => Poll::Ready(piece.map(Ok)),
             Some(hold) => {
-                self.content = Content::Held(piece, Box::pin(hold.wait()));
+                self.content = Content::Held(piece.map(Box::new), Box::pin(hold.wait()));
                 self.poll_piece(cx)
             }
         }
@@ -120,7 +121,7 @@ impl Body {
                 match trailers.take() {
                     None => this.end(Some(Frame::data(bytes)), cx),
                     Some(trailers) if bytes.is_empty() => {
-                        this.end(Some(Frame::trailers(trailers)), cx)
+                        this.end(Some(Frame::trailers(*trailers)), cx)
                     }
                     last => {
                         *trailers = last;
@@ -132,7 +133,7 @@ impl Body {
                 ready!(hold.as_mut().poll(cx));
                 let piece = piece.take();
                 this.content = Content::Empty;
-                Poll::Ready(piece.map(Ok))
+                Poll::Ready(piece.map(|piece| Ok(*piece)))
             }
             Content::Upstream(streaming) => {
                 let mut piece = ready!(streaming.poll_piece(cx, &mut this.life));
@@ -163,7 +164,7 @@ impl Body {
     }
 
     /// None; the exchange goes on in a tunnel.
-    pub(super) fn tunnel(reply: Reply, upstream: OnUpgrade, mut life: Life) -> Self {
+    pub(super) fn tunnel(reply: Box<Reply>, upstream: OnUpgrade, mut life: Life) -> Self {
         let tunnel = Tunnel::new(life.take(), upstream, reply.lease, reply.tunnel_timeout);
         Self {
             content: Content::Tunnel(Some(Box::new(tunnel))),
@@ -180,14 +181,14 @@ impl Body {
     }
 
     /// A body that streams from the upstream.
-    pub(super) fn upstream(reply: Reply, life: Life) -> Self {
+    pub(super) fn upstream(reply: Box<Reply>, life: Life) -> Self {
         let Reply {
             response,
             lease,
             body_timeout,
             busy,
             ..
-        } = reply;
+        } = *reply;
         let body = response.into_body();
         Self::streaming(body, Some(lease), body_timeout, busy, life)
     }
@@ -214,14 +215,14 @@ impl Body {
                 life,
             };
         }
-        let streaming = Streaming {
+        let streaming = Box::new(Streaming {
             body,
             lease,
             patience: Patience::new(longest_wait),
             waiting: None,
             broken: None,
             _busy: busy,
-        };
+        });
         Self {
             content: Content::Upstream(streaming),
             life,

@@ -50,7 +50,7 @@ pub(super) struct RequestSource<'w> {
     read: Option<Box<Read>>,
     flow: Option<Rc<Flow>>,
     /// Where a hook answered with a body that comes piece by piece.
-    pub(super) begun: Option<Begun>,
+    pub(super) begun: Option<Box<Begun>>,
 }
 
 impl<'w> RequestSource<'w> {
@@ -165,7 +165,7 @@ impl Bodies for RequestSource<'_> {
         strip_digests(self.read.as_deref_mut(), state);
     }
 
-    fn answers(&mut self, begun: Begun) {
+    fn answers(&mut self, begun: Box<Begun>) {
         self.begun = Some(begun);
     }
 
@@ -200,7 +200,7 @@ pub(super) struct ResponseSource<'w> {
     /// Time in which hooks waited for the upstream.
     pub(super) waited: Duration,
     flow: Option<Rc<Flow>>,
-    begun: Option<Begun>,
+    begun: Option<Box<Begun>>,
 }
 
 impl<'w> ResponseSource<'w> {
@@ -221,7 +221,7 @@ impl<'w> ResponseSource<'w> {
     }
 
     /// The answer that is there has a body that comes piece by piece.
-    pub(super) fn begin(&mut self, begun: Begun, state: &mut State) {
+    pub(super) fn begin(&mut self, begun: Box<Begun>, state: &mut State) {
         let body = if self.has_body(state) {
             let flow = flow(&mut self.flow, self.worker, state);
             Through::answer(Pieces::new(begun, flow))
@@ -431,7 +431,7 @@ impl Bodies for ResponseSource<'_> {
         strip_digests(self.read.as_deref_mut(), state);
     }
 
-    fn answers(&mut self, begun: Begun) {
+    fn answers(&mut self, begun: Box<Begun>) {
         self.begun = Some(begun);
     }
 

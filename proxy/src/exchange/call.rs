@@ -18,7 +18,7 @@ use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::retry::{self, Spare};
-use crate::upstream::{Caller, Endpoint, Error, Failure, Reply, Upstream};
+use crate::upstream::{Called, Caller, Endpoint, Error, Failure, Upstream};
 use crate::worker::Worker;
 
 /// What a call needs of its exchange.
@@ -105,7 +105,10 @@ impl Call<'_> {
                 None => None,
             };
             let Some(next) = next else {
-                break called.map(|reply| Reply { busy, ..reply });
+                break called.map(|mut reply| {
+                    reply.busy = busy;
+                    reply
+                });
             };
             cells.retries.inc();
             let state = life.state();
@@ -169,12 +172,7 @@ fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progre
 }
 
 /// What the endpoint's state learns of a try.
-pub(super) fn learn(
-    upstream: &Upstream,
-    index: usize,
-    called: &Result<Reply, Failure>,
-    now: Instant,
-) {
+pub(super) fn learn(upstream: &Upstream, index: usize, called: &Called, now: Instant) {
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match failure.error {
@@ -192,7 +190,7 @@ fn note_failed(
     call: SpanIndex,
     upstream: &Upstream,
     index: usize,
-    called: &Result<Reply, Failure>,
+    called: &Called,
     now: Instant,
 ) {
     let status = called.as_ref().map(|reply| reply.response.status());
@@ -243,12 +241,7 @@ fn further(
 }
 
 /// Notes how the call ended, on its span and on that of its last try.
-fn finish(
-    state: &mut State,
-    call: SpanIndex,
-    outcome: Result<Reply, Failure>,
-    now: Instant,
-) -> Content {
+fn finish(state: &mut State, call: SpanIndex, outcome: Called, now: Instant) -> Content {
     let spans = [state.retry, Some(call)].into_iter().flatten();
     let recorder = &mut state.recorder;
     match outcome {

@@ -85,10 +85,8 @@ impl Outward {
         local.budget.deposit();
         let upload = Upload::new(Instant::now());
         let (head, body) = request.into_parts();
-        let mut request = Request::from_parts(
-            head,
-            RequestBody::new(Through::whole(body, None), upload.clone(), Duration::MAX),
-        );
+        let body = RequestBody::new(Through::whole(body, None), upload.clone(), Duration::MAX);
+        let mut request = Box::new(Request::from_parts(head, body));
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(AGENT);
         let names_host = headers.contains_key(HOST);
@@ -146,7 +144,10 @@ impl Outward {
                 }
             };
             match ended {
-                Ok(reply) => break upstream::Reply { busy, ..reply },
+                Ok(mut reply) => {
+                    reply.busy = busy;
+                    break reply;
+                }
                 Err(failure) => return Err(refused(&failure.error)),
             }
         };

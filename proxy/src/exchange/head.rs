@@ -15,6 +15,7 @@ use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
 use crate::trace::context::TRACEPARENT;
+use crate::upstream::Outgoing;
 use crate::upstream::body::RequestBody;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -198,26 +199,35 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let mut present = [false; HOP_BY_HOP.len()];
     for name in headers.keys() {
-        if let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name) {
+        // Hardly another field's name is as long as one of these.
+        if matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17)
+            && let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name)
+        {
             present[index] = true;
         }
     }
-    let connection = headers.get_all(CONNECTION).iter();
-    let named: Vec<HeaderName> = connection
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        // What nearly every peer says, and names no other field.
-        .filter(|name| !["keep-alive", "close"].contains(name))
-        .filter_map(|name| name.parse().ok())
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        .collect();
-    for name in named {
-        headers.remove(name);
+    let [connection, ..] = present;
+    if connection {
+        for name in named(headers) {
+            headers.remove(name);
+        }
     }
     for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, is)| *is) {
         headers.remove(name);
     }
+}
+
+/// The fields that `Connection` names.
+fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        // What nearly every peer says, and names no other field.
+        .filter(|value| !["keep-alive", "close"].contains(value))
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect()
 }
 
 /// Makes the request for the upstream of the head as hooks left it. `keep` leaves the fields to
@@ -228,12 +238,12 @@ pub(super) fn send(
     body: RequestBody,
     rewrite: &Rewrite,
     keep: bool,
-) -> Request<RequestBody> {
+) -> Outgoing {
     // With some methods, hyper sends a body of unknown length only where it is told so.
     let chunked = !body.is_end_stream()
         && body.size_hint().exact().is_none()
         && !head.headers.contains_key(CONTENT_LENGTH);
-    let mut request = Request::new(body);
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = match &rewrite.path {
         None => head.uri.clone(),

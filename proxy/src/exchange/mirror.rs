@@ -87,7 +87,7 @@ impl Copy {
         let upload = Upload::new(now);
         let body = Through::whole(self.body.freeze(), None);
         let body = RequestBody::new(body, upload.clone(), Duration::MAX);
-        let mut request = Request::new(body);
+        let mut request = Box::new(Request::new(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers;
@@ -109,12 +109,12 @@ impl Copy {
             .call(endpoint, request, &upload, timeouts, &caller)
             .await;
         call::learn(upstream, index, &called, Instant::now());
-        let Ok(Reply {
-            response, lease, ..
-        }) = called
-        else {
+        let Ok(reply) = called else {
             return;
         };
+        let Reply {
+            response, lease, ..
+        } = *reply;
         let mut body = response.into_body();
         let discarded = async {
             while let Some(piece) = body.frame().await {

@@ -21,7 +21,7 @@ use super::stream::{Flow, Piece, Pipe, Stop};
 /// How long a guest is left alone that had nothing to send.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// An answer of which nothing was sent yet.
+/// An answer of which nothing was sent yet. Boxed, since hardly an exchange has one.
 pub struct Begun {
     pipe: Pipe,
     calls: Rc<dyn Calls>,
@@ -35,8 +35,8 @@ enum Next {
 }
 
 impl Begun {
-    pub(super) fn new(pipe: Pipe, calls: Rc<dyn Calls>) -> Self {
-        Self { pipe, calls }
+    pub(super) fn new(pipe: Pipe, calls: Rc<dyn Calls>) -> Box<Self> {
+        Box::new(Self { pipe, calls })
     }
 
     async fn next(&mut self, flow: &Flow, place: usize) -> Result<Next, Stop> {
@@ -58,7 +58,11 @@ impl Begun {
     }
 
     /// Asks until there is something to send.
-    async fn ask(mut self, flow: Rc<Flow>, place: usize) -> (Self, Result<Next, Stop>) {
+    async fn ask(
+        mut self: Box<Self>,
+        flow: Rc<Flow>,
+        place: usize,
+    ) -> (Box<Self>, Result<Next, Stop>) {
         loop {
             // Between pieces others have their turn, also where the client takes each at once.
             tokio::task::coop::consume_budget().await;
@@ -72,7 +76,7 @@ impl Begun {
     }
 }
 
-type Asking = Pin<Box<dyn Future<Output = (Begun, Result<Next, Stop>)>>>;
+type Asking = Pin<Box<dyn Future<Output = (Box<Begun>, Result<Next, Stop>)>>>;
 
 /// The body of an answer.
 pub struct Pieces {
@@ -80,7 +84,7 @@ pub struct Pieces {
     /// Of the flow's sums.
     place: usize,
     /// `None` while its guest is asked, and after the end.
-    begun: Option<Begun>,
+    begun: Option<Box<Begun>>,
     asking: Option<Asking>,
     /// What was written and is not taken yet.
     out: VecDeque<Bytes>,
@@ -90,7 +94,7 @@ pub struct Pieces {
 
 impl Pieces {
     /// `flow` is what the plugins of the response note in.
-    pub fn new(begun: Begun, flow: &Rc<Flow>) -> Self {
+    pub fn new(begun: Box<Begun>, flow: &Rc<Flow>) -> Self {
         Self {
             flow: Rc::clone(flow),
             place: flow.join(&begun.pipe),

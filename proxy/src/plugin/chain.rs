@@ -85,7 +85,7 @@ pub trait Bodies {
     }
 
     /// The answer of the hook that has just run has a body that comes piece by piece.
-    fn answers(&mut self, begun: Begun);
+    fn answers(&mut self, begun: Box<Begun>);
 
     /// What is answered where the body is too large.
     fn refusal(&self) -> Answer;

@@ -34,11 +34,12 @@ pub(super) async fn serve(
         timeouts.head
     };
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let client = Rc::new(client);
     let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
     let opened = Rc::clone(&tunnel);
     let left = Cell::new(settings.max_requests);
     let service = service_fn(move |request| {
-        let (client, opened) = (client.clone(), Rc::clone(&opened));
+        let (client, opened) = (Rc::clone(&client), Rc::clone(&opened));
         left.set(left.get().saturating_sub(1));
         let last = left.get() == 0;
         async move {

@@ -50,6 +50,7 @@ pub(super) async fn serve(
 ) {
     let timeouts = &settings.timeouts;
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let client = Rc::new(client);
     let streams = Rc::new(Streams {
         worker: Rc::clone(&worker),
         send_timeout: timeouts.send,
@@ -60,7 +61,7 @@ pub(super) async fn serve(
     });
     let counted = Rc::clone(&streams);
     let service = service_fn(move |request| {
-        let (client, streams) = (client.clone(), Rc::clone(&counted));
+        let (client, streams) = (Rc::clone(&client), Rc::clone(&counted));
         counted.left.set(counted.left.get().saturating_sub(1));
         async move { Ok::<_, Infallible>(exchange(client, request, streams).await) }
     });
@@ -154,7 +155,7 @@ fn is_flood(error: &hyper::Error) -> bool {
 /// Serves one request. Where the response opens a tunnel, a task of its own passes what follows on the
 /// stream, which is open for as long.
 async fn exchange(
-    client: Client,
+    client: Rc<Client>,
     mut request: Request<Incoming>,
     streams: Rc<Streams>,
 ) -> Response<Body> {

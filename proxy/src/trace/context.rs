@@ -43,7 +43,7 @@ pub struct Context {
 
 /// The context a request came with, if it came with a valid one.
 pub fn parse(headers: &HeaderMap) -> Option<Context> {
-    let mut values = headers.get_all("traceparent").iter();
+    let mut values = headers.get_all(TRACEPARENT).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };

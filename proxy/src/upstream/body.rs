@@ -69,8 +69,8 @@ impl Upload {
     }
 }
 
-/// The client's body, or none.
-pub struct RequestBody(Option<Sending>);
+/// The client's body, or none; small, since the HTTP code moves it with its request.
+pub struct RequestBody(Option<Box<Sending>>);
 
 struct Sending {
     body: Through<Incoming>,
@@ -91,12 +91,15 @@ impl RequestBody {
     }
 
     pub fn new(body: Through<Incoming>, upload: Upload, longest_wait: Duration) -> Self {
-        Self((!body.is_end_stream()).then_some(Sending {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Some(Box::new(Sending {
             body,
             upload,
             patience: Patience::new(longest_wait),
             copy: None,
-        }))
+        })))
     }
 
     /// Bytes that it has at the least.

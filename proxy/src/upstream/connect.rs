@@ -17,12 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::alarm::Alarm;
 use super::body::RequestBody;
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
 use super::switch::Asked;
-use super::{Endpoint, Error};
+use super::{Endpoint, Error, Outgoing};
 use crate::config::Protocol;
 use crate::listener::proxy_protocol::Addresses;
 use crate::tls::{Alpn, certificate};
@@ -65,6 +66,8 @@ pub struct Http1 {
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
     driver: Rc<Driver>,
+    /// Of the wait for an answer.
+    pub(super) alarm: Alarm,
     _usable: Usable,
 }
 
@@ -74,14 +77,31 @@ impl Http1 {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Whether a request can be sent now.
+    /// Whether a request can be sent now. It is looked at only where it has to be: one that has ended
+    /// meanwhile gives the request back.
     pub fn is_ready(&self) -> bool {
-        self.look();
-        self.sender.is_ready()
+        self.sender.is_ready() || {
+            self.look();
+            self.sender.is_ready()
+        }
     }
 
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    async fn send(&mut self, mut request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+        for_http1(&mut request);
+        let driver = &self.driver;
+        if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
+            driver.go_apart();
+        }
+        let mut sending = pin!(self.sender.try_send_request(*request));
+        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
+        sent.await.map_err(|mut error| match error.take_message() {
+            Some(request) => Unanswered::Unsent(Box::new(request)),
+            None => Unanswered::Failed(error.into_error()),
+        })
     }
 }
 
@@ -111,6 +131,36 @@ pub struct Http2 {
 }
 
 impl Http2 {
+    async fn send(&self, mut request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+        for_http2(&mut request, &self.scheme);
+        let asked = Asked::take(&mut request);
+        if asked.is_some() && !self.takes_connect().await {
+            return Err(Unanswered::CannotSwitch);
+        }
+        let spare = spare(&request);
+        let sending = self.sender.clone().try_send_request(*request);
+        let mut error = match sending.await {
+            Ok(mut response) => {
+                if let Some(asked) = asked {
+                    asked.answered(&mut response);
+                }
+                return Ok(response);
+            }
+            Err(error) => error,
+        };
+        if let Some(mut request) = error.take_message() {
+            if let Some(asked) = asked {
+                asked.restore(&mut request);
+            }
+            return Err(Unanswered::Unsent(Box::new(request)));
+        }
+        let error = error.into_error();
+        Err(match spare {
+            Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
+            _ => Unanswered::Failed(error),
+        })
+    }
+
     /// Whether the upstream takes extended CONNECT. A new connection's settings are waited for a
     /// little: they come to a task of the HTTP code's own, which wakes nobody. One that has ended is
     /// not waited for, and gives the request back.
@@ -167,7 +217,7 @@ impl Http2 {
 /// Why a request got no response.
 pub enum Unanswered {
     /// Not a byte of it was looked at: it may go over another connection.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(Outgoing),
     Failed(hyper::Error),
     /// The upstream cannot be asked to switch to another protocol.
     CannotSwitch,
@@ -183,53 +233,11 @@ impl Connection {
     }
 
     /// Sends a request whose target is in origin form, and waits for the response's head.
-    pub async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
         match self {
-            Self::Http1(connection) => {
-                let request = for_http1(request);
-                let driver = &connection.driver;
-                if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
-                    driver.go_apart();
-                }
-                let mut sending = pin!(connection.sender.try_send_request(request));
-                let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
-                sent.await.map_err(|mut error| match error.take_message() {
-                    Some(request) => Unanswered::Unsent(Box::new(request)),
-                    None => Unanswered::Failed(error.into_error()),
-                })
-            }
-            Self::Http2(connection) => {
-                let mut request = for_http2(request, &connection.scheme);
-                let asked = Asked::take(&mut request);
-                if asked.is_some() && !connection.takes_connect().await {
-                    return Err(Unanswered::CannotSwitch);
-                }
-                let spare = spare(&request);
-                let sending = connection.sender.clone().try_send_request(request);
-                let mut error = match sending.await {
-                    Ok(mut response) => {
-                        if let Some(asked) = asked {
-                            asked.answered(&mut response);
-                        }
-                        return Ok(response);
-                    }
-                    Err(error) => error,
-                };
-                if let Some(mut request) = error.take_message() {
-                    if let Some(asked) = asked {
-                        asked.restore(&mut request);
-                    }
-                    return Err(Unanswered::Unsent(Box::new(request)));
-                }
-                let error = error.into_error();
-                Err(match spare {
-                    Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
-                    _ => Unanswered::Failed(error),
-                })
-            }
+            Self::Http1(connection) => connection.send(request).await,
+            // Boxed because it is large, and HTTP/1.1 shall not pay for it.
+            Self::Http2(connection) => Box::pin(connection.send(request)).await,
         }
     }
 }
@@ -260,7 +268,7 @@ fn was_refused(error: &hyper::Error) -> bool {
 }
 
 /// HTTP/1.1 names the host in a field.
-fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
+fn for_http1(request: &mut Request<RequestBody>) {
     if let Some(authority) = request.uri().authority().cloned() {
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
@@ -269,11 +277,10 @@ fn for_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
         }
         request.headers_mut().remove(TE);
     }
-    request
 }
 
 /// HTTP/2 names it in the target, and has no framing in fields. Trailers are always taken.
-fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<RequestBody> {
+fn for_http2(request: &mut Request<RequestBody>, scheme: &Scheme) {
     let host = request.headers_mut().remove(HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     if let Some(authority) = authority {
@@ -292,7 +299,6 @@ fn for_http2(mut request: Request<RequestBody>, scheme: &Scheme) -> Request<Requ
     headers.remove(TRANSFER_ENCODING);
     headers.insert(TE, HeaderValue::from_static("trailers"));
     *request.version_mut() = http::Version::HTTP_2;
-    request
 }
 
 /// Makes one, for as long as it takes.
@@ -339,6 +345,7 @@ pub(super) async fn connect(
         sender,
         client,
         driver: Driver::new(connection.with_upgrades()),
+        alarm: Alarm::default(),
         _usable: usable,
     }))
 }
@@ -504,7 +511,8 @@ mod tests {
 
     #[test]
     fn http2_has_the_host_in_its_target_and_no_framing_in_fields() {
-        let request = for_http2(request(), &Scheme::HTTPS);
+        let mut request = request();
+        for_http2(&mut request, &Scheme::HTTPS);
         assert_eq!(request.uri(), "https://shop.example:81/a?b=c");
         let mut names: Vec<_> = request
             .headers()
@@ -517,7 +525,9 @@ mod tests {
 
     #[test]
     fn a_request_that_was_for_http2_is_one_of_http1_again() {
-        let request = for_http1(for_http2(request(), &Scheme::HTTP));
+        let mut request = request();
+        for_http2(&mut request, &Scheme::HTTP);
+        for_http1(&mut request);
         assert_eq!(request.uri(), "/a?b=c");
         assert_eq!(request.headers()["host"], "shop.example:81");
         assert_eq!(request.headers().get("te"), None);

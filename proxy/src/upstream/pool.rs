@@ -10,15 +10,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::body::RequestBody;
+use super::alarm::Alarm;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
 use super::driver::Driver;
 use super::places::{Limits, Place, Places, Usable};
-use super::{Endpoint, Error};
+use super::{Endpoint, Error, Outgoing};
 use crate::listener::proxy_protocol::Addresses;
 
 /// Most idle connections a worker keeps to one endpoint.
@@ -91,14 +91,25 @@ impl Lease {
         self.connection.as_ref().and_then(Connection::driver)
     }
 
+    /// For the wait for an answer; to be given back by [`Lease::keep_alarm`].
+    pub(super) fn take_alarm(&mut self) -> Alarm {
+        match &mut self.connection {
+            Some(Connection::Http1(connection)) => std::mem::take(&mut connection.alarm),
+            _ => Alarm::default(),
+        }
+    }
+
+    pub(super) fn keep_alarm(&mut self, alarm: Alarm) {
+        if let Some(Connection::Http1(connection)) = &mut self.connection {
+            connection.alarm = alarm;
+        }
+    }
+
     /// Sends a request over it, and waits for the response's head.
-    pub async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
         match &mut self.connection {
             Some(connection) => connection.send(request).await,
-            None => Err(Unanswered::Unsent(Box::new(request))),
+            None => Err(Unanswered::Unsent(request)),
         }
     }
 }

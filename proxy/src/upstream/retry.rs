@@ -10,7 +10,7 @@ use std::cell::Cell;
 use http::{Method, Request};
 
 use super::body::RequestBody;
-use super::{Error, Failure, Reply, Upstream};
+use super::{Called, Error, Failure, Outgoing, Upstream};
 
 /// Tries that may still be made: each request adds a part of one. Belongs to one worker.
 pub struct Budget {
@@ -72,12 +72,7 @@ impl Spare {
 }
 
 /// Whether there may be another try, after so many.
-pub fn may(
-    upstream: &Upstream,
-    called: &Result<Reply, Failure>,
-    tries: usize,
-    spare: Option<&Spare>,
-) -> bool {
+pub fn may(upstream: &Upstream, called: &Called, tries: usize, spare: Option<&Spare>) -> bool {
     let config = &upstream.config.retries;
     if tries > config.attempts as usize {
         return false;
@@ -90,14 +85,7 @@ pub fn may(
 }
 
 /// The request of another try, where [`may`] says that there may be one; else what there was.
-#[expect(
-    clippy::result_large_err,
-    reason = "it is not an error, and moved once"
-)]
-pub fn again(
-    called: Result<Reply, Failure>,
-    spare: Option<&Spare>,
-) -> Result<Request<RequestBody>, Result<Reply, Failure>> {
+pub fn again(called: Called, spare: Option<&Spare>) -> Result<Outgoing, Called> {
     match (called, spare) {
         (
             Err(Failure {
@@ -105,8 +93,8 @@ pub fn again(
                 ..
             }),
             _,
-        ) => Ok(*request),
-        (_, Some(spare)) => Ok(spare.request()),
+        ) => Ok(request),
+        (_, Some(spare)) => Ok(Box::new(spare.request())),
         (called, None) => Err(called),
     }
 }

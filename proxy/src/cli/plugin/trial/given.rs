@@ -30,7 +30,7 @@ pub(super) struct Given {
     /// On its way through plugins that stream it.
     piped: Option<(Through<Received>, Rc<Flow>)>,
     /// Where a hook answered with a body that comes piece by piece.
-    pub(super) begun: Option<Begun>,
+    pub(super) begun: Option<Box<Begun>>,
 }
 
 impl Given {
@@ -53,7 +53,7 @@ impl Given {
     }
 
     /// The answer that is there has a body that comes piece by piece.
-    pub(super) fn begin(&mut self, begun: Begun, state: &mut State) {
+    pub(super) fn begin(&mut self, begun: Box<Begun>, state: &mut State) {
         self.bytes = Bytes::new();
         state.response_body = Held::Unread;
         let status = state.response.status;
@@ -136,7 +136,7 @@ impl Bodies for Given {
         true
     }
 
-    fn answers(&mut self, begun: Begun) {
+    fn answers(&mut self, begun: Box<Begun>) {
         self.begun = Some(begun);
     }
 
