@@ -80,7 +80,7 @@ pub(super) fn small(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
-fn long(value: usize) -> u32 {
+pub(super) fn long(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 

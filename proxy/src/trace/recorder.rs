@@ -20,6 +20,10 @@ const MAX_TEXT: usize = 8 << 10;
 /// Most spans one trace may have.
 const MAX_SPANS: usize = 1024;
 
+/// From here on are the spans that a fork has begun itself: their places in the trace are known once it
+/// is absorbed.
+const OWN: u16 = 1 << 15;
+
 /// Attributes that every span of a kind has, encoded once.
 #[derive(Clone, Debug, Default)]
 pub struct Template(Vec<u8>);
@@ -57,6 +61,9 @@ pub struct Recorder {
     pub(super) log: Log,
     start: Instant,
     silent: bool,
+    is_fork: bool,
+    /// Of a fork, those that it has begun itself.
+    own: Vec<record::SpanHead>,
 }
 
 impl Default for Recorder {
@@ -73,6 +80,8 @@ impl Default for Recorder {
             log: Log::with_capacity(4096),
             start: Instant::now(),
             silent: false,
+            is_fork: false,
+            own: Vec::new(),
         }
     }
 }
@@ -86,6 +95,8 @@ impl Recorder {
         self.state.clear();
         self.dropped = 0;
         self.silent = false;
+        self.is_fork = false;
+        self.own.clear();
         self.start = now;
         self.anchor = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -122,6 +133,8 @@ impl Recorder {
         self.request_id.clone_from(&from.request_id);
         self.state.clear();
         self.spans.clone_from(&from.spans);
+        self.is_fork = true;
+        self.own.clear();
     }
 
     /// Takes the spans that have begun in another since it was forked of that.
@@ -130,19 +143,35 @@ impl Recorder {
         self.spans.extend_from_slice(&from.spans[known..]);
     }
 
-    /// Takes over what was noted by one that was forked of it.
+    /// Takes over what was noted by one that was forked of it, and the spans that it has begun.
     pub(crate) fn absorb(&mut self, side: &Self) {
         self.dropped += side.dropped;
         if !self.has_room(side.log.len()) {
             return;
         }
-        let behind = self.log.absorb(&side.log);
+        let before = self.spans.len();
+        let fit = side.own.len().min(MAX_SPANS.saturating_sub(before));
+        self.dropped += record::long(side.own.len() - fit);
+        // As when they were begun, the last stands for those that there is no room for.
+        let last = before + fit - 1;
+        let place = |span: SpanIndex| match span.0.checked_sub(OWN) {
+            None => span,
+            Some(own) => SpanIndex(record::small(last.min(before + usize::from(own)))),
+        };
+        let behind = self.log.absorb(&side.log, place);
         for (span, noted) in self.spans.iter_mut().zip(&side.spans) {
             if noted.status == Status::Error && span.status != Status::Error {
                 span.status = Status::Error;
                 span.message = noted.message.behind(behind);
             }
         }
+        let own = side.own[..fit].iter().map(|span| record::SpanHead {
+            parent: place(SpanIndex(span.parent)).0,
+            name: span.name.behind(behind),
+            message: span.message.behind(behind),
+            ..span.clone()
+        });
+        self.spans.extend(own);
     }
 
     /// Whether little memory is held, so that a recorder is worth keeping.
@@ -173,7 +202,7 @@ impl Recorder {
     }
 
     pub fn span_id(&self, span: SpanIndex) -> SpanId {
-        self.spans[span.get()].id
+        self.head(span).id
     }
 
     pub fn request_id(&self) -> &str {
@@ -193,14 +222,18 @@ impl Recorder {
 
     /// Begins a span. Past the bound the last span there is is given again, and the loss counted.
     pub fn span(&mut self, name: &str, kind: Kind, parent: SpanIndex, start: Instant) -> SpanIndex {
-        if self.spans.len() >= MAX_SPANS {
+        if self.spans.len() + self.own.len() >= MAX_SPANS {
             self.dropped += 1;
-            return SpanIndex(record::small(self.spans.len() - 1));
+            return self.last();
         }
-        let index = SpanIndex(record::small(self.spans.len()));
         let name = self.note(name);
         let start = self.offset(start);
-        self.spans.push(record::SpanHead {
+        let spans = if self.is_fork {
+            &mut self.own
+        } else {
+            &mut self.spans
+        };
+        spans.push(record::SpanHead {
             id: SpanId::random(),
             parent: parent.0,
             kind,
@@ -211,47 +244,52 @@ impl Recorder {
             message: record::Slice::default(),
             ended: false,
         });
-        index
+        self.last()
     }
 
     /// Names or renames a span: a root is named once its route is known.
     pub fn rename(&mut self, span: SpanIndex, name: &str) {
-        self.spans[span.get()].name = self.note(name);
+        let name = self.note(name);
+        self.head_mut(span).name = name;
     }
 
     /// As [`Recorder::rename`], from parts, without a string between.
     pub fn rename_parts(&mut self, span: SpanIndex, parts: &[&str]) {
         if !self.silent {
-            self.spans[span.get()].name = self.log.add_string(parts);
+            let name = self.log.add_string(parts);
+            self.head_mut(span).name = name;
         }
     }
 
     pub fn set_kind(&mut self, span: SpanIndex, kind: Kind) {
-        self.spans[span.get()].kind = kind;
+        self.head_mut(span).kind = kind;
     }
 
     pub fn end(&mut self, span: SpanIndex, status: Status, message: &str, now: Instant) {
         let end = self.offset(now);
-        let head = &mut self.spans[span.get()];
+        let head = self.head_mut(span);
         head.end = end.max(head.start);
         head.ended = true;
         if head.status != Status::Error {
             head.status = status;
             if !message.is_empty() {
-                self.spans[span.get()].message = self.note(message);
+                let message = self.note(message);
+                self.head_mut(span).message = message;
             }
         }
     }
 
     /// Whether [`Recorder::end`] was called for a span.
     pub fn has_ended(&self, span: SpanIndex) -> bool {
-        self.spans[span.get()].ended
+        self.head(span).ended
     }
 
     /// Makes a span's status an error, whatever it ends with.
     pub fn mark_error(&mut self, span: SpanIndex, message: &str) {
-        self.spans[span.get()].status = Status::Error;
-        self.spans[span.get()].message = self.note(message);
+        let message = self.note(message);
+        let head = self.head_mut(span);
+        head.status = Status::Error;
+        head.message = message;
     }
 
     /// Counts something that was not recorded.
@@ -379,6 +417,28 @@ impl Recorder {
             let parent = (index > 0).then_some(SpanIndex(span.parent));
             (parent, span.kind.plugin(self.log.string(span.name)))
         })
+    }
+
+    /// The span that was begun last.
+    fn last(&self) -> SpanIndex {
+        SpanIndex(match self.own.len().checked_sub(1) {
+            Some(own) => OWN + record::small(own),
+            None => record::small(self.spans.len() - 1),
+        })
+    }
+
+    fn head(&self, span: SpanIndex) -> &record::SpanHead {
+        match span.0.checked_sub(OWN) {
+            None => &self.spans[span.get()],
+            Some(own) => &self.own[usize::from(own)],
+        }
+    }
+
+    fn head_mut(&mut self, span: SpanIndex) -> &mut record::SpanHead {
+        match span.0.checked_sub(OWN) {
+            None => &mut self.spans[span.get()],
+            Some(own) => &mut self.own[usize::from(own)],
+        }
     }
 
     /// A name or a message, of which no more is kept than a reader wants.

@@ -73,10 +73,17 @@ impl Log {
         self.set_len(at);
     }
 
-    /// What another log has, behind what this one has; says where its texts are.
-    pub(in crate::trace) fn absorb(&mut self, other: &Self) -> u32 {
+    /// What another log has, behind what this one has, of spans that have their places here by `place`;
+    /// says where its texts are.
+    pub(in crate::trace) fn absorb(
+        &mut self,
+        other: &Self,
+        place: impl Fn(SpanIndex) -> SpanIndex,
+    ) -> u32 {
         let behind = long(self.texts.len());
+        let start = self.entries.len();
         self.entries.extend_from_slice(&other.entries);
+        replace(&mut self.entries[start..], place);
         self.texts.push_str(&other.texts);
         self.block = None;
         behind
@@ -152,5 +159,32 @@ impl Log {
 
     fn u32(&mut self, value: u32) {
         self.entries.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Gives the spans that entries are of other places.
+fn replace(entries: &mut [u8], place: impl Fn(SpanIndex) -> SpanIndex) {
+    let len = |entries: &[u8], at: usize| {
+        let bytes = entries[at..at + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes) as usize
+    };
+    let mut at = 0;
+    while at < entries.len() {
+        let kind = entries[at];
+        at += 1;
+        if matches!(kind, BLOCK | EVENT | LOG) {
+            let span = SpanIndex(u16::from_le_bytes([entries[at], entries[at + 1]]));
+            entries[at..at + 2].copy_from_slice(&place(span).0.to_le_bytes());
+            at += 2;
+        }
+        at += match kind {
+            BLOCK => 4 + len(entries, at),
+            // Its time and its name's length stand before.
+            EVENT => 16 + len(entries, at + 12),
+            // A level, a time, two lengths.
+            LOG => 17,
+            HEADER => 8,
+            _ => 4,
+        };
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::fuzz::trace_record;
 use super::*;
 use crate::trace::attributes::Attributes;
-use crate::trace::recorder::MAX_BYTES;
+use crate::trace::recorder::{MAX_BYTES, Recorder};
 use crate::trace::testing::{ANCHOR, Call, Fixture, calls, recorded, records};
 use crate::trace::{Level, PluginLog, Span, SpanId, SpanIndex, Status, Trace, Value};
 
@@ -53,6 +53,93 @@ fn model(calls: &[Call]) -> Vec<(Pairs<'_>, Vec<Noted<'_>>)> {
         }
     }
     spans
+}
+
+#[test]
+fn spans_that_a_fork_began_are_behind_those_of_the_trace() {
+    let mut fixture = Fixture::new(None);
+    let hook = fixture.span("hook", Kind::Plugin, SpanIndex::ROOT, 1);
+    let (early, late) = (fixture.at(2), fixture.at(9));
+    let mut side = Recorder::default();
+    side.fork(&fixture.recorder);
+    side.attribute(hook, "of", "the hook");
+    let call = side.span("call", Kind::HttpClient, hook, early);
+    side.attribute(call, "of", "the call");
+    side.event(call, "sent", &[("n", Value::Integer(1))], early);
+    // Meanwhile the trace goes on, of which the fork learns only then.
+    let after = fixture.span("after", Kind::Plugin, hook, 3);
+    side.catch_up(&fixture.recorder);
+    let within = side.span("within", Kind::Retry, call, early);
+    side.attribute(after, "of", "what came after");
+    side.request_header("host", &["a"]);
+    side.plugin_log(within, "p", Level::Warn, "log", early);
+    side.attribute(within, "of", "the call within");
+    side.mark_error(within, "broke");
+    side.end(within, Status::Error, "", late);
+    side.end(call, Status::Ok, "", late);
+    assert!(side.has_ended(call));
+    fixture.recorder.absorb(&side);
+    let record = fixture.finish();
+    let trace = decoded(&record);
+
+    let told: Vec<_> = trace.spans[1..]
+        .iter()
+        .map(|span| {
+            let parent = span.parent.map(SpanIndex::get);
+            let of = span.attributes.pairs().map(|(_, value)| value).next();
+            (span.name, parent, of, span.status, span.message, span.end)
+        })
+        .collect();
+    let text = |text| Some(Value::Text(text));
+    assert_eq!(
+        told,
+        [
+            ("hook", Some(0), text("the hook"), Status::Unset, "", 1000),
+            (
+                "after",
+                Some(1),
+                text("what came after"),
+                Status::Unset,
+                "",
+                3000
+            ),
+            ("call", Some(1), text("the call"), Status::Ok, "", 9000),
+            (
+                "within",
+                Some(3),
+                text("the call within"),
+                Status::Error,
+                "broke",
+                9000
+            ),
+        ]
+    );
+    let event = vec![("sent", 2000, vec![("n", Value::Integer(1))])];
+    assert_eq!(noted(&trace, &trace.spans[3]), event);
+    assert_eq!(trace.request_headers, [("host", "a")]);
+    assert_eq!(trace.plugin_logs[0].span, SpanIndex(4));
+}
+
+#[test]
+fn a_fork_has_no_more_spans_than_there_is_room_for() {
+    let mut fixture = Fixture::new(None);
+    let mut side = Recorder::default();
+    side.fork(&fixture.recorder);
+    let now = fixture.at(1);
+    for _ in 0..2000 {
+        let span = side.span("own", Kind::HttpClient, SpanIndex::ROOT, now);
+        side.attribute(span, "key", true);
+    }
+    for _ in 0..1000 {
+        fixture.span("other", Kind::Plugin, SpanIndex::ROOT, 1);
+    }
+    fixture.recorder.absorb(&side);
+    let record = fixture.finish();
+    let trace = decoded(&record);
+    assert_eq!(trace.spans.len(), 1024);
+    assert_eq!(trace.spans[1023].name, "own");
+    // 977 when they were begun, and 1000 that others took the room of.
+    assert_eq!(trace.head.dropped, 1977);
 }
 
 #[test]
