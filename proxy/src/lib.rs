@@ -1,5 +1,4 @@
 //! Weir: an edge proxy whose every plugin hook is sandboxed, traced and delivered.
-//!
 
 pub mod access_log;
 pub mod admin;

@@ -2,7 +2,8 @@
 //!
 //! A [`Plugin`] is one configured, compiled, tried guest, shared by all workers (where chains configure
 //! it each in its own way, it is one of its [`variants`]); a
-//! [`chain::Chain`] runs the hooks of several in order and records a span for each. How a guest is
+//! [`chain::Chain`] runs the hooks of several in order and records a span for each. Bodies go through
+//! plugins piece by piece in [`stream`], and come of one in [`answer`]. How a guest is
 //! spoken to is the affair of an ABI ([`component`] and [`module`]; proxy-wasm is to stand beside
 //! them): each is a [`Guest`] that makes [`Instance`]s. What guests may ask of Weir is the same for
 //! all ([`host`]), and so is what confines them ([`sandbox`]). Only this module and those below it

@@ -3,7 +3,8 @@
 //!
 //! A [`Host`] configures the plugin, [`Host::request`] begins an [`Exchange`] and runs the request
 //! hooks, and [`Exchange::response`] runs the response hook. Only hooks that the plugin's
-//! `interests` name are called, as in Weir.
+//! `interests` name are called, as in Weir, and the one for the pieces of an answer that it began
+//! ([`Exchange::stream_answer`]).
 //!
 //! ```
 //! use serde_json::json;

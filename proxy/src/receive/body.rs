@@ -1,4 +1,5 @@
-//! A request's body: read as it comes, decompressed piece by piece, bounded in size and time.
+//! A request's body: read as it comes, decompressed as it comes or, of zstd, at its end, bounded in size and
+//! time.
 
 use std::io;
 use std::time::Duration;
