@@ -5,7 +5,8 @@
 //! of a request goes on also while nobody takes of the response.
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
+use tokio::task::coop::unconstrained;
 
 /// It ends when the connection has.
 type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
@@ -57,8 +59,10 @@ impl Driver {
         if matches!(&*self.0.borrow(), Driven::ByTask(_)) {
             return polled(cx);
         }
-        // It comes while the connection is polled, at no other time: nobody is to be woken for it.
+        // It comes while the connection is polled, at no other time: nobody is to be woken for it. So it
+        // is looked at whatever was used of the task's budget, where that alone would be waited for.
         let mut nobody = Context::from_waker(Waker::noop());
+        let mut polled = |cx: &mut Context<'_>| pin!(unconstrained(poll_fn(&mut polled))).poll(cx);
         let before = polled(&mut nobody);
         if before.is_ready() {
             return before;
@@ -126,5 +130,30 @@ impl Body for Received {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_come_is_seen_also_where_the_tasks_budget_is_used_up() {
+        let (sender, mut receiver) = oneshot::channel();
+        let driver = Driver::new(async move {
+            let _ = sender.send("it");
+            std::future::pending().await
+        });
+        let came = poll_fn(|cx| {
+            let mut nobody = Context::from_waker(Waker::noop());
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(&mut nobody);
+            }
+            Poll::Ready(driver.drive(cx, |cx| Pin::new(&mut receiver).poll(cx)))
+        });
+        assert_eq!(came.await, Poll::Ready(Ok("it")));
     }
 }
