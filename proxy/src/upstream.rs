@@ -311,7 +311,8 @@ async fn send(
                 match Box::pin(connected).await {
                     Ok((lease, made)) => {
                         cells.connects.add(made.into());
-                        (lease, true)
+                        // One that was found after all may have ended meanwhile.
+                        (lease, made)
                     }
                     Err(error) => {
                         return Err(Failure {
