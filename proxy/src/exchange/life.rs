@@ -191,6 +191,7 @@ impl Life {
             }
         }
         self.end_spans(&mut state, end, now);
+        state.recorder.put_in_order();
         let generation = self.worker.generation();
         // A reload may have brought the first who takes traces.
         let is_noted = !state.recorder.is_silent();

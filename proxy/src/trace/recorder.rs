@@ -5,6 +5,8 @@
 //! trace is a copy. A recorder belongs to one worker and is used again for the next request. It
 //! knows nothing of filters or of where records go.
 
+mod fork;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Log};
@@ -122,56 +124,6 @@ impl Recorder {
 
     pub fn is_silent(&self) -> bool {
         self.silent
-    }
-
-    /// Begins with the spans of another, so that both may note what happens to them.
-    pub(crate) fn fork(&mut self, from: &Self) {
-        self.log.clear();
-        self.dropped = 0;
-        (self.trace_id, self.parent, self.flags) = (from.trace_id, from.parent, from.flags);
-        (self.anchor, self.start, self.silent) = (from.anchor, from.start, from.silent);
-        self.request_id.clone_from(&from.request_id);
-        self.state.clear();
-        self.spans.clone_from(&from.spans);
-        self.is_fork = true;
-        self.own.clear();
-    }
-
-    /// Takes the spans that have begun in another since it was forked of that.
-    pub(crate) fn catch_up(&mut self, from: &Self) {
-        let known = self.spans.len().min(from.spans.len());
-        self.spans.extend_from_slice(&from.spans[known..]);
-    }
-
-    /// Takes over what was noted by one that was forked of it, and the spans that it has begun.
-    pub(crate) fn absorb(&mut self, side: &Self) {
-        self.dropped += side.dropped;
-        if !self.has_room(side.log.len()) {
-            return;
-        }
-        let before = self.spans.len();
-        let fit = side.own.len().min(MAX_SPANS.saturating_sub(before));
-        self.dropped += record::long(side.own.len() - fit);
-        // As when they were begun, the last stands for those that there is no room for.
-        let last = before + fit - 1;
-        let place = |span: SpanIndex| match span.0.checked_sub(OWN) {
-            None => span,
-            Some(own) => SpanIndex(record::small(last.min(before + usize::from(own)))),
-        };
-        let behind = self.log.absorb(&side.log, place);
-        for (span, noted) in self.spans.iter_mut().zip(&side.spans) {
-            if noted.status == Status::Error && span.status != Status::Error {
-                span.status = Status::Error;
-                span.message = noted.message.behind(behind);
-            }
-        }
-        let own = side.own[..fit].iter().map(|span| record::SpanHead {
-            parent: place(SpanIndex(span.parent)).0,
-            name: span.name.behind(behind),
-            message: span.message.behind(behind),
-            ..span.clone()
-        });
-        self.spans.extend(own);
     }
 
     /// Whether little memory is held, so that a recorder is worth keeping.

@@ -89,6 +89,12 @@ impl Log {
         behind
     }
 
+    /// Gives all spans other places.
+    pub(in crate::trace) fn replace(&mut self, place: impl Fn(SpanIndex) -> SpanIndex) {
+        replace(&mut self.entries, place);
+        self.block = None;
+    }
+
     /// As [`block`](Self::block), of an event.
     pub(in crate::trace) fn event(
         &mut self,

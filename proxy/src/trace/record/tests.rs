@@ -121,6 +121,51 @@ fn spans_that_a_fork_began_are_behind_those_of_the_trace() {
 }
 
 #[test]
+fn spans_that_were_absorbed_are_put_in_order_of_start() {
+    let mut fixture = Fixture::new(None);
+    let hook = fixture.span("hook", Kind::Plugin, SpanIndex::ROOT, 1);
+    let (early, late) = (fixture.at(2), fixture.at(4));
+    let mut side = Recorder::default();
+    side.fork(&fixture.recorder);
+    let call = side.span("call", Kind::HttpClient, hook, early);
+    side.event(call, "sent", &[], early);
+    side.plugin_log(call, "p", Level::Warn, "log", early);
+    let within = side.span("within", Kind::Retry, call, late);
+    side.attribute(within, "of", "the call within");
+    let after = fixture.span("after", Kind::Plugin, hook, 3);
+    let last = fixture.span("last", Kind::Plugin, after, 5);
+    fixture.recorder.attribute(last, "of", "the last");
+    fixture.recorder.absorb(&side);
+    fixture.recorder.put_in_order();
+    fixture
+        .recorder
+        .attribute(SpanIndex::ROOT, "of", "the root");
+    let record = fixture.finish();
+    let trace = decoded(&record);
+
+    let told: Vec<_> = trace.spans[1..]
+        .iter()
+        .map(|span| {
+            let of = span.attributes.pairs().map(|(_, value)| value).next();
+            (span.name, span.parent.map(SpanIndex::get), of)
+        })
+        .collect();
+    let text = |text| Some(Value::Text(text));
+    assert_eq!(
+        told,
+        [
+            ("hook", Some(0), None),
+            ("call", Some(1), None),
+            ("after", Some(1), None),
+            ("within", Some(2), text("the call within")),
+            ("last", Some(3), text("the last")),
+        ]
+    );
+    assert_eq!(noted(&trace, &trace.spans[2]), [("sent", 2000, vec![])]);
+    assert_eq!(trace.plugin_logs[0].span, SpanIndex(2));
+}
+
+#[test]
 fn a_fork_has_no_more_spans_than_there_is_room_for() {
     let mut fixture = Fixture::new(None);
     let mut side = Recorder::default();
