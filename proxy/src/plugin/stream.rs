@@ -115,6 +115,14 @@ impl Pipe {
         }
     }
 
+    /// What goes on where the guest is not asked, or has failed.
+    fn pass(&self, mut piece: Piece) -> VecDeque<Piece> {
+        if self.replaced {
+            content::strip_digests(&mut piece.trailers, &[]);
+        }
+        [piece].into()
+    }
+
     /// Calls the guest with a piece; gives what goes on instead.
     async fn call(
         &mut self,
@@ -123,13 +131,13 @@ impl Pipe {
         piece: Piece,
     ) -> Result<VecDeque<Piece>, Stop> {
         if self.instance.is_none() {
-            return Ok([piece].into());
+            return Ok(self.pass(piece));
         }
         // A body outlives the exchange that could make any.
         let told = self.ask(flow, place, piece.clone(), &NoCalls).await;
         let Some(told) = told else {
             return match self.plugin.config.on_error {
-                OnError::Continue => Ok([piece].into()),
+                OnError::Continue => Ok(self.pass(piece)),
                 OnError::Reject => Err(Stop::Failed),
             };
         };

@@ -4,7 +4,7 @@
 //! ```yaml
 //! config:                          # each key may be left out
 //!   request: upper                 # see `Work`
-//!   response: { work: trap, at: 2 } # `pass` before the second piece
+//!   response: { work: trap, at: 2 } # `pass` before the second piece, or what `before` says
 //!   decoded: true                  # see bodies decoded
 //! ```
 //!
@@ -53,7 +53,11 @@ enum Work {
 #[serde(untagged)]
 enum Side {
     Always(Work),
-    At { work: Work, at: u32 },
+    At {
+        work: Work,
+        at: u32,
+        before: Option<Work>,
+    },
 }
 
 impl Default for Side {
@@ -74,8 +78,8 @@ impl Side {
     fn at(self, piece: u32) -> Work {
         match self {
             Self::Always(work) => work,
-            Self::At { work, at } if at == piece => work,
-            Self::At { .. } => Work::Pass,
+            Self::At { work, at, .. } if at == piece => work,
+            Self::At { before, .. } => before.unwrap_or(Work::Pass),
         }
     }
 }
