@@ -148,54 +148,53 @@ pub(super) async fn drain(head: &Parts, mut body: impl Body<Data = Bytes> + Unpi
 }
 
 /// Decompresses what is all there.
-pub(super) fn decode(bytes: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn decode(bytes: Bytes, encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
     let mut gathered = Gathered::new(encoding, 0, limit)?;
-    gathered.write(Bytes::copy_from_slice(bytes))?;
+    gathered.write(bytes)?;
     gathered.finish()
 }
 
 /// What came of a body so far.
 struct Gathered {
-    /// What it became; while [`Gathered::waits`], what came.
+    /// What it became; while it is [`Gathered::late`], what came.
     bytes: Vec<u8>,
     /// Most bytes of either.
     limit: usize,
     decoder: Option<Decoder>,
-    /// Nothing is decompressed before the end: zstd's window would take as much as a body, while it
+    /// Of what is decompressed at its end alone: zstd's window would take as much as a body, while it
     /// comes.
-    waits: bool,
+    late: Option<Coding>,
 }
 
 impl Gathered {
     fn new(encoding: Encoding, room: usize, limit: usize) -> Result<Self, Refusal> {
-        let (decoder, waits) = match encoding {
-            Encoding::Identity => (None, false),
-            Encoding::Coded(coding) => {
-                let decoder = Decoder::new(&[coding]).map_err(|error| malformed(&error))?;
-                (Some(decoder), coding == Coding::Zstd)
-            }
+        let (decoder, late) = match encoding {
+            Encoding::Identity => (None, None),
+            Encoding::Coded(Coding::Zstd) => (None, Some(Coding::Zstd)),
+            Encoding::Coded(coding) => (Some(decoder(coding)?), None),
         };
         Ok(Self {
             bytes: Vec::with_capacity(room),
             limit,
             decoder,
-            waits,
+            late,
         })
     }
 
     fn write(&mut self, data: Bytes) -> Result<(), Refusal> {
         match &mut self.decoder {
-            Some(decoder) if !self.waits => decoder.feed(data),
-            _ => return self.add(&data),
+            Some(decoder) => decoder.feed(data),
+            None => return self.add(&data),
         }
         self.decompress()
     }
 
     fn finish(mut self) -> Result<Vec<u8>, Refusal> {
+        if let Some(coding) = self.late {
+            let late = self.decoder.insert(decoder(coding)?);
+            late.feed(std::mem::take(&mut self.bytes).into());
+        }
         if let Some(decoder) = &mut self.decoder {
-            if self.waits {
-                decoder.feed(std::mem::take(&mut self.bytes).into());
-            }
             decoder.end();
         }
         self.decompress()?;
@@ -221,6 +220,10 @@ impl Gathered {
         self.bytes.extend_from_slice(data);
         Ok(())
     }
+}
+
+fn decoder(coding: Coding) -> Result<Decoder, Refusal> {
+    Decoder::new(&[coding]).map_err(|error| malformed(&error))
 }
 
 fn malformed(error: &io::Error) -> Refusal {
@@ -268,19 +271,19 @@ mod tests {
     #[test]
     fn what_was_compressed_is_there_again() {
         for encoding in ALL {
-            let body = compressed(encoding);
-            assert_eq!(decode(&body, encoding, 1000), Ok(TEXT.to_vec()));
-            assert_eq!(decode(&body, encoding, TEXT.len()), Ok(TEXT.to_vec()));
+            let body = Bytes::from(compressed(encoding));
+            assert_eq!(decode(body.clone(), encoding, 1000), Ok(TEXT.to_vec()));
+            assert_eq!(decode(body, encoding, TEXT.len()), Ok(TEXT.to_vec()));
         }
     }
 
     #[test]
     fn what_becomes_too_large_is_refused() {
         for encoding in ALL {
-            let body = compressed(encoding);
+            let body = compressed(encoding).into();
             let limit = TEXT.len() - 1;
             assert_eq!(
-                decode(&body, encoding, limit),
+                decode(body, encoding, limit),
                 Err(Refusal::TooLarge(limit)),
                 "{encoding:?}"
             );
@@ -294,7 +297,8 @@ mod tests {
             Encoding::Coded(Coding::Deflate),
             Encoding::Coded(Coding::Zstd),
         ] {
-            let refusal = decode(b"not compressed at all", encoding, 1000).unwrap_err();
+            let refusal =
+                decode(Bytes::from_static(b"not compressed at all"), encoding, 1000).unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
         }
     }
@@ -308,7 +312,7 @@ mod tests {
         ] {
             let mut body = compressed(encoding);
             body.truncate(body.len() - 6);
-            let refusal = decode(&body, encoding, 1000).unwrap_err();
+            let refusal = decode(body.into(), encoding, 1000).unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
         }
     }

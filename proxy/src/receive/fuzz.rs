@@ -1,5 +1,7 @@
 //! What must hold of compressed bodies and gRPC's frames, whatever their bytes.
 
+use bytes::Bytes;
+
 use super::body::{Encoding, decode};
 use super::grpc::message;
 use crate::coding::Coding;
@@ -25,7 +27,7 @@ pub fn otlp_body(bytes: &[u8]) {
     };
     let encoding = ENCODINGS[usize::from(*first) % ENCODINGS.len()];
     let reads = [
-        decode(body, encoding, LIMIT),
+        decode(Bytes::copy_from_slice(body), encoding, LIMIT),
         message(body.to_vec(), encoding, LIMIT),
     ];
     for body in reads.into_iter().flatten() {

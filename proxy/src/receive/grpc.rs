@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -160,7 +161,7 @@ pub(super) fn message(
         (1, Encoding::Identity) => Err(Refusal::Framing(
             "a message is compressed, and no grpc-encoding says how",
         )),
-        (1, encoding) => body::decode(&frame[PREFIX..], encoding, limit),
+        (1, encoding) => body::decode(Bytes::from(frame).slice(PREFIX..), encoding, limit),
         _ => Err(Refusal::Framing(
             "a message is neither compressed nor uncompressed",
         )),
