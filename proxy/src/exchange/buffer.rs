@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -271,10 +271,7 @@ impl<'w> ResponseSource<'w> {
     /// Whether there is a body that a plugin may see: none where the connection is switched, or where
     /// its length is that of another response.
     fn has_body(&self, state: &State) -> bool {
-        let status = state.response.status;
-        state.request.method != Method::HEAD
-            && status != StatusCode::NO_CONTENT
-            && status != StatusCode::NOT_MODIFIED
+        state.may_have_body()
             && match &self.content {
                 // What was read of it may be all there is.
                 Content::Upstream(_) | Content::Streamed(_)
@@ -304,10 +301,7 @@ pub(super) struct Whole {
 }
 
 fn whole(state: &mut State, bytes: Bytes, trailers: Option<HeaderMap>) -> Whole {
-    let status = state.response.status;
-    let never = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    if never || state.request.method == Method::HEAD {
-        // Its length is that of another response.
+    if !state.may_have_body() {
         return Whole {
             bytes: Bytes::new(),
             trailers: None,

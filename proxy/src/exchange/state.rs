@@ -294,6 +294,15 @@ impl State {
         }
     }
 
+    /// Whether the response may have a body: none to HEAD, nor with 204 or 304, where its length is that
+    /// of another response.
+    pub fn may_have_body(&self) -> bool {
+        let status = self.response.status;
+        self.request.method != Method::HEAD
+            && status != StatusCode::NO_CONTENT
+            && status != StatusCode::NOT_MODIFIED
+    }
+
     /// Whether the client asks to switch by CONNECT, where every success is a tunnel.
     pub fn asks_by_connect(&self) -> bool {
         self.version == Version::HTTP_2 && self.request.upgrade.is_some()

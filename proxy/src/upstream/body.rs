@@ -31,6 +31,17 @@ pub enum Fault {
     Plugin(Stop),
 }
 
+impl From<Broke> for Fault {
+    fn from(broke: Broke) -> Self {
+        match broke {
+            Broke::Source => Self::Broken,
+            Broke::TooLarge => Self::TooLarge,
+            Broke::Encoding => Self::Encoding,
+            Broke::Stopped(stop) => Self::Plugin(stop),
+        }
+    }
+}
+
 /// What is known of an upload outside of the body that hyper owns.
 #[derive(Clone)]
 pub struct Upload(Rc<Progress>);
@@ -166,10 +177,7 @@ impl Body for RequestBody {
                 sending.ended();
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(Broke::Source))) => Fault::Broken,
-            Poll::Ready(Some(Err(Broke::TooLarge))) => Fault::TooLarge,
-            Poll::Ready(Some(Err(Broke::Encoding))) => Fault::Encoding,
-            Poll::Ready(Some(Err(Broke::Stopped(stop)))) => Fault::Plugin(stop),
+            Poll::Ready(Some(Err(broke))) => broke.into(),
             Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
             Poll::Pending => match sending.patience.poll(sending.body.seen(), cx) {
                 Poll::Pending => return Poll::Pending,

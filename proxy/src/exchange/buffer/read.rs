@@ -75,10 +75,8 @@ impl Read {
             });
             match next.await? {
                 None => self.ended = true,
-                Some(Err(Broke::Source)) => return Err(Stopped::Fault(Fault::Broken)),
-                Some(Err(Broke::TooLarge)) => return Err(Stopped::Fault(Fault::TooLarge)),
-                Some(Err(Broke::Encoding)) => return Err(Stopped::Fault(Fault::Encoding)),
                 Some(Err(Broke::Stopped(_))) => return Err(Stopped::Plugin),
+                Some(Err(broke)) => return Err(Stopped::Fault(broke.into())),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         if !self.room.grow(self.bytes.len() + data.len()) {

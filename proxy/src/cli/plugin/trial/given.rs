@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::Request;
 
 use super::{stopped, take};
 use crate::coding::Decoder;
@@ -56,11 +56,7 @@ impl Given {
     pub(super) fn begin(&mut self, begun: Box<Begun>, state: &mut State) {
         self.bytes = Bytes::new();
         state.response_body = Held::Unread;
-        let status = state.response.status;
-        if state.request.method == Method::HEAD
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED
-        {
+        if !state.may_have_body() {
             return;
         }
         let flow = Flow::new(state, Box::default());
