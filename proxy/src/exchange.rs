@@ -151,7 +151,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
                 let call = Call {
                     worker,
                     route,
-                    b3: generation.config.b3,
+                    generation: &generation,
                     // The access log has the user agent.
                     keep_head: chain.wants_request_head() || generation.access_log.is_some(),
                 };

@@ -144,11 +144,6 @@ impl Worker {
         Rc::clone(&current)
     }
 
-    /// What this worker counts for an upstream.
-    pub fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
-        self.current.borrow().local(upstream)
-    }
-
     /// A state to begin an exchange with.
     pub fn take_state(&self) -> Box<State> {
         self.states.borrow_mut().pop().unwrap_or_default()

@@ -12,21 +12,21 @@ use super::{Content, extended, head, mirror, tunnel};
 use crate::app::generation::{Route, Target};
 use crate::plugin::chain::Progress;
 use crate::server::respond::{self, Refusal};
-use crate::trace::context::b3::{self, Form};
+use crate::trace::context::b3;
 use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::retry::{self, Spare};
 use crate::upstream::{Called, Caller, Endpoint, Error, Failure, Upstream};
-use crate::worker::Worker;
+use crate::worker::{Current, Worker};
 
 /// What a call needs of its exchange.
 pub(super) struct Call<'c> {
     pub(super) worker: &'c Rc<Worker>,
     pub(super) route: &'c Route,
-    /// In which form B3 is sent on, if it is.
-    pub(super) b3: Option<Form>,
+    /// That the exchange began with.
+    pub(super) generation: &'c Current,
     /// Whether response hooks read the request's fields.
     pub(super) keep_head: bool,
 }
@@ -47,7 +47,7 @@ impl Call<'_> {
             return Content::Answer(respond::refusal(&Refusal::BadGateway));
         };
         let upstream = &*target.upstream;
-        let local = worker.local(&target.upstream);
+        let local = self.generation.local(&target.upstream);
         local.budget.deposit();
         let key = upstream.key(&state.request);
         let mut tried = Tried::new();
@@ -72,7 +72,13 @@ impl Call<'_> {
         }
         self.add_b3(state, span, request.headers_mut());
         if let Some(mirror) = &self.route.mirror {
-            mirror::begin(worker, mirror, &state.request, &mut request);
+            mirror::begin(
+                worker,
+                self.generation,
+                mirror,
+                &state.request,
+                &mut request,
+            );
         }
         let spare = Spare::of(upstream, &request);
         let caller = Caller {
@@ -134,7 +140,7 @@ impl Call<'_> {
     }
 
     fn add_b3(&self, state: &State, span: SpanIndex, headers: &mut HeaderMap) {
-        if let Some(form) = self.b3 {
+        if let Some(form) = self.generation.config.b3 {
             let recorder = &state.recorder;
             let (trace, span) = (recorder.trace_id(), recorder.span_id(span));
             b3::write(form, trace, span, recorder.flags(), headers);

@@ -18,15 +18,16 @@ use super::state::RequestHead;
 use super::stream::Through;
 use crate::app::generation::Mirror;
 use crate::listener::proxy_protocol::Addresses;
-use crate::upstream::balance::{Busy, Tried};
+use crate::upstream::balance::{Busy, Local, Tried};
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::{Caller, Reply, Upstream};
-use crate::worker::Worker;
+use crate::worker::{Current, Worker};
 
 /// A request as it was so far.
 pub struct Copy {
     worker: Rc<Worker>,
     upstream: Arc<Upstream>,
+    local: Rc<Local>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -40,6 +41,7 @@ pub struct Copy {
 /// Copies a request that is about to go out, if it is drawn; `head` is what the client asked for.
 pub(super) fn begin(
     worker: &Rc<Worker>,
+    generation: &Current,
     mirror: &Mirror,
     head: &RequestHead,
     request: &mut Request<RequestBody>,
@@ -55,6 +57,7 @@ pub(super) fn begin(
     let copy = Copy {
         worker: Rc::clone(worker),
         upstream: Arc::clone(&mirror.upstream),
+        local: generation.local(&mirror.upstream),
         method: request.method().clone(),
         uri: request.uri().clone(),
         headers: request.headers().clone(),
@@ -82,7 +85,7 @@ impl Copy {
     }
 
     async fn deliver(self) {
-        let (worker, upstream) = (&self.worker, &self.upstream);
+        let (worker, upstream, local) = (&self.worker, &self.upstream, &self.local);
         let now = Instant::now();
         let upload = Upload::new(now);
         let body = Through::whole(self.body.freeze(), None);
@@ -93,11 +96,10 @@ impl Copy {
         *request.headers_mut() = self.headers;
         // Its length is known now.
         request.headers_mut().remove(TRANSFER_ENCODING);
-        let local = worker.local(upstream);
-        let Some(index) = upstream.choose(&local, self.key, &Tried::new(), now) else {
+        let Some(index) = upstream.choose(local, self.key, &Tried::new(), now) else {
             return;
         };
-        let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
+        let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(local, index));
         let endpoint = &upstream.endpoints[index];
         let (timeouts, pools) = (&upstream.config.timeouts, &worker.pools);
         let caller = Caller {
