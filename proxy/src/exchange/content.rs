@@ -123,6 +123,17 @@ pub enum Undecoded {
 }
 
 impl View {
+    /// Which changes nothing.
+    fn of(side: Side, body: Option<Bytes>) -> Self {
+        Self {
+            side,
+            body,
+            fields: SmallVec::new(),
+            decoder: None,
+            _room: Room::default(),
+        }
+    }
+
     /// Decodes a body that is held; none where there is nothing to decode, or it cannot be.
     pub async fn held(
         state: &mut State,
@@ -139,11 +150,8 @@ impl View {
         let mut room = Room::default();
         let decoded = decode(&codings, body.clone(), most, |len| room.grow(len)).await?;
         let mut view = Self {
-            side,
-            body: Some(body),
-            fields: SmallVec::new(),
-            decoder: None,
             _room: room,
+            ..Self::of(side, Some(body))
         };
         view.hide(state);
         if view.fields.iter().any(|(name, _)| *name == CONTENT_LENGTH) {
@@ -161,11 +169,8 @@ impl View {
             return None;
         }
         let mut view = Self {
-            side,
-            body: None,
-            fields: SmallVec::new(),
             decoder: Some(Decoder::new(&codings).ok()?),
-            _room: Room::default(),
+            ..Self::of(side, None)
         };
         view.hide(state);
         Some(Box::new(view))
@@ -174,13 +179,7 @@ impl View {
     /// Of a body that is too large to be seen: not at hand, and with its fields as they are.
     pub fn bypassed(state: &mut State, side: Side) -> Option<Box<Self>> {
         match std::mem::replace(state.body(side), Held::Part) {
-            Held::Whole(body) => Some(Box::new(Self {
-                side,
-                body: Some(body),
-                fields: SmallVec::new(),
-                decoder: None,
-                _room: Room::default(),
-            })),
+            Held::Whole(body) => Some(Box::new(Self::of(side, Some(body)))),
             Held::Unread | Held::Part => None,
         }
     }

@@ -204,6 +204,9 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
 
     /// As it comes, decoded where it is to be.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.decoding.is_none() {
+            return self.poll_encoded(cx);
+        }
         let most = self.most();
         for _ in 0..TURN {
             let Some(decoding) = &mut self.decoding else {

@@ -83,25 +83,28 @@ pub struct Pieces {
     flow: Rc<Flow>,
     /// Of the flow's sums.
     place: usize,
-    /// `None` while its guest is asked, and after the end.
-    begun: Option<Box<Begun>>,
-    asking: Option<Asking>,
     /// What was written and is not taken yet.
     out: VecDeque<Bytes>,
-    /// How it ended: with the trailers that are not taken yet.
-    end: Option<Result<Option<HeaderMap>, Stop>>,
+    rest: Rest,
+}
+
+/// What comes behind that.
+enum Rest {
+    /// It is asked once somebody takes it.
+    Asking(Asking),
+    /// It has ended, with the trailers that are not taken yet, or broke off.
+    Ended(Result<Option<HeaderMap>, Stop>),
 }
 
 impl Pieces {
     /// `flow` is what the plugins of the response note in.
     pub fn new(begun: Box<Begun>, flow: &Rc<Flow>) -> Self {
+        let place = flow.join(&begun.pipe);
         Self {
             flow: Rc::clone(flow),
-            place: flow.join(&begun.pipe),
-            begun: Some(begun),
-            asking: None,
+            place,
             out: VecDeque::new(),
-            end: None,
+            rest: Rest::Asking(Box::pin(begun.ask(Rc::clone(flow), place))),
         }
     }
 
@@ -111,39 +114,31 @@ impl Pieces {
             if let Some(bytes) = self.out.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            match &mut self.end {
-                None => {}
-                Some(Ok(trailers)) => {
+            let asking = match &mut self.rest {
+                Rest::Asking(asking) => asking,
+                Rest::Ended(Ok(trailers)) => {
                     let trailers = trailers.take();
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
-                Some(Err(stop)) => return Poll::Ready(Some(Err(*stop))),
-            }
-            if let Some(begun) = self.begun.take() {
-                let flow = Rc::clone(&self.flow);
-                self.asking = Some(Box::pin(begun.ask(flow, self.place)));
-            }
-            let Some(asking) = &mut self.asking else {
-                return Poll::Ready(Some(Err(Stop::Failed)));
+                Rest::Ended(Err(stop)) => return Poll::Ready(Some(Err(*stop))),
             };
             let (begun, next) = ready!(asking.as_mut().poll(cx));
-            self.asking = None;
-            match next {
+            self.rest = match next {
                 Ok(Next::Written(pieces)) => {
                     let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
                     self.out.extend(pieces);
-                    self.begun = Some(begun);
+                    Rest::Asking(Box::pin(begun.ask(Rc::clone(&self.flow), self.place)))
                 }
                 Ok(Next::Ended(trailers)) => {
-                    self.end = Some(Ok((!trailers.is_empty()).then_some(trailers)));
+                    Rest::Ended(Ok((!trailers.is_empty()).then_some(trailers)))
                 }
-                Err(stop) => self.end = Some(Err(stop)),
-            }
+                Err(stop) => Rest::Ended(Err(stop)),
+            };
         }
     }
 
     /// Whether nothing more comes.
     pub fn has_ended(&self) -> bool {
-        self.out.is_empty() && matches!(self.end, Some(Ok(None)))
+        self.out.is_empty() && matches!(self.rest, Rest::Ended(Ok(None)))
     }
 }

@@ -1,6 +1,5 @@
 //! A deadline that is mostly met, for many waits one after the other.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
@@ -22,7 +21,7 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         loop {
-            let rings = pin!(unconstrained(poll_fn(|cx| sleep.as_mut().poll(cx))));
+            let rings = pin!(unconstrained(sleep.as_mut()));
             ready!(rings.poll(cx));
             if Instant::now() >= deadline {
                 return Poll::Ready(());
@@ -34,6 +33,7 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::task::Waker;
     use std::time::Duration;
 
