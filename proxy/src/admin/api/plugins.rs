@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Problem, traces};
 use crate::admin::body;
 use crate::app::App;
-use crate::config::{Isolation, Module, OnError, PluginUse};
+use crate::config::{Isolation, OnError, PluginUse};
 use crate::plugin::Hook;
 use crate::plugin::vitals::Now;
 use crate::store::{Filter, Store};
@@ -48,10 +48,7 @@ pub(super) fn plugins(app: &App) -> Answer {
         .map(|(key, variants)| {
             let plugin = variants.first();
             let config = &plugin.config;
-            let module = match &config.module {
-                Module::Builtin(name) => format!("builtin:{name}"),
-                Module::File(path) => path.display().to_string(),
-            };
+            let module = config.module.to_string();
             let hooks = Hook::ALL
                 .into_iter()
                 .filter(|hook| variants.iter().any(|plugin| plugin.wants(*hook)));

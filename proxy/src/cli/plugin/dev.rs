@@ -75,7 +75,7 @@ pub(super) fn run(args: &DevArgs) -> Result<ExitCode, Error> {
         set,
     };
     // As for its own tests: what was compiled once will do.
-    let cache = project.folder.join(project::DIST);
+    let cache = project.dist();
     let example = if args.example_upstream {
         let address = demo::example_upstream()
             .map_err(|error| Error::new(format!("example upstream: {error}")))?;

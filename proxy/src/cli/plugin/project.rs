@@ -83,12 +83,14 @@ impl Project {
         })
     }
 
+    /// Where builds go, and what is compiled of them.
+    pub(super) fn dist(&self) -> PathBuf {
+        self.folder.join(DIST)
+    }
+
     /// Where the module is, once it is built.
     pub(super) fn module(&self) -> PathBuf {
-        self.folder
-            .join(DIST)
-            .join(&self.name)
-            .with_extension("wasm")
+        self.dist().join(&self.name).with_extension("wasm")
     }
 }
 

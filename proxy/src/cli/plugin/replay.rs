@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_sdk::testing::cases::{self, Case};
 
 use super::calls::Canned;
-use super::project::{DIST, Project};
+use super::project::Project;
 use super::trial::{self, Done, Trial, Way};
 use super::{Error, print};
 use crate::app::generation::{Action, Generation, Listener};
@@ -107,11 +107,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Error> {
 
 /// Where compiled modules are kept: as a server does, or in the plugin's folder as its own tests do.
 fn kept(args: &ReplayArgs, config: &Config) -> Option<PathBuf> {
-    let above = args.config.parent();
-    let folder = above.filter(|folder| !folder.as_os_str().is_empty());
-    let project = Project::find(folder.unwrap_or(Path::new("."))).ok();
-    let own = project.map(|project| project.folder.join(DIST));
-    config.cache_dir.clone().or(own)
+    config.cache_dir.clone().or_else(|| {
+        let above = args.config.parent();
+        let folder = above.filter(|folder| !folder.as_os_str().is_empty());
+        let project = Project::find(folder.unwrap_or(Path::new("."))).ok();
+        project.map(|project| project.dist())
+    })
 }
 
 /// By the router of a configuration, at its first listener.

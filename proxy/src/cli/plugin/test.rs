@@ -166,10 +166,7 @@ impl Subject {
                 module: Module::File(built.file),
             });
         }
-        let shown = match &self.module {
-            Module::Builtin(name) => format!("builtin:{name}"),
-            Module::File(file) => file.display().to_string(),
-        };
+        let shown = self.module.to_string();
         let module = inspect::read(&shown)?;
         match inspect::no_plugin(&module) {
             Some(reason) => Err(Error::new(format!("{shown} is no plugin: {reason}"))),
@@ -184,11 +181,8 @@ impl Subject {
 
     /// A place for the exchanges; what was compiled of a project is kept in its folder.
     pub(super) fn trial(&self) -> Result<Trial, Error> {
-        let folder = self
-            .project
-            .as_ref()
-            .map(|project| project.folder.as_path());
-        Trial::keeping(folder.map(|folder| folder.join(project::DIST)).as_deref())
+        let kept = self.project.as_ref().map(Project::dist);
+        Trial::keeping(kept.as_deref())
     }
 
     /// The plugin of each case; the same where the configuration is.

@@ -1,5 +1,7 @@
 //! Plugins: their names, modules and limits.
 
+use std::fmt;
+
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
@@ -12,6 +14,16 @@ use crate::config::{
     Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle, raw,
 };
 use crate::plugin::registry::builtins;
+
+/// As a configuration names it.
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::File(file) => write!(f, "{}", file.display()),
+        }
+    }
+}
 
 impl Resolver<'_> {
     pub(super) fn plugins(
