@@ -71,6 +71,16 @@ impl Dev {
         });
     }
 
+    /// A field of the answer to a tenant, of what the scaffolds make.
+    ///
+    /// # Panics
+    ///
+    /// When nothing listens.
+    pub fn answered(&self, field: &str) -> Option<String> {
+        let response = self.get("/orders", &["x-tenant: Acme"]);
+        response.header(field).map(str::to_owned)
+    }
+
     /// `GET` through what it serves.
     ///
     /// # Panics

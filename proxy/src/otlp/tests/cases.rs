@@ -114,6 +114,15 @@ fn what_a_field_cannot_be_is_told_by_its_name() {
     }
 }
 
+/// A request with one log record, whose body this is.
+fn log_of(body: Vec<u8>) -> Vec<u8> {
+    [5, 2, 2, 1].into_iter().fold(body, |within, number| {
+        let mut outer = Vec::new();
+        put_bytes(number, &within, &mut outer);
+        outer
+    })
+}
+
 #[test]
 fn values_lie_in_one_another_only_so_deep() {
     let nested = |levels: usize| {
@@ -125,13 +134,7 @@ fn values_lie_in_one_another_only_so_deep() {
             value.clear();
             put_bytes(5, &list, &mut value);
         }
-        let mut message = value;
-        for number in [5, 2, 2, 1] {
-            let mut outer = Vec::new();
-            put_bytes(number, &message, &mut outer);
-            message = outer;
-        }
-        message
+        log_of(value)
     };
     let logs = Signal::Logs.request();
     // Request, resource, scope and record lie around the first value.
@@ -201,12 +204,7 @@ fn what_some_of_protobufs_readers_refuse_is_refused() {
             put_bytes(if level % 2 == 0 { 1 } else { 5 }, &bytes, &mut outer);
             bytes = outer;
         }
-        for number in [5, 2, 2, 1] {
-            let mut outer = Vec::new();
-            put_bytes(number, &bytes, &mut outer);
-            bytes = outer;
-        }
-        bytes
+        log_of(bytes)
     };
     let logs = Signal::Logs.request();
     for within in [0, 2, 50, 80] {
