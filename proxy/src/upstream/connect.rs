@@ -96,7 +96,8 @@ impl Http1 {
         if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
             driver.go_apart();
         }
-        let mut sending = pin!(self.sender.try_send_request(*request));
+        let sending = driver.silently(|| self.sender.try_send_request(*request));
+        let mut sending = pin!(sending);
         let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
         sent.await.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::Unsent(Box::new(request)),
