@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod io;
 pub mod respond;
+mod timer;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 //! to the worker ([`pool`]); one that the upstream closed while it was idle is replaced without the
 //! request noticing.
 
-mod alarm;
 pub mod balance;
 pub mod body;
 pub mod connect;

@@ -17,13 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::alarm::Alarm;
 use super::body::RequestBody;
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
 use super::switch::Asked;
 use super::{Endpoint, Error, Outgoing};
+use crate::alarm::Alarm;
 use crate::config::Protocol;
 use crate::listener::proxy_protocol::Addresses;
 use crate::tls::{Alpn, certificate};
