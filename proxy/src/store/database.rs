@@ -165,10 +165,12 @@ impl Database {
 
     /// Deletes what began before `oldest`, and the oldest of what is more than `max_bytes`.
     pub(super) fn prune(&mut self, max_bytes: u64, oldest: i64) -> rusqlite::Result<()> {
-        // Ids grow with the time at which traces ended, so what is old stands at the beginning.
+        // Ids grow with the time at which traces ended, so what is old stands before the first that
+        // is not, and nothing behind that need be read.
         let old: Option<i64> = self.connection.query_row(
-            "SELECT max(id) FROM (SELECT id, start_us FROM traces ORDER BY id LIMIT 100000) WHERE start_us < ?1",
-            [oldest],
+            "SELECT max(id) FROM traces WHERE id < \
+             coalesce((SELECT id FROM traces WHERE start_us >= ?1 ORDER BY id LIMIT 1), ?2)",
+            [oldest, self.next],
             |row| row.get(0),
         )?;
         if let Some(last) = old {
