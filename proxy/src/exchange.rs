@@ -26,6 +26,7 @@ mod target;
 pub mod trailers;
 pub mod tunnel;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -69,6 +70,8 @@ pub struct Client {
     address: HeaderValue,
     /// What the TLS handshake told; `None` on an unencrypted connection.
     pub tls: Option<Rc<tls::Peer>>,
+    /// Whether it has asked for something on this connection.
+    has_asked: Cell<bool>,
 }
 
 impl Client {
@@ -85,6 +88,7 @@ impl Client {
             local,
             address: forwarded::field(peer),
             tls: None,
+            has_asked: Cell::new(false),
         }
     }
 
@@ -201,7 +205,8 @@ fn admit<'g>(
         context = context::b3::parse(&head.headers);
     }
     let takers = !generation.capture.is_empty();
-    let mut life = Life::begin(worker, context.as_ref(), takers, now);
+    let first = !client.has_asked.replace(true);
+    let mut life = Life::begin(worker, context.as_ref(), takers, first, now);
     let Some(listener) = generation.listener(client.listener) else {
         return (life, body, Err(respond::refusal(&Refusal::Draining)));
     };

@@ -14,6 +14,7 @@ use http::{StatusCode, Version};
 use super::state::{Answer, State, UNFINISHED};
 use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
+use crate::export::local::Priority;
 use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
 use crate::plugin::Side;
@@ -35,6 +36,8 @@ pub struct Life {
     ended: bool,
     /// What the end of the response waits for.
     hold: Option<Hold>,
+    /// Whether it is its connection's first.
+    first: bool,
     /// Bytes of the response's body so far.
     sent: u64,
     /// What bodies that stream through plugins are noted in, by [`Side`].
@@ -54,11 +57,13 @@ pub enum End {
 }
 
 impl Life {
-    /// `takers` says whether there is anybody who takes its trace.
+    /// `takers` says whether there is anybody who takes its trace, `first` whether it is its
+    /// connection's first.
     pub(super) fn begin(
         worker: &Rc<Worker>,
         context: Option<&Context>,
         takers: bool,
+        first: bool,
         now: Instant,
     ) -> Self {
         let mut state = worker.take_state();
@@ -77,6 +82,7 @@ impl Life {
             upstream: Duration::ZERO,
             ended: false,
             hold: None,
+            first,
             sent: 0,
             flows: [None, None],
         }
@@ -145,6 +151,7 @@ impl Life {
             upstream: self.upstream,
             ended: false,
             hold: None,
+            first: self.first,
             sent: self.sent,
             flows: std::mem::take(&mut self.flows),
         };
@@ -200,8 +207,8 @@ impl Life {
             self.hold = self.worker.handoff.append(write);
         }
         if is_noted && generation.capture.keeps_local() {
-            let failed = state.recorder.outcome().failed;
-            self.worker.handoff.keep(failed, now, |out| {
+            let priority = Priority::of(state.recorder.outcome().failed, self.first);
+            self.worker.handoff.keep(priority, now, |out| {
                 generation.capture.write_local(&state.recorder, out)
             });
         }
