@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::rt::{Sleep, Timer as _};
+use hyper::rt::Sleep;
 
 use crate::alarm::Alarm;
 
@@ -51,6 +51,8 @@ impl Sleep for Until {}
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+
+    use hyper::rt::Timer as _;
 
     use super::*;
 
