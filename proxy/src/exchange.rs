@@ -146,11 +146,12 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let (chain, outcome) =
         run_request_hooks(&outward, listener, &mut life, &mut progress, &mut body).await;
     let begun = body.begun.take();
+    // Also what is answered without an upstream: a hook that held the body had it read through others.
+    life.follow(Side::Request, body.flow());
     let mut content = match outcome {
         Ok(route) => match &route.action {
             Action::Upstream(targets) => {
                 let upload = Upload::new(now);
-                life.follow(Side::Request, body.flow());
                 let body = body.send(life.state(), upload.clone());
                 let call = Call {
                     worker,
