@@ -224,6 +224,74 @@ fn a_piece_has_as_much_as_one_call_may_write() {
 }
 
 #[test]
+fn an_answer_has_as_many_bytes_as_its_limit_and_not_more() {
+    let limited = |config: Value| {
+        let mut plugin = teller(config);
+        plugin["limits"] = json!({ "answer": "1KiB" });
+        plugin["breaker"] = json!({ "failures": 1 });
+        Stand::new(&[("teller", plugin)])
+    };
+    let stand = limited(json!({ "pieces": 2, "size": 512 }));
+    let response = told(&stand);
+    assert!(response.complete);
+    assert_eq!(response.body.len(), 1024);
+
+    let stand = limited(json!({ "size": 400 }));
+    // No breaker opens: the plugin is asked each time.
+    for asked in 1..=3 {
+        let response = told(&stand);
+        assert_eq!(response.status, 200);
+        assert!(!response.complete, "{} bytes", response.body.len());
+        assert!(response.body.len() <= 800);
+        assert_eq!(stand.weir.count(ASKED), 3 * asked);
+    }
+    assert_eq!(stand.get(&[]).text(), "hello");
+    past_its_bound(&stand, "answer_size", 3);
+}
+
+#[test]
+fn an_answer_lasts_as_long_as_its_limit_and_not_longer() {
+    for abi in Abi::BOTH {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let silent = format!("http://{}", silent.local_addr().expect("an address"));
+        for how in [
+            json!({ "size": 1 }),
+            json!({ "wait": "value" }),
+            json!({ "wait": "call" }),
+        ] {
+            let upstream = Upstream::hello();
+            let mut all = config(&upstream);
+            all["upstreams"]["other"] = json!({ "endpoints": [silent] });
+            all["plugins"]["teller"] = json!({
+                "module": abi.guest("teller"), "config": how, "upstreams": ["other"],
+                "limits": { "answer_time": "300ms", "wall_time": "10m" },
+            });
+            all["routes"][0]["plugins"] = json!(["teller"]);
+            let stand = Stand::with(upstream, all);
+            let response = told(&stand);
+            assert_eq!(response.status, 200, "{how}");
+            assert!(!response.complete, "{how}");
+            assert_eq!(stand.get(&[]).text(), "hello");
+            past_its_bound(&stand, "answer_time", 1);
+        }
+    }
+}
+
+/// So many answers were broken off for it, and their traces and the metric say so.
+fn past_its_bound(stand: &Stand, reason: &str, answers: u64) {
+    let trace = trace(stand, 2);
+    let span = trace.span(PREHOOK);
+    assert_eq!(span["Status"], "error");
+    assert_eq!(span["Attributes"]["error.type"], reason);
+    assert_eq!(span["Attributes"]["plugin.error_count"], 1);
+    assert_eq!(trace.root()["Attributes"]["error.type"], "plugin_failed");
+    let metric = format!(
+        "weir_hook_failures_total{{plugin=\"teller\",hook=\"answerbody\",reason=\"{reason}\"}}"
+    );
+    assert_eq!(stand.weir.count(&metric), answers);
+}
+
+#[test]
 fn a_client_that_leaves_ends_the_call_and_the_instance() {
     for abi in Abi::BOTH {
         let other = TcpListener::bind("127.0.0.1:0").expect("a port");

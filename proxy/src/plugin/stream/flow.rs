@@ -95,7 +95,7 @@ impl Flow {
         }
         let recorder = &mut exchange.recorder;
         let sums = self.sums.borrow();
-        for sum in sums.iter().filter(|sum| sum.calls > 0) {
+        for sum in sums.iter().filter(|sum| sum.calls > 0 || sum.errors > 0) {
             let milliseconds = sum.total.as_secs_f64() * 1e3;
             let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
             let what = match sum.hook {
