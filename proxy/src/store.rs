@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config;
 use crate::export::local::{self, Counts, Intake, Outlet, Records};
+use crate::trace::record;
 use database::Database;
 
 pub use filter::{Filter, Invalid};
@@ -40,6 +41,9 @@ const PACE: Duration = Duration::from_millis(200);
 /// Between looks at what is too old.
 const PRUNE: Duration = Duration::from_secs(10);
 
+/// How often records that cannot be read are told of again.
+const UNREADABLE: Duration = Duration::from_secs(1);
+
 /// Recent traces.
 pub struct Store {
     shared: Arc<Shared>,
@@ -52,6 +56,8 @@ struct Shared {
     counts: Arc<Counts>,
     tails: tail::Tails,
     problem: Mutex<Option<String>>,
+    /// When a record that cannot be read was last told of.
+    told: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +72,7 @@ pub struct Status {
     pub traces: u64,
     pub bytes: u64,
     pub max_bytes: u64,
-    /// Traces that were not kept, because there were too many at once.
+    /// Traces that were not kept, because there were too many at once, or they cannot be read.
     pub skipped: u64,
     /// Whether they survive a restart.
     pub durable: bool,
@@ -120,6 +126,7 @@ impl Store {
             counts: counts.clone(),
             tails: tail::Tails::default(),
             problem: Mutex::new(problem),
+            told: Mutex::default(),
         });
         let (intake, outlet) = channel(config, workers, &counts);
         let store = Self {
@@ -265,11 +272,24 @@ impl Shared {
             }
         });
         let written = result.is_ok();
-        self.heed(result);
+        self.heed(result.map(|unreadable| self.lose(&unreadable)));
         if written {
             for (summary, record) in fresh {
                 self.tails.tell(&summary, record);
             }
+        }
+    }
+
+    /// Counts records that cannot be read, and tells of them, but not all the time.
+    fn lose(&self, unreadable: &[record::Error]) {
+        let Some(error) = unreadable.last() else {
+            return;
+        };
+        self.counts.lose(unreadable.len() as u64);
+        let mut told = lock(&self.told);
+        if told.is_none_or(|told| told.elapsed() >= UNREADABLE) {
+            *told = Some(Instant::now());
+            tracing::error!(%error, "a record does not decode");
         }
     }
 

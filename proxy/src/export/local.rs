@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use super::queue::{self, Chunk};
-use super::status::Meter;
+use super::status::{Meter, Reason};
 
 /// A chunk of this size is published at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -84,13 +84,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Traces past the rate, and those that came while the store was behind.
+    /// Traces that came and cannot be read.
+    pub(crate) fn lose(&self, traces: u64) {
+        self.meter.lose(Reason::Invalid, traces);
+    }
+
+    /// Traces past the rate, those that came while the store was behind, and those that cannot be read.
     pub(crate) fn skipped(&self) -> u64 {
-        let behind: u64 = super::status::Reason::ALL
+        let lost: u64 = Reason::ALL
             .iter()
             .map(|reason| self.meter.dropped(*reason))
             .sum();
-        self.skipped.load(Relaxed) + behind
+        self.skipped.load(Relaxed) + lost
     }
 }
 
@@ -103,6 +108,20 @@ pub(crate) fn channel(rate: f64, counts: &Arc<Counts>) -> (Intake, Outlet) {
         rate,
     };
     (intake, Outlet { queue: receiver })
+}
+
+#[cfg(test)]
+impl Intake {
+    /// Leaves these records, as a worker does.
+    pub(crate) fn leave(&self, records: &[&[u8]]) {
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        for record in records {
+            let start = bytes.len();
+            bytes.extend_from_slice(record);
+            places.push(start..bytes.len());
+        }
+        send(self, &mut bytes, &mut places);
+    }
 }
 
 impl Outlet {

@@ -112,13 +112,14 @@ impl Database {
         self.bytes.unsigned_abs()
     }
 
-    /// Writes records in one transaction; what does not decode is left out. Each is told to
-    /// `written`, which must wait for the end before it believes it.
+    /// Writes records in one transaction. Each is told to `written`, which must wait for the end before it
+    /// believes it. What does not decode is left out: gives why, of each.
     pub(super) fn insert<'r>(
         &mut self,
         records: impl Iterator<Item = &'r [u8]>,
         mut written: impl FnMut(&Summary, &'r [u8]),
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<record::Error>> {
+        let mut unreadable = Vec::new();
         let transaction = self.connection.transaction()?;
         let (mut count, mut bytes, mut next) = (self.count, self.bytes, self.next);
         {
@@ -127,8 +128,12 @@ impl Database {
             )?;
             let mut blobs = transaction.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?;
             for record in records {
-                let Ok(trace) = record::read(record) else {
-                    continue;
+                let trace = match record::read(record) {
+                    Ok(trace) => trace,
+                    Err(error) => {
+                        unreadable.push(error);
+                        continue;
+                    }
                 };
                 let mut summary = Summary::of(&trace, record.len());
                 summary.id = next;
@@ -160,7 +165,7 @@ impl Database {
         }
         transaction.commit()?;
         (self.count, self.bytes, self.next) = (count, bytes, next);
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Deletes what began before `oldest`, and the oldest of what is more than `max_bytes`.

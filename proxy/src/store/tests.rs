@@ -219,8 +219,20 @@ fn a_record_that_does_not_decode_hinders_no_other() {
     let good = record("/good", 200, 1, "a");
     let mut database = Database::open(None).unwrap();
     let records: [&[u8]; 3] = [b"nonsense", &good, &good[..10]];
-    database.insert(records.into_iter(), |_, _| {}).unwrap();
+    let unreadable = database.insert(records.into_iter(), |_, _| {}).unwrap();
+    assert_eq!(unreadable.len(), 2);
     assert_eq!(paths(&database, &[]), ["/good"]);
+}
+
+#[test]
+fn a_record_that_does_not_decode_is_counted() {
+    let (store, intake) = Store::start(&config(1 << 20), None, 1);
+    let good = record("/good", 200, 1, "a");
+    intake.leave(&[&good, b"nonsense", &good[..10]]);
+    drop(intake);
+    store.close();
+    let status = store.status();
+    assert_eq!((status.traces, status.skipped), (1, 2));
 }
 
 #[test]
