@@ -248,9 +248,13 @@ async fn decode(
     decoder.feed(body);
     decoder.end();
     let mut all = Vec::new();
+    let mut windows = Room::default();
     loop {
         for _ in 0..TURN {
             let step = decoder.step().map_err(malformed)?;
+            if !windows.grow(decoder.memory()) {
+                return Err(Undecoded::Full);
+            }
             if decoder.made() > most as u64 {
                 return Err(Undecoded::TooLarge);
             }
