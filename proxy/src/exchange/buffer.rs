@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -302,6 +302,9 @@ pub(super) struct Whole {
 
 fn whole(state: &mut State, bytes: Bytes, trailers: Option<HeaderMap>) -> Whole {
     if !state.may_have_body() {
+        if state.response.status == StatusCode::NO_CONTENT {
+            state.response.headers.remove(CONTENT_LENGTH);
+        }
         return Whole {
             bytes: Bytes::new(),
             trailers: None,
@@ -387,6 +390,10 @@ impl Bodies for ResponseSource<'_> {
 
     fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
         if !self.has_body(state) {
+            if !state.may_have_body() {
+                // Where there is one, it has no length either.
+                state.response.headers.remove(CONTENT_LENGTH);
+            }
             return false;
         }
         let held = std::mem::take(&mut state.response_body);
