@@ -186,6 +186,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
         .run_response(runner(&outward), life.slot(), &mut progress, &mut source)
         .await;
     life.waited(source.waited);
+    life.idled(source.idle);
     life.follow(Side::Response, source.flow());
     let content = source.send(life.state());
     respond(&mut life, content)
@@ -332,6 +333,7 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             response.map(|()| body)
         }
         Content::Streamed(body) => {
+            life.streams();
             let response = upstreams_head(life);
             let body = Body::streamed(body, life.take());
             response.map(|()| body)

@@ -33,6 +33,10 @@ pub struct Life {
     status: StatusCode,
     /// Time spent waiting for the upstream.
     upstream: Duration,
+    /// Time in which nobody worked for it, beside that.
+    idle: Duration,
+    /// Since when a body goes out that no upstream sends, and how long guests had run for it by then.
+    streaming: Option<(Instant, Duration)>,
     ended: bool,
     /// What the end of the response waits for.
     hold: Option<Hold>,
@@ -80,6 +84,8 @@ impl Life {
             route: None,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             upstream: Duration::ZERO,
+            idle: Duration::ZERO,
+            streaming: None,
             ended: false,
             hold: None,
             first,
@@ -131,6 +137,23 @@ impl Life {
         self.upstream += time;
     }
 
+    /// Time in which a plugin's answer had nobody work for it.
+    pub(super) fn idled(&mut self, time: Duration) {
+        self.idle += time;
+    }
+
+    /// A body goes out that no upstream sends: what guests do not run for it, it waits for them or for the
+    /// client.
+    pub(super) fn streams(&mut self) {
+        self.streaming = Some((Instant::now(), self.worked()));
+    }
+
+    /// How long guests ran for pieces of the response.
+    fn worked(&self) -> Duration {
+        let flow = self.flows[Side::Response as usize].as_ref();
+        flow.map_or(Duration::ZERO, |flow| flow.worked())
+    }
+
     /// A piece of the response's body is to go out.
     pub(super) fn sends(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -149,6 +172,8 @@ impl Life {
             route: self.route.take(),
             status: self.status,
             upstream: self.upstream,
+            idle: self.idle,
+            streaming: self.streaming,
             ended: false,
             hold: None,
             first: self.first,
@@ -191,6 +216,10 @@ impl Life {
             cells.responses[class - 1].inc();
         } else {
             cells.aborted.inc();
+        }
+        if let Some((since, before)) = self.streaming {
+            let worked = self.worked().saturating_sub(before);
+            self.idle += now.saturating_duration_since(since).saturating_sub(worked);
         }
         for flow in std::mem::take(&mut self.flows).into_iter().flatten() {
             if let Some(side) = flow.finish(&mut state) {
@@ -270,7 +299,8 @@ impl Life {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let overhead = now
             .saturating_duration_since(recorder.start())
-            .saturating_sub(self.upstream);
+            .saturating_sub(self.upstream)
+            .saturating_sub(self.idle);
         recorder.attributes(SpanIndex::ROOT, |attributes| {
             if end != End::ClientGone {
                 attributes.add("http.response.status_code", self.status.as_u16());

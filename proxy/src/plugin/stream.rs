@@ -208,6 +208,7 @@ impl Pipe {
         let sum = &mut flow.sums.borrow_mut()[place];
         sum.calls = sum.calls.saturating_add(1);
         sum.total += took;
+        sum.cpu += called.cpu;
         sum.last = called.end;
         match called.result {
             Ok(action) => {

@@ -425,6 +425,45 @@ fn a_plugin_that_holds_bodies_waits_for_the_whole() {
     assert_eq!(response.text(), "<piece 1piece 2>");
 }
 
+/// How long a span says that it lasted, in milliseconds.
+fn lasted(span: &Value) -> f64 {
+    let of_day = |key: &str| {
+        let time = span[key].as_str().expect("a time").trim_end_matches('Z');
+        let (_, time) = time.split_once('T').expect("a date before it");
+        let parts = time.split(':').map(|part| part.parse::<f64>());
+        parts.fold(0.0, |sum, part| 60.0 * sum + part.expect("a number"))
+    };
+    (of_day("EndTime") - of_day("StartTime")).rem_euclid(86_400.0) * 1e3
+}
+
+#[test]
+fn a_pause_between_pieces_is_no_overhead() {
+    for holds in [false, true] {
+        let teller = teller(json!({ "pieces": 1, "wait": "value" }));
+        let stand = if holds {
+            behind("wrap", wrap(1000), teller)
+        } else {
+            Stand::new(&[("teller", teller)])
+        };
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send(TOLD);
+        eventually("it is asked again", || {
+            (stand.weir.count(ASKED) >= 2).then_some(())
+        });
+        assert_eq!(stand.weir.get("/go", &[]).status, 200);
+        assert!(client.receive().expect("a response").complete);
+        let trace = trace(&stand, 2);
+        let overhead = &trace.root()["Attributes"]["weir.overhead.duration_ms"];
+        let overhead = overhead.as_f64().expect("a number");
+        // A guest that has nothing to send is left alone for 100 ms.
+        let idle = lasted(trace.root()) - overhead;
+        assert!(
+            idle > 99.9,
+            "{idle} ms without work, and {overhead} with it"
+        );
+    }
+}
+
 #[test]
 fn before_a_plugin_that_holds_bodies_a_failure_is_an_error() {
     let fault = json!({ "work": "trap", "at": 2 });

@@ -26,6 +26,8 @@ pub(super) struct Sum {
     pub(super) calls: u32,
     pub(super) errors: u32,
     pub(super) total: Duration,
+    /// Time in which the guest ran.
+    pub(super) cpu: Duration,
     pub(super) last: Instant,
     pub(super) failure: Option<Failure>,
 }
@@ -51,6 +53,7 @@ impl Flow {
             calls: 0,
             errors: 0,
             total: Duration::ZERO,
+            cpu: Duration::ZERO,
             last: Instant::now(),
             failure: None,
         });
@@ -80,6 +83,11 @@ impl Flow {
         if let Some(state) = &*self.state.borrow() {
             exchange.take_held(state, |id| self.has(id));
         }
+    }
+
+    /// How long guests ran for pieces so far.
+    pub fn worked(&self) -> Duration {
+        self.sums.borrow().iter().map(|sum| sum.cpu).sum()
     }
 
     /// Whether the plugin streams this side's body.
