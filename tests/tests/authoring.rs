@@ -118,6 +118,28 @@ fn a_panic_is_told_with_its_message_file_and_line() {
 }
 
 #[test]
+fn a_case_comes_by_the_scheme_of_its_url() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = folder.path().join("cases.yaml");
+    fs::write(
+        &cases,
+        "config: {to: 'https://{host}{path}', scheme: http}
+cases:
+  - name: what came encrypted goes on
+    request: {url: 'https://a.example/x'}
+    expect: {action: continue, request: {url: 'https://a.example/x'}}
+  - name: other is redirected
+    request: {url: 'http://a.example/x'}
+    expect: {action: respond, response: {status: 308}}",
+    )
+    .expect("written");
+    let cases = cases.display().to_string();
+    let arguments = ["test", "builtin:redirect", "--cases", &cases];
+    let said = done(&plugin(folder.path(), &arguments));
+    assert!(said.contains("2 cases: 2 ok, 0 failed"), "{said}");
+}
+
+#[test]
 fn limits_hold_for_cases_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let cases = folder.path().join("cases.yaml");

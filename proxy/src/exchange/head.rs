@@ -39,6 +39,7 @@ pub(super) fn read(
     state.request.upgrade = extended::take(&mut head)?;
     state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
     state.request.local = Some(client.local);
+    state.request.scheme = client.scheme();
     name_request(state, &head.headers);
     note_root(state, &head, client);
     generation

@@ -83,6 +83,8 @@ pub enum Held {
 #[derive(Default)]
 pub struct RequestHead {
     pub method: Method,
+    /// Of the client's connection: `http` or `https`.
+    pub scheme: &'static str,
     pub uri: Uri,
     /// Host and port as the client asked for: `Host`, or the authority of an absolute target.
     pub authority: String,

@@ -1,8 +1,12 @@
 //! The bundled plugins do what their documentation says.
 
 use serde_json::json;
+use tokio_rustls::TlsConnector;
 use weir_tests::client::Response;
+use weir_tests::http2;
+use weir_tests::tls::{Authority, Dial};
 use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
 
 use crate::{Stand, key_auth, request_id, values};
 
@@ -300,6 +304,58 @@ fn redirect_sends_elsewhere() {
     assert_eq!(response.status, 308);
     assert_eq!(response.header("location"), Some("https://test/a?b=c"));
     assert!(stand.upstream.seen().is_empty());
+}
+
+#[test]
+fn redirect_to_https_lets_on_who_came_by_it() {
+    let upstream = Upstream::hello();
+    let authority = Authority::default();
+    let identity = authority.issue(&["a.example"]);
+    let mut config = weir_tests::config::config(&upstream);
+    config["plugins"]["it"] = json!({
+        "module": "builtin:redirect",
+        "config": { "to": "https://{host}{path}{query}", "scheme": "http" },
+    });
+    config["routes"][0]["plugins"] = json!(["it"]);
+    config["listeners"] = json!([
+        { "address": "127.0.0.1:0" },
+        { "address": "127.0.0.1:0", "tls": { "certificates": [identity.json()] } },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let [plain, encrypted] = *weir.proxies() else {
+        panic!("two listeners: {:?}", weir.proxies());
+    };
+    // What a client says of itself changes nothing.
+    let response = weir.get("/a?b=c", &["x-forwarded-proto: https"]);
+    assert_eq!(response.status, 308);
+    assert_eq!(response.header("location"), Some("https://test/a?b=c"));
+    http2::run(async {
+        let client = http2::Client::open(plain).await;
+        let answer = client.get("/").await.expect("a response");
+        assert_eq!(answer.status(), 308);
+    });
+    assert!(upstream.seen().is_empty());
+
+    let dial = Dial::to(&authority, "a.example");
+    let mut session = dial.connect(encrypted).expect("a session");
+    let response = session.get("/").expect("a response");
+    assert!(response.starts_with("http/1.1 200"), "{response}");
+    let dial = Dial {
+        alpn: &["h2"],
+        ..dial
+    };
+    http2::run(async {
+        let stream = tokio::net::TcpStream::connect(encrypted).await;
+        let name = "a.example".try_into().expect("a name");
+        let stream = TlsConnector::from(dial.config())
+            .connect(name, stream.expect("connect"))
+            .await
+            .expect("a session");
+        let client = http2::Client::over(stream, &h2::client::Builder::new()).await;
+        let answer = client.get("/").await.expect("a response");
+        assert_eq!((answer.status(), answer.text()), (200, "hello".to_owned()));
+    });
+    assert_eq!(upstream.seen().len(), 2);
 }
 
 #[test]

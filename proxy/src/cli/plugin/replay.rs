@@ -183,12 +183,13 @@ fn of_trace(trace: &Value) -> Result<Recorded, String> {
     let root = &trace["RootSpan"]["Attributes"];
     let text = |key: &str| root[key].as_str();
     let path = text("url.path").ok_or("the trace has no `url.path` on its root")?;
+    let scheme = text("url.scheme").unwrap_or("http");
     let host = text("server.address").unwrap_or("example.com");
     let method = text("http.request.method").unwrap_or("GET");
     let mut notes = Vec::new();
     let mut request = Request::builder()
         .method(method)
-        .uri(format!("http://{host}{path}"));
+        .uri(format!("{scheme}://{host}{path}"));
     match trace["RequestHeaders"].as_object() {
         Some(headers) => {
             for (name, value) in headers {
@@ -294,7 +295,7 @@ mod tests {
     #[test]
     fn a_trace_gives_its_request_and_its_upstreams_status() {
         let trace = r#"{"TraceID": "ab", "RootSpan": {"Attributes": {"http.request.method": "POST",
-            "url.path": "/v1", "server.address": "shop:81"}},
+            "url.scheme": "https", "url.path": "/v1", "server.address": "shop:81"}},
             "RequestHeaders": {"x-a": "1", "x-api-key": "REDACTED"},
             "Spans": [{"Kind": "http.request", "Attributes": {"http.response.status_code": 500}},
                       {"Kind": "http.client", "Attributes": {"http.response.status_code": 201}}]}"#;
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(exchanges.len(), 2);
         let exchange = &exchanges[0];
         assert_eq!(exchange.request.method(), "POST");
-        assert_eq!(exchange.request.uri(), "http://shop:81/v1");
+        assert_eq!(exchange.request.uri(), "https://shop:81/v1");
         assert_eq!(exchange.request.headers()["x-a"], "1");
         assert_eq!(exchange.response.status(), 201);
         assert_eq!(exchange.notes, ["the value of x-api-key was redacted"]);

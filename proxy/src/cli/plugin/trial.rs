@@ -341,6 +341,10 @@ fn begin(request: &Request<Vec<u8>>, now: Instant) -> State {
     });
     let head = &mut state.request;
     head.method = request.method().clone();
+    head.scheme = match uri.scheme_str() {
+        Some("https") => "https",
+        _ => "http",
+    };
     authority.clone_into(&mut head.authority);
     let path = uri.path_and_query().cloned();
     head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
@@ -371,7 +375,7 @@ fn sent(state: &State) -> (String, HeaderMap) {
     let head = &state.request;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     (
-        format!("http://{}{path}", head.authority),
+        format!("{}://{}{path}", head.scheme, head.authority),
         head.headers.clone(),
     )
 }

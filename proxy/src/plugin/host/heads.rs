@@ -45,8 +45,7 @@ impl Host {
 
     /// How the client reached Weir.
     pub(in crate::plugin) fn scheme(&mut self) -> wasmtime::Result<&'static str> {
-        self.state()?;
-        Ok("http")
+        Ok(self.request()?.scheme)
     }
 
     pub(in crate::plugin) fn client_address(&mut self) -> wasmtime::Result<String> {
