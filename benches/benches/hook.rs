@@ -151,7 +151,9 @@ fn benches(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let start = Instant::now();
                 for _ in 0..count {
-                    let made = Instances::default().take(plugin, start).await;
+                    let made = Instances::default()
+                        .take(plugin, Hook::Request, start)
+                        .await;
                     drop(made.expect("room"));
                 }
                 start.elapsed()

@@ -289,7 +289,7 @@ async fn run(
         .span(&face.span_name, Kind::Plugin, progress.parent, start);
     progress.parent = span;
 
-    let called = match runner.instances.take(plugin, start).await {
+    let called = match runner.instances.take(plugin, hook, start).await {
         Ok(mut kept) => {
             // A fresh instance took its time, which is not the hook's.
             let start = if kept.is_fresh() {
@@ -346,7 +346,7 @@ async fn run(
     let took = called.end.saturating_duration_since(start);
     face.cells[runner.worker].record(took, failure);
     if let Some(failure) = failure {
-        runner.instances.failed(plugin, failure, called.end);
+        runner.instances.failed(plugin, hook, failure, called.end);
         warn(plugin, hook, failure);
     }
     let Some(state) = slot else {

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 use super::vitals::{Counted, Open};
-use super::{Failure, Instance, Plugin};
+use super::{Failure, Hook, Instance, Plugin};
 use crate::config::{self, Isolation, Recycle};
 
 /// Most warm instances a worker keeps of one plugin: as many as hooks of it were ever suspended at
@@ -53,6 +53,8 @@ struct Warm {
 /// An instance, and what is known of its life.
 pub struct Kept {
     pub instance: Instance,
+    /// What it was taken for. Pieces of a body behind a head are of the head's hook.
+    pub hook: Hook,
     life: Life,
     counted: Counted,
 }
@@ -106,22 +108,25 @@ impl Life {
     }
 }
 
-/// Stops the calls of a plugin that keeps failing.
+/// Stops the calls of a plugin of which a hook keeps failing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Breaker {
-    /// Failures in a row.
-    failed: u32,
+    /// Failures in a row, by [`Hook`]: that another hook goes well says nothing of the one that fails.
+    failed: [u32; Hook::ALL.len()],
     /// When it opened, or last let a call through to try.
     open: Option<Instant>,
 }
 
 impl Breaker {
-    /// Whether a call may be made. Where it is open, one may after each pause, to try.
-    fn lets(&mut self, config: &config::Breaker, now: Instant) -> bool {
+    /// Whether a call may be made. Where it is open, one of a hook that failed so often may after each
+    /// pause, to try; others may until then, since one may come after them only.
+    fn lets(&mut self, hook: Hook, config: &config::Breaker, now: Instant) -> bool {
         match self.open {
             Some(since) if now.saturating_duration_since(since) < config.pause => false,
             Some(_) => {
-                self.open = Some(now);
+                if self.failed[hook as usize] >= config.failures {
+                    self.open = Some(now);
+                }
                 true
             }
             None => true,
@@ -129,35 +134,47 @@ impl Breaker {
     }
 
     /// Whether it opened by this failure.
-    fn fail(&mut self, config: &config::Breaker, now: Instant) -> bool {
-        self.failed = self.failed.saturating_add(1);
-        let opens = config.failures > 0 && self.failed >= config.failures;
+    fn fail(&mut self, hook: Hook, config: &config::Breaker, now: Instant) -> bool {
+        let failed = &mut self.failed[hook as usize];
+        *failed = failed.saturating_add(1);
+        let opens = config.failures > 0 && *failed >= config.failures;
         let was_open = self.open.is_some();
         if opens {
             self.open = Some(now);
         }
         opens && !was_open
     }
+
+    /// A hook went well. Whether it is closed by that.
+    fn succeed(&mut self, hook: Hook, config: &config::Breaker) -> bool {
+        self.failed[hook as usize] = 0;
+        let closes = self.open.is_some() && self.failed.iter().all(|one| *one < config.failures);
+        if closes {
+            self.open = None;
+        }
+        closes
+    }
 }
 
 impl Instances {
-    /// A warm instance, or a fresh one.
-    pub async fn take(&self, plugin: &Plugin, now: Instant) -> Result<Kept, Failure> {
+    /// A warm instance for a hook of a head, or a fresh one.
+    pub async fn take(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<Kept, Failure> {
         let breaker = &plugin.config.breaker;
         let warm = self.with(plugin.id, |warm| {
-            if !warm.breaker.lets(breaker, now) {
+            if !warm.breaker.lets(hook, breaker, now) {
                 return Err(Failure::BreakerOpen(breaker.failures));
             }
             Ok(warm.free.pop())
         })?;
-        if let Some(kept) = warm {
+        if let Some(mut kept) = warm {
+            kept.hook = hook;
             return Ok(kept);
         }
         // Boxed because it is rare, and large.
-        Box::pin(self.make(plugin, now)).await
+        Box::pin(self.make(plugin, hook, now)).await
     }
 
-    async fn make(&self, plugin: &Plugin, now: Instant) -> Result<Kept, Failure> {
+    async fn make(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<Kept, Failure> {
         let limits = plugin.config.limits;
         let mut made = plugin.guest.instantiate(limits).await;
         if matches!(made, Err(Failure::Instantiate(_))) {
@@ -168,6 +185,7 @@ impl Instances {
         let (instance, _) = made?;
         Ok(Kept {
             instance,
+            hook,
             life: Life::new(plugin.config.recycle, now),
             counted: Counted::new(&plugin.vitals),
         })
@@ -182,22 +200,24 @@ impl Instances {
                 .life
                 .is_worn(memory, plugin.config.limits.memory(), now);
         self.with(plugin.id, |warm| {
-            warm.breaker = Breaker::default();
-            warm.open = None;
+            if warm.breaker.succeed(kept.hook, &plugin.config.breaker) {
+                warm.open = None;
+            }
             if keeps && warm.free.len() < WARM {
                 warm.free.push(kept);
             }
         });
     }
 
-    /// A hook of the plugin failed; one that was not called for it teaches nothing.
-    pub fn failed(&self, plugin: &Plugin, failure: &Failure, now: Instant) {
+    /// A hook of a head failed, or on a piece of the body behind it; one that was not called for it
+    /// teaches nothing.
+    pub fn failed(&self, plugin: &Plugin, hook: Hook, failure: &Failure, now: Instant) {
         if matches!(failure, Failure::BreakerOpen(_)) {
             return;
         }
         let breaker = &plugin.config.breaker;
         let opened = self.with(plugin.id, |warm| {
-            let opened = warm.breaker.fail(breaker, now);
+            let opened = warm.breaker.fail(hook, breaker, now);
             if opened {
                 warm.open = Some(Open::new(&plugin.vitals));
             }
@@ -289,36 +309,60 @@ mod tests {
         assert!(!life.is_worn(14 * MIB, 32 * MIB, start), "there is room");
     }
 
+    const BREAKER: config::Breaker = config::Breaker {
+        failures: 2,
+        pause: Duration::from_secs(1),
+    };
+
     #[test]
     fn a_breaker_opens_after_failures_in_a_row_and_lets_one_try_after_each_pause() {
-        let config = config::Breaker {
-            failures: 2,
-            pause: Duration::from_secs(1),
-        };
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut breaker = Breaker::default();
-        assert!(!breaker.fail(&config, start));
-        assert!(breaker.lets(&config, start));
-        assert!(breaker.fail(&config, start), "it opens");
-        assert!(!breaker.lets(&config, at(999)));
-        assert!(breaker.lets(&config, at(1000)), "one tries");
-        assert!(!breaker.lets(&config, at(1001)), "and no other meanwhile");
-        assert!(!breaker.fail(&config, at(1500)), "it stays open");
-        assert!(!breaker.lets(&config, at(2499)));
-        assert!(breaker.lets(&config, at(2500)));
+        let lets = |breaker: &mut Breaker, now| breaker.lets(Hook::Request, &BREAKER, now);
+        assert!(!breaker.fail(Hook::Request, &BREAKER, start));
+        assert!(lets(&mut breaker, start));
+        assert!(breaker.fail(Hook::Request, &BREAKER, start), "it opens");
+        assert!(!lets(&mut breaker, at(999)));
+        assert!(lets(&mut breaker, at(1000)), "one tries");
+        assert!(!lets(&mut breaker, at(1001)), "and no other meanwhile");
+        let opened = breaker.fail(Hook::Request, &BREAKER, at(1500));
+        assert!(!opened, "it stays open");
+        assert!(!lets(&mut breaker, at(2499)));
+        assert!(lets(&mut breaker, at(2500)));
+        assert!(breaker.succeed(Hook::Request, &BREAKER), "it closes");
+        assert!(lets(&mut breaker, at(2501)));
+    }
+
+    #[test]
+    fn a_hook_that_goes_well_excuses_no_other() {
+        let start = Instant::now();
+        let later = start + BREAKER.pause;
+        let mut breaker = Breaker::default();
+        assert!(!breaker.fail(Hook::Request, &BREAKER, start));
+        assert!(!breaker.succeed(Hook::Response, &BREAKER));
+        assert!(breaker.fail(Hook::Request, &BREAKER, start), "it opens");
+        assert!(!breaker.lets(Hook::Response, &BREAKER, start), "for all");
+        // What comes before the hook that is to try does not try in its place.
+        assert!(breaker.lets(Hook::PreRequest, &BREAKER, later));
+        assert!(!breaker.succeed(Hook::PreRequest, &BREAKER));
+        assert!(breaker.lets(Hook::Request, &BREAKER, later));
+        assert!(!breaker.lets(Hook::Response, &BREAKER, later));
+        assert!(breaker.succeed(Hook::Request, &BREAKER), "it closes");
+        assert!(breaker.lets(Hook::Response, &BREAKER, later));
     }
 
     #[test]
     fn a_breaker_of_no_failures_never_opens() {
         let config = config::Breaker {
             failures: 0,
-            pause: Duration::from_secs(1),
+            ..BREAKER
         };
         let mut breaker = Breaker::default();
         for _ in 0..1000 {
-            assert!(!breaker.fail(&config, Instant::now()));
+            assert!(!breaker.fail(Hook::Request, &config, Instant::now()));
         }
-        assert!(breaker.lets(&config, Instant::now()));
+        assert!(breaker.lets(Hook::Request, &config, Instant::now()));
+        assert!(!breaker.succeed(Hook::Request, &config));
     }
 }

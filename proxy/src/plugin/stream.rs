@@ -227,7 +227,8 @@ impl Pipe {
                 })
             }
             Err(failure) => {
-                self.instances.failed(&self.plugin, &failure, called.end);
+                self.instances
+                    .failed(&self.plugin, kept.hook, &failure, called.end);
                 warn(&self.plugin, self.hook, &failure);
                 sum.errors += 1;
                 sum.failure = Some(failure);

@@ -1,6 +1,7 @@
 //! How long instances live, and when a plugin is no longer called.
 
 use serde_json::{Value, json};
+use weir_tests::client::{Connection, Response};
 use weir_tests::kafka::shared;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -73,6 +74,39 @@ fn after_a_pause_one_hook_tries_again() {
 }
 
 #[test]
+fn that_a_plugins_other_hook_works_does_not_keep_it_called() {
+    let plugin = json!({
+        "module": guest("pieces"),
+        "config": { "request": { "work": "trap", "at": 1 }, "response": "skip" },
+        "breaker": { "failures": 2, "pause": "1h" },
+    });
+    let stand = Stand::before(Upstream::hello(), &[("pieces", plugin)]);
+    for _ in 0..5 {
+        assert_eq!(post(&stand, 1).status, 500);
+    }
+    let failures = |hook, reason| {
+        stand.weir.count(&format!(
+            "weir_hook_failures_total{{plugin=\"pieces\",hook=\"{hook}\",reason=\"{reason}\"}}"
+        ))
+    };
+    assert_eq!(failures("requestbody", "panic"), 2);
+    assert_eq!(failures("prehook", "breaker_open"), 3);
+    // No hook of an open plugin is called; that this one would work does not close it.
+    assert_eq!(failures("posthook", "panic"), 0);
+    assert!(failures("posthook", "breaker_open") >= 3);
+}
+
+/// Sends a body of so many bytes.
+fn post(stand: &Stand, len: usize) -> Response {
+    let mut client = Connection::open(stand.weir.proxy());
+    let body = "x".repeat(len);
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {len}\r\n\r\n{body}"
+    ));
+    client.receive().expect("a response")
+}
+
+#[test]
 fn a_plugin_that_recovers_is_called_as_ever() {
     // It fails where the request says so.
     let plugin = json!({
@@ -80,14 +114,7 @@ fn a_plugin_that_recovers_is_called_as_ever() {
         "breaker": { "failures": 2, "pause": "10ms" },
     });
     let stand = Stand::before(Upstream::hello(), &[("pieces", plugin)]);
-    let post = |len: usize| {
-        let mut client = weir_tests::client::Connection::open(stand.weir.proxy());
-        let body = "x".repeat(len);
-        client.send(format!(
-            "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {len}\r\n\r\n{body}"
-        ));
-        client.receive().expect("a response").status
-    };
+    let post = |len: usize| post(&stand, len).status;
     for _ in 0..3 {
         assert_eq!(post(1), 500);
     }

@@ -123,9 +123,10 @@ impl Trial {
     /// A fresh instance of a plugin, which is dropped again; says how long that took.
     pub(super) fn instantiate(&self, plugin: &Plugin) -> Result<Duration, Error> {
         let start = Instant::now();
+        let instances = Instances::default();
         let made = self
             .runtime
-            .block_on(Instances::default().take(plugin, start));
+            .block_on(instances.take(plugin, Hook::Request, start));
         let took = start.elapsed();
         made.map(|_| took)
             .map_err(|failure| Error::new(failure.to_string()))

@@ -320,6 +320,7 @@ fn a_rate_limit_without_its_store_fails_by_on_error() {
         let mut config = weir_tests::config::config(&upstream);
         config["plugins"]["limit"] = json!({
             "module": "builtin:rate-limit", "config": { "requests": 1 }, "on_error": on_error,
+            "breaker": { "failures": 2, "pause": "1h" },
         });
         config["routes"][0]["plugins"] = json!(["limit"]);
         config["kv"] = Fake::new(drop).kv("1s");
@@ -328,5 +329,9 @@ fn a_rate_limit_without_its_store_fails_by_on_error() {
             assert_eq!(weir.get("/", &[]).status, status);
         }
         weir.says("a store that is not available");
+        // Its hook on responses works, and does not keep its other one called.
+        let open =
+            "weir_hook_failures_total{plugin=\"limit\",hook=\"prehook\",reason=\"breaker_open\"}";
+        assert_eq!(weir.count(open), 1);
     }
 }
