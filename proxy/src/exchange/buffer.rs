@@ -20,6 +20,7 @@ use super::stream::Through;
 use super::{Content, content, trailers};
 use crate::coding::Decoder;
 use crate::config;
+use crate::plugin::Side;
 use crate::plugin::answer::{Begun, Pieces};
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
@@ -471,6 +472,7 @@ impl Bodies for ResponseSource<'_> {
             status: answer.status,
             headers: answer.headers.clone(),
         };
+        state.head_bytes[Side::Response as usize] = 0;
         state.response_body = Held::Whole(answer.body.clone());
         self.content = Content::Answer(answer);
         self.read = None;

@@ -49,6 +49,8 @@ pub struct State {
     pub call: Option<SpanIndex>,
     /// The span of the call's last further try, if there was one.
     pub retry: Option<SpanIndex>,
+    /// What the fields of the heads take at most, by [`Side`]; 0 until a plugin adds one.
+    pub head_bytes: [usize; 2],
     /// Names of the fields that the last hook changed, in order, each once.
     pub changed: Vec<HeaderName>,
     /// The bodies, as far as hooks asked for them.
@@ -324,6 +326,7 @@ impl State {
         self.call = None;
         self.called = None;
         self.retry = None;
+        self.head_bytes = [0; 2];
         self.changed.clear();
         self.request_body = Held::Unread;
         self.response_body = Held::Unread;

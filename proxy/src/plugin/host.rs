@@ -191,6 +191,7 @@ impl Host {
             }
         }
         state.changed.clear();
+        state.head_bytes = [0; 2];
         state.body_replaced = false;
     }
 

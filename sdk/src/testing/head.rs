@@ -8,6 +8,7 @@ use crate::{HeaderError, RespondError, header_name, header_value};
 /// As Weir's.
 const MAX_FIELDS: usize = 256;
 const MAX_FIELD_BYTES: usize = 64 << 10;
+const MAX_NAME_BYTES: usize = 256;
 const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// Fields that are only of the very bytes they were made of.
@@ -79,7 +80,7 @@ impl Fields {
     }
 
     pub(crate) fn set_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        let (name, value) = field(name, value.as_bytes())?;
+        let (name, value) = short_field(name, value)?;
         check_room(
             self.0
                 .iter()
@@ -92,7 +93,7 @@ impl Fields {
     }
 
     pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
-        let (name, value) = field(name, value.as_bytes())?;
+        let (name, value) = short_field(name, value)?;
         check_room(self.0.iter().chain([(&name, &value)]))?;
         self.1.push(name.clone());
         self.0.append(name, value);
@@ -129,6 +130,15 @@ pub(crate) fn check_status(status: u16) -> Result<(), RespondError> {
 
 fn field(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue), HeaderError> {
     Ok((header_name(name)?, header_value(value)?))
+}
+
+/// One that a plugin sets.
+fn short_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), HeaderError> {
+    let (name, value) = field(name, value.as_bytes())?;
+    if name.as_str().len() > MAX_NAME_BYTES {
+        return Err(HeaderError::TooLarge);
+    }
+    Ok((name, value))
 }
 
 fn check_room<'a>(

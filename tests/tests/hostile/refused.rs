@@ -10,6 +10,7 @@ both! {
     headers_injected_into_a_response_never_leave
     a_flood_of_headers_is_bounded
     a_huge_header_is_refused
+    names_of_headers_count_and_are_bounded
     statuses_that_are_none_are_refused
     headers_injected_into_an_answer_never_leave
     a_huge_answer_is_refused
@@ -55,6 +56,21 @@ fn a_huge_header_is_refused(abi: Abi) {
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 1);
     assert_eq!(stand.upstream.seen()[0].header("x-huge"), None);
+}
+
+fn names_of_headers_count_and_are_bounded(abi: Abi) {
+    let stand = Stand::new(abi, "header-names");
+    let trace = stand.assert_refused();
+    let said = "HeaderError::TooLarge".to_owned();
+    let both = ["long", "many"].map(|name| (name.to_owned(), said.clone()));
+    assert_eq!(stand.refusals(&trace), both);
+    let seen = stand.upstream.seen().remove(0);
+    let added = seen.headers.iter().filter(|(name, _)| name.len() == 256);
+    // As many as 64 KiB hold, what the client sent included.
+    let bytes: usize = added
+        .map(|(name, value)| name.len() + value.len() + 4)
+        .sum();
+    assert!((60 << 10..=64 << 10).contains(&bytes), "{bytes}");
 }
 
 fn statuses_that_are_none_are_refused(abi: Abi) {

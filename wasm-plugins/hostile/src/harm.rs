@@ -45,6 +45,8 @@ pub(crate) enum Mode {
     HeaderFlood,
     /// Sets a header of 8 MiB.
     HeaderHuge,
+    /// Sets a header with a long name, and then 250 with names and values that may be so long each.
+    HeaderNames,
     /// Answers with statuses that are none.
     BadStatus,
     /// Answers with headers with control characters and the proxy's own names.
@@ -183,6 +185,20 @@ impl Mode {
                 refused("flood", flood);
             }
             Self::HeaderHuge => refused("huge", head.set_header("x-huge", &"x".repeat(8 * MIB))),
+            Self::HeaderNames => {
+                refused("long", head.set_header(&"x".repeat(257), "long"));
+                let large = "x".repeat(40 << 10);
+                for _ in 0..3 {
+                    head.set_header("x-large", &large)
+                        .expect("it takes its own place");
+                }
+                head.remove_header("x-large").expect("it is its own");
+                let value = "x".repeat(1024);
+                let names = (0..250).try_for_each(|n| {
+                    head.add_header(&format!("{}{n:03}", "x".repeat(253)), &value)
+                });
+                refused("many", names);
+            }
             Self::BadStatus => {
                 for status in [0, 99, 100, 101, 199, 600, 1000, u16::MAX] {
                     refused(

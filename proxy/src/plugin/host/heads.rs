@@ -16,6 +16,9 @@ use crate::plugin::{Failure, Hook};
 pub(super) const HEAD_FIELDS: usize = 256;
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
+/// Most bytes of a field's name that a plugin sets: each is noted, though it is removed again.
+const NAME_BYTES: usize = 256;
+
 /// Most bytes of a body that a plugin answers with at once.
 const ANSWER_BYTES: usize = 4 << 20;
 
@@ -140,11 +143,7 @@ impl Host {
         let Ok(value) = HeaderValue::from_bytes(value) else {
             return Ok(Err(HeaderError::InvalidValue));
         };
-        if value.len() > HEAD_BYTES || headers.len() >= HEAD_FIELDS {
-            return Ok(Err(HeaderError::TooLarge));
-        }
-        // Names are few and short: what can grow is values, and `HEAD_FIELDS` of them.
-        if value.len() > 1024 && value.len() + size(headers) > HEAD_BYTES {
+        if !self.takes(which, &name, &value, replaces)? {
             return Ok(Err(HeaderError::TooLarge));
         }
         self.note_changed(&name)?;
@@ -155,6 +154,45 @@ impl Host {
             headers.append(name, value);
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a head has room for a field, beside those of its name or in their place; it is counted
+    /// then.
+    fn takes(
+        &mut self,
+        which: Which,
+        name: &HeaderName,
+        value: &HeaderValue,
+        replaces: bool,
+    ) -> wasmtime::Result<bool> {
+        let state = self.state()?;
+        let [request, response] = &mut state.head_bytes;
+        // Trailers are few.
+        let mut uncounted = 0;
+        let (headers, counted) = match which {
+            Which::Request => (&state.request.headers, request),
+            Which::Response => (&state.response.headers, response),
+            Which::Chunk => (&state.piece.trailers, &mut uncounted),
+        };
+        let is_full = headers.len() >= HEAD_FIELDS && !(replaces && headers.contains_key(name));
+        if is_full || name.as_str().len() > NAME_BYTES {
+            return Ok(false);
+        }
+        let own = size(name, value);
+        let mut bytes = *counted;
+        // What was removed or replaced is still in what was counted.
+        if bytes == 0 || bytes + own > HEAD_BYTES {
+            let stay = headers
+                .iter()
+                .filter(|(other, _)| !replaces || *other != name);
+            bytes = stay.map(|(name, value)| size(name, value)).sum();
+        }
+        bytes += own;
+        if bytes > HEAD_BYTES {
+            return Ok(false);
+        }
+        *counted = bytes;
+        Ok(true)
     }
 
     fn note_changed(&mut self, name: &HeaderName) -> wasmtime::Result<()> {
@@ -313,11 +351,9 @@ fn answer_status(status: u16) -> Result<StatusCode, RespondError> {
     StatusCode::from_u16(status).map_err(|_| RespondError::InvalidStatus)
 }
 
-fn size(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum()
+/// Of a field as HTTP/1.1 has it.
+fn size(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + ": \r\n".len()
 }
 
 /// A field's value as text: UTF-8, else ISO-8859-1.

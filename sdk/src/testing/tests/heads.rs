@@ -148,6 +148,9 @@ fn a_head_has_bounds() {
             Err(HeaderError::TooLarge)
         );
         request.set_header("x-large", &large).unwrap();
+        let (long, longer) = ("a".repeat(256), "a".repeat(257));
+        request.set_header(&long, "a").unwrap();
+        assert_eq!(request.add_header(&longer, "a"), Err(HeaderError::TooLarge));
         Action::Continue
     });
     host.host().request(get("/"));
