@@ -62,7 +62,8 @@ pub enum RerouteError {
     /// Only `on_pre_request` comes before routing.
     #[error("the request has been routed already")]
     TooLate,
-    /// Not an authority, not a path with query, or not a configured upstream's name.
+    /// Not an authority, not a path with query, or not a configured upstream's name; or a path that could
+    /// be read in two ways, as by dot segments and escaped slashes.
     #[error("{0}")]
     Invalid(String),
 }

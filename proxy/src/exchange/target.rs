@@ -1,10 +1,11 @@
 //! Which paths are taken: those that a router, a plugin and an upstream cannot read differently.
 //!
 //! Pure. A path with dot segments, encoded slashes or backslashes, or broken escapes is refused
-//! instead of being brought to a normal form, so that what was matched is what is sent on.
+//! instead of being brought to a normal form, so that what was matched is what is sent on. It holds for
+//! the client's path, and for one that a plugin puts in its place before the router.
 
 /// Says what is wrong with a path, which has no query.
-pub(super) fn check(path: &str) -> Result<(), &'static str> {
+pub(crate) fn check(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
     if bytes
         .iter()

@@ -5,7 +5,7 @@ mod outward;
 use std::time::Duration;
 
 use super::context::{Context, Event, Log, Span};
-use super::head::{Fields, check_status};
+use super::head::{Fields, check_status, is_plain};
 use crate::log::Level;
 use crate::span::{Target, Value, upstream};
 use crate::{BodyError, HeaderError, RerouteError, RespondError, kv};
@@ -149,7 +149,7 @@ impl Request {
             .transpose()?;
         let target = path_and_query
             .map(|text| match text.parse::<http::uri::PathAndQuery>() {
-                Ok(target) if text.starts_with('/') => Ok(target),
+                Ok(target) if text.starts_with('/') && is_plain(target.path()) => Ok(target),
                 _ => Err(invalid("a path with query", text)),
             })
             .transpose()?;

@@ -106,6 +106,24 @@ impl Fields {
     }
 }
 
+/// Whether a path can be read in one way only: no dot segments, no escaped slashes, no broken escapes.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".");
+    let mut escapes = plain.split('%').skip(1);
+    let is_escape = |text: &str| {
+        let digits = text.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            && !["00", "2f", "5c"].iter().any(|code| text.starts_with(code))
+    };
+    escapes.all(is_escape)
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && !plain
+            .split('/')
+            .any(|segment| segment == "." || segment == "..")
+}
+
 /// Whether Weir would send a plugin's answer.
 pub(crate) fn check_answer(answer: &http::Response<Vec<u8>>) -> Result<(), RespondError> {
     check_status(answer.status().as_u16())?;

@@ -1,9 +1,13 @@
 //! What the host refuses, while the hook goes on.
 
+use serde_json::json;
 use weir_tests::abi::Abi;
+use weir_tests::config::{config, exporter};
 use weir_tests::kafka::shared;
+use weir_tests::upstream::Upstream;
+use weir_tests::weir::Weir;
 
-use crate::Stand;
+use crate::{Stand, plugin};
 
 both! {
     injected_headers_never_leave
@@ -16,6 +20,7 @@ both! {
     a_huge_answer_is_refused
     what_follows_an_answer_changes_nothing
     what_is_routed_is_not_routed_anew
+    what_could_be_read_in_two_ways_is_no_route
     a_flood_of_log_lines_is_bounded_and_counted
     a_flood_of_attributes_is_bounded_and_counted
     forged_attributes_are_dropped_and_counted
@@ -113,6 +118,30 @@ fn what_is_routed_is_not_routed_anew(abi: Abi) {
     let stand = Stand::new(abi, "reroute-late");
     let trace = stand.assert_refused();
     assert_eq!(stand.refusals(&trace).len(), 1);
+    assert_eq!(stand.upstream.seen()[0].target, "/strict");
+}
+
+fn what_could_be_read_in_two_ways_is_no_route(abi: Abi) {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    let guest = abi.guest("hostile");
+    config["plugins"]["strict"] = plugin(&guest, "reroute-ambiguous", "on-pre-request", "reject");
+    config["listeners"][0]["plugins"] = json!(["strict"]);
+    let topic = shared().topic();
+    config["exporters"]["traces"] = exporter(shared(), &topic);
+    let stand = Stand {
+        weir: Weir::start(&config.to_string()),
+        upstream,
+        topic,
+        hook: "prerequesthook",
+    };
+    let trace = stand.assert_refused();
+    let said = stand.refusals(&trace);
+    assert_eq!(said.len(), 7, "{said:?}");
+    for (path, error) in said {
+        let invalid = error.starts_with("RerouteError::Invalid(\"the path holds ");
+        assert!(invalid, "{path}: {error}");
+    }
     assert_eq!(stand.upstream.seen()[0].target, "/strict");
 }
 

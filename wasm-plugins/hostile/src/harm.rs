@@ -61,6 +61,8 @@ pub(crate) enum Mode {
     ChangeAfterAnswer,
     /// Routes anew what has been routed.
     RerouteLate,
+    /// Routes anew to paths that could be read in two ways.
+    RerouteAmbiguous,
     /// Reads the request's fields in `on-response` without having asked for them.
     RequestHeader,
     /// Logs 10,000 lines of a kibibyte.
@@ -240,6 +242,13 @@ impl Mode {
                     refused("reroute", request.reroute(None, Some("/elsewhere"), None));
                 }
             }
+            Self::RerouteAmbiguous => {
+                if let Head::Request(request) = head {
+                    for path in AMBIGUOUS {
+                        refused(path, request.reroute(None, Some(path), None));
+                    }
+                }
+            }
             Self::RequestHeader => {
                 if let Head::Response(response) = head {
                     black_box(response.request_header("authorization"));
@@ -322,6 +331,17 @@ impl Mode {
         Action::Proceed
     }
 }
+
+/// Paths that a router and an upstream could read in two ways.
+const AMBIGUOUS: [&str; 7] = [
+    "/public/../private",
+    "/public/./x",
+    "/public/%2e%2E/private",
+    "/public%2fx",
+    "/public%5Cx?y",
+    "/public/%00",
+    "/public/%zz",
+];
 
 /// Names and values that no host may take.
 const INJECTIONS: [(&str, &str); 22] = [

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::Host;
 use crate::exchange::state::{Answer, RequestHead};
-use crate::exchange::trailers;
+use crate::exchange::{target, trailers};
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use crate::plugin::{Failure, Hook};
 
@@ -265,6 +265,9 @@ impl Host {
             Some((_, text)) => return invalid("path", text),
             None => None,
         };
+        if let Some(Err(wrong)) = path.as_ref().map(|path| target::check(path.path())) {
+            return Ok(Err(RerouteError::Invalid(wrong.to_owned())));
+        }
         self.remember();
         let state = self.state()?;
         if let Some(authority) = authority {

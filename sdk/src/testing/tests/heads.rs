@@ -227,6 +227,28 @@ fn a_request_is_routed_anew_before_routing() {
 }
 
 #[test]
+fn a_path_that_could_be_read_in_two_ways_is_no_route() {
+    let host = Scripted::none().pre_request(|request| {
+        let mut to = |path| {
+            request.reroute(Route {
+                path_and_query: Some(path),
+                ..Route::default()
+            })
+        };
+        for path in [
+            "/a/../b", "/.%2E/b", "/a%2fb", "/a%5cb", "/%00", "/%zz", "/%2",
+        ] {
+            assert!(matches!(to(path), Err(RerouteError::Invalid(_))), "{path}");
+        }
+        for path in ["/.a/b..", "/%25%c3%BC/?x=/../%2f", "/a//b"] {
+            assert_eq!(to(path), Ok(()), "{path}");
+        }
+        Action::Continue
+    });
+    host.host().request(get("http://a.example/a"));
+}
+
+#[test]
 fn a_request_is_not_routed_anew_once_it_is_routed() {
     let host = Scripted::none().request(|request| {
         assert_eq!(
