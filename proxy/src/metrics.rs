@@ -216,7 +216,7 @@ impl Metrics {
         Arc::new(before.map_or_else(Families::default, |before| Families::after(&before)))
     }
 
-    /// The plugin was loaded: `/metrics` shows these.
+    /// The plugin is in place: `/metrics` shows these.
     pub fn count_into(&self, plugin: &str, families: Arc<Families>) {
         lock(&self.families).insert(plugin.to_owned(), families);
     }

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::exchange::state::State;
-use crate::metrics::HookCells;
+use crate::metrics::{HookCells, Metrics};
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
 use cache::{Cache, Kind};
@@ -369,6 +369,11 @@ impl Plugin {
     /// See [`Guest::config_schema`].
     pub async fn config_schema(&self) -> Result<String, Failure> {
         self.guest.config_schema(self.config.limits).await
+    }
+
+    /// It is going to be called: `/metrics` shows what it counts itself from now on.
+    pub fn count_into(&self, metrics: &Metrics) {
+        metrics.count_into(&self.name, Arc::clone(&self.families));
     }
 
     /// By which ABI it is called.

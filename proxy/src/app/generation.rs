@@ -221,6 +221,10 @@ impl Generation {
                 .map(config::Exporter::filters),
             config.store.as_ref().map(|store| &store.filters),
         );
+        // Not as each is loaded: where another one is not, those before stay.
+        for plugin in plugins.values() {
+            plugin.first().count_into(metrics);
+        }
         let router = Router::new(config.routes.iter().map(|route| &route.matches));
         Self {
             number,

@@ -262,7 +262,6 @@ impl Registry {
             }
         }
         if errors.is_empty() {
-            loading.metrics.count_into(&common.name, common.families);
             Ok(loaded)
         } else {
             Err(errors)

@@ -113,3 +113,27 @@ fn a_component_is_loaded() {
     let digest = trace.attribute("plugin.bench.prehook", "weir.hook.module_digest");
     assert_eq!(*digest, sha256(&fs::read(file).expect("the component")));
 }
+
+#[test]
+fn a_reload_that_is_refused_leaves_what_plugins_count() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    // It defines its metrics when it is called, not before.
+    config["plugins"]["counts"] = json!({
+        "module": guest("hostile"), "config": { "mode": "metric-flood" },
+        "limits": { "cpu_time": "1s", "wall_time": "1m" },
+    });
+    config["routes"][0]["plugins"] = json!(["counts"]);
+    let weir = Weir::start(&config.to_string());
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    let counted = "weir_plugin_counts_by_total{plugin=\"counts\",label=\"1\"}";
+    assert_eq!(weir.count(counted), 1);
+    // It could be loaded so, but not the other one.
+    let mut refused = config.clone();
+    refused["plugins"]["counts"]["config"]["header"] = json!("x-harm");
+    refused["plugins"]["bad"] = trap("configure");
+    assert_eq!(weir.reload(&refused.to_string()).status, 422);
+    assert_eq!(weir.count(counted), 1);
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    assert_eq!(weir.count(counted), 2);
+}
