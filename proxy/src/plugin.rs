@@ -138,6 +138,8 @@ pub struct Plugin {
     /// SHA-256 of the module's bytes, lower-case hex.
     pub digest: String,
     pub interests: Interests,
+    /// CPU time that the instance took to be made which was tried when the plugin was loaded.
+    tried: Duration,
     pub vitals: Arc<vitals::Vitals>,
     /// Where its values are, if not in memory.
     redis: Option<Arc<kv::redis::Redis>>,
@@ -184,6 +186,15 @@ pub enum Guest {
 pub enum Instance {
     Component(Box<component::Instance>),
     Module(Box<module::Instance>),
+}
+
+/// An instance that was made and configured.
+pub struct Made<I> {
+    pub instance: I,
+    /// What it asked for.
+    pub interests: Interests,
+    /// What that took.
+    pub cpu: Duration,
 }
 
 /// What a hook decided.
@@ -273,20 +284,31 @@ impl Guest {
         }
     }
 
-    /// A fresh, configured instance, and what it asked for.
-    pub async fn instantiate(
-        &self,
-        limits: config::Limits,
-    ) -> Result<(Instance, Interests), Failure> {
-        match self {
+    /// A fresh, configured instance, for which no request waits.
+    pub async fn instantiate(&self, limits: config::Limits) -> Result<Made<Instance>, Failure> {
+        self.make(sandbox::while_configured(limits)).await
+    }
+
+    async fn make(&self, limits: config::Limits) -> Result<Made<Instance>, Failure> {
+        Ok(match self {
             Self::Component(guest) => {
-                let (instance, interests) = guest.instantiate(limits).await?;
-                Ok((Instance::Component(Box::new(instance)), interests))
+                let made = guest.instantiate(limits).await?;
+                made.map(|instance| Instance::Component(Box::new(instance)))
             }
             Self::Module(guest) => {
-                let (instance, interests) = guest.instantiate(limits).await?;
-                Ok((Instance::Module(Box::new(instance)), interests))
+                let made = guest.instantiate(limits).await?;
+                made.map(|instance| Instance::Module(Box::new(instance)))
             }
+        })
+    }
+}
+
+impl<I> Made<I> {
+    fn map<J>(self, to: impl FnOnce(I) -> J) -> Made<J> {
+        Made {
+            instance: to(self.instance),
+            interests: self.interests,
+            cpu: self.cpu,
         }
     }
 }
@@ -326,7 +348,7 @@ impl Plugin {
     fn new(
         identity: Identity,
         config: config::Plugin,
-        interests: Interests,
+        tried: &Made<Instance>,
         guest: Guest,
         families: Arc<measures::Families>,
         cells: impl Fn(&str, Hook) -> Arc<[HookCells]>,
@@ -355,7 +377,8 @@ impl Plugin {
             name,
             config,
             digest,
-            interests,
+            interests: tried.interests,
+            tried: tried.cpu,
             vitals: Arc::default(),
             redis,
             guest,
@@ -364,6 +387,12 @@ impl Plugin {
             pieces,
             warned: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// A fresh instance, while a request waits for it.
+    async fn instance(&self) -> Result<Instance, Failure> {
+        let limits = sandbox::while_made(self.config.limits, self.tried);
+        Ok(self.guest.make(limits).await?.instance)
     }
 
     /// See [`Guest::config_schema`].

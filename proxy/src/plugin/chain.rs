@@ -293,7 +293,10 @@ async fn run(
         Ok(mut kept) => {
             // A fresh instance took its time, which is not the hook's.
             let start = if kept.is_fresh() {
-                Instant::now()
+                let made = Instant::now();
+                let took = nanos(made.saturating_duration_since(start));
+                state.recorder.attribute(span, "weir.hook.made_ns", took);
+                made
             } else {
                 start
             };

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, HasSelf, Linker, Resource};
 use super::contract::{self, Hooks, PluginPre};
 use super::host::Host;
 use super::sandbox::{Sandbox, Seed};
-use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests, kv};
+use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests, Made, kv};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
@@ -33,17 +33,21 @@ impl Guest {
         })
     }
 
-    /// A fresh instance, configured, and what it asked for.
-    pub async fn instantiate(&self, limits: Limits) -> Result<(Instance, Interests), Failure> {
+    /// A fresh instance, configured under these limits.
+    pub async fn instantiate(&self, limits: Limits) -> Result<Made<Instance>, Failure> {
         let mut sandbox = Sandbox::new(&self.seed, limits);
-        let (guest, interests) = sandbox
+        let (guest, interests, cpu) = sandbox
             .configure(limits, async |store| {
                 let guest = self.pre.instantiate_async(&mut *store).await?;
                 let asked = guest.call_configure(&mut *store, &self.seed.config).await?;
                 Ok((guest, asked.map(|asked| asked_for(&asked))))
             })
             .await?;
-        Ok((Instance { sandbox, guest }, interests))
+        Ok(Made {
+            instance: Instance { sandbox, guest },
+            interests,
+            cpu,
+        })
     }
 
     pub(super) fn code(&self) -> &Component {
@@ -52,12 +56,12 @@ impl Guest {
 
     /// See [`super::Guest::config_schema`].
     pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
-        Sandbox::new(&self.seed, limits)
-            .setup(&limits, async |store| {
-                let guest = self.pre.instantiate_async(&mut *store).await?;
-                guest.call_config_schema(store).await
-            })
-            .await
+        let mut sandbox = Sandbox::new(&self.seed, limits);
+        let asked = sandbox.setup(&limits, async |store| {
+            let guest = self.pre.instantiate_async(&mut *store).await?;
+            guest.call_config_schema(store).await
+        });
+        Ok(asked.await?.0)
     }
 }
 
@@ -138,8 +142,9 @@ impl Instance {
     /// The JSON Schema of the plugin's configuration; empty where it has none.
     pub async fn config_schema(&mut self, limits: &Limits) -> Result<String, Failure> {
         let guest = &self.guest;
-        self.sandbox
-            .setup(limits, async |store| guest.call_config_schema(store).await)
-            .await
+        let asked = self
+            .sandbox
+            .setup(limits, async |store| guest.call_config_schema(store).await);
+        Ok(asked.await?.0)
     }
 }

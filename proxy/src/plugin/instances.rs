@@ -175,16 +175,14 @@ impl Instances {
     }
 
     async fn make(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<Kept, Failure> {
-        let limits = plugin.config.limits;
-        let mut made = plugin.guest.instantiate(limits).await;
+        let mut made = plugin.instance().await;
         if matches!(made, Err(Failure::Instantiate(_))) {
             // The process has no more: those that are idle make room.
             self.drop_idle();
-            made = plugin.guest.instantiate(limits).await;
+            made = plugin.instance().await;
         }
-        let (instance, _) = made?;
         Ok(Kept {
-            instance,
+            instance: made?,
             hook,
             life: Life::new(plugin.config.recycle, now),
             counted: Counted::new(&plugin.vitals),

@@ -15,7 +15,7 @@ use wasmtime::{ExternType, InstancePre, Linker, Module, Store, TypedFunc, ValTyp
 
 use super::host::Host;
 use super::sandbox::{Sandbox, Seed};
-use super::{Call, Called, Failure, Interests};
+use super::{Call, Called, Failure, Interests, Made};
 use crate::config::Limits;
 use crate::exchange::state::State;
 
@@ -90,31 +90,32 @@ impl Guest {
         self.pre.module()
     }
 
-    /// A fresh instance, configured, and what it asked for.
-    pub async fn instantiate(&self, limits: Limits) -> Result<(Instance, Interests), Failure> {
+    /// A fresh instance, configured under these limits.
+    pub async fn instantiate(&self, limits: Limits) -> Result<Made<Instance>, Failure> {
         let mut sandbox = Sandbox::new(&self.seed, limits);
-        let (guest, interests) = sandbox
+        let (guest, interests, cpu) = sandbox
             .configure(limits, async |store| self.begin(store).await)
             .await?;
         let (hooks, instance) = guest;
-        Ok((
-            Instance {
+        Ok(Made {
+            instance: Instance {
                 sandbox,
                 hooks,
                 instance,
             },
             interests,
-        ))
+            cpu,
+        })
     }
 
     /// See [`super::Guest::config_schema`].
     pub async fn config_schema(&self, limits: Limits) -> Result<String, Failure> {
-        Sandbox::new(&self.seed, limits)
-            .setup(&limits, async |store| {
-                let instance = self.start(store).await?;
-                abi::config_schema(&instance, store).await
-            })
-            .await
+        let mut sandbox = Sandbox::new(&self.seed, limits);
+        let asked = sandbox.setup(&limits, async |store| {
+            let instance = self.start(store).await?;
+            abi::config_schema(&instance, store).await
+        });
+        Ok(asked.await?.0)
     }
 
     async fn start(&self, store: &mut Store<Host>) -> wasmtime::Result<wasmtime::Instance> {
@@ -210,10 +211,9 @@ impl Instance {
     /// The JSON Schema of the plugin's configuration; empty where it has none.
     pub async fn config_schema(&mut self, limits: &Limits) -> Result<String, Failure> {
         let instance = self.instance;
-        self.sandbox
-            .setup(limits, async |store| {
-                abi::config_schema(&instance, store).await
-            })
-            .await
+        let asked = self.sandbox.setup(limits, async |store| {
+            abi::config_schema(&instance, store).await
+        });
+        Ok(asked.await?.0)
     }
 }

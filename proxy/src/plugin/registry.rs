@@ -311,7 +311,7 @@ impl Registry {
             });
             return Err(errors.collect());
         }
-        let (_tried, interests) = guest.instantiate(config.limits).await.map_err(|failure| {
+        let tried = guest.instantiate(config.limits).await.map_err(|failure| {
             let at = wanted.at(common.key, &KeyPath::root());
             let plugin = common.key.to_owned();
             let cause = Cause::Failure { plugin, failure };
@@ -328,7 +328,7 @@ impl Registry {
         let families = Arc::clone(&common.families);
         let config = config.clone();
         Ok(Plugin::new(
-            identity, config, interests, guest, families, cells,
+            identity, config, &tried, guest, families, cells,
         ))
     }
 

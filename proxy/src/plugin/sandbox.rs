@@ -42,10 +42,25 @@ const FRAMES: usize = 6;
 /// How long `configure` and `config-schema` may take, of CPU and by the clock.
 const CONFIGURE: Duration = Duration::from_secs(2);
 
-/// What holds for a guest that is asked about its configuration.
+/// How many times the CPU time of the instance that was tried a later one may take; and what it may take
+/// in any case.
+const TIMES: u32 = 4;
+const LEAST: Duration = Duration::from_millis(50);
+
+/// What holds for a guest that is asked about its configuration, while no request waits for it.
 pub(super) fn while_configured(limits: Limits) -> Limits {
     Limits {
         cpu_time: CONFIGURE,
+        wall_time: CONFIGURE,
+        ..limits
+    }
+}
+
+/// What holds for a guest that is configured while a request waits, where the one that was tried took so
+/// much CPU time: about what a hook may take, so that none can hide its work there.
+pub(super) fn while_made(limits: Limits, tried: Duration) -> Limits {
+    Limits {
+        cpu_time: limits.cpu_time.max(LEAST).max(tried * TIMES).min(CONFIGURE),
         wall_time: CONFIGURE,
         ..limits
     }
@@ -100,14 +115,13 @@ impl Sandbox {
     }
 
     /// Instantiates and configures the guest by `begin`, whose refusal is a failure, as is asking
-    /// for what there is not.
+    /// for what there is not. The CPU time is told that this took.
     pub(super) async fn configure<G>(
         &mut self,
         limits: Limits,
         begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Interests, String>)>,
-    ) -> Result<(G, Interests), Failure> {
-        let limits = while_configured(limits);
-        let (guest, asked) = self.setup(&limits, begin).await?;
+    ) -> Result<(G, Interests, Duration), Failure> {
+        let ((guest, asked), cpu) = self.setup(&limits, begin).await?;
         let mut interests = asked.map_err(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
             Failure::Configure(reason)
@@ -130,20 +144,22 @@ impl Sandbox {
         let host = self.store.data_mut();
         host.request_head = interests.request_head;
         host.bodies = interests.bodies;
-        Ok((guest, interests))
+        Ok((guest, interests, cpu))
     }
 
-    /// Runs what belongs to no exchange.
+    /// Runs what belongs to no exchange, and tells the CPU time it took.
     pub(super) async fn setup<T>(
         &mut self,
         limits: &Limits,
         call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Duration), Failure> {
         let (start, store) = (Instant::now(), &mut self.store);
         let metered = Metered::new(&self.engine, store, &self.meter, start, limits);
         let done = metered.run(&mut self.store, |_| false, call).await;
-        done.result
-            .map_err(|error| failure(self.store.data_mut(), &error, limits))
+        match done.result {
+            Ok(result) => Ok((result, done.cpu)),
+            Err(error) => Err(failure(self.store.data_mut(), &error, limits)),
+        }
     }
 
     /// Runs a hook by `run`. The state is in `slot` before and after, also where the future is

@@ -65,6 +65,7 @@ both! {
     a_loop_in_a_response_hook_is_stopped
     request_fields_are_only_for_response_hooks_that_asked_for_them
     a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place
+    what_makes_an_instance_while_a_request_waits_is_stopped_as_a_hook_is
     other_requests_go_on_while_hooks_burn_their_worker
     a_client_that_leaves_during_a_hook_ends_it
 }
@@ -140,6 +141,34 @@ fn a_client_that_leaves_during_a_hook_ends_it(abi: Abi) {
     assert_eq!(weir.get("/", &[]).text(), "hello");
     let plugins = weir.api("/api/plugins").json();
     assert_eq!(plugins["plugins"][0]["instances"], 1, "{plugins:#}");
+}
+
+fn what_makes_an_instance_while_a_request_waits_is_stopped_as_a_hook_is(abi: Abi) {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    // The instance that is tried when it is loaded is made at once.
+    let burner = &mut config["plugins"]["burner"];
+    *burner = plugin(&abi.guest("hostile"), "loop-later", "on-request", "reject");
+    burner["limits"] = json!({ "cpu_time": "50ms", "wall_time": "1m" });
+    burner["breaker"] = json!({ "failures": 2, "pause": "1h" });
+    config["routes"][0]["plugins"] = json!(["burner"]);
+    let topic = shared().topic();
+    config["exporters"]["traces"] = exporter(shared(), &topic);
+    let weir = Weir::start(&config.to_string());
+    for _ in 0..3 {
+        assert_eq!(weir.get("/", &[]).status, 500);
+    }
+    let span = "plugin.burner.prehook";
+    let traces = shared().traces(&topic, 3);
+    let reasons: Vec<_> = traces
+        .iter()
+        .map(|trace| trace.attribute(span, "error.type"))
+        .collect();
+    assert_eq!(reasons, ["cpu_time", "cpu_time", "breaker_open"]);
+    let said = traces[0].span(span)["StatusMsg"].as_str().expect("a text");
+    // Not the two seconds that it has when nobody waits.
+    assert!(!said.contains("its 2s of CPU time"), "{said}");
+    assert!(upstream.seen().is_empty());
 }
 
 fn other_requests_go_on_while_hooks_burn_their_worker(abi: Abi) {

@@ -149,6 +149,7 @@ fn comparable(trace: &Trace) -> Value {
                 members.retain(|key, _| {
                     !VARIES.contains(&key.as_str())
                         && key != "weir.hook.wait_ns"
+                        && key != "weir.hook.made_ns"
                         && !key.ends_with("duration_ms")
                         && key.rsplit('.').next() != Some("port")
                 });

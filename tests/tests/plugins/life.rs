@@ -157,6 +157,22 @@ fn an_instance_serves_one_hook_where_it_is_to() {
 }
 
 #[test]
+fn a_span_says_what_a_fresh_instance_took() {
+    let stand = counting(&json!({}));
+    for _ in 0..2 {
+        assert_eq!(stand.get(&[]).status, 200);
+    }
+    let traces = shared().traces(&stand.topic, 2);
+    let [first, second] = [0, 1].map(|index: usize| {
+        traces[index]
+            .attribute("plugin.pieces.prehook", "weir.hook.made_ns")
+            .as_u64()
+    });
+    assert!(first.is_some_and(|took| took > 0), "{first:?}");
+    assert_eq!(second, None, "it was warm");
+}
+
+#[test]
 fn a_fresh_instance_takes_over_after_so_many_hooks() {
     let keys = json!({ "recycle": { "hooks": 3 } });
     assert_eq!(counted(&keys, 7), [1, 2, 3, 1, 2, 3, 1]);

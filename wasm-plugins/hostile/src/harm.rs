@@ -21,6 +21,8 @@ const PAGE: usize = 64 << 10;
 pub(crate) enum Mode {
     /// Never returns.
     Loop,
+    /// Never returns from any `configure` but the first.
+    LoopLater,
     /// Never returns, and calls the host all the while.
     LoopInHost,
     /// Asks for a gibibyte of memory, and traps when it does not get it.
@@ -118,6 +120,12 @@ impl Mode {
             Self::Loop => loop {
                 black_box(());
             },
+            Self::LoopLater => {
+                if kv::get("tried").expect("a store").is_some() {
+                    Self::Loop.harm_anywhere();
+                }
+                kv::set("tried", b"", u64::MAX).expect("room");
+            }
             Self::LoopInHost => loop {
                 black_box(random::next());
             },

@@ -57,7 +57,7 @@ struct Hostile;
 impl Guest for Hostile {
     fn configure(config: String) -> Result<Interests, String> {
         let config: Config = serde_json::from_str(&config).map_err(|error| error.to_string())?;
-        if config.r#in == Hook::Configure {
+        if config.r#in == Hook::Configure || config.mode == Mode::LoopLater {
             config.mode.harm(None)?;
         }
         let interests = Interests {

@@ -159,7 +159,7 @@ fn ask(module: &[u8], config: &Value) -> Said {
         Err(failure) => return broken(failure.to_string()),
     }
     match runtime.block_on(guest.instantiate(LIMITS)) {
-        Ok((_, interests)) => said.interests = Some(interests),
+        Ok(made) => said.interests = Some(made.interests),
         Err(failure) => said.refused = Some(failure.to_string()),
     }
     said
