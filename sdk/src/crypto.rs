@@ -69,17 +69,17 @@ pub enum PublicKey<'a> {
     Spki(&'a [u8]),
 }
 
-/// The digest of at most 4 MiB.
+/// The digest of at most 2 MiB.
 pub fn digest(hash: Hash, data: &[u8]) -> Vec<u8> {
     backend::digest(hash, data)
 }
 
-/// A message authentication code (RFC 2104) of at most 4 MiB.
+/// A message authentication code (RFC 2104) of at most 2 MiB, the key included.
 pub fn hmac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
     backend::hmac(hash, key, data)
 }
 
-/// Whether a signature of at most 4 MiB is right, in the form of JSON Web Signatures: of ECDSA, both
+/// Whether a signature of at most 2 MiB is right, in the form of JSON Web Signatures: of ECDSA, both
 /// numbers one behind the other. It is not where the key is none of the algorithm's.
 pub fn verify(algorithm: Algorithm, key: PublicKey<'_>, message: &[u8], signature: &[u8]) -> bool {
     backend::verify(algorithm, key, message, signature)

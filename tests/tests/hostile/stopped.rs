@@ -30,6 +30,10 @@ fails! {
         "loop", "cpu_time", "used more than its 1s of CPU time";
     an_endless_loop_of_host_calls_is_stopped:
         "loop-in-host", "cpu_time", "used more than its 1s of CPU time";
+    an_endless_loop_of_digests_is_stopped:
+        "loop-in-crypto", "cpu_time", "used more than its 1s of CPU time";
+    a_digest_that_would_hold_the_worker_is_not_made:
+        "digest-huge", "bounds", "2097153 bytes for cryptography at once";
     a_gibibyte_of_memory_is_not_given:
         "memory", "memory", "asked for more than its 16777216 bytes of memory";
     memory_page_by_page_ends_at_the_limit:

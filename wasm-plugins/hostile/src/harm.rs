@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
 use crate::bindings::weir::plugin::span::{CallKind, Target, Value};
-use crate::bindings::weir::plugin::{exchange, kv, log, metrics, random, span};
+use crate::bindings::weir::plugin::{crypto, exchange, kv, log, metrics, random, span};
 use crate::bindings::{Action, Request, Response};
 
 const MIB: usize = 1 << 20;
@@ -25,6 +25,10 @@ pub(crate) enum Mode {
     LoopLater,
     /// Never returns, and calls the host all the while.
     LoopInHost,
+    /// Never returns, and has the host make one large digest after the other.
+    LoopInCrypto,
+    /// Asks for the largest digest there is, and for one of a byte more.
+    DigestHuge,
     /// Asks for a gibibyte of memory, and traps when it does not get it.
     Memory,
     /// Takes memory page by page until it gets no more, and traps.
@@ -129,6 +133,16 @@ impl Mode {
             Self::LoopInHost => loop {
                 black_box(random::next());
             },
+            Self::LoopInCrypto => {
+                let data = vec![0; 2 * MIB];
+                loop {
+                    black_box(crypto::digest(crypto::Hash::Sha512, &data));
+                }
+            }
+            Self::DigestHuge => {
+                black_box(crypto::digest(crypto::Hash::Sha512, &vec![0; 2 * MIB]));
+                black_box(crypto::digest(crypto::Hash::Sha512, &vec![0; 2 * MIB + 1]));
+            }
             Self::Memory => {
                 black_box(vec![1_u8; 1024 * MIB]);
             }
