@@ -74,6 +74,7 @@ fn a_collector_that_asks_for_an_hour_is_left_alone() {
             body: b"\0\0\0\0\0",
             trailers: Some(trailers),
             leave: false,
+            refuse: false,
         }
     });
     let mut config = exporting(json_to(&impatient));
