@@ -110,8 +110,8 @@ impl Outward {
             let endpoint = &upstream.endpoints[index];
             way.endpoint = Some((endpoint.config.host.clone(), endpoint.config.port));
             way.tries += 1;
-            if !names_host && let Ok(host) = HeaderValue::try_from(endpoint.config.authority()) {
-                request.headers_mut().insert(HOST, host);
+            if !names_host {
+                endpoint.name_in(request.headers_mut());
             }
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let called = upstream

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::BodyExt as _;
 
@@ -101,6 +101,9 @@ impl Copy {
         };
         let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(local, index));
         let endpoint = &upstream.endpoints[index];
+        if !request.headers().contains_key(HOST) {
+            endpoint.name_in(request.headers_mut());
+        }
         let (timeouts, pools) = (&upstream.config.timeouts, &worker.pools);
         let caller = Caller {
             pools,

@@ -267,6 +267,14 @@ fn was_refused(error: &hyper::Error) -> bool {
     false
 }
 
+/// Whether a request was never sent because of what it says itself: nothing that the upstream did.
+pub fn is_requests_fault(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause
+        .and_then(|error| error.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason().is_none() && !error.is_io())
+}
+
 /// HTTP/1.1 names the host in a field.
 fn for_http1(request: &mut Request<RequestBody>) {
     if let Some(authority) = request.uri().authority().cloned() {

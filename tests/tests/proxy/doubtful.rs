@@ -229,6 +229,17 @@ fn a_host_that_is_doubtful_is_refused() {
         "host: a#b\r\n",
         "host: a\\b\r\n",
         "host: \u{e4}.example\r\n",
+        "host: a:b:c\r\n",
+        "host: a:80:80\r\n",
+        "host: a:b\r\n",
+        "host: :80\r\n",
+        "host: [\r\n",
+        "host: ]\r\n",
+        "host: [::1\r\n",
+        "host: ::1\r\n",
+        "host: [::1]a\r\n",
+        "host: [a]\r\n",
+        "host: a%41\r\n",
     ];
     let mut requests: Vec<String> = hosts
         .iter()
@@ -238,6 +249,15 @@ fn a_host_that_is_doubtful_is_refused() {
     requests.push(get("GET http://user:pass@b/ HTTP/1.1"));
     requests.push(get("GET ftp://b/ HTTP/1.1"));
     assert_refused(&[400], &requests);
+}
+
+#[test]
+fn a_host_that_http10_leaves_out_is_the_endpoints() {
+    let (recorder, weir) = start("");
+    assert_eq!(exchange(&weir, b"GET / HTTP/1.0\r\n\r\n"), [200]);
+    let sent = canonical(&recorder.take());
+    let host = recorder.url().replace("http://", "host: ");
+    assert_eq!(sent[0].0, ["GET / HTTP/1.1", &host]);
 }
 
 #[test]
