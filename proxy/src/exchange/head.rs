@@ -59,6 +59,15 @@ pub(super) fn read(
     let mut headers = head.headers;
     http1::underscores(&mut headers, listener.underscores)?;
     let host = single_host(&headers)?;
+    let may_lack_host = match head.version {
+        Version::HTTP_10 => true,
+        // Whatever its target says (RFC 9112, section 3.2).
+        Version::HTTP_11 => false,
+        _ => head.uri.authority().is_some(),
+    };
+    if host.is_none() && !may_lack_host {
+        return Err(Refusal::BadRequest("no Host"));
+    }
     request.uri = match head.uri.authority() {
         // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
         Some(authority) => {
@@ -78,11 +87,7 @@ pub(super) fn read(
                 .map_or_else(|| Uri::from_static("/"), Uri::from)
         }
         None => {
-            match host {
-                Some(host) => host.clone_into(&mut request.authority),
-                None if head.version == Version::HTTP_10 => request.authority.clear(),
-                None => return Err(Refusal::BadRequest("no Host")),
-            }
+            host.unwrap_or_default().clone_into(&mut request.authority);
             head.uri
         }
     };

@@ -248,6 +248,7 @@ fn a_host_that_is_doubtful_is_refused() {
     requests.push(get("GET http://user@b/ HTTP/1.1"));
     requests.push(get("GET http://user:pass@b/ HTTP/1.1"));
     requests.push(get("GET ftp://b/ HTTP/1.1"));
+    requests.push(format!("GET http://b/ HTTP/1.1\r\n\r\n{SMUGGLED}"));
     assert_refused(&[400], &requests);
 }
 
