@@ -51,7 +51,7 @@ impl Call<'_> {
         let upstream = &*target.upstream;
         let local = self.generation.local(&target.upstream);
         local.budget.deposit();
-        let key = upstream.key(&state.request);
+        let key = upstream.key(&state.request.headers, state.request.client);
         let mut tried = Tried::new();
         let chosen = upstream.choose(&local, key, &tried, progress.now);
         // Without a try before there is always one.
