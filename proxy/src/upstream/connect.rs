@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,10 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Most bytes that the fields of a response may have.
 const MAX_FIELDS: u32 = 64 << 10;
 
+/// Most bytes that may come over HTTP/1.1 until a response's head has: of it, of interim responses before
+/// it, and of what is read with it.
+const HEADS: usize = 512 << 10;
+
 /// When an upstream that says nothing is asked whether it is there, and how long it has to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
@@ -66,6 +72,8 @@ pub struct Http1 {
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
     driver: Rc<Driver>,
+    /// Bytes that may come; without a limit where no head is waited for.
+    left: Arc<AtomicUsize>,
     /// Of the last request, where it had a body.
     upload: Option<Upload>,
     /// Of the wait for an answer.
@@ -104,9 +112,11 @@ impl Http1 {
         if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
             driver.go_apart();
         }
+        self.left.store(HEADS, Relaxed);
         let mut sending = pin!(self.sender.try_send_request(*request));
-        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
-        sent.await.map_err(|mut error| match error.take_message() {
+        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx))).await;
+        self.left.store(usize::MAX, Relaxed);
+        sent.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::Unsent(Box::new(request)),
             None => Unanswered::Failed(error.into_error()),
         })
@@ -339,9 +349,11 @@ pub(super) async fn connect(
         }
         Protocol::Http2 => true,
     };
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
     let io = TokioIo::new(Socket {
         stream,
         taken: 0,
+        left: Arc::clone(&left),
         _place: place,
     });
     if http2 {
@@ -361,6 +373,7 @@ pub(super) async fn connect(
         sender,
         client,
         driver: Driver::new(connection.with_upgrades()),
+        left,
         upload: None,
         alarm: Alarm::default(),
         _usable: usable,
@@ -442,6 +455,8 @@ struct Socket {
     stream: Stream,
     /// Bytes that came since others had their turn.
     taken: usize,
+    /// As of [`Http1`].
+    left: Arc<AtomicUsize>,
     _place: Place,
 }
 
@@ -462,10 +477,16 @@ impl AsyncRead for Socket {
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
         self.taken = match polled {
-            Poll::Ready(_) => self.taken + buf.filled().len() - before,
+            Poll::Ready(_) => self.taken + came,
             Poll::Pending => 0,
         };
+        let Some(left) = self.left.load(Relaxed).checked_sub(came) else {
+            let error = io::Error::other("too many bytes before a response's head");
+            return Poll::Ready(Err(error));
+        };
+        self.left.store(left, Relaxed);
         polled
     }
 }
