@@ -19,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::alarm::Alarm;
 use super::body::{RequestBody, Upload};
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
 use super::switch::Asked;
 use super::{Endpoint, Error, Outgoing};
+use crate::alarm::Alarm;
 use crate::config::Protocol;
 use crate::listener::proxy_protocol::Addresses;
 use crate::tls::{Alpn, certificate};
@@ -113,7 +113,8 @@ impl Http1 {
             driver.go_apart();
         }
         self.left.store(HEADS, Relaxed);
-        let mut sending = pin!(self.sender.try_send_request(*request));
+        let sending = driver.silently(|| self.sender.try_send_request(*request));
+        let mut sending = pin!(sending);
         let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx))).await;
         self.left.store(usize::MAX, Relaxed);
         sent.map_err(|mut error| match error.take_message() {
@@ -173,8 +174,9 @@ impl Http2 {
             return Err(Unanswered::Unsent(Box::new(request)));
         }
         let error = error.into_error();
-        Err(match spare {
-            Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
+        Err(match (spare, untouched(&error)) {
+            (Some(spare), Some(Untouched::Leaving)) => Unanswered::Unsent(Box::new(spare)),
+            (Some(spare), Some(Untouched::Refused)) => Unanswered::Refused(Box::new(spare), error),
             _ => Unanswered::Failed(error),
         })
     }
@@ -236,6 +238,8 @@ impl Http2 {
 pub enum Unanswered {
     /// Not a byte of it was looked at: it may go over another connection.
     Unsent(Outgoing),
+    /// Nor here, but the connection stays open, and may refuse it again.
+    Refused(Outgoing, hyper::Error),
     Failed(hyper::Error),
     /// The upstream cannot be asked to switch to another protocol.
     CannotSwitch,
@@ -272,17 +276,31 @@ fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     })
 }
 
-/// Whether the upstream says that it did nothing with a request, as one does that goes away.
-fn was_refused(error: &hyper::Error) -> bool {
+/// Why an upstream did nothing with a request.
+enum Untouched {
+    /// It goes away, and the connection with it.
+    Leaving,
+    /// It refused the request's stream.
+    Refused,
+}
+
+/// Whether the upstream says that it did nothing with a request.
+fn untouched(error: &hyper::Error) -> Option<Untouched> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.is_remote()
-                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+            if !error.is_remote() {
+                return None;
+            }
+            if error.is_go_away() {
+                return Some(Untouched::Leaving);
+            }
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return refused.then_some(Untouched::Refused);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Whether a request was never sent because of what it says itself: nothing that the upstream did.
