@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
@@ -24,6 +24,12 @@ use crate::upstream::balance::Busy;
 use crate::upstream::driver::Received;
 use crate::upstream::pool::Lease;
 use crate::worker::Offered;
+
+/// Most bytes of a piece: once the last is given out, a body that was held counts as held no more.
+const PIECE: usize = 64 << 10;
+
+/// Most bytes that a client of HTTP/2 may leave untaken of a response whose end was given out.
+const UNTAKEN: usize = 16 << 10;
 
 /// See the module's documentation.
 pub struct Body {
@@ -44,6 +50,8 @@ enum Content {
 
 struct Streaming {
     body: Through<Received>,
+    /// Of the piece that goes out.
+    rest: Bytes,
     lease: Option<Lease>,
     patience: Patience,
     /// Since when the upstream keeps the client waiting.
@@ -115,17 +123,18 @@ impl Body {
         let this = self;
         match &mut this.content {
             Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
-            Content::Whole(bytes, trailers) => {
-                let bytes = std::mem::take(bytes);
-                this.life.sends(bytes.len());
+            Content::Whole(rest, trailers) => {
+                let piece = cut(rest, &mut this.life);
+                this.life.sends(piece.len());
+                let is_last = rest.is_empty();
                 match trailers.take() {
-                    None => this.end(Some(Frame::data(bytes)), cx),
-                    Some(trailers) if bytes.is_empty() => {
+                    None if is_last => this.end(Some(Frame::data(piece)), cx),
+                    Some(trailers) if piece.is_empty() => {
                         this.end(Some(Frame::trailers(*trailers)), cx)
                     }
-                    last => {
-                        *trailers = last;
-                        Poll::Ready(Some(Ok(Frame::data(bytes))))
+                    behind => {
+                        *trailers = behind;
+                        Poll::Ready(Some(Ok(Frame::data(piece))))
                     }
                 }
             }
@@ -141,12 +150,15 @@ impl Body {
                     if let Some(trailers) = frame.trailers_mut() {
                         trailers::strip(trailers);
                         trailers::note_status(this.life.state(), trailers);
-                    } else if let Some(data) = frame.data_ref() {
+                    } else if let Some(data) = frame.data_mut() {
+                        let mut all = std::mem::take(data);
+                        *data = cut(&mut all, &mut this.life);
+                        streaming.rest = all;
                         this.life.sends(data.len());
                     }
                 }
                 match piece {
-                    Some(Ok(_)) if !streaming.has_ended() => Poll::Ready(piece),
+                    Some(Ok(_)) if !streaming.source_has_ended() => Poll::Ready(piece),
                     Some(Err(broken)) => {
                         this.life.finish(broken.into());
                         this.content = Content::Empty;
@@ -155,6 +167,9 @@ impl Body {
                     Some(Ok(_)) | None => {
                         if let Some(lease) = streaming.lease.take() {
                             this.life.worker().pools.give(lease);
+                        }
+                        if !streaming.rest.is_empty() {
+                            return Poll::Ready(piece);
                         }
                         this.end(piece.and_then(Result::ok), cx)
                     }
@@ -217,6 +232,7 @@ impl Body {
         }
         let streaming = Box::new(Streaming {
             body,
+            rest: Bytes::new(),
             lease,
             patience: Patience::new(longest_wait),
             waiting: None,
@@ -232,8 +248,12 @@ impl Body {
 
 impl Streaming {
     /// Whether it has come to its end; one that broke off never does.
-    fn has_ended(&self) -> bool {
+    fn source_has_ended(&self) -> bool {
         self.broken.is_none() && self.body.is_end_stream()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.rest.is_empty() && self.source_has_ended()
     }
 
     /// The next piece; `Err` where the upstream broke off or stalled.
@@ -242,6 +262,10 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
@@ -274,6 +298,19 @@ impl Streaming {
             }
         }
     }
+}
+
+/// Takes off what goes out next.
+///
+/// The HTTP code takes a whole piece once a stream's window has room for one byte, and is done with a
+/// stream when there is no other, whether the client takes it or not. So the last byte of a large piece
+/// is one of its own: it is taken only where there is room for all before it.
+fn cut(rest: &mut Bytes, life: &mut Life) -> Bytes {
+    let mut len = rest.len();
+    if len > UNTAKEN && life.state().version == Version::HTTP_2 {
+        len -= 1;
+    }
+    rest.split_to(len.min(PIECE))
 }
 
 impl http_body::Body for Body {

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload};
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
@@ -39,6 +41,10 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// Most bytes that the fields of a response may have.
 const MAX_FIELDS: u32 = 64 << 10;
+
+/// Most bytes that may come over HTTP/1.1 until a response's head has: of it, of interim responses before
+/// it, and of what is read with it.
+const HEADS: usize = 512 << 10;
 
 /// When an upstream that says nothing is asked whether it is there, and how long it has to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -66,6 +72,10 @@ pub struct Http1 {
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
     driver: Rc<Driver>,
+    /// Bytes that may come; without a limit where no head is waited for.
+    left: Arc<AtomicUsize>,
+    /// Of the last request, where it had a body.
+    upload: Option<Upload>,
     /// Of the wait for an answer.
     pub(super) alarm: Alarm,
     _usable: Usable,
@@ -90,16 +100,24 @@ impl Http1 {
         self.sender.is_closed()
     }
 
+    /// Whether it still sends a request, though its response may have ended.
+    pub fn is_sending(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_open)
+    }
+
     async fn send(&mut self, mut request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
         for_http1(&mut request);
+        self.upload = request.body().upload();
         let driver = &self.driver;
         if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
             driver.go_apart();
         }
+        self.left.store(HEADS, Relaxed);
         let sending = driver.silently(|| self.sender.try_send_request(*request));
         let mut sending = pin!(sending);
-        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
-        sent.await.map_err(|mut error| match error.take_message() {
+        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx))).await;
+        self.left.store(usize::MAX, Relaxed);
+        sent.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::Unsent(Box::new(request)),
             None => Unanswered::Failed(error.into_error()),
         })
@@ -285,6 +303,14 @@ fn untouched(error: &hyper::Error) -> Option<Untouched> {
     None
 }
 
+/// Whether a request was never sent because of what it says itself: nothing that the upstream did.
+pub fn is_requests_fault(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause
+        .and_then(|error| error.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason().is_none() && !error.is_io())
+}
+
 /// HTTP/1.1 names the host in a field.
 fn for_http1(request: &mut Request<RequestBody>) {
     if let Some(authority) = request.uri().authority().cloned() {
@@ -341,9 +367,11 @@ pub(super) async fn connect(
         }
         Protocol::Http2 => true,
     };
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
     let io = TokioIo::new(Socket {
         stream,
         taken: 0,
+        left: Arc::clone(&left),
         _place: place,
     });
     if http2 {
@@ -363,6 +391,8 @@ pub(super) async fn connect(
         sender,
         client,
         driver: Driver::new(connection.with_upgrades()),
+        left,
+        upload: None,
         alarm: Alarm::default(),
         _usable: usable,
     }))
@@ -443,6 +473,8 @@ struct Socket {
     stream: Stream,
     /// Bytes that came since others had their turn.
     taken: usize,
+    /// As of [`Http1`].
+    left: Arc<AtomicUsize>,
     _place: Place,
 }
 
@@ -463,10 +495,16 @@ impl AsyncRead for Socket {
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
         self.taken = match polled {
-            Poll::Ready(_) => self.taken + buf.filled().len() - before,
+            Poll::Ready(_) => self.taken + came,
             Poll::Pending => 0,
         };
+        let Some(left) = self.left.load(Relaxed).checked_sub(came) else {
+            let error = io::Error::other("too many bytes before a response's head");
+            return Poll::Ready(Err(error));
+        };
+        self.left.store(left, Relaxed);
         polled
     }
 }
