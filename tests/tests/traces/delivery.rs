@@ -1,6 +1,9 @@
 //! Formats, and traces that wait: for a broker, for a topic, for the end.
 
+use std::collections::BTreeMap;
+
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use prost::Message as _;
 use serde_json::{Value, json};
 use weir_tests::config::{config, exporter};
@@ -9,7 +12,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::{first, start_several, two_plugins};
+use crate::{annotated, first, start_several, two_plugins};
 
 #[test]
 fn all_formats_hold_the_same_spans() {
@@ -39,6 +42,67 @@ fn all_formats_hold_the_same_spans() {
     let request =
         ExportTraceServiceRequest::decode(&message.payload[..]).expect("OTLP as protobuf");
     assert_eq!(otlp_spans(&request), expected);
+}
+
+#[test]
+fn all_formats_hold_the_same_attributes_whatever_is_filtered() {
+    let settings = ["json", "otlp_json", "otlp_protobuf"].map(|format| {
+        json!({
+            "format": format,
+            "request_headers": ["*"],
+            "disable_content_logging": true,
+            "excluded_attributes": ["client.address", "http.request.header.x-no"],
+        })
+    });
+    let said = json!({ "attributes": { "gen_ai.prompt": "canary", "kept": "yes" }, "log": "line" });
+    let config = annotated(&Upstream::hello(), said);
+    let (weir, [json, otlp_json, otlp_protobuf]) = start_several(config, settings);
+    // Two names that would be content if they were attributes of a plugin's.
+    let headers = ["x-prompt: short", "content-type: text/plain", "x-no: no"];
+    weir.get("/", &headers);
+
+    let json = first(&json);
+    let headers = json.0["RequestHeaders"].as_object().expect("headers");
+    assert_eq!(headers["x-prompt"], "short");
+    assert_eq!(headers.get("x-no"), None);
+    let of_json = shared().read(&otlp_json, 1).remove(0).payload;
+    let of_json: ExportTraceServiceRequest = serde_json::from_slice(&of_json).expect("JSON");
+    let of_protobuf = shared().read(&otlp_protobuf, 1).remove(0).payload;
+    let of_protobuf = ExportTraceServiceRequest::decode(&of_protobuf[..]).expect("protobuf");
+    assert_eq!(keys_of(&of_json), keys_of(&of_protobuf));
+    let root = &of_json.resource_spans[0].scope_spans[0].spans[0];
+    let said: BTreeMap<&str, &str> = root
+        .attributes
+        .iter()
+        .filter_map(|of| {
+            let name = of.key.strip_prefix("http.request.header.")?;
+            let Some(AnyValue::ArrayValue(values)) = of.value.as_ref()?.value.as_ref() else {
+                return None;
+            };
+            match values.values.first()?.value.as_ref()? {
+                AnyValue::StringValue(text) => Some((name, text.as_str())),
+                _ => None,
+            }
+        })
+        .collect();
+    let expected: BTreeMap<&str, &str> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+        .collect();
+    assert_eq!(said, expected);
+}
+
+/// Of each span the name, and the keys of its attributes and of its events'.
+fn keys_of(request: &ExportTraceServiceRequest) -> Vec<(&str, Vec<&str>, Vec<&str>)> {
+    let spans = request.resource_spans[0].scope_spans[0].spans.iter();
+    spans
+        .map(|span| {
+            let of_span = span.attributes.iter().map(|of| of.key.as_str());
+            let of_events = span.events.iter().flat_map(|event| &event.attributes);
+            let of_events = of_events.map(|of| of.key.as_str());
+            (span.name.as_str(), of_span.collect(), of_events.collect())
+        })
+        .collect()
 }
 
 /// Trace, span and parent by id, and name, of each span.

@@ -29,7 +29,8 @@ pub fn encode(trace: &Trace<'_>, selection: &Selection<'_>, out: &mut Vec<u8>) {
         if index == SpanIndex::ROOT {
             let mut more = Vec::new();
             root_attributes(trace, selection, &mut more);
-            attributes(Fields::of(&more), selection, out);
+            // Filtered already, headers by rules of their own.
+            attributes(Fields::of(&more), &Selection::all(), out);
         }
         close(b']', out);
         if index == SpanIndex::ROOT && trace.head.dropped > 0 {
