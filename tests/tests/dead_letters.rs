@@ -201,6 +201,30 @@ fn what_a_broker_refuses_for_good_goes_to_the_topic_of_dead_letters_with_its_rea
 }
 
 #[test]
+fn letters_that_each_fit_into_a_small_topic_are_all_taken() {
+    let (topic, letters) = (refusing_topic(), unique("small-letters"));
+    // One of some 10 KB is taken, all together are not.
+    shared().create_topic(&letters, &[("max.message.bytes", "20000")]);
+    let folder = TempDir::new().expect("a folder");
+    let mut config = spooled(&folder, &topic);
+    let kafka = &mut config["exporters"]["traces"]["kafka"];
+    kafka["dead_letter"] = json!({ "topic": letters });
+    // All are refused together, and so on their way together.
+    kafka["producer"] = json!({ "linger_ms": 1000 });
+    let weir = Weir::start(&config.to_string());
+    let mut connection = Connection::open(weir.proxy());
+    let ids: Vec<String> = (0..20).map(|index| format!("letter-{index}")).collect();
+    for id in &ids {
+        ask(&mut connection, id);
+    }
+    read_all(&letters, &ids);
+    eventually("all are counted", || {
+        (dead_letters(&weir, "refused") == 20).then_some(())
+    });
+    assert_nothing_dropped(&weir);
+}
+
+#[test]
 fn dead_letters_in_a_file_are_on_the_disk_before_the_spool_lets_go() {
     let topic = refusing_topic();
     let folder = TempDir::new().expect("a folder");

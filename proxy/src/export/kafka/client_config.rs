@@ -255,7 +255,8 @@ const LETTER_BYTES: usize = 64 << 20;
 /// How long librdkafka tries to deliver a dead letter before a new client does.
 const LETTER_TIMEOUT: &str = "10000";
 
-/// Properties of the producer of dead letters. They do not wait for company.
+/// Properties of the producer of dead letters. Each is a batch of its own: the topic's limit is one of
+/// batches, and a letter that fits shall not be refused with others.
 pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
     let mut client = producer(config, config.producer.batch_bytes);
     client
@@ -264,6 +265,7 @@ pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
             "queue.buffering.max.kbytes",
             (2 * LETTER_BYTES / 1024).to_string(),
         )
+        .set("batch.num.messages", "1")
         .set("queue.buffering.max.ms", "5")
         .set("message.timeout.ms", LETTER_TIMEOUT)
         .set("statistics.interval.ms", "0");
