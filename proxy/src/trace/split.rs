@@ -1,11 +1,11 @@
 //! One trace as several messages, where one would be too large.
 //!
 //! It is divided along its spans, the root in the first part; each part is a message that is valid
-//! by itself. Where even one span is too large, the longest texts of the trace are cut.
+//! by itself. Where even one span is too large, its longest texts are cut, and those of no other.
 
 use std::ops::Range;
 
-use super::Trace;
+use super::{SpanIndex, Trace};
 use crate::filter::Selection;
 
 /// Appends a message to a buffer.
@@ -23,23 +23,41 @@ pub fn split(
     limit: usize,
 ) -> Option<Vec<Vec<u8>>> {
     let count = selection.spans(trace).count();
-    let mut longest = limit / 2;
+    let (mut of_root, mut of_others) = (limit / 2, limit / 2);
     loop {
         let mut parts = Vec::new();
+        let mut too_large = Vec::new();
         let of = Division {
             trace,
             selection,
             encode,
             limit,
         };
-        if of.divide(0..count, &mut parts) {
+        of.divide(0..count, &mut parts, &mut too_large);
+        if too_large.is_empty() {
             return Some(parts);
         }
-        if longest < SHORTEST {
+        // The JSON repeats the root in every part, so that others may fit once that is shorter.
+        let cuts_root = too_large[0] == 0 || of_others < SHORTEST;
+        let longest = if cuts_root {
+            &mut of_root
+        } else {
+            &mut of_others
+        };
+        if *longest < SHORTEST {
             return None;
         }
-        trace.truncate(longest);
-        longest /= 2;
+        let mut cut: Vec<SpanIndex> = Vec::new();
+        if cuts_root {
+            cut.push(SpanIndex::ROOT);
+        } else {
+            let spans: Vec<_> = selection.spans(trace).map(|(index, ..)| index).collect();
+            cut.extend(too_large.into_iter().map(|number| spans[number]));
+        }
+        for span in cut {
+            trace.truncate(selection, span, *longest);
+        }
+        *longest /= 2;
     }
 }
 
@@ -51,25 +69,28 @@ struct Division<'a, 'r> {
 }
 
 impl Division<'_, '_> {
-    /// Halves the spans until each part fits; says whether it did.
-    fn divide(&self, spans: Range<usize>, parts: &mut Vec<Vec<u8>>) -> bool {
+    /// Halves the spans until each part fits; gives the numbers of those that do not even alone.
+    fn divide(&self, spans: Range<usize>, parts: &mut Vec<Vec<u8>>, too_large: &mut Vec<usize>) {
         let mut out = Vec::new();
         let part = self.selection.part(spans.clone());
         (self.encode)(self.trace, &part, &mut out);
         if out.len() <= self.limit {
             parts.push(out);
-            return true;
+        } else if spans.len() > 1 {
+            let middle = spans.start.midpoint(spans.end);
+            self.divide(spans.start..middle, parts, too_large);
+            self.divide(middle..spans.end, parts, too_large);
+        } else {
+            too_large.push(spans.start);
         }
-        let middle = spans.start.midpoint(spans.end);
-        spans.len() > 1
-            && self.divide(spans.start..middle, parts)
-            && self.divide(middle..spans.end, parts)
     }
 }
 
 impl<'r> Trace<'r> {
-    /// Cuts every text that has more than `longest` bytes, and counts it.
-    fn truncate(&mut self, longest: usize) {
+    /// Cuts every text of a span that has more than `longest` bytes, and counts it: also of the log
+    /// lines that end up on it, and with the root those that are said once a trace.
+    fn truncate(&mut self, selection: &Selection<'_>, span: SpanIndex, longest: usize) {
+        let is_root = span == SpanIndex::ROOT;
         let mut count = 0;
         let mut cut = |text: &mut &'r str| {
             if text.len() > longest {
@@ -77,20 +98,23 @@ impl<'r> Trace<'r> {
                 count += 1;
             }
         };
-        for span in &mut self.spans {
-            cut(&mut span.name);
-            cut(&mut span.message);
-        }
-        for (_, value) in &mut self.request_headers {
-            cut(value);
+        let of = &mut self.spans[span.get()];
+        cut(&mut of.name);
+        cut(&mut of.message);
+        if is_root {
+            for (_, value) in &mut self.request_headers {
+                cut(value);
+            }
         }
         for line in &mut self.plugin_logs {
-            cut(&mut line.message);
+            if is_root || selection.survivor(line.span) == span {
+                cut(&mut line.message);
+            }
         }
-        let of_spans = self.spans.iter_mut().map(|span| &mut span.attributes);
-        let of_events = self.events.iter_mut().map(|event| &mut event.attributes);
-        for attributes in of_spans.chain(of_events) {
-            count += attributes.truncate(longest);
+        count += of.attributes.truncate(longest);
+        let events = of.events.start as usize..of.events.end as usize;
+        for event in &mut self.events[events] {
+            count += event.attributes.truncate(longest);
         }
         self.head.truncated += count;
     }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::trace::testing::{Fixture, records};
-use crate::trace::{Kind, SpanIndex, json, otlp, record};
+use crate::trace::{Kind, Level, SpanIndex, json, otlp, record};
 
 /// Ids of span and parent, in order; the parent is empty where there is none.
 type Ids = Vec<(String, String)>;
@@ -110,6 +110,50 @@ fn a_span_that_is_too_large_has_its_longest_texts_cut_and_says_so() {
         assert_eq!(all, spans(&whole(&record, encode)));
         let first = String::from_utf8_lossy(&parts[0]);
         assert!(first.contains("weir.truncated"), "{first}");
+    }
+}
+
+#[test]
+fn a_span_that_fits_is_left_whole_beside_one_that_does_not() {
+    let mut trace = Fixture::new(None);
+    for (hook, bytes) in [(1, 3_000), (2, 8_000), (3, 3_000)] {
+        let span = trace.span("plugin.a.prehook", Kind::Plugin, SpanIndex::ROOT, hook);
+        let text = "X".repeat(bytes);
+        trace.recorder.attribute(span, "long", text.as_str());
+    }
+    let logs = trace.span("plugin.b.prehook", Kind::Plugin, SpanIndex::ROOT, 4);
+    let (line, at) = ("L".repeat(3_000), trace.at(5));
+    trace.recorder.plugin_log(logs, "b", Level::Info, &line, at);
+    let record = trace.finish();
+    for (encode, _) in FORMATS {
+        let parts = parts(&record, encode, 5_000).expect("parts");
+        let text = String::from_utf8_lossy(&parts.concat()).into_owned();
+        let runs = |letter: char| -> Vec<usize> {
+            let runs = text.split(|other| other != letter).map(str::len);
+            runs.filter(|bytes| *bytes > 100).collect()
+        };
+        assert_eq!(runs('X'), [3_000, 2_500, 3_000]);
+        assert_eq!(runs('L'), [3_000]);
+        assert!(text.contains("weir.truncated"));
+    }
+}
+
+#[test]
+fn a_root_that_is_too_large_is_cut_alone() {
+    let mut trace = Fixture::new(None);
+    let (large, small) = ("X".repeat(8_000), "X".repeat(2_500));
+    trace
+        .recorder
+        .attribute(SpanIndex::ROOT, "long", large.as_str());
+    let span = trace.span("plugin.a.prehook", Kind::Plugin, SpanIndex::ROOT, 1);
+    trace.recorder.attribute(span, "long", small.as_str());
+    let record = trace.finish();
+    for (encode, _) in FORMATS {
+        let parts = parts(&record, encode, 6_000).expect("parts");
+        let whole = parts
+            .iter()
+            .any(|part| String::from_utf8_lossy(part).contains(&small));
+        assert!(whole && parts.iter().all(|part| part.len() <= 6_000));
     }
 }
 
