@@ -42,7 +42,7 @@ use delivery::{Back, Desk, Returned, Sent};
 use encoding::{Encoded, Encoder, Part};
 
 pub(super) use client_config::queue_bytes;
-pub(crate) use client_config::{check_property, check_together};
+pub(crate) use client_config::{batch_wait, check_property, check_together};
 pub(crate) use probe::probe;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -12,12 +13,17 @@ use crate::config::path::Path;
 use crate::config::raw::otlp as keys;
 use crate::config::raw::tls::Alpn;
 use crate::config::units::ByteSize;
-use crate::config::{DeadLetter, Format as KafkaFormat, Partitioner, Spool};
+use crate::config::{DeadLetter, Format as KafkaFormat, Kafka, Partitioner, Spool};
+use crate::export;
 use crate::otlp::Signal;
 
 /// Most bytes of requests in memory, and most requests, where nobody says otherwise.
 const QUEUE_BYTES: ByteSize = ByteSize::mib(256);
 const QUEUE_SIZE: u64 = 10_000;
+
+/// Without a spool, requests wait for Kafka, and exporters for their answer 10 s by default: a batch
+/// has to be sent long before that.
+const LONGEST_LINGER: Duration = Duration::from_secs(5);
 
 /// Smallest file of a spool.
 const LEAST_SEGMENT: ByteSize = ByteSize::mib(2);
@@ -75,6 +81,7 @@ impl Resolver<'_> {
         }
         let memory = raw.queue_bytes.unwrap_or(QUEUE_BYTES);
         if !disk.has_data_dir {
+            self.linger(&at, &connection);
             // The receiver has its own bound; this one is not to be met before.
             let room = 2 * memory.bytes() + ByteSize::mib(128).bytes();
             connection.buffer_bytes = connection.buffer_bytes.max(room);
@@ -111,6 +118,28 @@ impl Resolver<'_> {
             metrics: destination(Signal::Metrics, metrics),
             logs: destination(Signal::Logs, logs),
         })
+    }
+
+    /// A batch that waits longer than its requests would be sent, refused and sent again for ever.
+    fn linger(&mut self, at: &Path, connection: &Kafka) {
+        if export::kafka::batch_wait(connection) < LONGEST_LINGER {
+            return;
+        }
+        let producer = at.key("producer");
+        let custom = producer.key("custom_config");
+        let keys = [
+            custom.key("linger.ms"),
+            custom.key("queue.buffering.max.ms"),
+            producer.key("linger_ms"),
+        ];
+        let own = keys.into_iter().find(|key| self.is_present(key));
+        let at = own.unwrap_or_else(|| at.key("flush_interval_ms"));
+        let message = format!(
+            "must be less than {} without `data_dir`: requests wait for their batch",
+            LONGEST_LINGER.as_millis()
+        );
+        self.fault(Code::Conflict, &at, message);
+        self.hint("make it shorter, or give `data_dir` a folder");
     }
 
     fn grpc(&mut self, at: &Path, raw: keys::Grpc) -> Option<Grpc> {

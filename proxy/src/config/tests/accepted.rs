@@ -476,6 +476,16 @@ fn a_message_lives_longer_than_its_batch_waits() {
 }
 
 #[test]
+fn a_receiver_with_a_spool_may_wait_long_for_a_batch() {
+    let config = accepted(&minimal(
+        "data_dir: data\nreceivers: { otlp: { exporter: { kafka: { brokers: ['localhost:9092'], \
+         flush_interval_ms: 60000 } } } }",
+    ));
+    let otlp = config.otlp.unwrap();
+    assert_eq!(otlp.traces.kafka.flush_interval, Duration::from_mins(1));
+}
+
+#[test]
 fn what_is_in_force_is_printed_with_its_sources_and_without_secrets() {
     let yaml = "\
 listeners: [{ address: \"127.0.0.1:0\" }]
