@@ -255,6 +255,35 @@ fn dead_letters_in_a_file_are_on_the_disk_before_the_spool_lets_go() {
 }
 
 #[test]
+fn a_file_of_dead_letters_is_filled_to_its_bound() {
+    const MOST: u64 = 4 << 20;
+    let topic = refusing_topic();
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("letters.jsonl");
+    // What is kept already leaves room for some of what comes together.
+    let before = std::fs::File::create(folder.path().join("letters.jsonl.1")).expect("a file");
+    before.set_len(MOST - 60_000).expect("a long file");
+    let mut config = spooled(&folder, &topic);
+    let kafka = &mut config["exporters"]["traces"]["kafka"];
+    kafka["dead_letter"] = json!({ "file": path, "max_bytes": "4MiB" });
+    kafka["producer"] = json!({ "linger_ms": 1000 });
+    let weir = Weir::start(&config.to_string());
+    let mut connection = Connection::open(weir.proxy());
+    for index in 0..20 {
+        ask(&mut connection, &format!("letter-{index}"));
+    }
+    eventually("all are counted", || {
+        (dead_letters(&weir, "refused") + dropped(&weir, "refused") == 20).then_some(())
+    });
+    let text = std::fs::read_to_string(&path).expect("a file");
+    assert!(text.len() <= 60_000);
+    let longest = text.lines().map(str::len).max().expect("a letter");
+    assert!(text.len() + 2 * longest > 60_000, "{longest}");
+    assert_eq!(text.lines().count() as u64, dead_letters(&weir, "refused"));
+    weir.says("dead letters are lost");
+}
+
+#[test]
 fn parts_that_are_refused_are_one_lost_trace() {
     let topic = refusing_topic();
     let folder = TempDir::new().expect("a folder");

@@ -27,8 +27,9 @@ impl<'a> LetterFile<'a> {
         self.path
     }
 
-    /// Appends lines, and returns once they are on the disk. Says whether there was room.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<bool> {
+    /// Appends lines for as long as there is room, and returns once they are on the disk. Says how
+    /// many these are.
+    pub(super) fn append(&mut self, lines: &[Vec<u8>]) -> io::Result<usize> {
         let appended = self.try_append(lines);
         if appended.is_err() {
             // What is in it now nobody knows; a line written twice is better than none.
@@ -47,8 +48,8 @@ impl<'a> LetterFile<'a> {
         );
     }
 
-    fn try_append(&mut self, lines: &[u8]) -> io::Result<bool> {
-        let length = match fs::metadata(self.path) {
+    fn try_append(&mut self, lines: &[Vec<u8>]) -> io::Result<usize> {
+        let mut length = match fs::metadata(self.path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Also where somebody has moved it away.
@@ -57,24 +58,36 @@ impl<'a> LetterFile<'a> {
             }
             Err(error) => return Err(error),
         };
-        let full = length > 0 && length + lines.len() as u64 > FILE_BYTES.min(self.max_bytes / 4);
         let rotated = rotated(self.path)?;
-        let others: u64 = rotated.iter().map(|(_, bytes)| bytes).sum();
-        if others + length + lines.len() as u64 > self.max_bytes {
-            return Ok(false);
+        let mut last = rotated.iter().map(|(number, _)| *number).max().unwrap_or(0);
+        let mut others: u64 = rotated.iter().map(|(_, bytes)| bytes).sum();
+        let mut appended = 0;
+        for line in lines {
+            let bytes = line.len() as u64;
+            if others + length + bytes > self.max_bytes {
+                break;
+            }
+            if length > 0 && length + bytes > FILE_BYTES.min(self.max_bytes / 4) {
+                if let Some(file) = self.open.take() {
+                    file.sync_data()?;
+                }
+                last += 1;
+                fs::rename(self.path, numbered(self.path, last))?;
+                others += length;
+                length = 0;
+            }
+            let file = match &mut self.open {
+                Some(file) => file,
+                None => self.open.insert(open(self.path)?),
+            };
+            file.write_all(line)?;
+            length += bytes;
+            appended += 1;
         }
-        if full {
-            self.open = None;
-            let next = rotated.iter().map(|(number, _)| number).max().unwrap_or(&0) + 1;
-            fs::rename(self.path, numbered(self.path, next))?;
+        if let Some(file) = &self.open {
+            file.sync_data()?;
         }
-        let file = match &mut self.open {
-            Some(file) => file,
-            None => self.open.insert(open(self.path)?),
-        };
-        file.write_all(lines)?;
-        file.sync_data()?;
-        Ok(true)
+        Ok(appended)
     }
 }
 
@@ -149,15 +162,34 @@ mod tests {
         let path = folder.path().join("new/letters.jsonl");
         let mut file = LetterFile::new(&path, 4000);
         let line = [[b'x'; 599].as_slice(), b"\n"].concat();
-        let taken = (0..10).filter(|_| file.append(&line).unwrap()).count();
-        assert_eq!(taken, 6);
+        let taken = (0..10).map(|_| file.append(std::slice::from_ref(&line)).unwrap());
+        assert_eq!(taken.sum::<usize>(), 6);
         let mut sizes: Vec<u64> = rotated(&path).unwrap().iter().map(|file| file.1).collect();
         sizes.push(fs::metadata(&path).unwrap().len());
         assert!(sizes.iter().all(|bytes| *bytes <= 1000), "{sizes:?}");
         assert_eq!(sizes.iter().sum::<u64>(), 3600);
         // Whoever moves a file away makes room.
         fs::remove_file(numbered(&path, 1)).unwrap();
-        assert!(file.append(&line).unwrap());
+        assert_eq!(file.append(&[line]).unwrap(), 1);
+    }
+
+    #[test]
+    fn of_many_lines_those_are_kept_that_have_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.jsonl");
+        let lines: Vec<Vec<u8>> = (0..10)
+            .map(|number| format!("{number:0599}\n").into_bytes())
+            .collect();
+        let mut file = LetterFile::new(&path, 4000);
+        assert_eq!(file.append(&lines).unwrap(), 6);
+        let mut numbers: Vec<u64> = rotated(&path).unwrap().iter().map(|file| file.0).collect();
+        numbers.sort_unstable();
+        let mut kept = Vec::new();
+        for number in numbers {
+            kept.extend(fs::read(numbered(&path, number)).unwrap());
+        }
+        kept.extend(fs::read(&path).unwrap());
+        assert_eq!(kept, lines[..6].concat());
     }
 
     #[test]
@@ -165,7 +197,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letters.jsonl");
         fs::write(&path, "{\"torn").unwrap();
-        assert!(LetterFile::new(&path, 1 << 30).append(b"{}\n").unwrap());
+        let lines = [b"{}\n".to_vec()];
+        assert_eq!(LetterFile::new(&path, 1 << 30).append(&lines).unwrap(), 1);
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"torn\n{}\n");
     }
 
@@ -174,9 +207,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letters.jsonl");
         let mut file = LetterFile::new(&path, 1 << 30);
-        assert!(file.append(b"one\n").unwrap());
+        assert_eq!(file.append(&[b"one\n".to_vec()]).unwrap(), 1);
         fs::rename(&path, folder.path().join("taken")).unwrap();
-        assert!(file.append(b"two\n").unwrap());
+        assert_eq!(file.append(&[b"two\n".to_vec()]).unwrap(), 1);
         assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
     }
 }

@@ -251,8 +251,8 @@ impl Exporter<'_> {
             let (done, behind) = rest.split_at(traces);
             rest = behind;
             let settled = self.feed.source.settled();
-            for entry in done {
-                if written {
+            for (index, entry) in done.iter().enumerate() {
+                if index < written {
                     self.feed.meter.dead_letter(reason);
                     settled.settled(entry.place);
                 } else {
@@ -272,22 +272,22 @@ impl Exporter<'_> {
     }
 
     /// Writes the first of these traces to the file, for as long as it takes. Says how many these
-    /// are, and whether they were kept.
+    /// are, and how many of them were kept.
     fn write_letters(
         &mut self,
         entries: &[Entry],
         reason: Reason,
         cause: &str,
-    ) -> Result<(usize, bool), Stopped> {
+    ) -> Result<(usize, usize), Stopped> {
         let mut lines = None;
         loop {
             let Some(letters) = &mut self.letters else {
-                return Ok((entries.len(), false));
+                return Ok((entries.len(), 0));
             };
             let lines =
                 lines.get_or_insert_with(|| letters.lines(&self.encoder, entries, reason, cause));
             match letters.write(lines) {
-                Ok(written) => return Ok((lines.traces, written)),
+                Ok(written) => return Ok((lines.len(), written)),
                 Err(message) => {
                     self.degrade(message);
                     let pause = tokio::time::sleep(letters::PAUSE);

@@ -21,12 +21,6 @@ pub(super) struct Letters<'a> {
     file: LetterFile<'a>,
 }
 
-/// Lines of so many traces.
-pub(super) struct Lines {
-    pub(super) traces: usize,
-    pub(super) bytes: Vec<u8>,
-}
-
 impl<'a> Letters<'a> {
     /// `None` where none are wanted.
     pub(super) fn new(exporter: &'a str, config: &'a OtlpExporter) -> Option<Self> {
@@ -38,49 +32,50 @@ impl<'a> Letters<'a> {
         })
     }
 
-    /// The lines of the first of these traces: as many as are written at once.
+    /// A line for each of the first of these traces, as many as are written at once; it is empty where
+    /// a record is broken.
     pub(super) fn lines(
         &self,
         encoder: &Encoder,
         entries: &[Entry],
         reason: Reason,
         cause: &str,
-    ) -> Lines {
-        let mut lines = Lines {
-            traces: 0,
-            bytes: Vec::new(),
-        };
+    ) -> Vec<Vec<u8>> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
         for entry in entries {
-            if lines.bytes.len() >= WINDOW {
+            if bytes >= WINDOW {
                 break;
             }
-            lines.traces += 1;
-            let Some((id, payload)) = encoder.json(&entry.record) else {
-                continue;
-            };
-            let line = json!({
-                "time": jiff::Timestamp::now().to_string(),
-                "exporter": self.exporter,
-                "reason": reason.as_str(),
-                "cause": cause,
-                "endpoint": self.url,
-                "key": id.to_string(),
-                "payload": String::from_utf8_lossy(&payload),
-            });
-            lines.bytes.extend_from_slice(line.to_string().as_bytes());
-            lines.bytes.push(b'\n');
+            let mut line = Vec::new();
+            if let Some((id, payload)) = encoder.json(&entry.record) {
+                let letter = json!({
+                    "time": jiff::Timestamp::now().to_string(),
+                    "exporter": self.exporter,
+                    "reason": reason.as_str(),
+                    "cause": cause,
+                    "endpoint": self.url,
+                    "key": id.to_string(),
+                    "payload": String::from_utf8_lossy(&payload),
+                });
+                line = letter.to_string().into_bytes();
+                line.push(b'\n');
+            }
+            bytes += line.len();
+            lines.push(line);
         }
         lines
     }
 
-    /// Writes lines, and returns once they are on the disk. Says whether there was room; the error
-    /// says what is wrong in words.
-    pub(super) fn write(&mut self, lines: &Lines) -> Result<bool, String> {
-        match self.file.append(&lines.bytes) {
-            Ok(true) => Ok(true),
-            Ok(false) => {
-                self.file.log_full(self.exporter, lines.traces);
-                Ok(false)
+    /// Writes lines, and returns once they are on the disk. Says for how many there was room; the
+    /// error says what is wrong in words.
+    pub(super) fn write(&mut self, lines: &[Vec<u8>]) -> Result<usize, String> {
+        match self.file.append(lines) {
+            Ok(written) => {
+                if written < lines.len() {
+                    self.file.log_full(self.exporter, lines.len() - written);
+                }
+                Ok(written)
             }
             Err(error) => {
                 let path = self.file.path().display();

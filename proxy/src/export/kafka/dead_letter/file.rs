@@ -23,17 +23,17 @@ impl<'a> File<'a> {
     /// lost, and logged.
     pub(super) fn deliver(&mut self, desk: &Desk, topic: &str) -> Result<bool, Problem> {
         let letters = desk.take_letters(WINDOW);
-        let mut lines = Vec::new();
-        for letter in &letters {
-            line(desk.exporter(), topic, letter, &mut lines);
-        }
+        let lines: Vec<Vec<u8>> = letters
+            .iter()
+            .map(|letter| line(desk.exporter(), topic, letter))
+            .collect();
         match self.0.append(&lines) {
             Ok(written) => {
-                for letter in &letters {
-                    desk.letter_settled(letter, written);
+                for (index, letter) in letters.iter().enumerate() {
+                    desk.letter_settled(letter, index < written);
                 }
-                if !written {
-                    self.0.log_full(desk.exporter(), letters.len());
+                if written < letters.len() {
+                    self.0.log_full(desk.exporter(), letters.len() - written);
                 }
                 Ok(true)
             }
@@ -48,7 +48,7 @@ impl<'a> File<'a> {
     }
 }
 
-fn line(exporter: &str, topic: &str, letter: &Letter, out: &mut Vec<u8>) {
+fn line(exporter: &str, topic: &str, letter: &Letter) -> Vec<u8> {
     let message = &letter.message;
     let headers: Map<String, Value> = message
         .headers
@@ -71,6 +71,7 @@ fn line(exporter: &str, topic: &str, letter: &Letter, out: &mut Vec<u8>) {
         Ok(text) => line["payload"] = text.into(),
         Err(_) => line["payload_base64"] = STANDARD.encode(&message.payload).into(),
     }
-    out.extend_from_slice(line.to_string().as_bytes());
-    out.push(b'\n');
+    let mut line = line.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
