@@ -47,6 +47,7 @@ use keeper::Keeper;
 pub(super) use ledger::Ledger;
 pub(super) use reader::Reader;
 pub(super) use store::Store;
+use walk::Walk;
 pub use writer::Hold;
 pub(super) use writer::Writer;
 
@@ -105,6 +106,22 @@ impl Spool {
 
     pub fn status(&self) -> Status {
         self.store.status()
+    }
+
+    /// How many records of earlier runs an exporter has still to deliver. To be asked before it begins.
+    pub fn undelivered(&self, exporter: &str) -> u64 {
+        let Some(cursor) = self.store.cursor(exporter) else {
+            // It is new, and gets none of them.
+            return 0;
+        };
+        let streams = self.store.streams().into_iter();
+        let earlier = streams.filter(|stream| stream.has_ended());
+        earlier
+            .map(|stream| match cursor.position(stream.key) {
+                u64::MAX => 0,
+                position => Walk::count(stream, position, &*self.store.files),
+            })
+            .sum()
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {

@@ -25,7 +25,7 @@ pub struct Lane {
     pub signal: Signal,
     exporters: Arc<Exporters>,
     queue: Arc<Queue>,
-    /// Records appended to the spool by this run.
+    /// Records appended to the spool by this run, and those of earlier ones that it has to deliver.
     appended: AtomicU64,
 }
 
@@ -97,12 +97,13 @@ impl Lane {
         let folder = data_dir.map(|folder| folder.join("otlp").join(signal.as_str()));
         let spool = folder.map(|folder| Spool::open(&folder, &config.spool, claim));
         let spool = spool.transpose()?;
+        let left = spool.as_ref().map(|spool| spool.undelivered(&name(signal)));
         let exporters = Exporters::start(&exporter(config, signal), spool);
         Ok(Self {
             signal,
             exporters: Arc::new(exporters),
             queue: Arc::default(),
-            appended: AtomicU64::new(0),
+            appended: AtomicU64::new(left.unwrap_or_default()),
         })
     }
 
@@ -140,7 +141,7 @@ impl Lane {
         self.appended.fetch_add(1, Relaxed);
     }
 
-    /// About how many records of this run wait in the spool.
+    /// About how many records wait in the spool.
     fn spooled(&self) -> u64 {
         let appended = self.appended.load(Relaxed);
         if appended == 0 {
@@ -185,8 +186,11 @@ impl Lane {
 /// The one exporter of a signal, by its name.
 fn exporter(config: &Otlp, signal: Signal) -> IndexMap<String, config::Exporter> {
     let kafka = config.destination(signal).kafka.clone();
-    let name = format!("otlp-{}", signal.as_str());
-    IndexMap::from([(name, config::Exporter::Kafka(Box::new(kafka)))])
+    IndexMap::from([(name(signal), config::Exporter::Kafka(Box::new(kafka)))])
+}
+
+fn name(signal: Signal) -> String {
+    format!("otlp-{}", signal.as_str())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::client::Connection;
 use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
 
 use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, nobody, post, request, shared, spans};
 
@@ -142,6 +143,31 @@ fn with_a_spool_a_queue_size_that_is_given_holds() {
         .map(|_| post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body).status)
         .collect();
     assert_eq!(answers, [200, 200, 200, 429, 429]);
+}
+
+#[test]
+fn a_queue_size_holds_over_a_restart_until_what_was_left_is_delivered() {
+    let folder = TempDir::new().expect("a folder");
+    let mut otlp = Otlp::new("otlp_protobuf");
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.otlp()["queue_size"] = json!(3);
+    let brokers = std::mem::replace(&mut otlp.kafka()["brokers"], json!([nobody()]));
+    let body = request(1, 1, 10).encode_to_vec();
+    let status = |weir: &Weir| post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body).status;
+    let mut weir = otlp.start();
+    assert_eq!([(); 4].map(|()| status(&weir)), [200, 200, 200, 429]);
+    weir.signal("KILL");
+    weir.wait();
+    let mut weir = otlp.start();
+    assert_eq!(status(&weir), 429);
+    weir.signal("KILL");
+    weir.wait();
+    otlp.kafka()["brokers"] = brokers;
+    let weir = otlp.start();
+    otlp.traces(3);
+    eventually("there is room again", || {
+        (status(&weir) == 200).then_some(())
+    });
 }
 
 #[test]

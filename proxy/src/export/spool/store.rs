@@ -473,12 +473,15 @@ impl Store {
         }
     }
 
+    /// How far an exporter has come, as last heard.
+    pub(super) fn cursor(&self, exporter: &str) -> Option<Cursor> {
+        let holders = lock(&self.holders);
+        holders.get(exporter).map(|holder| holder.saved.clone())
+    }
+
     /// About how old the oldest record is that an exporter has not delivered.
     pub(in crate::export) fn oldest(&self, exporter: &str) -> Duration {
-        let Some(cursor) = lock(&self.holders)
-            .get(exporter)
-            .map(|holder| holder.saved.clone())
-        else {
+        let Some(cursor) = self.cursor(exporter) else {
             return Duration::ZERO;
         };
         let oldest = self

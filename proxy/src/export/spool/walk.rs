@@ -64,6 +64,16 @@ impl Walk {
         }
     }
 
+    /// How many records a stream of an earlier run has from a sequence on. Of its segments only the
+    /// last is read, where the disk tells where that begins.
+    pub(super) fn count(stream: Arc<Stream>, from: u64, files: &dyn FileSystem) -> u64 {
+        let last = stream.at(u64::MAX).filter(|last| last.is_known);
+        let start = last.map_or(from, |last| last.first.max(from));
+        let mut walk = Self::new(stream, start, Duration::MAX);
+        while let Ok(Some(_)) = walk.read(files) {}
+        walk.next - from
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.done
     }
