@@ -34,6 +34,30 @@ def hexadecimal(value):
     return value
 
 
+# What came after OTLP 1.0, whose tables Conduktor's connector has: in snake case it is there only where it is set.
+NEWER = {
+    "opentelemetry.proto.trace.v1.Span.flags",
+    "opentelemetry.proto.trace.v1.Span.Link.flags",
+    "opentelemetry.proto.metrics.v1.Metric.metadata",
+    "opentelemetry.proto.logs.v1.LogRecord.event_name",
+    "opentelemetry.proto.resource.v1.Resource.entity_refs",
+    "opentelemetry.proto.common.v1.KeyValue.key_strindex",
+}
+
+
+def without_newer(descriptor, value):
+    """A message as it would be without newer fields that have their defaults."""
+    if isinstance(value, list):
+        return [without_newer(descriptor, item) for item in value]
+    kept = {}
+    for name, item in value.items():
+        field = descriptor.fields_by_name[name]
+        if field.full_name in NEWER and item in (0, "", []):
+            continue
+        kept[name] = without_newer(field.message_type, item) if field.message_type else item
+    return kept
+
+
 def compare(what, actual, expected):
     # NaN is a text in both.
     if actual != expected:
@@ -49,7 +73,8 @@ def main():
         snake = json_format.MessageToJson(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        compare("snake case", json.loads(case["snake"]), json.loads(snake))
+        snake = without_newer(message.DESCRIPTOR, json.loads(snake))
+        compare("snake case", json.loads(case["snake"]), snake)
         camel = json_format.MessageToDict(message, use_integers_for_enums=True)
         compare("OTLP/JSON", json.loads(case["otlp"]), hexadecimal(json.loads(json.dumps(camel))))
         count += 1

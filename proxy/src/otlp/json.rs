@@ -18,7 +18,8 @@ pub enum Dialect {
     /// is left out.
     Otlp,
     /// What protobuf's own printers write when told to keep the names of the `.proto` files and to
-    /// print defaults: ids in base64, names of enums.
+    /// print defaults: ids in base64, names of enums. Their tables are those of OTLP 1.0, as Conduktor's
+    /// connector has them: a field that came later is there only where it is set.
     SnakeCase,
 }
 
@@ -52,7 +53,7 @@ impl Dialect {
 
     /// A member and a comma, or nothing.
     fn field(self, field: &Field, values: &[(u8, Value<'_>)], out: &mut Vec<u8>) {
-        let defaults = self == Self::SnakeCase;
+        let defaults = self == Self::SnakeCase && field.since == 0;
         let Some((_, last)) = values.last() else {
             if defaults {
                 self.default(field, out);

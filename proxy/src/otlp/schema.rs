@@ -39,6 +39,8 @@ pub struct Field {
     pub camel_key: &'static str,
     pub kind: Kind,
     pub label: Label,
+    /// With which minor version of OTLP 1 it came.
+    pub since: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,9 @@ impl Message {
 
 macro_rules! field {
     ($number:literal $name:literal $camel:literal $kind:expr, $label:ident) => {
+        field!($number $name $camel $kind, $label since 0)
+    };
+    ($number:literal $name:literal $camel:literal $kind:expr, $label:ident since $minor:literal) => {
         Field {
             number: $number,
             name: $name,
@@ -135,6 +140,7 @@ macro_rules! field {
             camel_key: concat!("\"", $camel, "\":"),
             kind: $kind,
             label: Label::$label,
+            since: $minor,
         }
     };
 }
@@ -149,12 +155,12 @@ const SPAN_ID: Kind = Id(8);
 
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident($width:literal) $(.$method:ident($argument:expr))? $(! $item:ident)? {
-        $($number:literal $field:literal $camel:literal $kind:expr, $label:ident;)*
+        $($number:literal $field:literal $camel:literal $kind:expr, $label:ident $(since $minor:literal)?;)*
     })*) => {
         $(
             $(#[$doc])*
             pub static $name: Message =
-                Message::new(&[$(field!($number $field $camel $kind, $label)),*], $width)
+                Message::new(&[$(field!($number $field $camel $kind, $label $(since $minor)?)),*], $width)
                 $(.$method($argument))? $(.$item())?;
         )*
     };
@@ -197,7 +203,7 @@ messages! {
         13 "links" "links" Of(&LINK), Repeated;
         14 "dropped_links_count" "droppedLinksCount" Uint32, Plain;
         15 "status" "status" Of(&STATUS), Optional;
-        16 "flags" "flags" Fixed32, Plain;
+        16 "flags" "flags" Fixed32, Plain since 1;
     }
     EVENT(1) {
         1 "time_unix_nano" "timeUnixNano" Fixed64, Plain;
@@ -211,7 +217,7 @@ messages! {
         3 "trace_state" "traceState" Text, Plain;
         4 "attributes" "attributes" Of(&KEY_VALUE), Repeated;
         5 "dropped_attributes_count" "droppedAttributesCount" Uint32, Plain;
-        6 "flags" "flags" Fixed32, Plain;
+        6 "flags" "flags" Fixed32, Plain since 1;
     }
     STATUS(1) {
         2 "message" "message" Text, Plain;
@@ -239,7 +245,7 @@ messages! {
         9 "trace_id" "traceId" TRACE_ID, Plain;
         10 "span_id" "spanId" SPAN_ID, Plain;
         11 "observed_time_unix_nano" "observedTimeUnixNano" Fixed64, Plain;
-        12 "event_name" "eventName" Text, Plain;
+        12 "event_name" "eventName" Text, Plain since 5;
     }
 
     RESOURCE_METRICS(3).part(Part::Branch(&[2])) {
@@ -261,7 +267,7 @@ messages! {
         9 "histogram" "histogram" Of(&HISTOGRAM), Oneof;
         10 "exponential_histogram" "exponentialHistogram" Of(&EXPONENTIAL_HISTOGRAM), Oneof;
         11 "summary" "summary" Of(&SUMMARY), Oneof;
-        12 "metadata" "metadata" Of(&KEY_VALUE), Repeated;
+        12 "metadata" "metadata" Of(&KEY_VALUE), Repeated since 2;
     }
     GAUGE(2).part(Part::Twig(&[1])) {
         1 "data_points" "dataPoints" Of(&NUMBER_DATA_POINT), Repeated;
@@ -349,7 +355,7 @@ messages! {
     RESOURCE(2) {
         1 "attributes" "attributes" Of(&KEY_VALUE), Repeated;
         2 "dropped_attributes_count" "droppedAttributesCount" Uint32, Plain;
-        3 "entity_refs" "entityRefs" Of(&ENTITY_REF), Repeated;
+        3 "entity_refs" "entityRefs" Of(&ENTITY_REF), Repeated since 6;
     }
     ENTITY_REF(1) {
         1 "schema_url" "schemaUrl" Text, Plain;
@@ -366,7 +372,7 @@ messages! {
     KEY_VALUE(1) !value {
         1 "key" "key" Text, Plain;
         2 "value" "value" Of(&ANY_VALUE), Optional;
-        3 "key_strindex" "keyStrindex" Int32, Plain;
+        3 "key_strindex" "keyStrindex" Int32, Plain since 10;
     }
     ANY_VALUE(1) !value {
         1 "string_value" "stringValue" Text, Oneof;
@@ -376,7 +382,7 @@ messages! {
         5 "array_value" "arrayValue" Of(&ARRAY_VALUE), Oneof;
         6 "kvlist_value" "kvlistValue" Of(&KEY_VALUE_LIST), Oneof;
         7 "bytes_value" "bytesValue" Bytes, Oneof;
-        8 "string_value_strindex" "stringValueStrindex" Int32, Oneof;
+        8 "string_value_strindex" "stringValueStrindex" Int32, Oneof since 10;
     }
     ARRAY_VALUE(1) !value {
         1 "values" "values" Of(&ANY_VALUE), Repeated;

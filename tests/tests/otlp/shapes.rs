@@ -54,7 +54,7 @@ fn snake_case_has_defaults_base64_and_names_of_enums() {
         *span,
         json!({
             "trace_id": "W47/95gDgQPSabYzgT/GDA==", "span_id": "7uGbfsPBsXQ=",
-            "trace_state": "", "parent_span_id": "", "flags": 0, "name": "test-operation",
+            "trace_state": "", "parent_span_id": "", "name": "test-operation",
             "kind": "SPAN_KIND_INTERNAL", "start_time_unix_nano": "1609459200000000000",
             "end_time_unix_nano": "1609459200500000000", "attributes": [],
             "dropped_attributes_count": 0, "events": [], "dropped_events_count": 0, "links": [],

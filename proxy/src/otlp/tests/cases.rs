@@ -234,13 +234,47 @@ fn defaults_are_printed_in_snake_case_only() {
             "schema_url": "",
             "scope_spans": [{ "schema_url": "", "spans": [{
                 "trace_id": "", "span_id": "", "trace_state": "", "parent_span_id": "",
-                "flags": 0, "name": "n", "kind": "SPAN_KIND_UNSPECIFIED",
+                "name": "n", "kind": "SPAN_KIND_UNSPECIFIED",
                 "start_time_unix_nano": "0", "end_time_unix_nano": "0", "attributes": [],
                 "dropped_attributes_count": 0, "events": [], "dropped_events_count": 0,
                 "links": [], "dropped_links_count": 0,
             }] }],
         }] })
     );
+}
+
+#[test]
+fn what_came_after_the_first_version_is_printed_in_snake_case_where_it_is_set() {
+    let printed = |signal: Signal, request: Value| -> Value {
+        let request = request.to_string();
+        let request = read::read(signal.request(), request.as_bytes()).unwrap();
+        serde_json::from_slice(&as_json(signal, &request, Dialect::SnakeCase)).unwrap()
+    };
+    let traces = |flags: u32, strindex: i32| {
+        let resource = json!({ "attributes": [{ "key": "k", "keyStrindex": strindex }] });
+        let span = json!({ "flags": flags, "links": [{ "flags": flags }] });
+        let spans = json!([{ "spans": [span] }]);
+        let request = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": spans }] });
+        printed(Signal::Traces, request)["resource_spans"][0].clone()
+    };
+    let attribute = |traces: &Value| traces["resource"]["attributes"][0].clone();
+    let span = |traces: &Value| traces["scope_spans"][0]["spans"][0].clone();
+    let (unset, set) = (traces(0, 0), traces(257, 3));
+    assert_eq!(attribute(&unset), json!({ "key": "k" }));
+    assert_eq!(attribute(&set), json!({ "key": "k", "key_strindex": 3 }));
+    assert_eq!(unset["resource"].get("entity_refs"), None);
+    assert_eq!(span(&unset).get("flags"), None);
+    assert_eq!(span(&unset)["links"][0].get("flags"), None);
+    assert_eq!(span(&set)["flags"], 257);
+    assert_eq!(span(&set)["links"][0]["flags"], 257);
+
+    let logs = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{}, { "eventName": "e" }] }] }] });
+    let logs = printed(Signal::Logs, logs);
+    let records = &logs["resource_logs"][0]["scope_logs"][0]["log_records"];
+    // Flags of log records were there from the beginning.
+    assert_eq!(records[0]["flags"], 0);
+    assert_eq!(records[0].get("event_name"), None);
+    assert_eq!(records[1]["event_name"], "e");
 }
 
 #[test]
