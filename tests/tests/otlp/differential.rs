@@ -14,6 +14,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use weir::otlp::json::{Dialect, write};
 use weir::otlp::read::read;
+use weir::otlp::schema::{Kind, Label, Message};
 use weir::otlp::testing::Generator;
 use weir::otlp::{Signal, check::check};
 
@@ -103,6 +104,52 @@ fn what_is_taken_of_broken_requests_is_what_protobufs_own_parser_takes() {
     }
     assert!(taken.len() > 500, "{} are taken", taken.len());
     judge(&taken);
+}
+
+/// The number of a message among those that are known, which it joins with all that are in it.
+fn number(message: &'static Message, known: &mut Vec<&'static Message>) -> usize {
+    if let Some(number) = known.iter().position(|other| std::ptr::eq(*other, message)) {
+        return number;
+    }
+    known.push(message);
+    for field in message.fields {
+        if let Kind::Message(of) = field.kind {
+            number(of, known);
+        }
+    }
+    number(message, known)
+}
+
+#[test]
+fn the_tables_are_the_descriptors_of_protobufs_own_messages() {
+    let mut known = Vec::new();
+    let mut tables = json!({});
+    for signal in Signal::ALL {
+        tables[signal.as_str()] = json!(number(signal.request(), &mut known));
+    }
+    let mut messages = Vec::new();
+    for message in known.clone() {
+        let fields = message.fields.iter().map(|field| {
+            let (kind, of) = match field.kind {
+                Kind::Text => ("string".to_owned(), Value::Null),
+                Kind::Id(_) => ("bytes".to_owned(), Value::Null),
+                Kind::Enum(names) => ("enum".to_owned(), json!(names)),
+                Kind::Message(of) => ("message".to_owned(), json!(number(of, &mut known))),
+                kind => (format!("{kind:?}").to_lowercase(), Value::Null),
+            };
+            let label = match field.label {
+                Label::Plain => "plain",
+                Label::Optional => "optional",
+                Label::Repeated => "repeated",
+                Label::Oneof => "oneof",
+            };
+            json!([field.number, field.name, field.camel, kind, label, of])
+        });
+        messages.push(fields.collect::<Vec<_>>());
+    }
+    tables["messages"] = json!(messages);
+    let compared = run("compare_schema.py", tables.to_string());
+    assert_eq!(compared.trim(), known.len().to_string());
 }
 
 /// What prost makes of a request, written in its own way.

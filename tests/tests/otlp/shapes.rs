@@ -117,32 +117,44 @@ fn a_trace_is_a_message_of_its_own_where_it_is_the_key() {
 #[test]
 fn metrics_and_logs_are_keyed_by_their_resources() {
     let mut otlp = Otlp::new("otlp_json");
+    otlp.kafka()["partition_metrics_by_resource_attributes"] = json!(true);
     otlp.kafka()["partition_logs_by_resource_attributes"] = json!(true);
     otlp.kafka()["producer"] = json!({ "partitioner": "fnv1a" });
     let partitions = 7;
-    let topic = format!("{}-logs", otlp.topics[2]);
-    shared().create_partitions(&topic, partitions, &[]);
-    otlp.kafka()["logs_topic"] = json!(topic);
+    let topics = ["metrics", "logs"].map(|signal| format!("{}-{signal}", otlp.topics[2]));
+    for (signal, topic) in ["metrics", "logs"].iter().zip(&topics) {
+        shared().create_partitions(topic, partitions, &[]);
+        otlp.kafka()[format!("{signal}_topic")] = json!(topic);
+    }
     let weir = otlp.start();
-    let resource = |name: &str| {
-        json!({
-            "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": name } }] },
-            "scopeLogs": [{ "logRecords": [{ "severityText": name }] }],
-        })
-    };
+    let resource = |name: &str| json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": name } }] });
     let names = ["a", "b", "c", "a"];
-    let body = json!({ "resourceLogs": names.map(resource) }).to_string();
-    let response = post(weir.otlp("http"), "/v1/logs", JSON, &[], body.as_bytes());
-    assert_eq!(response.status, 200);
-    let messages = shared().read(&topic, 3);
-    let keys: Vec<String> = messages
-        .iter()
-        .map(|message| String::from_utf8(message.key.clone()).expect("a key"))
-        .collect();
-    assert!(keys.iter().all(|key| key.len() == 32));
-    // The key decides as it does for Kafka's own Java client.
-    let count = usize::try_from(partitions).expect("few");
-    let expected = weir_tests::kafka::partitions_by_java(&keys, count);
-    let actual: Vec<i32> = messages.iter().map(|message| message.partition).collect();
-    assert_eq!(actual, expected);
+    let metrics = names.map(|name| {
+        let metric = json!({ "name": name, "gauge": { "dataPoints": [{ "asInt": "1" }] } });
+        json!({ "resource": resource(name), "scopeMetrics": [{ "metrics": [metric] }] })
+    });
+    let logs = names.map(|name| {
+        let record = json!({ "severityText": name });
+        json!({ "resource": resource(name), "scopeLogs": [{ "logRecords": [record] }] })
+    });
+    let bodies = [
+        ("/v1/metrics", json!({ "resourceMetrics": metrics })),
+        ("/v1/logs", json!({ "resourceLogs": logs })),
+    ];
+    for ((path, body), topic) in bodies.iter().zip(&topics) {
+        let body = body.to_string();
+        let response = post(weir.otlp("http"), path, JSON, &[], body.as_bytes());
+        assert_eq!(response.status, 200, "{}", response.text());
+        let messages = shared().read(topic, 3);
+        let keys: Vec<String> = messages
+            .iter()
+            .map(|message| String::from_utf8(message.key.clone()).expect("a key"))
+            .collect();
+        assert!(keys.iter().all(|key| key.len() == 32), "{path} {keys:?}");
+        // The key decides as it does for Kafka's own Java client.
+        let count = usize::try_from(partitions).expect("few");
+        let expected = weir_tests::kafka::partitions_by_java(&keys, count);
+        let actual: Vec<i32> = messages.iter().map(|message| message.partition).collect();
+        assert_eq!(actual, expected, "{path}");
+    }
 }
