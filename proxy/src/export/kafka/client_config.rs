@@ -70,6 +70,10 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
         // Else what was sent behind a batch that is refused would come before what is made of it.
         client.set(GAPLESS, "true");
     }
+    if !is_idempotent && client.get(IN_FLIGHT).is_none() {
+        // Else a batch that is sent again would come behind those that were under way with it.
+        client.set(IN_FLIGHT, "1");
+    }
     client
 }
 
@@ -92,6 +96,9 @@ fn millis(client: &ClientConfig, property: &str) -> Duration {
 
 /// Whether a client is to refuse everything once it could not write a batch.
 const GAPLESS: &str = "enable.gapless.guarantee";
+
+/// How many requests may wait for a broker's answer at once.
+const IN_FLIGHT: &str = "max.in.flight";
 
 /// The idempotent producer wants the acknowledgement of all, and to try again.
 fn is_idempotent(producer: &Producer) -> bool {

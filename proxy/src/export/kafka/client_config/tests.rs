@@ -116,6 +116,128 @@ fn each_property_is_shown_at_its_key_and_what_is_shown_is_set() {
     assert_eq!(&own - &set, BTreeSet::new());
 }
 
+/// Each key at a value that is not its default.
+#[test]
+fn each_key_sets_its_property_to_its_value() {
+    let millis = Duration::from_millis;
+    let mut config = kafka("one:9092", "traces");
+    config.brokers.push("two:9093".to_owned());
+    config.tls = Some(Tls {
+        ca_cert: Some(Secret::new("authority".to_owned())),
+        client: Some(("certificate".to_owned(), Secret::new("key".to_owned()))),
+    });
+    config.sasl = Some(Sasl {
+        mechanism: "SCRAM-SHA-512",
+        username: Secret::new("user".to_owned()),
+        password: Secret::new("secret".to_owned()),
+    });
+    config.compression = Compression::Zstd;
+    config.batch_size = 77;
+    config.flush_interval = millis(78);
+    config.buffer_bytes = 80 << 20;
+    config.producer = Producer {
+        acks: Acks::One,
+        client_id: "me".to_owned(),
+        max_message_bytes: 2_000_001,
+        retries: 9,
+        retry_backoff: millis(101),
+        retry_backoff_max: millis(1002),
+        message_timeout: millis(300_003),
+        request_timeout: millis(30_004),
+        batch_bytes: 900_005,
+        partitioner: Partitioner::Fnv1aRandom,
+        ..Producer::default()
+    };
+    let client = producer(&config, config.producer.batch_bytes);
+    for (property, value) in [
+        ("bootstrap.servers", "one:9092,two:9093"),
+        ("security.protocol", "sasl_ssl"),
+        ("ssl.ca.pem", "authority"),
+        ("ssl.certificate.pem", "certificate"),
+        ("ssl.key.pem", "key"),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.username", "user"),
+        ("sasl.password", "secret"),
+        ("compression.type", "zstd"),
+        ("batch.num.messages", "77"),
+        ("queue.buffering.max.ms", "78"),
+        ("queue.buffering.max.kbytes", "10240"),
+        ("acks", "1"),
+        ("enable.idempotence", "false"),
+        ("max.in.flight", "1"),
+        ("client.id", "me"),
+        ("message.max.bytes", "2000001"),
+        ("message.send.max.retries", "9"),
+        ("retry.backoff.ms", "101"),
+        ("retry.backoff.max.ms", "1002"),
+        ("message.timeout.ms", "300003"),
+        ("request.timeout.ms", "30004"),
+        ("socket.timeout.ms", "30004"),
+        ("batch.size", "900005"),
+        ("partitioner", "fnv1a_random"),
+    ] {
+        assert_eq!(client.get(property), Some(value), "{property}");
+    }
+}
+
+#[test]
+fn each_choice_of_a_key_is_one_of_librdkafkas() {
+    let of = |change: &dyn Fn(&mut Kafka), property: &str| {
+        let mut config = kafka("127.0.0.1:1", "traces");
+        change(&mut config);
+        let client = producer(&config, 1000);
+        client.create_native_config().expect("librdkafka takes it");
+        client.get(property).unwrap().to_owned()
+    };
+    for (acks, value) in [(Acks::None, "0"), (Acks::One, "1"), (Acks::All, "all")] {
+        let set = |config: &mut Kafka| config.producer.acks = acks;
+        assert_eq!(of(&set, "acks"), value);
+    }
+    for (compression, value) in [
+        (Compression::None, "none"),
+        (Compression::Gzip, "gzip"),
+        (Compression::Snappy, "snappy"),
+        (Compression::Lz4, "lz4"),
+        (Compression::Zstd, "zstd"),
+    ] {
+        let set = |config: &mut Kafka| config.compression = compression;
+        assert_eq!(of(&set, "compression.type"), value);
+    }
+    for (partitioner, value) in [
+        (Partitioner::Consistent, "consistent"),
+        (Partitioner::ConsistentRandom, "consistent_random"),
+        (Partitioner::Murmur2, "murmur2"),
+        (Partitioner::Murmur2Random, "murmur2_random"),
+        (Partitioner::Fnv1a, "fnv1a"),
+        (Partitioner::Fnv1aRandom, "fnv1a_random"),
+    ] {
+        let set = |config: &mut Kafka| config.producer.partitioner = partitioner;
+        assert_eq!(of(&set, "partitioner"), value);
+    }
+}
+
+#[test]
+fn one_batch_at_a_time_is_under_way_where_nothing_else_keeps_the_order() {
+    let in_flight = |change: &dyn Fn(&mut Kafka), custom: &[(&str, &str)]| {
+        let mut config = with_custom(custom);
+        change(&mut config);
+        let client = producer(&config, 1000);
+        client.get("max.in.flight").map(str::to_owned)
+    };
+    let one = Some("1".to_owned());
+    let nothing = |_: &mut Kafka| {};
+    let one_acknowledges = |config: &mut Kafka| config.producer.acks = Acks::One;
+    let never_again = |config: &mut Kafka| config.producer.retries = 0;
+    assert_eq!(in_flight(&nothing, &[]), None);
+    assert_eq!(in_flight(&one_acknowledges, &[]), one);
+    assert_eq!(in_flight(&never_again, &[]), one);
+    assert_eq!(in_flight(&nothing, &[("request.required.acks", "1")]), one);
+    let custom = [("max.in.flight.requests.per.connection", "7")];
+    assert_eq!(in_flight(&one_acknowledges, &custom).as_deref(), Some("7"));
+    let custom = [("acks", "all"), ("enable.idempotence", "true")];
+    assert_eq!(in_flight(&nothing, &custom), None);
+}
+
 #[test]
 fn properties_that_contradict_others_are_refused_without_their_values() {
     for (custom, said) in [
