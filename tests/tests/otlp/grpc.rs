@@ -1,11 +1,14 @@
 //! What OTLP/gRPC answers to what.
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use serde_json::json;
+use weir::otlp::Signal;
+use weir::otlp::read::read;
 use weir_tests::grpc::{Answer, call, frame};
 use weir_tests::weir::Weir;
 
-use crate::{Otlp, request};
+use crate::{JSON, Otlp, PROTOBUF, post, request, shared};
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -109,4 +112,59 @@ fn what_is_no_grpc_is_another_media_type() {
     let headers = [("content-type", "application/json")];
     let answer = call(weir.otlp("grpc"), TRACES, &headers, b"{}".to_vec());
     assert_eq!(answer.http, 415);
+}
+
+#[test]
+fn an_item_too_large_is_told_for_each_signal_by_each_protocol_and_the_others_arrive() {
+    let mut otlp = Otlp::new("otlp_protobuf");
+    otlp.kafka()["producer"] = json!({ "max_message_bytes": 5000 });
+    let weir = otlp.start();
+    let (large, small) = ("x".repeat(6000), "small");
+    let attributes = |text| json!([{ "key": "k", "value": { "stringValue": text } }]);
+    let items = [json!(large), json!(small)].map(|text| json!({ "attributes": attributes(text) }));
+    let gauge = json!({ "name": "m", "gauge": { "dataPoints": items } });
+    for (signal, service, key, body) in [
+        (
+            Signal::Traces,
+            "trace.v1.TraceService",
+            "rejectedSpans",
+            json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": items }] }] }),
+        ),
+        (
+            Signal::Metrics,
+            "metrics.v1.MetricsService",
+            "rejectedDataPoints",
+            json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [gauge] }] }] }),
+        ),
+        (
+            Signal::Logs,
+            "logs.v1.LogsService",
+            "rejectedLogRecords",
+            json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": items }] }] }),
+        ),
+    ] {
+        let body = body.to_string();
+        let protobuf = read(signal.request(), body.as_bytes()).expect("OTLP/JSON");
+        let path = format!("/opentelemetry.proto.collector.{service}/Export");
+        let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+        let answer = call(weir.otlp("grpc"), &path, &headers, frame(false, &protobuf));
+        assert_eq!(answer.status(), 0, "{path}");
+        let path = format!("/v1/{}", signal.as_str());
+        let http = weir.otlp("http");
+        let response = post(http, &path, PROTOBUF, &[], &protobuf);
+        assert_eq!(response.status, 200, "{path}");
+        for response in [&answer.data[5..], &response.body[..]] {
+            // The three responses differ in the names of their fields alone.
+            let response = ExportTraceServiceResponse::decode(response).expect("a response");
+            let partial = response.partial_success.expect("partial success");
+            assert_eq!(partial.rejected_spans, 1, "{path}");
+            assert!(partial.error_message.contains("max_message_bytes"));
+        }
+        let response = post(http, &path, JSON, &[], body.as_bytes());
+        assert_eq!(response.json()["partialSuccess"][key], "1", "{path}");
+        for message in shared().read(&otlp.topics[signal as usize], 3) {
+            let text = String::from_utf8_lossy(&message.payload);
+            assert!(text.contains(small) && !text.contains(&large), "{path}");
+        }
+    }
 }
