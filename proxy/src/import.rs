@@ -28,9 +28,9 @@ use draft::Draft;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  weir import --from bifrost config.json > weir.yaml
+  weir import --from bifrost config.json --upstream http://127.0.0.1:9000 > weir.yaml
   weir import --from kafka-connect connector.json --brokers kafka-1:9092,kafka-2:9092 > weir.yaml
-  weir import --from rotel rotel.env --output weir.yaml --upstream http://127.0.0.1:9000
+  weir import --from rotel rotel.env --output weir.yaml
   echo 'rotel start --exporter kafka --kafka-exporter-acks all' | weir import --from rotel -")]
 pub struct ImportArgs {
     /// Whose configuration it is
@@ -47,10 +47,10 @@ pub struct ImportArgs {
     /// Kafka Connect: the brokers of its workers, which the connector's JSON does not name
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     brokers: Vec<String>,
-    /// Where Weir is to listen
+    /// Bifrost: where Weir is to listen
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:8080")]
     listen: String,
-    /// Where requests are to go
+    /// Bifrost: where requests are to go
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000")]
     upstream: String,
 }
@@ -79,8 +79,8 @@ fn run(args: &ImportArgs) -> Result<(), String> {
     let name = args.file.display();
     let text = read(&args.file).map_err(|error| format!("cannot read {name}: {error}"))?;
     let mut draft = match args.from {
-        Source::KafkaConnect => Draft::receiver(),
-        Source::Bifrost | Source::Rotel => Draft::new(&args.listen, &args.upstream),
+        Source::Bifrost => Draft::new(&args.listen, &args.upstream),
+        Source::KafkaConnect | Source::Rotel => Draft::receiver(),
     };
     match args.from {
         Source::Bifrost => bifrost::import(&text, &mut draft),
@@ -88,12 +88,7 @@ fn run(args: &ImportArgs) -> Result<(), String> {
         Source::KafkaConnect => kafka_connect::import(&text, &args.brokers, &mut draft),
     }
     .map_err(|error| format!("{name}: {error}"))?;
-    if args.from == Source::KafkaConnect {
-        draft.note(
-            "(nothing)",
-            "give `data_dir` a folder, and requests are acknowledged also while Kafka is away",
-        );
-    } else {
+    if args.from == Source::Bifrost {
         draft.note(
             "(nothing)",
             "it says nothing of what is proxied: look at `listeners`, `upstreams` and `routes`",
@@ -101,6 +96,11 @@ fn run(args: &ImportArgs) -> Result<(), String> {
         draft.note(
             "(nothing)",
             "give `data_dir` a folder, and no trace is lost by a restart",
+        );
+    } else {
+        draft.note(
+            "(nothing)",
+            "give `data_dir` a folder, and requests are acknowledged also while Kafka is away",
         );
     }
     judge(&mut draft, args)?;

@@ -72,13 +72,39 @@ fn what_bifrosts_connector_had_is_checked_and_delivers() {
     assert_eq!(trace.0["RequestHeaders"]["x-custom-token"], "abc");
 }
 
+/// Posts a request of each signal to a receiver.
+fn post_all(weir: &Weir) {
+    let bodies = [
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+            "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
+            "name":"test-operation","kind":1}]}]}]}"#,
+        r#"{"resourceMetrics":[{"resource":{"attributes":[{
+            "key":"service.name","value":{"stringValue":"test"}}]},"scopeMetrics":[{"metrics":[{
+            "name":"test-metric","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#,
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{
+            "severityNumber":9,"body":{"stringValue":"test-record"}}]}]}]}"#,
+    ];
+    for (signal, body) in ["traces", "metrics", "logs"].into_iter().zip(bodies) {
+        let request = format!(
+            "POST /v1/{signal} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(client::send(weir.otlp("http"), request).status, 200);
+    }
+}
+
 #[test]
-fn what_rotels_exporter_had_is_checked_and_delivers() {
-    let upstream = Upstream::hello();
-    let topic = shared().topic();
+fn what_rotels_exporter_had_is_checked_and_delivers_all_signals() {
+    let topics = [(); 3].map(|()| shared().topic());
+    let [traces, metrics, logs] = &topics;
     let file = format!(
-        "ROTEL_EXPORTER=kafka\nROTEL_KAFKA_EXPORTER_BROKERS={}\n\
-         ROTEL_KAFKA_EXPORTER_TRACES_TOPIC={topic}\nROTEL_KAFKA_EXPORTER_FORMAT=json\n\
+        "ROTEL_EXPORTER=kafka\nROTEL_OTLP_GRPC_ENDPOINT=localhost:0\n\
+         ROTEL_OTLP_HTTP_ENDPOINT=localhost:0\nROTEL_KAFKA_EXPORTER_BROKERS={}\n\
+         ROTEL_KAFKA_EXPORTER_TRACES_TOPIC={traces}\n\
+         ROTEL_KAFKA_EXPORTER_METRICS_TOPIC={metrics}\n\
+         ROTEL_KAFKA_EXPORTER_LOGS_TOPIC={logs}\nROTEL_KAFKA_EXPORTER_FORMAT=json\n\
+         ROTEL_KAFKA_EXPORTER_PARTITION_METRICS_BY_RESOURCE_ATTRIBUTES=true\n\
          ROTEL_KAFKA_EXPORTER_SECURITY_PROTOCOL=SASL_PLAINTEXT\n\
          ROTEL_KAFKA_EXPORTER_SASL_MECHANISM=SCRAM-SHA-512\n\
          ROTEL_KAFKA_EXPORTER_SASL_USERNAME={USER}\n\
@@ -86,13 +112,24 @@ fn what_rotels_exporter_had_is_checked_and_delivers() {
         shared().listener("SASL_PLAINTEXT"),
     );
     let environment = [("ROTEL_KAFKA_EXPORTER_SASL_PASSWORD", PASSWORD)];
-    let config = imported("rotel", &file, &upstream, &environment);
+    let output = import("rotel", &file, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let config = String::from_utf8(output.stdout).expect("text");
+    check(&config, &environment);
     assert!(!config.contains(PASSWORD));
+    let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
     let weir = Weir::start_with(&config, &environment);
-    assert_eq!(weir.get("/", &[]).status, 200);
-    let message = shared().read(&topic, 1).remove(0);
-    let request: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
-    assert!(request["resourceSpans"].is_array());
+    post_all(&weir);
+    for (topic, (word, key)) in topics.iter().zip([
+        ("test-operation", 0),
+        ("test-metric", 32),
+        ("test-record", 0),
+    ]) {
+        let message = shared().read(topic, 1).remove(0);
+        assert_eq!(message.key.len(), key, "{word}");
+        let text = String::from_utf8(message.payload).expect("UTF-8");
+        assert!(text.contains(word), "{text}");
+    }
 }
 
 #[test]
@@ -167,23 +204,7 @@ fn what_conduktors_connector_had_is_checked_and_delivers() {
     check(&config, &[]);
     let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
     let weir = Weir::start(&config);
-    let bodies = [
-        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
-            "traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
-            "name":"test-operation","kind":1}]}]}]}"#,
-        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{
-            "name":"test-metric","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#,
-        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{
-            "severityNumber":9,"body":{"stringValue":"test-record"}}]}]}]}"#,
-    ];
-    for (signal, body) in ["traces", "metrics", "logs"].into_iter().zip(bodies) {
-        let request = format!(
-            "POST /v1/{signal} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        assert_eq!(client::send(weir.otlp("http"), request).status, 200);
-    }
+    post_all(&weir);
     for (topic, word) in topics[1..]
         .iter()
         .zip(["test-metric", "SEVERITY_NUMBER_INFO"])

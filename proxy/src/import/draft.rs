@@ -41,9 +41,9 @@ impl Draft {
         *self.at(key.split('.')) = value.into();
     }
 
-    /// As [`Draft::set`], where the last step has dots of its own.
-    pub(super) fn set_property(&mut self, name: &str, value: &str) {
-        *self.at(["producer", "custom_config", name]) = value.into();
+    /// As [`Draft::set`], below `key`, where the last step has dots of its own.
+    pub(super) fn set_property(&mut self, key: &str, name: &str, value: &str) {
+        *self.at(key.split('.').chain([name])) = value.into();
     }
 
     fn at<'s>(&mut self, steps: impl IntoIterator<Item = &'s str>) -> &mut Value {

@@ -1,5 +1,5 @@
-//! Rotel's Kafka exporter: its flags, and the variables that stand for them (`ROTEL_` and the
-//! flag's name in upper case).
+//! Rotel's Kafka exporter, with the OTLP receiver before it: its flags, and the variables that stand
+//! for them (`ROTEL_` and the flag's name in upper case).
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -9,24 +9,27 @@ use super::words;
 
 const PREFIX: &str = "kafka-exporter-";
 const VARIABLES: &str = "ROTEL_";
+const PROPERTIES: &str = "exporter.kafka.producer.custom_config";
 const PASSWORD: &str = "ROTEL_KAFKA_EXPORTER_SASL_PASSWORD";
 
-/// Rotel's defaults that are not Weir's, written out.
-const DEFAULTS: [(&str, &str); 5] = [
-    ("brokers", "localhost:9092"),
-    ("traces-topic", "otlp_traces"),
-    ("format", "protobuf"),
-    ("acks", "one"),
-    ("client-id", "rotel"),
+/// Rotel's defaults, written out where they are not Weir's; and addresses, for ports to be in sight.
+const DEFAULTS: [(&str, &str); 9] = [
+    (GRPC, "localhost:4317"),
+    (HTTP, "localhost:4318"),
+    ("kafka-exporter-brokers", "localhost:9092"),
+    ("kafka-exporter-traces-topic", "otlp_traces"),
+    ("kafka-exporter-metrics-topic", "otlp_metrics"),
+    ("kafka-exporter-logs-topic", "otlp_logs"),
+    ("kafka-exporter-format", "protobuf"),
+    ("kafka-exporter-acks", "one"),
+    ("kafka-exporter-client-id", "rotel"),
 ];
-const LINGER_MS: (&str, &str) = ("linger-ms", "5");
 
-/// librdkafka's own, which Rotel leaves as it is.
-const BATCH_MESSAGES: u32 = 10_000;
+const GRPC: &str = "otlp-grpc-endpoint";
+const HTTP: &str = "otlp-http-endpoint";
 
 pub(super) fn import(text: &str, draft: &mut Draft) -> Result<(), String> {
     let given = options(&words::of_lines(text)?);
-    let of_exporter = |name: &str| given.contains_key(&format!("{PREFIX}{name}"));
     let exporter = given.get("exporter").or(given.get("exporters"));
     if !given.keys().any(|name| name.starts_with(PREFIX))
         && exporter.map(String::as_str) != Some("kafka")
@@ -37,47 +40,22 @@ pub(super) fn import(text: &str, draft: &mut Draft) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    for (name, value) in DEFAULTS.into_iter().chain([LINGER_MS]) {
-        if !of_exporter(name) {
-            option(name, value, draft)?;
+    for (name, value) in DEFAULTS {
+        if !given.contains_key(name) {
+            flag(name, value, draft)?;
             draft.note(
-                &format!("--{PREFIX}{name}"),
+                &format!("--{name}"),
                 &format!("was not given: Rotel's default is `{value}`"),
             );
         }
     }
-    for name in ["metrics-topic", "logs-topic"] {
-        if !of_exporter(name) {
-            option(name, "", draft)?;
-        }
-    }
-    draft.set("batch_size", BATCH_MESSAGES);
-    draft.note(
-        "(nothing)",
-        "`batch_size: 10000` is librdkafka's own number of messages in a batch, as with Rotel",
-    );
-    draft.set("auto_create_topic", true);
+    draft.set(&kafka("auto_create_topic"), true);
     draft.note(
         "(nothing)",
         "Rotel lets brokers create a missing topic, so `auto_create_topic: true` is set",
     );
     for (name, value) in &given {
-        match name.strip_prefix(PREFIX) {
-            Some("sasl-username" | "sasl-password" | "sasl-mechanism" | "security-protocol") => {}
-            Some(name) => option(name, value, draft)?,
-            None if name == "exporter" || name == "exporters" => {
-                if value != "kafka" {
-                    draft.no_equal(
-                        &format!("--{name}"),
-                        "only the Kafka exporter is taken over",
-                    );
-                }
-            }
-            None => draft.note(
-                &format!("--{name}"),
-                "is no option of the Kafka exporter, and not taken over",
-            ),
-        }
+        flag(name, value, draft)?;
     }
     security(&given, draft)?;
     idempotence(&given, draft);
@@ -112,21 +90,46 @@ fn options(lines: &[Vec<String>]) -> IndexMap<String, String> {
     variables
 }
 
+fn flag(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
+    match name {
+        GRPC => draft.set("grpc.address", address(value)),
+        HTTP => draft.set("http.address", address(value)),
+        "exporter" | "exporters" => {
+            if value != "kafka" {
+                let why = "only the Kafka exporter is taken over";
+                draft.no_equal(&format!("--{name}"), why);
+            }
+        }
+        _ => match name.strip_prefix(PREFIX) {
+            Some(name) => option(name, value, draft)?,
+            None => draft.note(
+                &format!("--{name}"),
+                "is no option of the Kafka exporter, and not taken over",
+            ),
+        },
+    }
+    Ok(())
+}
+
+/// Weir listens on addresses, not on names.
+fn address(value: &str) -> String {
+    value.replace("localhost", "127.0.0.1")
+}
+
+/// A key of Weir's exporter.
+fn kafka(name: &str) -> String {
+    format!("exporter.kafka.{}", name.replace('-', "_"))
+}
+
 fn option(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
     let flag = format!("--{PREFIX}{name}");
+    let producer = || kafka(&format!("producer.{name}"));
     match name {
-        "brokers" => draft.set(name, list(value)),
-        "traces-topic" => draft.set("topic", value),
-        "metrics-topic" | "logs-topic" => {
-            let what = if name == "logs-topic" {
-                "logs"
-            } else {
-                "metrics"
-            };
-            draft.no_equal(
-                &flag,
-                &format!("this exporter delivers Weir's traces, not {what}"),
-            );
+        // Read together, in `security`.
+        "sasl-username" | "sasl-password" | "sasl-mechanism" | "security-protocol" => {}
+        "brokers" => draft.set(&kafka(name), list(value)),
+        "traces-topic" | "metrics-topic" | "logs-topic" | "compression" => {
+            draft.set(&kafka(name), value);
         }
         "format" => {
             let format = match value {
@@ -134,12 +137,9 @@ fn option(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
                 "protobuf" => "otlp_protobuf",
                 other => return Err(format!("{flag} {other}: it is `json` or `protobuf`")),
             };
-            draft.set(name, format);
+            draft.set(&kafka(name), format);
         }
-        "compression" => draft.set(name, value),
-        "acks" | "client-id" | "partitioner" => {
-            draft.set(&format!("producer.{}", name.replace('-', "_")), value);
-        }
+        "acks" | "client-id" | "partitioner" => draft.set(&producer(), value),
         "max-message-bytes"
         | "linger-ms"
         | "retries"
@@ -151,7 +151,7 @@ fn option(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
             let number: u64 = value
                 .parse()
                 .map_err(|_| format!("{flag} {value}: it is a whole number"))?;
-            draft.set(&format!("producer.{}", name.replace('-', "_")), number);
+            draft.set(&producer(), number);
             if name == "message-timeout-ms" {
                 draft.note(
                     &flag,
@@ -165,12 +165,11 @@ fn option(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
              `producer.request_timeout_ms`",
         ),
         "partition-metrics-by-resource-attributes" | "partition-logs-by-resource-attributes" => {
-            if value != "false" {
-                draft.no_equal(
-                    &flag,
-                    "a trace's key is its id, so that its parts stay together",
-                );
-            }
+            let truth: bool = value
+                .to_lowercase()
+                .parse()
+                .map_err(|_| format!("{flag} {value}: it is `true` or `false`"))?;
+            draft.set(&kafka(name), truth);
         }
         "custom-config" => {
             for property in value
@@ -196,11 +195,11 @@ fn option(name: &str, value: &str, draft: &mut Draft) -> Result<(), String> {
 fn custom(flag: &str, name: &str, value: &str, draft: &mut Draft) {
     if name.contains("password") {
         let variable = format!("WEIR_{}", name.to_uppercase().replace(['.', '-'], "_"));
-        draft.set_property(name, &format!("env.{variable}"));
+        draft.set_property(PROPERTIES, name, &format!("env.{variable}"));
         let what = format!("`{name}` is not copied: put it into the variable {variable}");
         draft.note(flag, &what);
     } else {
-        draft.set_property(name, value);
+        draft.set_property(PROPERTIES, name, value);
     }
 }
 
@@ -226,7 +225,7 @@ fn security(given: &IndexMap<String, String>, draft: &mut Draft) -> Result<(), S
         }
     };
     if tls {
-        draft.set("tls_enabled", true);
+        draft.set(&kafka("tls_enabled"), true);
         draft.note(
             &flag("security-protocol"),
             "Weir checks the broker's host name against its certificate",
@@ -240,15 +239,16 @@ fn security(given: &IndexMap<String, String>, draft: &mut Draft) -> Result<(), S
         }
         return Ok(());
     }
-    draft.set("sasl_enabled", true);
+    draft.set(&kafka("sasl_enabled"), true);
     if let Some(mechanism) = get("sasl-mechanism") {
-        draft.set("sasl.mechanism", mechanism.as_str());
+        draft.set(&kafka("sasl.mechanism"), mechanism.as_str());
     }
     if let Some(username) = get("sasl-username") {
-        draft.set("sasl.username", username.as_str());
+        draft.set(&kafka("sasl.username"), username.as_str());
     }
     if let Some(password) = get("sasl-password") {
-        draft.secret("sasl.password", &flag("sasl-password"), password, PASSWORD);
+        let key = kafka("sasl.password");
+        draft.secret(&key, &flag("sasl-password"), password, PASSWORD);
     }
     Ok(())
 }
@@ -260,7 +260,7 @@ fn idempotence(given: &IndexMap<String, String>, draft: &mut Draft) {
         custom.is_some_and(|custom| custom.replace(' ', "").contains("enable.idempotence=true"));
     let acks = given.get(&format!("{PREFIX}acks")).map(String::as_str);
     if wanted && acks != Some("all") {
-        draft.set("producer.acks", "all");
+        draft.set(&kafka("producer.acks"), "all");
         draft.note(
             &format!("--{PREFIX}custom-config"),
             "`enable.idempotence=true` needs `acks: all`, which is set",

@@ -1,7 +1,7 @@
 //! What each key of Conduktor's connector becomes.
 
 use super::*;
-use crate::config::otlp::{Format as OtlpFormat, Otlp};
+use crate::config::otlp::Format as OtlpFormat;
 use crate::import::kafka_connect;
 
 fn drafted(connector: &Value, brokers: &[String]) -> Result<Draft, String> {
@@ -19,19 +19,6 @@ fn connector(more: &Value) -> Value {
     let keys = config.as_object_mut().unwrap();
     keys.extend(more.as_object().unwrap().clone());
     json!({ "name": "otlp-source", "config": config })
-}
-
-fn receiver(draft: &Draft, environment: &[(&str, &str)]) -> Otlp {
-    let environment = environment.iter().copied().collect();
-    let loaded = config::parse(&draft.yaml(), Path::new("weir.yaml"), &[], &environment);
-    let loaded = loaded.unwrap_or_else(|faults| panic!("{}\n{faults}", draft.yaml()));
-    loaded.config.otlp.unwrap()
-}
-
-fn addresses(otlp: &Otlp) -> Vec<String> {
-    otlp.addresses()
-        .map(|address| address.to_string())
-        .collect()
 }
 
 #[test]
