@@ -80,8 +80,10 @@ impl Tail<'_> {
                     trouble = None;
                     match decode::decode(&message, self.args.format) {
                         Ok(traces) => {
+                            let part = message.part.as_deref();
+                            let parent = message.traceparent.as_deref();
                             for trace in traces {
-                                for trace in self.whole.add(trace, message.part.as_deref()) {
+                                for trace in self.whole.add(trace, part, parent) {
                                     self.print(&trace)?;
                                 }
                             }

@@ -34,6 +34,8 @@ pub(crate) struct Message {
     pub(crate) content_type: Option<String>,
     /// `weir-part`.
     pub(crate) part: Option<String>,
+    /// With the root's id, in all parts of a trace.
+    pub(crate) traceparent: Option<String>,
 }
 
 pub(crate) enum Event {
@@ -97,6 +99,7 @@ impl Consumer {
                     payload: message.payload().unwrap_or_default().to_vec(),
                     content_type: header("content-type"),
                     part: header("weir-part"),
+                    traceparent: header("traceparent"),
                 })
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
