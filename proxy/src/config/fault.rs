@@ -122,6 +122,8 @@ codes! {
     IdleFilter = "WEIR-C104",
     /// A certificate that clients do not accept, or cannot ask for.
     Certificate = "WEIR-C105",
+    /// The spool lets go of what no broker has acknowledged.
+    Unacknowledged = "WEIR-C106",
 }
 
 impl Code {

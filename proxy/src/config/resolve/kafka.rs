@@ -90,6 +90,9 @@ impl Resolver<'_> {
             let message = format!("librdkafka refuses it beside the other keys: {reason}");
             self.fault(Code::Conflict, &custom, message);
         }
+        if kafka.enabled {
+            self.acknowledgements(&at.key("producer"), &kafka.producer);
+        }
         kafka
     }
 

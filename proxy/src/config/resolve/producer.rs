@@ -59,6 +59,25 @@ impl Resolver<'_> {
         }
     }
 
+    /// Whoever has a spool does not expect it to let go of what nobody has confirmed.
+    pub(super) fn acknowledgements(&mut self, at: &Path, producer: &Producer) {
+        if !self.is_present(&Path::root().key("data_dir")) {
+            return;
+        }
+        let names = ["acks", "request.required.acks"];
+        let custom = names.into_iter().find_map(|name| {
+            let value = producer.custom_config.get(name)?;
+            Some((at.key("custom_config").key(name), value.expose() == "0"))
+        });
+        let key = || (at.key("acks"), producer.acks == Acks::None);
+        let (at, unacknowledged) = custom.unwrap_or_else(key);
+        if unacknowledged {
+            let message = "the spool lets go of what no broker has acknowledged";
+            self.fault(Code::Unacknowledged, &at, message);
+            self.hint("take `one` or `all`, and nothing is lost");
+        }
+    }
+
     fn security_protocol(&mut self, at: &Path, kafka: &kafka::Kafka) {
         let Some(said) = kafka.producer.security_protocol else {
             return;
