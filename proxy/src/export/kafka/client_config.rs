@@ -65,12 +65,11 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
         // The topic turned out to take no more, whatever the configuration says.
         client.set("batch.size", batch_bytes.to_string());
     }
-    let is_idempotent = matches!(client.get("enable.idempotence"), Some("true" | "1"));
-    if is_idempotent && client.get(GAPLESS).is_none() {
+    if is_set(&client, "enable.idempotence") && client.get(GAPLESS).is_none() {
         // Else what was sent behind a batch that is refused would come before what is made of it.
         client.set(GAPLESS, "true");
     }
-    if !is_idempotent && client.get(IN_FLIGHT).is_none() {
+    if !is_set(&client, "enable.idempotence") && client.get(IN_FLIGHT).is_none() {
         // Else a batch that is sent again would come behind those that were under way with it.
         client.set(IN_FLIGHT, "1");
     }
@@ -83,10 +82,8 @@ pub(super) fn patience(config: &Kafka) -> Duration {
     millis(&client, "queue.buffering.max.ms") + millis(&client, "request.timeout.ms")
 }
 
-/// How long a message may wait for its batch.
-pub(crate) fn batch_wait(config: &Kafka) -> Duration {
-    let client = producer(config, config.producer.batch_bytes);
-    millis(&client, "queue.buffering.max.ms")
+fn is_set(client: &ClientConfig, property: &str) -> bool {
+    matches!(client.get(property), Some("true" | "1"))
 }
 
 fn millis(client: &ClientConfig, property: &str) -> Duration {
@@ -201,6 +198,12 @@ pub(crate) fn check_property(name: &str, value: &str) -> Result<(), String> {
         ),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// How long a message may wait for its batch.
+pub(crate) fn batch_wait(config: &Kafka) -> Duration {
+    let client = producer(config, config.producer.batch_bytes);
+    millis(&client, "queue.buffering.max.ms")
 }
 
 /// Whether librdkafka takes an exporter's own properties beside those of `custom_config`; else why
