@@ -19,6 +19,7 @@ mod dead_letter;
 mod delivery;
 mod encoding;
 mod errors;
+mod pace;
 mod parts;
 mod probe;
 mod stall;
@@ -208,11 +209,16 @@ impl Exporter<'_> {
                 self.feed.source.save(false);
                 continue;
             }
+            producer.keep_pace(&self.feed.stop);
             let in_flight = producer.in_flight();
             let busy = in_flight > 0 || letters;
             let wait = if busy { BUSY_WAIT } else { IDLE_WAIT };
             match self.feed.source.recv(wait) {
-                Ok(taken) => self.export_run(taken, producer),
+                Ok(taken) => {
+                    let since = Instant::now();
+                    self.export_run(taken, producer);
+                    producer.run_ends(since);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     // A connection lost while nothing is sent comes back only by being asked for.
                     if in_flight == 0 && matches!(self.feed.health.get(), State::Degraded(_)) {

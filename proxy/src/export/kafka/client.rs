@@ -3,7 +3,7 @@
 //! Callbacks run inside [`Producer::poll`] and [`Producer::flush`], so on the exporter's own
 //! thread; what they have to say goes to the [`Desk`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use super::client_config;
 use super::delivery::{Desk, Returned, Sent, size};
 use super::encoding::Message;
 use super::errors::{self, Problem};
+use super::pace::Pace;
 use super::stall::{self, Watch};
 use super::topic;
 use crate::config;
@@ -27,11 +28,19 @@ use crate::export::stop::Stop;
 /// Wait for room in librdkafka's queue.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
+/// Most time between two looks at what has been answered, and longest wait for an answer before
+/// more is given all the same: it may be for a partition that answers.
+const PACE: Duration = Duration::from_millis(2);
+const PACE_MAX: Duration = Duration::from_millis(100);
+
 pub(super) struct Producer {
     inner: BaseProducer<Context>,
     desk: Arc<Desk>,
     topic: String,
     watch: RefCell<Watch>,
+    pace: RefCell<Pace>,
+    /// Messages that librdkafka took since the last run ended.
+    taken: Cell<u64>,
 }
 
 impl Producer {
@@ -49,6 +58,8 @@ impl Producer {
             desk,
             topic: config.topic.clone(),
             watch: RefCell::new(Watch::new(client_config::patience(config), Instant::now())),
+            pace: RefCell::new(Pace::new(client_config::linger(config))),
+            taken: Cell::new(0),
         })
     }
 
@@ -66,7 +77,7 @@ impl Producer {
                 break RDKafkaErrorCode::PurgeQueue;
             }
             match self.inner.send(record) {
-                Ok(()) => return,
+                Ok(()) => return self.taken.set(self.taken.get() + 1),
                 Err((error, same)) => {
                     record = same;
                     match error.rdkafka_error_code() {
@@ -95,6 +106,25 @@ impl Producer {
             headers: message.headers,
         };
         self.send(sent, message, stop);
+    }
+
+    /// What was sent since the last call was sent from `since` on.
+    pub(super) fn run_ends(&self, since: Instant) {
+        self.pace.borrow_mut().give(self.taken.take(), since);
+    }
+
+    /// Serves callbacks while what is in flight is better answered first, but not for long.
+    pub(super) fn keep_pace(&self, stop: &Stop) {
+        let until = Instant::now() + PACE_MAX;
+        loop {
+            let now = Instant::now();
+            let in_flight = u64::try_from(self.in_flight()).unwrap_or(0);
+            let is_behind = self.pace.borrow_mut().is_behind(in_flight, now);
+            if !is_behind || now >= until || self.desk.is_broken() || stop.is_due() {
+                return;
+            }
+            self.poll(PACE);
+        }
     }
 
     /// Messages sent and not acknowledged.

@@ -82,6 +82,12 @@ pub(super) fn patience(config: &Kafka) -> Duration {
     millis(&client, "queue.buffering.max.ms") + millis(&client, "request.timeout.ms")
 }
 
+/// How long a message of an idempotent producer may wait for its batch; `None` where it is no such.
+pub(super) fn linger(config: &Kafka) -> Option<Duration> {
+    let client = producer(config, config.producer.batch_bytes);
+    is_set(&client, "enable.idempotence").then(|| millis(&client, "queue.buffering.max.ms"))
+}
+
 fn is_set(client: &ClientConfig, property: &str) -> bool {
     matches!(client.get(property), Some("true" | "1"))
 }

@@ -55,6 +55,14 @@ fn what_a_topic_takes_rules_over_a_custom_batch() {
 }
 
 #[test]
+fn a_linger_is_told_of_an_idempotent_producer_alone() {
+    let mut config = with_custom(&[("linger.ms", "7")]);
+    assert_eq!(linger(&config), Some(Duration::from_millis(7)));
+    config.producer.acks = Acks::One;
+    assert_eq!(linger(&config), None);
+}
+
+#[test]
 fn the_last_of_two_names_wins() {
     let config = with_custom(&[("linger.ms", "7"), ("queue.buffering.max.ms", "9")]);
     let client = producer(&config, 1000);
