@@ -25,7 +25,9 @@ const LIST: u8 = bytes_field(5);
 /// Of an `ArrayValue`.
 const ITEM: u8 = bytes_field(1);
 
-/// Appends one attribute.
+/// Appends one attribute. Inline, for a key that is a literal then is copied by a move or two, not by
+/// a call.
+#[inline]
 pub(super) fn write(key: &str, value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Text(of) => match one_byte(key.len() + of.len() + 6) {
@@ -90,6 +92,7 @@ pub(super) fn write_list<T: AsRef<str>>(key: &str, texts: &[T], out: &mut Vec<u8
 }
 
 /// One whose `AnyValue` has a few bytes, these.
+#[inline]
 fn short(key: &str, any: &[u8], out: &mut Vec<u8>) {
     match (one_byte(key.len() + any.len() + 4), one_byte(key.len())) {
         (Some(len), Some(key_len)) => {
@@ -103,6 +106,7 @@ fn short(key: &str, any: &[u8], out: &mut Vec<u8>) {
 }
 
 /// One whose `AnyValue`, of so many bytes, is written by `write`.
+#[cold]
 fn long(key: &str, any_len: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(FIELD);
     put_varint((field_len(key.len()) + field_len(any_len)) as u64, out);

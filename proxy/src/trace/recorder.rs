@@ -44,6 +44,7 @@ impl Template {
 pub struct Attributes<'l>(&'l mut Vec<u8>);
 
 impl Attributes<'_> {
+    #[inline]
     pub fn add<'a>(&mut self, key: &str, value: impl Into<Value<'a>>) {
         attributes::write(key, &value.into(), self.0);
     }
