@@ -1,7 +1,7 @@
 //! The parts of JSON that both JSON formats are made of: texts, numbers, times.
 //!
-//! A trace is some 8 kB of short texts that nearly never need escaping. So a text is looked at eight
-//! bytes at a time and copied whole, and only one with something to escape is taken apart.
+//! A trace is some 8 kB of short texts that nearly never need escaping. So a text is copied whole and
+//! looked at eight bytes at a time, and only one with something to escape is taken apart.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,12 +16,36 @@ pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
 /// A quoted text that is known to be UTF-8.
 pub(crate) fn string_bytes(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if is_plain(text) {
-        out.extend_from_slice(text);
-    } else {
+    let start = out.len();
+    let is_plain = match text.len() {
+        8..16 => both_ends::<8>(text, out),
+        16..=32 => both_ends::<16>(text, out),
+        _ => {
+            out.extend_from_slice(text);
+            is_plain(text)
+        }
+    };
+    if !is_plain {
+        out.truncate(start);
         escape(text, out);
     }
     out.push(b'"');
+}
+
+/// Appends a text of `N` to twice as many bytes by its two ends, which overlap: what has a size that
+/// the compiler knows is copied without a call. Says whether there is nothing to escape.
+#[inline]
+fn both_ends<const N: usize>(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let (Some(first), Some(last)) = (text.first_chunk::<N>(), text.last_chunk::<N>()) else {
+        return false;
+    };
+    let last_at = out.len() + text.len() - N;
+    out.extend_from_slice(first);
+    out.truncate(last_at);
+    out.extend_from_slice(last);
+    let (first, _) = first.as_chunks();
+    let (last, _) = last.as_chunks();
+    specials(first.iter().chain(last)) == 0
 }
 
 /// Is there nothing to escape: no control character, quotation mark or backslash?
@@ -29,8 +53,7 @@ fn is_plain(text: &[u8]) -> bool {
     if let Some(last) = text.last_chunk() {
         let (words, _) = text.as_chunks();
         // The last word overlaps the one before it, so that no tail is left over.
-        let words = words.iter().chain([last]);
-        words.fold(0, |found, word| found | special(u64::from_ne_bytes(*word))) == 0
+        specials(words.iter().chain([last])) == 0
     } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         let [first, last] = [first, last].map(|half| u64::from(u32::from_ne_bytes(*half)));
         special(first | last << 32) == 0
@@ -39,6 +62,12 @@ fn is_plain(text: &[u8]) -> bool {
             .iter()
             .any(|byte| matches!(byte, ..0x20 | b'"' | b'\\'))
     }
+}
+
+/// Not zero when a byte of some words must be escaped.
+#[inline]
+fn specials<'t>(words: impl Iterator<Item = &'t [u8; 8]>) -> u64 {
+    words.fold(0, |found, word| found | special(u64::from_ne_bytes(*word)))
 }
 
 /// Not zero when one of eight bytes must be escaped: each of three tests borrows into a byte's
@@ -185,6 +214,21 @@ mod tests {
                 format!("{character}"),
                 format!("longer than eight {character}!"),
             ] {
+                let json = written(|out| string(&text, out));
+                let read: String = serde_json::from_str(&json).expect("JSON");
+                assert_eq!(read, text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_escaped_is_found_wherever_it_stands() {
+        for len in 1..70 {
+            for (at, character) in
+                (0..len).flat_map(|at| "\"\\\u{1f}".chars().map(move |of| (at, of)))
+            {
+                let mut text = "a".repeat(len);
+                text.replace_range(at..=at, character.encode_utf8(&mut [0; 4]));
                 let json = written(|out| string(&text, out));
                 let read: String = serde_json::from_str(&json).expect("JSON");
                 assert_eq!(read, text);
