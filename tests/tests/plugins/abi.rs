@@ -373,9 +373,9 @@ fn both_abis_carry_the_schema_of_the_configuration() {
             };
             let guest = Guest::new(seed, &code).expect("a guest");
             runtime.block_on(async {
-                let (mut instance, interests) = guest.instantiate(limits).await.expect("it starts");
-                assert!(interests.hooks.contains(&true));
-                instance.config_schema(&limits).await.expect("a schema")
+                let mut made = guest.instantiate(limits).await.expect("it starts");
+                assert!(made.interests.hooks.contains(&true));
+                made.instance.config_schema(&limits).await.expect("a schema")
             })
         };
         let census = r#"{ "type": "object", "title": "Zensus – 人口調査" }"#;
