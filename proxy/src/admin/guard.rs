@@ -1,9 +1,10 @@
 //! Who may come in, and who may change something: judged here and nowhere else.
 //!
 //! Three kinds of strangers are kept out. One who has no token, where there is one. A page of
-//! another site that makes a visitor's browser write here: its requests name where they come from.
-//! And a page whose name was made to point here (DNS rebinding): its requests name a host that is
-//! not ours, which matters where no token protects what it would read.
+//! another site that makes a visitor's browser write here, or start reads that it never sees the
+//! answers of: its requests name where they come from. And a page whose name was made to point here
+//! (DNS rebinding): its requests name a host that is not ours, which matters where no token protects
+//! what it would read.
 
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderName, Method, Request};
@@ -31,7 +32,8 @@ pub(super) fn admit<B>(app: &App, request: &Request<B>) -> Result<(), Refused> {
     }
     let generation = app.generation();
     let admin = &generation.config.admin;
-    if is_write(request.method()) {
+    // Pages are opened by links from elsewhere, and cost nothing; the API's reads cost something.
+    if is_write(request.method()) || path.starts_with("/api/") {
         is_own(request.headers()).map_err(Refused::Forbidden)?;
     }
     match &admin.token {
@@ -89,7 +91,7 @@ fn is_browser<B>(request: &Request<B>) -> bool {
 /// Refuses what a page of another site sends. Only browsers name where they come from, and they
 /// always do.
 fn is_own(headers: &HeaderMap) -> Result<(), String> {
-    let refused = || Err("requests of other sites change nothing here".to_owned());
+    let refused = || Err("requests of other sites are not answered here".to_owned());
     if let Some(site) = headers.get(SEC_FETCH_SITE)
         && !matches!(site.as_bytes(), b"same-origin" | b"none")
     {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_sites_write_nothing() {
+    fn requests_of_other_sites_pages_are_told_apart() {
         for refused in [
             &[("sec-fetch-site", "cross-site")][..],
             &[("sec-fetch-site", "same-site")],
@@ -193,6 +195,7 @@ mod tests {
             &[][..],
             &[("host", "x")],
             &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
             &[
                 ("host", "localhost:9901"),
                 ("origin", "http://localhost:9901"),

@@ -299,6 +299,36 @@ fn other_sites_write_nothing() {
 }
 
 #[test]
+fn other_sites_start_no_reads() {
+    let weir = Weir::start(&with_store().to_string());
+    let strangers = [
+        "origin: http://evil.test",
+        "origin: null",
+        "sec-fetch-site: cross-site",
+        "sec-fetch-site: same-site",
+    ];
+    for stranger in strangers {
+        for path in [
+            "/api/traces/tail",
+            "/api/traces?attribute=a",
+            "/api/configuration/form?at=plugins&at=x",
+            "/api/overview",
+        ] {
+            let local = format!("host: {}", weir.admin());
+            let answer = send(&weir, "GET", path, &[&local, stranger], "");
+            assert_eq!(answer.status, 403, "{path} {stranger}");
+        }
+        // Links from elsewhere lead to pages.
+        let page = [LOCAL, "accept: text/html", stranger];
+        assert_eq!(send(&weir, "GET", "/traces/abc", &page, "").status, 200);
+    }
+    for own in ["sec-fetch-site: same-origin", "sec-fetch-site: none"] {
+        let answer = send(&weir, "GET", "/api/overview", &[LOCAL, own], "");
+        assert_eq!(answer.status, 200, "{own}");
+    }
+}
+
+#[test]
 fn pages_load_nothing_from_elsewhere_and_are_no_ones_frame() {
     let weir = Weir::start(&with_store().to_string());
     let page = send(
