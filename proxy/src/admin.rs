@@ -25,6 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinError;
 
 use crate::app::{App, Error};
 use crate::export::spool;
@@ -105,23 +106,20 @@ async fn answer(app: &Arc<App>, mut request: Request<Incoming>) -> Response<Body
 }
 
 /// What is not for browsers alone.
-async fn operate<B>(app: &App, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
+async fn operate<B>(app: &Arc<App>, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
     match (request.method(), path) {
         (&Method::GET | &Method::HEAD, "/") => text(INDEX.to_owned()),
         (&Method::GET | &Method::HEAD, "/healthz") => text("ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => ready(app),
         (&Method::GET | &Method::HEAD, "/metrics") => metrics(app, request.headers()).await,
-        (&Method::POST, "/reload") => match app.reload().await {
-            Ok(generation) => body(StatusCode::OK, &json!({ "generation": generation })),
-            Err(error) => {
-                let status = match error {
-                    Error::Config(_) | Error::Plugins(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                    _ => StatusCode::INTERNAL_SERVER_ERROR,
-                };
-                tracing::error!(%error, "reload changed nothing");
-                problem(status, &error.to_string())
-            }
-        },
+        (&Method::POST, "/reload") => {
+            let app = Arc::clone(app);
+            // A client that leaves would end it half done.
+            let whole = tokio::spawn(async move { reload(&app).await });
+            let lost =
+                |error: JoinError| problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+            whole.await.unwrap_or_else(lost)
+        }
         (_, "/" | "/healthz" | "/readyz" | "/metrics" | "/reload") => {
             not_allowed(if path == "/reload" {
                 "POST"
@@ -130,6 +128,20 @@ async fn operate<B>(app: &App, request: &Request<B>, path: &str) -> Response<Ful
             })
         }
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here; see /"),
+    }
+}
+
+async fn reload(app: &App) -> Response<Full<Bytes>> {
+    match app.reload().await {
+        Ok(generation) => body(StatusCode::OK, &json!({ "generation": generation })),
+        Err(error) => {
+            let status = match error {
+                Error::Config(_) | Error::Plugins(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            tracing::error!(%error, "reload changed nothing");
+            problem(status, &error.to_string())
+        }
     }
 }
 

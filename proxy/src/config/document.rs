@@ -120,9 +120,14 @@ impl Document {
         self.replace(&edited.text)
     }
 
-    /// Puts a text back that was replaced.
-    pub fn restore(&self, before: &Text) -> io::Result<()> {
-        self.replace(&before.text)
+    /// Puts a text back that an edited one has replaced. False where the file is not that one any
+    /// more: then it stays as others left it.
+    pub fn restore(&self, before: &Text, edited: &Edited) -> io::Result<bool> {
+        let is_ours = load::read(&self.file).is_ok_and(|now| now == edited.text);
+        if is_ours {
+            self.replace(&before.text)?;
+        }
+        Ok(is_ours)
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {

@@ -6,3 +6,4 @@ mod browser;
 mod metrics;
 mod openapi;
 mod push;
+mod saving;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, guard};
@@ -143,7 +144,7 @@ pub(super) fn preview(app: &App, changes: Changes) -> Result<Answer, Problem> {
 
 pub(super) async fn save(app: &Arc<App>, changes: Changes) -> Result<Answer, Problem> {
     guard::may_save(app).map_err(|why| Problem::new(StatusCode::FORBIDDEN, why))?;
-    let _one = SAVING.lock().await;
+    let one = SAVING.lock().await;
     let document = document(app)?;
     let text = document.read().map_err(|faults| faulty(&faults))?;
     if text.digest != changes.digest {
@@ -155,23 +156,43 @@ pub(super) async fn save(app: &Arc<App>, changes: Changes) -> Result<Answer, Pro
         let answer = json!({ "faults": faults_json(faults), "difference": edited.difference });
         return Ok(body(StatusCode::UNPROCESSABLE_ENTITY, &answer));
     }
+    let (app, keys) = (Arc::clone(app), changes.edits.len());
+    // A client that leaves would end it between the file and the reload, or before the file is put back.
+    let whole = tokio::spawn(async move {
+        let _one = one;
+        put_in_force(&app, &text, &edited, keys).await
+    });
+    let lost = |error: JoinError| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error));
+    whole.await.unwrap_or_else(lost)
+}
+
+/// Writes an edited text and loads it; what cannot be loaded is taken back.
+async fn put_in_force(
+    app: &App,
+    text: &config::Text,
+    edited: &Edited,
+    keys: usize,
+) -> Result<Answer, Problem> {
     let failed = |error: std::io::Error| {
         let why = format!("the file could not be written: {error}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why)
     };
-    document.write(&edited).map_err(failed)?;
+    let document = document(app)?;
+    document.write(edited).map_err(failed)?;
     match app.reload().await {
         Ok(generation) => {
-            tracing::info!(
-                generation,
-                keys = changes.edits.len(),
-                "configuration saved"
-            );
+            tracing::info!(generation, keys, "configuration saved");
             let answer = json!({ "generation": generation, "difference": edited.difference });
             Ok(body(StatusCode::OK, &answer))
         }
         Err(error) => {
-            document.restore(&text).map_err(failed)?;
+            if !document.restore(text, edited).map_err(failed)? {
+                tracing::error!(%error, "a saved configuration could not be loaded; others changed the file meanwhile");
+                let why = format!(
+                    "the file was changed by somebody else meanwhile, and stays so: {error}"
+                );
+                return Err(Problem::new(StatusCode::CONFLICT, why));
+            }
             tracing::error!(%error, "a saved configuration could not be loaded; the file is as before");
             let why = format!("nothing was saved, for it could not be loaded: {error}");
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why))
