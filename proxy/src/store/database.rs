@@ -168,13 +168,15 @@ impl Database {
         Ok(unreadable)
     }
 
-    /// Deletes what began before `oldest`, and the oldest of what is more than `max_bytes`.
+    /// Deletes what ended before `oldest`, and the oldest of what is more than `max_bytes`.
     pub(super) fn prune(&mut self, max_bytes: u64, oldest: i64) -> rusqlite::Result<()> {
         // Ids grow with the time at which traces ended, so what is old stands before the first that
-        // is not, and nothing behind that need be read.
+        // is not, and nothing behind that need be read. When they began says nothing: a stream may
+        // have lasted longer than traces are kept.
         let old: Option<i64> = self.connection.query_row(
             "SELECT max(id) FROM traces WHERE id < \
-             coalesce((SELECT id FROM traces WHERE start_us >= ?1 ORDER BY id LIMIT 1), ?2)",
+             coalesce((SELECT id FROM traces WHERE start_us + duration_ns / 1000 >= ?1 \
+             ORDER BY id LIMIT 1), ?2)",
             [oldest, self.next],
             |row| row.get(0),
         )?;

@@ -164,7 +164,7 @@ fn what_is_too_old_goes() {
 #[test]
 fn what_is_too_old_goes_up_to_the_first_that_is_not() {
     let start = |record: &[u8]| Summary::of(&record::read(record).unwrap(), 0).start_us;
-    let old = record("/old", 200, 1, "a");
+    let old = record("/old", 200, 0, "a");
     // The clock may be coarse.
     let young = std::iter::repeat_with(|| record("/young", 200, 1, "a"))
         .find(|young| start(young) > start(&old))
@@ -174,6 +174,21 @@ fn what_is_too_old_goes_up_to_the_first_that_is_not() {
     database.prune(u64::MAX, oldest).unwrap();
     assert_eq!(paths(&database, &[]), ["/young"]);
     assert_eq!(database.count(), 1);
+}
+
+#[test]
+fn what_lasted_longer_than_traces_are_kept_goes_when_its_end_is_old() {
+    const HOUR: u64 = 3_600_000;
+    let mut database = database(&[
+        record("/short", 200, 1, "a"),
+        record("/stream", 200, 2 * HOUR, "a"),
+    ]);
+    let now = microseconds(SystemTime::now());
+    let after = |hours: u64| now + i64::try_from(hours * HOUR * 1000).unwrap();
+    database.prune(u64::MAX, after(1)).unwrap();
+    assert_eq!(paths(&database, &[]), ["/stream"]);
+    database.prune(u64::MAX, after(3)).unwrap();
+    assert_eq!(database.count(), 0);
 }
 
 #[test]
