@@ -9,12 +9,14 @@
 
 mod database;
 mod filter;
+mod search;
 mod summary;
 mod tail;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -52,6 +54,10 @@ pub struct Store {
 
 struct Shared {
     database: Mutex<Database>,
+    /// What the database holds, for who must not wait for it.
+    traces: AtomicU64,
+    bytes: AtomicU64,
+    is_durable: bool,
     limits: Mutex<Limits>,
     counts: Arc<Counts>,
     tails: tail::Tails,
@@ -121,6 +127,9 @@ impl Store {
         let database = database.expect("SQLite opens a database in memory");
         let counts: Arc<Counts> = Arc::default();
         let shared = Arc::new(Shared {
+            traces: AtomicU64::new(database.count()),
+            bytes: AtomicU64::new(database.bytes()),
+            is_durable: database.is_durable(),
             database: Mutex::new(database),
             limits: Mutex::new(Limits::of(config)),
             counts: counts.clone(),
@@ -167,14 +176,14 @@ impl Store {
         }
     }
 
+    /// Does not wait for the disk, nor for a search.
     pub fn status(&self) -> Status {
-        let database = lock(&self.shared.database);
         Status {
-            traces: database.count(),
-            bytes: database.bytes(),
+            traces: self.shared.traces.load(Relaxed),
+            bytes: self.shared.bytes.load(Relaxed),
             max_bytes: lock(&self.shared.limits).bytes,
             skipped: self.shared.counts.skipped(),
-            durable: database.is_durable(),
+            durable: self.shared.is_durable,
             problem: lock(&self.shared.problem).clone(),
         }
     }
@@ -186,7 +195,7 @@ impl Store {
         before: Option<i64>,
         limit: usize,
     ) -> rusqlite::Result<Page> {
-        lock(&self.shared.database).search(filter, before, limit)
+        search::page(&self.shared.database, filter, before, limit)
     }
 
     /// How many there are in each of `buckets` equal parts of the time from `from` to `to`
@@ -198,7 +207,7 @@ impl Store {
         to: i64,
         buckets: usize,
     ) -> rusqlite::Result<Vec<Bucket>> {
-        lock(&self.shared.database).histogram(filter, from, to, buckets)
+        search::histogram(&self.shared.database, filter, from, to, buckets)
     }
 
     /// Summaries of all requests with this trace id, newest first, and the record of the one
@@ -250,13 +259,16 @@ impl Shared {
                 Err(local::Closed) => return,
             }
             let limits = *lock(&self.limits);
-            let full = lock(&self.database).bytes() > limits.bytes;
+            let full = self.bytes.load(Relaxed) > limits.bytes;
             if full || pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE) {
                 pruned = Some(Instant::now());
                 let oldest = SystemTime::now()
                     .checked_sub(limits.age)
                     .map_or(0, microseconds);
-                let result = lock(&self.database).prune(limits.bytes, oldest);
+                let mut database = lock(&self.database);
+                let result = database.prune(limits.bytes, oldest);
+                self.note(&database);
+                drop(database);
                 self.heed(result);
             }
         }
@@ -266,11 +278,14 @@ impl Shared {
         let records = batch.iter().flat_map(Records::iter);
         let following = self.tails.are_any();
         let mut fresh = Vec::new();
-        let result = lock(&self.database).insert(records, |summary, record| {
+        let mut database = lock(&self.database);
+        let result = database.insert(records, |summary, record| {
             if following {
                 fresh.push((summary.clone(), record));
             }
         });
+        self.note(&database);
+        drop(database);
         let written = result.is_ok();
         self.heed(result.map(|unreadable| self.lose(&unreadable)));
         if written {
@@ -291,6 +306,12 @@ impl Shared {
             *told = Some(Instant::now());
             tracing::error!(%error, "a record does not decode");
         }
+    }
+
+    /// Tells what the database holds now.
+    fn note(&self, database: &Database) {
+        self.traces.store(database.count(), Relaxed);
+        self.bytes.store(database.bytes(), Relaxed);
     }
 
     /// Remembers whether the disk does what it should; says so once.

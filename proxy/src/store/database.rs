@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Bucket, Filter, Page, Summary};
+use super::Summary;
 use crate::trace::record;
 
 /// Of the tables; another one's are thrown away.
@@ -12,9 +12,6 @@ const VERSION: i32 = 1;
 
 /// What a trace takes beside its record, about.
 const OVERHEAD: i64 = 600;
-
-/// Most summaries that one search looks at.
-const SCAN: u64 = 500_000;
 
 const TABLES: &str = "
 CREATE TABLE traces (
@@ -210,57 +207,12 @@ impl Database {
         Ok(())
     }
 
-    pub(super) fn search(
-        &self,
-        filter: &Filter,
-        before: Option<i64>,
-        limit: usize,
-    ) -> rusqlite::Result<Page> {
-        let mut page = Page::default();
-        let mut last = None;
-        self.scan(filter, before, |summary| {
-            if page.traces.len() == limit {
-                page.next = last;
-                return false;
-            }
-            last = Some(summary.id);
-            page.traces.push(summary);
-            true
-        })
-        .map(|scanned| page.scanned = scanned)?;
-        Ok(page)
-    }
-
-    pub(super) fn histogram(
-        &self,
-        filter: &Filter,
-        from: i64,
-        to: i64,
-        buckets: usize,
-    ) -> rusqlite::Result<Vec<Bucket>> {
-        let count = i64::try_from(buckets).unwrap_or(1).max(1);
-        let width = ((to - from) / count).max(1);
-        let mut histogram: Vec<Bucket> = (0..count)
-            .map(|index| Bucket {
-                start_us: from + index * width,
-                ..Bucket::default()
-            })
-            .collect();
-        let mut filter = filter.clone();
-        filter.from = Some(from.max(filter.from.unwrap_or(from)));
-        filter.to = Some(to.min(filter.to.unwrap_or(to)));
-        self.scan(&filter, None, |summary| {
-            let index = ((summary.start_us - from) / width).clamp(0, count - 1);
-            let bucket = usize::try_from(index)
-                .ok()
-                .and_then(|index| histogram.get_mut(index));
-            if let Some(bucket) = bucket {
-                bucket.count += 1;
-                bucket.failed += u64::from(summary.failed);
-            }
-            true
-        })?;
-        Ok(histogram)
+    /// The newest `limit` before `before`, newest first.
+    pub(super) fn summaries(&self, before: i64, limit: usize) -> rusqlite::Result<Vec<Summary>> {
+        let sql = format!("SELECT {COLUMNS} FROM traces WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        statement.query_map([before, limit], summary)?.collect()
     }
 
     pub(super) fn trace(
@@ -278,47 +230,15 @@ impl Database {
             return Ok(None);
         };
         let record = self.record(chosen.id)?;
-        Ok(Some((found, record)))
+        Ok(record.map(|record| (found, record)))
     }
 
-    fn record(&self, id: i64) -> rusqlite::Result<Vec<u8>> {
+    /// `None` where it has gone.
+    pub(super) fn record(&self, id: i64) -> rusqlite::Result<Option<Vec<u8>>> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT record FROM records WHERE id = ?1")?;
-        statement.query_row([id], |row| row.get(0))
-    }
-
-    /// Gives what `filter` lets through to `take`, newest first, until that has enough. Says how
-    /// many were looked at.
-    fn scan(
-        &self,
-        filter: &Filter,
-        before: Option<i64>,
-        mut take: impl FnMut(Summary) -> bool,
-    ) -> rusqlite::Result<u64> {
-        let sql = format!("SELECT {COLUMNS} FROM traces WHERE id < ?1 ORDER BY id DESC LIMIT ?2");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let limit = i64::try_from(SCAN).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![before.unwrap_or(i64::MAX), limit])?;
-        let mut scanned = 0;
-        while let Some(row) = rows.next()? {
-            scanned += 1;
-            let summary = summary(row)?;
-            if !filter.matches(&summary) {
-                continue;
-            }
-            if filter.wants_trace() {
-                let record = self.record(summary.id)?;
-                let trace = record::read(&record);
-                if !trace.is_ok_and(|trace| filter.matches_trace(&trace)) {
-                    continue;
-                }
-            }
-            if !take(summary) {
-                break;
-            }
-        }
-        Ok(scanned)
+        statement.query_row([id], |row| row.get(0)).optional()
     }
 }
 

@@ -41,15 +41,15 @@ fn filter(query: &[(&str, &str)]) -> Filter {
     Filter::parse(query.iter().copied()).unwrap()
 }
 
-fn database(records: &[Vec<u8>]) -> Database {
+fn database(records: &[Vec<u8>]) -> Mutex<Database> {
     let mut database = Database::open(None).unwrap();
     let records = records.iter().map(Vec::as_slice);
     database.insert(records, |_, _| {}).unwrap();
-    database
+    Mutex::new(database)
 }
 
-fn paths(database: &Database, query: &[(&str, &str)]) -> Vec<String> {
-    let page = database.search(&filter(query), None, 100).unwrap();
+fn paths(database: &Mutex<Database>, query: &[(&str, &str)]) -> Vec<String> {
+    let page = search::page(database, &filter(query), None, 100).unwrap();
     page.traces
         .into_iter()
         .map(|summary| summary.path)
@@ -95,13 +95,13 @@ fn traces_are_found_by_what_is_known_of_them() {
 #[test]
 fn a_trace_is_found_by_its_id_or_a_part_of_it() {
     let database = database(&[record("/a", 200, 1, "auth"), record("/b", 200, 1, "auth")]);
-    let page = database.search(&Filter::default(), None, 10).unwrap();
+    let page = search::page(&database, &Filter::default(), None, 10).unwrap();
     let id = page.traces[0].trace_id.clone();
     assert_eq!(paths(&database, &[("q", &id[..12])]), ["/b"]);
-    let (found, bytes) = database.trace(&id, None).unwrap().unwrap();
+    let (found, bytes) = lock(&database).trace(&id, None).unwrap().unwrap();
     assert_eq!(found[0].path, "/b");
     assert_eq!(record::read(&bytes).unwrap().head.trace_id.to_string(), id);
-    assert!(database.trace("0000", None).unwrap().is_none());
+    assert!(lock(&database).trace("0000", None).unwrap().is_none());
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_search_goes_on_where_the_last_ended() {
     let mut before = None;
     let mut seen = Vec::new();
     loop {
-        let page = database.search(&Filter::default(), before, 2).unwrap();
+        let page = search::page(&database, &Filter::default(), before, 2).unwrap();
         seen.extend(page.traces.into_iter().map(|summary| summary.path));
         before = page.next;
         if before.is_none() {
@@ -121,6 +121,46 @@ fn a_search_goes_on_where_the_last_ended() {
         }
     }
     assert_eq!(seen, ["/4", "/3", "/2", "/1", "/0"]);
+}
+
+#[test]
+fn a_search_leaves_the_database_free_between_its_parts() {
+    let records: Vec<_> = (0..600)
+        .map(|n| record(&format!("/{n}"), 200, 1, "a"))
+        .collect();
+    let database = database(&records);
+    for query in [&[][..], &[("attribute", "weir.hook.decision")]] {
+        let mut seen = 0;
+        let scanned = search::scan(&database, &filter(query), None, |_| {
+            seen += 1;
+            database.try_lock().is_ok()
+        });
+        assert_eq!((scanned.unwrap(), seen), (600, 600), "{query:?}");
+    }
+}
+
+#[test]
+fn what_goes_or_comes_during_a_search_does_not_hinder_it() {
+    let records: Vec<_> = (0..600)
+        .map(|n| record(&format!("/{n}"), 200, 1, "a"))
+        .collect();
+    let database = database(&records);
+    let late = record("/late", 200, 1, "a");
+    let mut seen = Vec::new();
+    search::scan(&database, &Filter::default(), None, |summary| {
+        if seen.is_empty() {
+            let mut database = lock(&database);
+            let late = [late.as_slice()].into_iter();
+            database.insert(late, |_, _| {}).unwrap();
+            let half = database.bytes() / 2;
+            database.prune(half, 0).unwrap();
+        }
+        seen.push(summary.path);
+        true
+    })
+    .unwrap();
+    assert_eq!(seen[0], "/599");
+    assert!(seen.len() < 400, "{}", seen.len());
 }
 
 #[test]
@@ -141,24 +181,24 @@ fn the_oldest_go_when_there_are_too_many_bytes() {
     let records: Vec<_> = (0..200)
         .map(|n| record(&format!("/{n}"), 200, 1, "a"))
         .collect();
-    let mut database = database(&records);
-    let before = database.bytes();
-    database.prune(before / 2, 0).unwrap();
-    assert!(database.bytes() <= before / 2);
+    let database = database(&records);
+    let before = lock(&database).bytes();
+    lock(&database).prune(before / 2, 0).unwrap();
+    assert!(lock(&database).bytes() <= before / 2);
     let left = paths(&database, &[]);
     assert_eq!(left[0], "/199");
     assert!(!left.contains(&"/0".to_owned()));
-    assert_eq!(database.count(), left.len() as u64);
+    assert_eq!(lock(&database).count(), left.len() as u64);
 }
 
 #[test]
 fn what_is_too_old_goes() {
-    let mut database = database(&[record("/a", 200, 1, "a")]);
-    database
+    let database = database(&[record("/a", 200, 1, "a")]);
+    lock(&database)
         .prune(u64::MAX, microseconds(SystemTime::now()) + 1_000_000)
         .unwrap();
-    assert_eq!(database.count(), 0);
-    assert_eq!(database.bytes(), 0);
+    assert_eq!(lock(&database).count(), 0);
+    assert_eq!(lock(&database).bytes(), 0);
 }
 
 #[test]
@@ -170,34 +210,34 @@ fn what_is_too_old_goes_up_to_the_first_that_is_not() {
         .find(|young| start(young) > start(&old))
         .unwrap();
     let oldest = start(&young);
-    let mut database = database(&[old, young]);
-    database.prune(u64::MAX, oldest).unwrap();
+    let database = database(&[old, young]);
+    lock(&database).prune(u64::MAX, oldest).unwrap();
     assert_eq!(paths(&database, &[]), ["/young"]);
-    assert_eq!(database.count(), 1);
+    assert_eq!(lock(&database).count(), 1);
 }
 
 #[test]
 fn what_lasted_longer_than_traces_are_kept_goes_when_its_end_is_old() {
     const HOUR: u64 = 3_600_000;
-    let mut database = database(&[
+    let database = database(&[
         record("/short", 200, 1, "a"),
         record("/stream", 200, 2 * HOUR, "a"),
     ]);
     let now = microseconds(SystemTime::now());
     let after = |hours: u64| now + i64::try_from(hours * HOUR * 1000).unwrap();
-    database.prune(u64::MAX, after(1)).unwrap();
+    lock(&database).prune(u64::MAX, after(1)).unwrap();
     assert_eq!(paths(&database, &[]), ["/stream"]);
-    database.prune(u64::MAX, after(3)).unwrap();
-    assert_eq!(database.count(), 0);
+    lock(&database).prune(u64::MAX, after(3)).unwrap();
+    assert_eq!(lock(&database).count(), 0);
 }
 
 #[test]
 fn a_histogram_counts_in_equal_parts() {
     let database = database(&[record("/a", 200, 1, "a"), record("/b", 500, 1, "a")]);
     let now = microseconds(SystemTime::now());
-    let histogram = database
-        .histogram(&Filter::default(), now - 60_000_000, now + 60_000_000, 4)
-        .unwrap();
+    let minute = 60_000_000;
+    let all = Filter::default();
+    let histogram = search::histogram(&database, &all, now - minute, now + minute, 4).unwrap();
     assert_eq!(histogram.len(), 4);
     assert_eq!(histogram.iter().map(|bucket| bucket.count).sum::<u64>(), 2);
     assert_eq!(histogram.iter().map(|bucket| bucket.failed).sum::<u64>(), 1);
@@ -215,7 +255,7 @@ fn a_file_survives_and_a_broken_one_is_put_aside() {
     drop(database);
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "others can read it");
-    let database = Database::open(Some(&file)).unwrap();
+    let database = Mutex::new(Database::open(Some(&file)).unwrap());
     assert_eq!(paths(&database, &[]), ["/kept"]);
     drop(database);
 
@@ -236,7 +276,7 @@ fn a_record_that_does_not_decode_hinders_no_other() {
     let records: [&[u8]; 3] = [b"nonsense", &good, &good[..10]];
     let unreadable = database.insert(records.into_iter(), |_, _| {}).unwrap();
     assert_eq!(unreadable.len(), 2);
-    assert_eq!(paths(&database, &[]), ["/good"]);
+    assert_eq!(paths(&Mutex::new(database), &[]), ["/good"]);
 }
 
 #[test]
@@ -278,6 +318,25 @@ fn a_slow_follower_is_told_what_it_missed() {
     }
     assert_eq!(tail.missed(), 44);
     assert_eq!(tail.missed(), 0);
+}
+
+#[test]
+fn how_the_store_fares_is_told_while_the_database_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    let mut database = Database::open(Some(&file)).unwrap();
+    let one = record("/a", 200, 1, "a");
+    database
+        .insert([one.as_slice()].into_iter(), |_, _| {})
+        .unwrap();
+    let bytes = database.bytes();
+    drop(database);
+    let (store, _intake) = Store::start(&config(1 << 20), Some(folder.path()), 1);
+    let busy = lock(&store.shared.database);
+    let status = store.status();
+    assert_eq!((status.traces, status.bytes), (1, bytes));
+    assert!(status.durable);
+    drop(busy);
 }
 
 #[test]
