@@ -215,6 +215,8 @@ impl Database {
         statement.query_map([before, limit], summary)?.collect()
     }
 
+    /// The newest with this trace id, and that of them with this `id` where one is given; with the
+    /// record of that one, else of the newest.
     pub(super) fn trace(
         &self,
         trace_id: &str,
@@ -224,7 +226,15 @@ impl Database {
             format!("SELECT {COLUMNS} FROM traces WHERE trace_id = ?1 ORDER BY id DESC LIMIT 100");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let found = statement.query_map([trace_id], summary)?;
-        let found: Vec<Summary> = found.collect::<Result<_, _>>()?;
+        let mut found: Vec<Summary> = found.collect::<Result<_, _>>()?;
+        if let Some(id) = id
+            && !found.iter().any(|summary| summary.id == id)
+        {
+            let sql = format!("SELECT {COLUMNS} FROM traces WHERE id = ?1 AND trace_id = ?2");
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let older = statement.query_row(params![id, trace_id], summary);
+            found.extend(older.optional()?);
+        }
         let wanted = |summary: &&Summary| id.is_none_or(|id| summary.id == id);
         let Some(chosen) = found.iter().find(wanted) else {
             return Ok(None);

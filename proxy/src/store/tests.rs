@@ -105,6 +105,24 @@ fn a_trace_is_found_by_its_id_or_a_part_of_it() {
 }
 
 #[test]
+fn one_of_many_requests_with_the_same_trace_id_is_found_by_its_number() {
+    let repeated = record("/again", 200, 1, "auth");
+    let mut records = vec![repeated; 150];
+    records.push(record("/other", 200, 1, "auth"));
+    let database = database(&records);
+    let all = search::page(&database, &filter(&[("q", "/again")]), None, 200).unwrap();
+    let (oldest, newest) = (&all.traces[149], &all.traces[0]);
+    let trace = |id| lock(&database).trace(&oldest.trace_id, id).unwrap();
+    let (found, _) = trace(Some(oldest.id)).unwrap();
+    assert_eq!(found.len(), 101);
+    assert_eq!(found[100], *oldest);
+    let (found, _) = trace(Some(newest.id)).unwrap();
+    assert_eq!((found.len(), &found[0]), (100, newest));
+    // Another trace's.
+    assert!(trace(Some(newest.id + 1)).is_none());
+}
+
+#[test]
 fn a_search_goes_on_where_the_last_ended() {
     let records: Vec<_> = (0..5)
         .map(|n| record(&format!("/{n}"), 200, 1, "a"))
