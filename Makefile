@@ -8,7 +8,7 @@ BUILD := --workspace --locked
 # Of what `make torture` runs; PROFILE=dev is quick to build, and slow.
 PROFILE ?= release
 
-.PHONY: help demo build test check guests console services race race-otlp plugin-costs torture fuzz fmt
+.PHONY: help demo build test check guests console services race race-otlp overload plugin-costs torture fuzz fmt
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ race: build ## Weir beside nginx and Envoy, in one run on the same cores, also b
 race-otlp: build ## OTLP to Kafka: Weir beside Rotel and OpenTelemetry's collector
 	@tests/services/install.sh race
 	@$(TARGET)/services/race/bin/python benches/race/otlp.py $(RACE)
+
+overload: build ## twice the load that Weir can do: what is served, how soon the rest is refused; OVERLOAD='--seconds 10'
+	@tests/services/install.sh race
+	@$(TARGET)/services/race/bin/python benches/race/overload.py $(OVERLOAD)
 
 plugin-costs: build ## what each bundled plugin costs a request, as a table in Markdown
 	@python3 benches/plugins.py $(COSTS)
