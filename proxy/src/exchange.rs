@@ -47,7 +47,7 @@ use crate::trace::context;
 use crate::upstream::Reply;
 use crate::upstream::body::Upload;
 use crate::upstream::driver::Received;
-use crate::worker::Worker;
+use crate::worker::{Work, Worker};
 use body::Body;
 use buffer::{RequestSource, ResponseSource, Whole};
 use call::Call;
@@ -133,6 +133,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
         Err(answer) => return self::answer(&mut life, answer, None),
     };
 
+    worker.overload.turn(Work::Request).await;
     let mut progress = Progress {
         parent: SpanIndex::ROOT,
         reached: [0; 2],
@@ -177,6 +178,9 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
         content = Content::Answer(answer);
     }
 
+    if chain.wants(Hook::Response) && worker.overload.turn(Work::Response).await {
+        progress.now = Instant::now();
+    }
     head::receive(life.state(), &mut content);
     let mut source = ResponseSource::new(worker, content);
     if let Some(begun) = begun {

@@ -31,7 +31,7 @@ use crate::upstream::Upstream;
 use crate::upstream::balance::Local;
 use crate::upstream::pool::Pools;
 
-pub use overload::Overload;
+pub use overload::{Overload, Work};
 
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
@@ -318,6 +318,8 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     tokio::task::spawn_local(async move { giving.pools.give_up().await });
     let watching = Rc::clone(&worker);
     tokio::task::spawn_local(async move { overload::watch(&watching).await });
+    let turning = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { turning.overload.give_turns().await });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(id, socket) => {

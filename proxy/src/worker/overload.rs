@@ -7,12 +7,18 @@
 //! target, requests are refused whenever the last tick was later than it; so much gets through as
 //! keeps the worker busy, and late by about the target.
 //!
+//! A refusal that waits behind the work of others would come as late as that. So while a worker is late,
+//! requests queue for their turn once they are admitted, and again before their response hooks; turns
+//! are given one by one, and sockets are looked at in between. By then a request that waits for longer
+//! than the target is what makes the worker late.
+//!
 //! Ticks come only while there are requests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::Worker;
 
@@ -25,10 +31,34 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// So many ticks without a request, and there are no more of them.
 const IDLE: u32 = 200;
 
+/// Rounds that are shorter than this have one more look at sockets than is needed.
+const ROUND: Duration = Duration::from_micros(500);
+
+/// Most turns of such a round.
+const MOST: usize = 32;
+
+/// What of a request has to wait for its turn.
+#[derive(Clone, Copy)]
+pub enum Work {
+    Request,
+    /// Goes first: who is served first leaves first.
+    Response,
+}
+
+struct Waiting {
+    since: Instant,
+    go_on: oneshot::Sender<()>,
+}
+
 /// What requests ask.
 #[derive(Default)]
 pub struct Overload {
     refuses: Cell<bool>,
+    /// Whether requests wait for their turn.
+    queues: Cell<bool>,
+    /// By [`Work`], each in the order in which they came.
+    waiting: [RefCell<VecDeque<Waiting>>; 2],
+    waits: Notify,
     /// Whether a request came since the last tick.
     asked: Cell<bool>,
     wanted: Notify,
@@ -42,14 +72,78 @@ impl Overload {
         }
         self.refuses.get()
     }
+
+    /// Waits for a request's turn while the worker is late. Whether it had to.
+    pub async fn turn(&self, work: Work) -> bool {
+        if !self.queues.get() {
+            return false;
+        }
+        let (go_on, turn) = oneshot::channel();
+        let since = Instant::now();
+        self.waiting[work as usize]
+            .borrow_mut()
+            .push_back(Waiting { since, go_on });
+        self.waits.notify_one();
+        // It is told for as long as the worker lives.
+        let _ = turn.await;
+        true
+    }
+
+    /// Gives turns for as long as the worker lives.
+    pub(super) async fn give_turns(&self) {
+        loop {
+            self.waits.notified().await;
+            let mut turns = 1;
+            while self.give(turns) {
+                let begun = Instant::now();
+                // Goes on when what is ready has had its turn, and sockets were looked at.
+                tokio::task::yield_now().await;
+                turns = after_round(turns, begun.elapsed());
+            }
+        }
+    }
+
+    /// Gives so many turns. False where nobody waits.
+    fn give(&self, turns: usize) -> bool {
+        (0..turns).take_while(|_| self.give_one()).count() > 0
+    }
+
+    fn give_one(&self) -> bool {
+        let next = || {
+            let mut queues = self.waiting.iter().rev();
+            queues.find_map(|queue| queue.borrow_mut().pop_front())
+        };
+        // Whoever has left is passed over.
+        std::iter::from_fn(next).any(|waiting| waiting.go_on.send(()).is_ok())
+    }
+
+    /// How long the request has waited that waits for the longest time.
+    fn longest_wait(&self, now: Instant) -> Duration {
+        let queues = self.waiting.iter();
+        let first = queues.filter_map(|queue| queue.borrow().front().map(|first| first.since));
+        first
+            .min()
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// How many turns the next round has, where the last one had so many and took so long: one, or as many
+/// as it missed where others kept the worker busy; more where there is little to do in each.
+fn after_round(turns: usize, took: Duration) -> usize {
+    if took < ROUND {
+        return (turns * 2).min(MOST);
+    }
+    usize::try_from(took.as_millis()).map_or(1, |missed| missed.max(1))
 }
 
 /// Ticks for as long as the worker lives.
 pub(super) async fn watch(worker: &Worker) {
     let Overload {
         refuses,
+        queues,
         asked,
         wanted,
+        ..
     } = &worker.overload;
     loop {
         wanted.notified().await;
@@ -59,13 +153,17 @@ pub(super) async fn watch(worker: &Worker) {
             let due = Instant::now() + TICK;
             tokio::time::sleep_until(due.into()).await;
             let now = Instant::now();
-            let lateness = now.saturating_duration_since(due);
+            let tick = now.saturating_duration_since(due);
+            let lateness = tick.max(worker.overload.longest_wait(now));
             worker.cells().lateness.record(lateness);
             let target = worker.generation().config.overload;
-            refuses.set(target.is_some_and(|target| verdict.tick(now, lateness > target)));
+            let late = target.is_some_and(|target| lateness > target);
+            refuses.set(verdict.tick(now, late));
+            queues.set(late || verdict.overloaded);
             idle = if asked.take() { 0 } else { idle + 1 };
         }
         refuses.set(false);
+        queues.set(false);
     }
 }
 
@@ -158,5 +256,61 @@ mod tests {
         let after = &refused[LATE + 1..];
         assert!(!any(&after[..after.len() - 1]));
         assert!(after[after.len() - 1]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_a_turn_and_responses_first() {
+        let overload = Overload::default();
+        overload.queues.set(true);
+        let order = RefCell::new(Vec::new());
+        let wait = async |work, name| {
+            assert!(overload.turn(work).await);
+            order.borrow_mut().push(name);
+        };
+        let all = async {
+            tokio::join!(
+                wait(Work::Request, "request"),
+                wait(Work::Request, "request"),
+                wait(Work::Response, "response"),
+            )
+        };
+        tokio::select! {
+            _ = all => {}
+            () = overload.give_turns() => {}
+        }
+        assert_eq!(order.take(), ["response", "request", "request"]);
+        assert_eq!(overload.longest_wait(Instant::now()), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_who_has_left() {
+        let overload = Overload::default();
+        overload.queues.set(true);
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                _ = overload.turn(Work::Request) => panic!("nobody gives turns"),
+                () = std::future::ready(()) => {}
+            }
+        }
+        let later = Instant::now() + Duration::from_secs(1);
+        assert!(overload.longest_wait(later) >= Duration::from_secs(1));
+        assert!(!overload.give(1));
+        assert_eq!(overload.longest_wait(later), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn in_time_nothing_waits() {
+        assert!(!Overload::default().turn(Work::Request).await);
+    }
+
+    #[test]
+    fn rounds_are_of_about_a_millisecond() {
+        let after = |turns, micros| after_round(turns, Duration::from_micros(micros));
+        assert_eq!(after(1, 20), 2);
+        assert_eq!(after(MOST, 20), MOST);
+        assert_eq!(after(16, 700), 1);
+        // Others looped meanwhile.
+        assert_eq!(after(1, 61_000), 61);
     }
 }

@@ -159,3 +159,27 @@ fn switched_off_nothing_is_refused_until_a_reload_switches_it_on() {
     until(&weir, 200);
     assert!(weir.count(SHED) > 0);
 }
+
+#[test]
+fn whoever_waits_for_a_turn_gets_it_whoever_leaves_meanwhile() {
+    let (upstream, _go_on) = upstream();
+    let weir = Weir::start(&stand(&upstream, json!({ "lateness": "5ms" })).to_string());
+    let burners = burn(&weir);
+    while burners.iter().any(|burner| !burner.is_finished()) {
+        let clients = (0..10).map(|_| {
+            let mut client = Connection::open(weir.proxy());
+            client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+            client
+        });
+        let clients: Vec<_> = clients.collect();
+        // Every other one leaves.
+        let stay = clients.into_iter().step_by(2);
+        for mut client in stay {
+            let status = client.receive().expect("a response").status;
+            assert!(matches!(status, 200 | 503), "{status}");
+        }
+    }
+    end(burners);
+    let (answer, _) = until(&weir, 200);
+    assert_eq!(answer.text(), "hello");
+}

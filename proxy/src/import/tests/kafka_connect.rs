@@ -1,6 +1,7 @@
 //! What each key of Conduktor's connector becomes.
 
 use super::*;
+use crate::config::Acks;
 use crate::config::otlp::Format as OtlpFormat;
 use crate::import::kafka_connect;
 
