@@ -27,8 +27,12 @@ fn liar(lie: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Upstream, Weir
 }
 
 fn ask(client: &mut Connection, target: &str) -> Response {
-    client.send(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
-    client.receive().expect("a response")
+    ask_by("GET", client, target)
+}
+
+fn ask_by(method: &str, client: &mut Connection, target: &str) -> Response {
+    client.send(format!("{method} {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
+    client.receive_to(method).expect("a response")
 }
 
 #[test]
@@ -37,7 +41,11 @@ fn a_response_of_doubtful_length_is_a_502_and_ends_its_connection() {
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5,\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: five\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nhello",
@@ -61,7 +69,23 @@ fn a_response_of_doubtful_length_is_a_502_and_ends_its_connection() {
         assert_problem(&answer, 502);
         assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
         assert_eq!(upstream.connections(), 2, "{lie:?}");
+        // Nor is it believed what a body would be that does not come.
+        assert_eq!(ask_by("HEAD", &mut client, "/lie").status, 502, "{lie:?}");
+        assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        assert_eq!(upstream.connections(), 3, "{lie:?}");
     }
+}
+
+#[test]
+fn a_length_with_zeros_before_it_is_that_length() {
+    let (upstream, weir) = liar(|stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 005\r\n\r\nhello");
+    });
+    let mut client = Connection::open(weir.proxy());
+    for _ in 0..3 {
+        assert_eq!(ask(&mut client, "/lie").text(), "hello");
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
