@@ -50,6 +50,7 @@ pub(super) async fn serve(
 ) {
     let timeouts = &settings.timeouts;
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let listener = Rc::clone(&client.listener);
     let client = Rc::new(client);
     let streams = Rc::new(Streams {
         worker: Rc::clone(&worker),
@@ -82,7 +83,7 @@ pub(super) async fn serve(
     let (mut told, mut closing) = (false, false);
     let ended = std::future::poll_fn(|cx| {
         let mut ended = connection.as_mut().poll(cx);
-        if !told && ended.is_pending() && drain.poll(cx, Stage::Leaving) {
+        if !told && ended.is_pending() && (drain.poll(cx, Stage::Leaving) || listener.has_left()) {
             told = true;
             connection.as_mut().graceful_shutdown();
             ended = connection.as_mut().poll(cx);
