@@ -4,7 +4,7 @@
 
 mod overload;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -55,15 +55,6 @@ pub enum Command {
     Drain(Stage, oneshot::Sender<()>),
 }
 
-/// What a response's body gave when it was last asked; only HTTP/2 looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
-    NotAsked,
-    /// It had nothing yet.
-    Nothing,
-    Piece,
-}
-
 /// What all of a worker's tasks share.
 pub struct Worker {
     pub index: usize,
@@ -71,7 +62,6 @@ pub struct Worker {
     pub pools: Pools,
     pub handoff: Handoff,
     pub drain: Drain,
-    pub offered: Cell<Offered>,
     pub overload: Overload,
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
@@ -301,7 +291,6 @@ impl Thread {
                     pools: Pools::new(bell),
                     handoff: handoff(),
                     drain: Drain::default(),
-                    offered: Cell::new(Offered::NotAsked),
                     overload: Overload::default(),
                     no_route,
                     own,

@@ -23,7 +23,6 @@ use crate::upstream::Reply;
 use crate::upstream::balance::Busy;
 use crate::upstream::driver::Received;
 use crate::upstream::pool::Lease;
-use crate::worker::Offered;
 
 /// See the module's documentation.
 pub struct Body {
@@ -283,13 +282,7 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.get_mut();
-        let polled = this.poll_piece(cx);
-        this.life.worker().offered.set(match polled {
-            Poll::Ready(Some(_)) => Offered::Piece,
-            Poll::Ready(None) | Poll::Pending => Offered::Nothing,
-        });
-        polled
+        self.get_mut().poll_piece(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -191,6 +191,131 @@ fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
     assert_serves(&weir);
 }
 
+/// A connection on which streams have this window, and the connection enough for all.
+fn with_window(weir: &Weir, window: u32) -> Raw {
+    let mut raw = Raw::open(weir.proxy());
+    let setting = [&[0, 4][..], &window.to_be_bytes()].concat();
+    raw.0.write_all(&frame(4, 0, 0, &setting)).expect("send");
+    open_window(&mut raw, 0, 1 << 20).expect("send");
+    raw
+}
+
+fn open_window(raw: &mut Raw, stream: u32, by: u32) -> std::io::Result<()> {
+    raw.0.write_all(&frame(8, 0, stream, &by.to_be_bytes()))
+}
+
+fn ask_for(raw: &mut Raw, stream: u32, path: &str) {
+    let mut block = vec![0x82, 0x86, 0x04];
+    for text in [path, "test"] {
+        if text == "test" {
+            block.push(0x01);
+        }
+        block.push(u8::try_from(text.len()).expect("a short one"));
+        block.extend(text.as_bytes());
+    }
+    raw.0.write_all(&frame(1, 5, stream, &block)).expect("send");
+}
+
+#[test]
+fn a_client_that_is_slow_and_steady_has_all_of_a_response_however_long_it_takes() {
+    const LEN: usize = 60_000;
+    const ROUNDS: usize = 12;
+    let body = "x".repeat(LEN);
+    let mut config = crate::config(
+        &Upstream::hello(),
+        json!({ "timeouts": { "head": "1s", "send": "10s" } }),
+    );
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": body } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
+    config["shutdown_grace"] = json!("5m");
+    let mut weir = Weir::start(&config.to_string());
+    let window = u32::try_from(LEN / ROUNDS).expect("a window");
+    let mut raw = with_window(&weir, window);
+    ask_for(&mut raw, 1, "/large");
+    let (mut taken, mut windows, mut ended) = (0, 1, false);
+    while !ended {
+        let (kind, flags, _, payload) = raw.read().expect("a frame");
+        if kind == 0 {
+            taken += payload.len();
+            ended = flags & 1 == 1;
+        }
+        assert_ne!(kind, 3, "reset after {taken} bytes");
+        if taken == windows * LEN / ROUNDS && windows < ROUNDS {
+            windows += 1;
+            // All in all longer than it may be idle, and half of it in a drain.
+            std::thread::sleep(Duration::from_millis(700));
+            if windows == ROUNDS / 2 {
+                weir.signal("TERM");
+            }
+            open_window(&mut raw, 1, window).expect("send");
+        }
+    }
+    assert_eq!(taken, LEN);
+    drop(raw);
+    assert_eq!(weir.wait().code(), Some(0));
+}
+
+/// What is asked for at `/drip` never ends, and comes byte by byte as the client opens the window.
+fn start_dripping() -> Weir {
+    let upstream = Upstream::new(|seen, stream| {
+        let body = if seen.target == "/drip" { 1 << 22 } else { 5 };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(&vec![b'x'; body]);
+    });
+    let timeouts = json!({ "timeouts": { "send": "500ms", "head": "500ms" } });
+    let mut config = crate::config(&upstream, timeouts);
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(60_000) } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
+    Weir::start(&config.to_string())
+}
+
+#[test]
+fn a_large_response_of_which_nothing_leaves_is_reset_while_another_drips() {
+    let weir = start_dripping();
+    let mut raw = with_window(&weir, 1);
+    ask_for(&mut raw, 1, "/large");
+    ask_for(&mut raw, 3, "/drip");
+    let mut reset = 0;
+    while reset == 0 {
+        match raw.read().expect("a frame") {
+            (0, 0, 3, _) => open_window(&mut raw, 3, 1).expect("send"),
+            (3, _, stream, _) => reset = stream,
+            _ => {}
+        }
+    }
+    assert_eq!(reset, 1);
+    drop(raw);
+    eventually("it is counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 1).then_some(())
+    });
+    assert_serves(&weir);
+}
+
+#[test]
+fn small_responses_of_which_nothing_leaves_end_a_connection_on_which_another_drips() {
+    let weir = start_dripping();
+    let mut raw = with_window(&weir, 1);
+    for stream in 0..50 {
+        ask_for(&mut raw, 2 * stream + 1, "/");
+    }
+    ask_for(&mut raw, 101, "/drip");
+    // Each byte of the one is answered with room for another.
+    while let Some((kind, flags, stream, _)) = raw.read() {
+        assert_ne!(kind, 3, "stream {stream} was reset");
+        assert_ne!((kind, flags), (0, 1), "stream {stream} has ended");
+        if (kind, stream) == (0, 101) && open_window(&mut raw, 101, 1).is_err() {
+            break;
+        }
+    }
+    eventually("it is counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 1).then_some(())
+    });
+    assert_serves(&weir);
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_cut_over_http1_too() {
     let upstream = Upstream::new(|_, stream| {
