@@ -6,6 +6,7 @@ mod flood;
 mod http1;
 mod http2;
 mod io;
+mod linger;
 pub mod respond;
 
 use std::rc::Rc;

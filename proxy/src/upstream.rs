@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -475,6 +475,14 @@ impl Endpoint {
             stream.write_all(&header).await?;
         }
         Ok(stream)
+    }
+
+    /// Names it as the host of a request that names none.
+    pub fn name_in(&self, headers: &mut HeaderMap) {
+        // A host that was configured is a field's value.
+        if let Ok(host) = HeaderValue::try_from(self.config.authority()) {
+            headers.insert(HOST, host);
+        }
     }
 
     /// Whether an active check was made.

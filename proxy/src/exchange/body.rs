@@ -24,6 +24,9 @@ use crate::upstream::balance::Busy;
 use crate::upstream::driver::Received;
 use crate::upstream::pool::Lease;
 
+/// Most bytes of a piece: once the last is given out, a body that was held counts as held no more.
+const PIECE: usize = 64 << 10;
+
 /// See the module's documentation.
 pub struct Body {
     content: Content,
@@ -114,17 +117,18 @@ impl Body {
         let this = self;
         match &mut this.content {
             Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
-            Content::Whole(bytes, trailers) => {
-                let bytes = std::mem::take(bytes);
-                this.life.sends(bytes.len());
+            Content::Whole(rest, trailers) => {
+                let piece = rest.split_to(rest.len().min(PIECE));
+                this.life.sends(piece.len());
+                let is_last = rest.is_empty();
                 match trailers.take() {
-                    None => this.end(Some(Frame::data(bytes)), cx),
-                    Some(trailers) if bytes.is_empty() => {
+                    None if is_last => this.end(Some(Frame::data(piece)), cx),
+                    Some(trailers) if piece.is_empty() => {
                         this.end(Some(Frame::trailers(*trailers)), cx)
                     }
-                    last => {
-                        *trailers = last;
-                        Poll::Ready(Some(Ok(Frame::data(bytes))))
+                    behind => {
+                        *trailers = behind;
+                        Poll::Ready(Some(Ok(Frame::data(piece))))
                     }
                 }
             }

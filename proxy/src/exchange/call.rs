@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
@@ -17,6 +18,7 @@ use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
+use crate::upstream::connect;
 use crate::upstream::retry::{self, Spare};
 use crate::upstream::{Called, Caller, Endpoint, Error, Failure, Upstream};
 use crate::worker::{Current, Worker};
@@ -49,7 +51,7 @@ impl Call<'_> {
         let upstream = &*target.upstream;
         let local = self.generation.local(&target.upstream);
         local.budget.deposit();
-        let key = upstream.key(&state.request);
+        let key = upstream.key(&state.request.headers, state.request.client);
         let mut tried = Tried::new();
         let chosen = upstream.choose(&local, key, &tried, progress.now);
         // Without a try before there is always one.
@@ -80,6 +82,9 @@ impl Call<'_> {
                 &mut request,
             );
         }
+        // HTTP/1.0 needs no host; what is sent on does.
+        let names_host =
+            !state.request.authority.is_empty() || request.headers().contains_key(HOST);
         let spare = Spare::of(upstream, &request);
         let caller = Caller {
             pools: &worker.pools,
@@ -90,6 +95,9 @@ impl Call<'_> {
         let outcome = loop {
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let endpoint = &upstream.endpoints[index];
+            if !names_host {
+                endpoint.name_in(request.headers_mut());
+            }
             let called = upstream
                 .call(endpoint, request, upload, &target.timeouts, &caller)
                 .await;
@@ -181,9 +189,10 @@ fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progre
 pub(super) fn learn(upstream: &Upstream, index: usize, called: &Called, now: Instant) {
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
-        Err(failure) => match failure.error {
+        Err(failure) => match &failure.error {
             // Nothing that the endpoint did.
             Error::Overload | Error::Upload(_) | Error::CannotSwitch => {}
+            Error::Protocol(error) if connect::is_requests_fault(error) => {}
             _ => upstream.learn(index, None, now),
         },
     }

@@ -14,7 +14,7 @@ use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 
 use super::buffer::{Read, Room, Stopped};
-use super::state::{Answer, RequestHead};
+use super::state::Answer;
 use super::stream::Through;
 use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
 use crate::upstream::balance::{Busy, Tried};
@@ -91,10 +91,7 @@ impl Outward {
         headers.entry(USER_AGENT).or_insert(AGENT);
         let names_host = headers.contains_key(HOST);
         // By which a consistent hash goes: a hook's call is of no client.
-        let key = upstream.key(&RequestHead {
-            headers: headers.clone(),
-            ..RequestHead::default()
-        });
+        let key = upstream.key(headers, None);
         let spare = Spare::of(upstream, &request);
         let mut tried = Tried::new();
         let mut index = upstream
@@ -110,8 +107,8 @@ impl Outward {
             let endpoint = &upstream.endpoints[index];
             way.endpoint = Some((endpoint.config.host.clone(), endpoint.config.port));
             way.tries += 1;
-            if !names_host && let Ok(host) = HeaderValue::try_from(endpoint.config.authority()) {
-                request.headers_mut().insert(HOST, host);
+            if !names_host {
+                endpoint.name_in(request.headers_mut());
             }
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let called = upstream

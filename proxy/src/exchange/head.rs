@@ -1,5 +1,7 @@
 //! Heads on their way through: what is read off a request, what is stripped, what is sent on.
 
+use std::net::Ipv6Addr;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
@@ -57,11 +59,23 @@ pub(super) fn read(
     let mut headers = head.headers;
     http1::underscores(&mut headers, listener.underscores)?;
     let host = single_host(&headers)?;
+    let may_lack_host = match head.version {
+        Version::HTTP_10 => true,
+        // Whatever its target says (RFC 9112, section 3.2).
+        Version::HTTP_11 => false,
+        _ => head.uri.authority().is_some(),
+    };
+    if host.is_none() && !may_lack_host {
+        return Err(Refusal::BadRequest("no Host"));
+    }
     request.uri = match head.uri.authority() {
         // An absolute target rules over `Host` (RFC 9112, section 3.2.2).
         Some(authority) => {
             if authority.as_str().contains('@') {
                 return Err(Refusal::BadRequest("userinfo in the request's target"));
+            }
+            if !is_authority(authority.as_str()) {
+                return Err(Refusal::BadRequest("target's authority is malformed"));
             }
             authority.as_str().clone_into(&mut request.authority);
             let value = HeaderValue::from_str(authority.as_str())
@@ -73,11 +87,7 @@ pub(super) fn read(
                 .map_or_else(|| Uri::from_static("/"), Uri::from)
         }
         None => {
-            match host {
-                Some(host) => host.clone_into(&mut request.authority),
-                None if head.version == Version::HTTP_10 => request.authority.clear(),
-                None => return Err(Refusal::BadRequest("no Host")),
-            }
+            host.unwrap_or_default().clone_into(&mut request.authority);
             head.uri
         }
     };
@@ -119,14 +129,32 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let host = host
         .to_str()
         .map_err(|_| Refusal::BadRequest("Host is malformed"))?;
-    let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
-    };
-    if host.is_empty() || !host.bytes().all(plain) {
+    if !is_authority(host) {
         return Err(Refusal::BadRequest("Host is malformed"));
     }
     Ok(Some(host))
+}
+
+/// Whether it is a host, with a port or without (RFC 3986, section 3.2.2): what is taken here can be
+/// sent as `:authority` too.
+fn is_authority(text: &str) -> bool {
+    let (is_host, port) = match text.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let plain = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+            };
+            (!host.is_empty() && host.bytes().all(plain), port)
+        }
+    };
+    let mut port = port.bytes();
+    is_host
+        && port.next().is_none_or(|colon| colon == b':')
+        && port.all(|digit| digit.is_ascii_digit())
 }
 
 /// The request's id: its own where that is sane, else a new one.
@@ -309,5 +337,63 @@ pub(super) fn set_length(response: &mut Response<()>, len: usize) {
         response
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_is_a_host_with_or_without_a_port() {
+        for text in [
+            "a",
+            "A.example:80",
+            "a_b.example.",
+            "127.0.0.1:1",
+            "a:",
+            "[::1]",
+            "[2001:DB8::1]:443",
+            "[::ffff:10.0.0.1]",
+        ] {
+            assert!(is_authority(text), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            ":80",
+            "a:b",
+            "a:b:c",
+            "a:80:80",
+            "a:+1",
+            "[",
+            "]",
+            "[]",
+            "[a]",
+            "[::1",
+            "::1",
+            "[::1]a",
+            "[::1]:a",
+            "[fe80::1%25eth0]",
+            "a%41",
+            "a@b",
+            "a/b",
+            "a,b",
+            "a b",
+        ] {
+            assert!(!is_authority(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_can_be_sent_over_http2(text in "\\[?[a-z0-9:.%_~-]{0,12}\\]?(:[0-9]{0,3})?") {
+            if is_authority(&text) {
+                let sent: Authority = text.parse().unwrap();
+                prop_assert_eq!(sent.as_str(), text.as_str());
+            }
+        }
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::BodyExt as _;
 
+use super::buffer::Room;
 use super::call;
 use super::state::RequestHead;
 use super::stream::Through;
@@ -33,12 +34,14 @@ pub struct Copy {
     headers: HeaderMap,
     body: BytesMut,
     most: usize,
+    room: Room,
     /// By which the other upstream's endpoint is chosen.
     key: u64,
     client: Option<Addresses>,
 }
 
-/// Copies a request that is about to go out, if it is drawn; `head` is what the client asked for.
+/// Copies a request that is about to go out, if it is drawn; `head` is what the client asked for, its
+/// fields perhaps taken out.
 pub(super) fn begin(
     worker: &Rc<Worker>,
     generation: &Current,
@@ -63,16 +66,18 @@ pub(super) fn begin(
         headers: request.headers().clone(),
         body: BytesMut::new(),
         most: config.max_body_bytes,
-        key: mirror.upstream.key(head),
+        room: Room::default(),
+        key: mirror.upstream.key(request.headers(), head.client),
         client: head.addresses(),
     };
     request.body_mut().mirror(copy);
 }
 
 impl Copy {
-    /// Adds a piece of the body; false where there is too much of it.
+    /// Adds a piece of the body; false where there is too much of it, or of all that is held.
     pub fn add(&mut self, piece: &Bytes) -> bool {
-        let fits = self.body.len() + piece.len() <= self.most;
+        let len = self.body.len() + piece.len();
+        let fits = len <= self.most && self.room.grow(len);
         if fits {
             self.body.extend_from_slice(piece);
         }
@@ -101,6 +106,9 @@ impl Copy {
         };
         let _busy = (upstream.endpoints.len() > 1).then(|| Busy::new(local, index));
         let endpoint = &upstream.endpoints[index];
+        if !request.headers().contains_key(HOST) {
+            endpoint.name_in(request.headers_mut());
+        }
         let (timeouts, pools) = (&upstream.config.timeouts, &worker.pools);
         let caller = Caller {
             pools,

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Sleep;
 
 use super::io::{Io, Sending};
+use super::linger::linger;
 use super::{BadHead, Cut, LAST_HEAD, Settings};
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::{self, Client};
@@ -35,11 +37,12 @@ pub(super) async fn serve(
     };
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
     let client = Rc::new(client);
-    let tunnel: Rc<Cell<Option<Box<Tunnel>>>> = Rc::default();
-    let opened = Rc::clone(&tunnel);
+    let last: Rc<Last> = Rc::default();
+    let noted = Rc::clone(&last);
     let left = Cell::new(settings.max_requests);
-    let service = service_fn(move |request| {
-        let (client, opened) = (Rc::clone(&client), Rc::clone(&opened));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (client, noted) = (Rc::clone(&client), Rc::clone(&noted));
+        noted.had_body.set(!request.body().is_end_stream());
         left.set(left.get().saturating_sub(1));
         let last = left.get() == 0;
         async move {
@@ -51,7 +54,7 @@ pub(super) async fn serve(
                 response.headers_mut().insert(CONNECTION, close);
             }
             if let Some(tunnel) = response.body_mut().take_tunnel() {
-                opened.set(Some(tunnel));
+                noted.tunnel.set(Some(tunnel));
             }
             Ok::<_, Infallible>(response)
         }
@@ -88,10 +91,18 @@ pub(super) async fn serve(
         Some(Ok(())) => {
             let parts = connection.into_parts();
             let io = parts.io.into_inner();
-            let Some(tunnel) = tunnel.take() else {
-                return io.into_http2().ok();
+            if let Some(tunnel) = last.tunnel.take() {
+                Box::pin(tunnel.run(io, parts.read_buf)).await;
+                return None;
+            }
+            let io = match io.into_http2() {
+                Ok(http2) => return Some(http2),
+                Err(io) => io,
             };
-            Box::pin(tunnel.run(io, parts.read_buf)).await;
+            // Of a body, or of further requests.
+            if last.had_body.get() || !parts.read_buf.is_empty() {
+                Box::pin(linger(io)).await;
+            }
             return None;
         }
         Some(Err(error)) => error,
@@ -110,10 +121,21 @@ pub(super) async fn serve(
     if let Some(bad) = bad_head(&error, begun) {
         cells.bad_heads[bad as usize].inc();
         tracing::debug!(%peer, %error, "request could not be read");
+        if matches!(bad, BadHead::Malformed | BadHead::TooLarge) {
+            Box::pin(linger(io)).await;
+        }
     } else {
         tracing::debug!(%peer, %error, "client connection ended");
     }
     None
+}
+
+/// What a connection's last exchange leaves.
+#[derive(Default)]
+struct Last {
+    tunnel: Cell<Option<Box<Tunnel>>>,
+    /// Which may not have come to its end.
+    had_body: Cell<bool>,
 }
 
 /// What ended a connection, if it was a head; `begun` where bytes of one were there.

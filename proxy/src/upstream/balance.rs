@@ -5,17 +5,17 @@
 //! where all are, all are taken as if none were. What a worker counts for this is its own.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::HeaderValue;
 use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
 use super::Upstream;
 use super::retry::Budget;
 use crate::config::{Balance, HashBy};
-use crate::exchange::state::RequestHead;
 
 /// What a worker counts for an upstream.
 pub struct Local {
@@ -231,28 +231,28 @@ impl Upstream {
     }
 
     /// What the choice goes by; 0 where it goes by nothing of the request.
-    pub fn key(&self, request: &RequestHead) -> u64 {
+    pub fn key(&self, headers: &HeaderMap, client: Option<SocketAddr>) -> u64 {
         let Balance::ConsistentHash(by) = &self.config.balance else {
             return 0;
         };
         let value = match by {
             HashBy::ClientAddress => None,
-            HashBy::Header(name) => request.headers.get(name).map(HeaderValue::as_bytes),
-            HashBy::Cookie(name) => cookie(request, name),
+            HashBy::Header(name) => headers.get(name).map(HeaderValue::as_bytes),
+            HashBy::Cookie(name) => cookie(headers, name),
         };
         if let Some(value) = value {
             return hash(value);
         }
-        match request.client.map(|client| client.ip()) {
-            Some(std::net::IpAddr::V4(ip)) => hash(&ip.octets()),
-            Some(std::net::IpAddr::V6(ip)) => hash(&ip.octets()),
+        match client.map(|client| client.ip()) {
+            Some(IpAddr::V4(ip)) => hash(&ip.octets()),
+            Some(IpAddr::V6(ip)) => hash(&ip.octets()),
             None => 0,
         }
     }
 }
 
-fn cookie<'r>(request: &'r RequestHead, name: &str) -> Option<&'r [u8]> {
-    let fields = request.headers.get_all(COOKIE).iter();
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let fields = headers.get_all(COOKIE).iter();
     let mut pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
     pairs.find_map(|pair| {
         let pair = pair.trim_ascii().strip_prefix(name.as_bytes())?;

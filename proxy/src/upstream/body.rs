@@ -50,6 +50,8 @@ struct Progress {
     last: Cell<Instant>,
     /// The next piece was asked of the client, or of a plugin, and has not come.
     awaits_client: Cell<bool>,
+    /// The body is there: it has not all gone out, and nobody has dropped it.
+    is_open: Cell<bool>,
     fault: Cell<Option<Fault>>,
 }
 
@@ -58,6 +60,7 @@ impl Upload {
         Self(Rc::new(Progress {
             last: Cell::new(now),
             awaits_client: Cell::new(false),
+            is_open: Cell::new(false),
             fault: Cell::new(None),
         }))
     }
@@ -73,6 +76,11 @@ impl Upload {
         } else {
             self.0.last.get()
         }
+    }
+
+    /// Whether the client's body has not come to its end.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open.get()
     }
 
     pub fn fault(&self) -> Option<Fault> {
@@ -105,12 +113,18 @@ impl RequestBody {
         if body.is_end_stream() {
             return Self::empty();
         }
+        upload.0.is_open.set(true);
         Self(Some(Box::new(Sending {
             body,
             upload,
             patience: Patience::new(longest_wait),
             copy: None,
         })))
+    }
+
+    /// `None` where there is none.
+    pub fn upload(&self) -> Option<Upload> {
+        self.0.as_ref().map(|sending| sending.upload.clone())
     }
 
     /// Bytes that it has at the least.
@@ -143,6 +157,12 @@ impl Sending {
         if let Some(copy) = self.copy.take() {
             copy.send();
         }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.upload.0.is_open.set(false);
     }
 }
 

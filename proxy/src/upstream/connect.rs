@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload};
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
@@ -66,6 +66,8 @@ pub struct Http1 {
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
     driver: Rc<Driver>,
+    /// Of the last request, where it had a body.
+    upload: Option<Upload>,
     /// Of the wait for an answer.
     pub(super) alarm: Alarm,
     _usable: Usable,
@@ -90,8 +92,14 @@ impl Http1 {
         self.sender.is_closed()
     }
 
+    /// Whether it still sends a request, though its response may have ended.
+    pub fn is_sending(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::is_open)
+    }
+
     async fn send(&mut self, mut request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
         for_http1(&mut request);
+        self.upload = request.body().upload();
         let driver = &self.driver;
         if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
             driver.go_apart();
@@ -267,6 +275,14 @@ fn was_refused(error: &hyper::Error) -> bool {
     false
 }
 
+/// Whether a request was never sent because of what it says itself: nothing that the upstream did.
+pub fn is_requests_fault(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause
+        .and_then(|error| error.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason().is_none() && !error.is_io())
+}
+
 /// HTTP/1.1 names the host in a field.
 fn for_http1(request: &mut Request<RequestBody>) {
     if let Some(authority) = request.uri().authority().cloned() {
@@ -345,6 +361,7 @@ pub(super) async fn connect(
         sender,
         client,
         driver: Driver::new(connection.with_upgrades()),
+        upload: None,
         alarm: Alarm::default(),
         _usable: usable,
     }))

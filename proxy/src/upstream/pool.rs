@@ -300,7 +300,9 @@ impl Pools {
         let Some(Connection::Http1(connection)) = lease.connection.take() else {
             return;
         };
-        if connection.is_closed() {
+        // What nobody waits for any more would hold the client's connection for as long as the upstream
+        // does not take it.
+        if connection.is_closed() || connection.is_sending() {
             return;
         }
         let mut pool = self.pool(&lease.endpoint);

@@ -317,6 +317,53 @@ fn small_responses_of_which_nothing_leaves_end_a_connection_on_which_another_dri
 }
 
 #[test]
+fn a_stream_whose_window_stays_small_is_reset_while_another_is_open() {
+    const LEN: usize = 160_000;
+    // Of the other one.
+    let upstream = Upstream::new(|_, _| std::thread::park());
+    let mut config = crate::config(&upstream, json!({ "timeouts": { "send": "300ms" } }));
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(LEN) } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
+    let weir = Weir::start(&config.to_string());
+    for window in [1, 1 << 16, LEN - 1] {
+        let mut raw = Raw::open(weir.proxy());
+        let mut setting = vec![0, 4];
+        setting.extend(u32::try_from(window).expect("a window").to_be_bytes());
+        raw.0.write_all(&frame(4, 0, 0, &setting)).expect("send");
+        // The connection's own is large.
+        let update = frame(8, 0, 0, &(1_u32 << 20).to_be_bytes());
+        raw.0.write_all(&update).expect("send");
+        raw.0
+            .write_all(&frame(1, 5, 1, &get_block()))
+            .expect("send");
+        let mut large = vec![0x82, 0x86, 0x04, 6];
+        large.extend(b"/large");
+        large.extend([0x01, 4]);
+        large.extend(b"test");
+        raw.0.write_all(&frame(1, 5, 3, &large)).expect("send");
+        let mut taken = 0;
+        loop {
+            match raw.read().expect("a frame") {
+                (0, flags, 3, data) => {
+                    assert_eq!(flags & 1, 0, "the end of {LEN} bytes in {window}");
+                    taken += data.len();
+                }
+                (3, _, stream, _) => {
+                    assert_eq!(stream, 3);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(taken, window);
+    }
+    eventually("they are counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 3).then_some(())
+    });
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_cut_over_http1_too() {
     let upstream = Upstream::new(|_, stream| {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 28);

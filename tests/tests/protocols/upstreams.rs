@@ -96,6 +96,31 @@ fn requests_share_a_connection_of_http2() {
     }
 }
 
+#[test]
+fn a_host_that_is_none_or_left_out_is_no_fault_of_an_upstream_of_http2() {
+    let upstreams = [http2::Upstream::hello(), http2::Upstream::hello()];
+    let endpoints = upstreams.each_ref().map(http2::Upstream::url);
+    let weir = start(json!({
+        "endpoints": endpoints,
+        "protocol": "h2",
+        "ejection": { "failures": 1, "time": "5m" },
+    }));
+    for host in ["a:b:c", "[", "]", "a%41"] {
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        assert_eq!(client::send(weir.proxy(), request).status, 400, "{host}");
+    }
+    for _ in 0..4 {
+        let answer = client::send(weir.proxy(), "GET /a HTTP/1.0\r\n\r\n");
+        assert_eq!(answer.text(), "hello");
+    }
+    for upstream in upstreams {
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 2, "both serve");
+        let named = |seen: &http2::Seen| seen.uri == format!("{}/a", upstream.url());
+        assert!(seen.iter().all(named), "{seen:?}");
+    }
+}
+
 /// Waits for all of them, side by side.
 async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();

@@ -1,6 +1,6 @@
 //! Bodies: streamed both ways, no further than the other side reads, and none where there is none.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read as _, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
@@ -215,20 +215,57 @@ fn a_body_that_ends_with_the_upstreams_connection_is_whole() {
     assert_eq!(response.text(), "all of it");
 }
 
+/// Whether the other side closes, in whatever way.
+fn is_closed(connection: &mut Connection) -> bool {
+    match connection.stream().read(&mut [0]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
 #[test]
-fn a_response_that_comes_before_the_request_has_ended_reaches_the_client() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let weir = Setup::to(format!("http://{address}")).start();
-    let early = thread::spawn(move || {
+fn a_response_before_the_end_of_its_request_reaches_the_client_and_ends_both_connections() {
+    // The client falls silent, or goes on though the upstream takes nothing.
+    for goes_on in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let weir = Setup::to(format!("http://{address}"))
+            .listener("timeouts: { body: 1h, send: 1h }")
+            .start();
+        let mut client = Connection::open(weir.proxy());
+        client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000000000\r\n\r\nabc");
         let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
         upstream.read_head().expect("a head");
+        assert_eq!(upstream.read_exactly(3), b"abc");
+        let mut stream = client.stream().try_clone().expect("clone");
+        stream
+            .set_write_timeout(Some(Duration::from_secs(30)))
+            .expect("a timeout");
+        let upload = move || {
+            let piece = vec![b'x'; 1 << 16];
+            loop {
+                if let Err(error) = stream.write_all(&piece) {
+                    break error.kind();
+                }
+            }
+        };
+        let uploading = goes_on.then(|| thread::spawn(upload));
         upstream.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
-        upstream
-    });
-    let mut client = Connection::open(weir.proxy());
-    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc");
-    let response = client.receive().expect("a response");
-    assert_eq!((response.status, response.text()), (403, "no".to_owned()));
-    early.join().expect("the upstream");
+        let response = client.receive().expect("a response");
+        assert_eq!((response.status, response.text()), (403, "no".to_owned()));
+        assert!(is_closed(&mut client));
+        let stopped = uploading.map(|uploading| uploading.join().expect("the client"));
+        assert_ne!(stopped, Some(ErrorKind::WouldBlock), "nobody took its body");
+        // Behind what has come by then.
+        upstream.read_to_end();
+        assert!(is_closed(&mut upstream));
+        // And the next request has a connection of its own.
+        let next = thread::spawn(move || {
+            let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+            upstream.read_head().expect("a head");
+            upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        });
+        assert_eq!(weir.get("/", &[]).text(), "ok");
+        next.join().expect("the upstream");
+    }
 }

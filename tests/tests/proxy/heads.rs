@@ -115,6 +115,9 @@ fn a_request_without_exactly_one_sane_host_is_refused() {
         "host: a,b\r\n",
         "host: a?b\r\n",
         "host: \u{e4}.example\r\n",
+        "host: a:b:c\r\n",
+        "host: [::1\r\n",
+        "host: a%41\r\n",
     ] {
         let request = format!("GET / HTTP/1.1\r\n{hosts}\r\n");
         assert_refused(&weir, &upstream, 400, &request);

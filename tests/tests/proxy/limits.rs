@@ -69,6 +69,53 @@ fn a_body_that_turns_out_too_large_never_ends_for_the_upstream() {
 }
 
 #[test]
+fn an_answer_reaches_a_client_that_sends_to_its_end_before_it_reads() {
+    const LEN: usize = 100 << 20;
+    let upstream = Upstream::hello();
+    let limited = Setup::to(upstream.url())
+        .listener("max_body_bytes: 1MiB")
+        .start();
+    let guarded = Setup::to(upstream.url())
+        .listener("plugins: [auth]")
+        .rest("plugins: { auth: { module: 'builtin:key-auth', config: { keys: [k] } } }")
+        .start();
+    let length = format!("content-length: {LEN}\r\n\r\n");
+    let chunk = format!("transfer-encoding: chunked\r\n\r\n{LEN:x}\r\n");
+    for (weir, framing, status) in [
+        (&limited, &length, 413),
+        (&limited, &chunk, 413),
+        (&guarded, &length, 401),
+    ] {
+        let mut client = Connection::open(weir.proxy());
+        client.send(format!("POST / HTTP/1.1\r\nhost: test\r\n{framing}"));
+        let piece = vec![b'x'; 1 << 16];
+        for _ in 0..LEN / piece.len() {
+            client.send(&piece);
+        }
+        let answer = client.receive().expect("a response");
+        assert_eq!((answer.status, answer.complete), (status, true));
+        assert_eq!(client.read_to_end(), b"");
+        eventually("its connection is closed", || {
+            (weir.count("weir_connections_open") == 0).then_some(())
+        });
+    }
+    assert!(upstream.seen().is_empty());
+}
+
+#[test]
+fn a_client_that_never_stops_sending_is_closed() {
+    let upstream = Upstream::hello();
+    let weir = Setup::to(upstream.url())
+        .listener("max_body_bytes: 1MiB")
+        .start();
+    let mut client = Connection::open(weir.proxy());
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000000000\r\n\r\n");
+    let piece = vec![b'x'; 1 << 16];
+    while client.stream().write_all(&piece).is_ok() {}
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+}
+
+#[test]
 fn a_body_of_http2_is_limited_too() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url())

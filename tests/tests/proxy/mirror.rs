@@ -72,6 +72,47 @@ fn a_body_that_is_too_large_has_no_copy() {
 }
 
 #[test]
+fn a_copy_goes_to_the_endpoint_of_its_field_or_cookie() {
+    for (by, field) in [
+        ("header: x-user", "x-user: "),
+        ("cookie: id", "cookie: id="),
+    ] {
+        let upstream = Upstream::hello();
+        let shadows = [Upstream::hello(), Upstream::hello()];
+        let [one, two] = shadows.each_ref().map(Upstream::url);
+        let weir = Weir::start(&format!(
+            "workers: 1\nadmin: {{ address: '127.0.0.1:0' }}\n\
+             listeners: [{{ address: '127.0.0.1:0' }}]\n\
+             upstreams:\n\
+             \x20 api: {{ endpoints: ['{}'] }}\n\
+             \x20 shadow:\n\
+             \x20   endpoints: ['{one}', '{two}']\n\
+             \x20   balance: consistent_hash\n\
+             \x20   hash_by: {{ {by} }}\n\
+             routes: [{{ name: all, upstream: api, mirror: {{ upstream: shadow }} }}]\n",
+            upstream.url()
+        ));
+        for user in (0..20).chain(0..20) {
+            let target = format!("/{user}");
+            let field = format!("{field}{user}");
+            assert_eq!(weir.get(&target, &[&field]).text(), "hello");
+        }
+        let seen = |shadow: &Upstream| {
+            let seen = shadow.seen().into_iter();
+            seen.map(|seen| seen.target).collect::<Vec<_>>()
+        };
+        let users = eventually("the copies have come", || {
+            let users = shadows.each_ref().map(seen);
+            (users.concat().len() == 40).then_some(users)
+        });
+        for (mine, other) in [(&users[0], &users[1]), (&users[1], &users[0])] {
+            assert!(!mine.is_empty(), "all go to one");
+            assert!(mine.iter().all(|user| !other.contains(user)), "{users:?}");
+        }
+    }
+}
+
+#[test]
 fn no_request_waits_for_a_mirror_that_hangs_or_is_away() {
     let upstream = Upstream::hello();
     let hanging = Upstream::new(|_, stream| {
