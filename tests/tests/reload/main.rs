@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir::demo::consumer::Consumer;
 use weir_tests::client::{self, Connection};
 use weir_tests::http2::{Client, receive, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::Weir;
+use weir_tests::weir::{Weir, guest};
 
 const GENERATION: &str = "weir_config_generation";
 
@@ -534,6 +534,36 @@ fn upstream_connections_outlive_a_reload() {
         assert_eq!(weir.reload(&setup.routes("")).status, 200);
     }
     assert_eq!(setup.upstream.connections(), 1);
+}
+
+#[test]
+fn a_process_that_is_to_end_does_not_wait_for_a_reload() {
+    let setup = Setup::new();
+    let good = setup.routes("");
+    // Each is stopped after 2 s of its own.
+    let plugin =
+        json!({ "module": guest("hostile"), "config": { "mode": "loop", "in": "configure" } });
+    let plugins: serde_json::Map<_, _> = (0..200)
+        .map(|number| (format!("slow{number}"), plugin.clone()))
+        .collect();
+    let slow = format!("{good}\nplugins: {}\n", Value::Object(plugins));
+    for by_signal in [true, false] {
+        let mut weir = Weir::start(&good);
+        weir.write(&slow);
+        let mut admin = Connection::open(weir.admin());
+        if by_signal {
+            weir.signal("HUP");
+        } else {
+            admin.send("POST /reload HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+        }
+        eventually("the reload is under way", || {
+            let overview = weir.api("/api/overview").json();
+            let listeners = overview["listeners"].as_array().expect("listeners");
+            listeners.is_empty().then_some(())
+        });
+        weir.signal("TERM");
+        assert_eq!(weir.wait().code(), Some(0));
+    }
 }
 
 #[test]
