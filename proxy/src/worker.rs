@@ -403,12 +403,13 @@ async fn sweep(worker: &Worker) {
         worker.instances.sweep(Instant::now());
         // A request that began before a reload gives instances back that nobody takes any more.
         forget_plugins(worker, &generation);
-        let longest = generation
-            .upstreams
-            .values()
-            .map(|upstream| upstream.config.timeouts.idle)
-            .max();
-        worker.pools.sweep(longest.unwrap_or_default());
+        let upstreams = generation.upstreams.values();
+        let longest = upstreams.flat_map(|upstream| {
+            let longest = upstream.config.timeouts.idle;
+            let endpoints = upstream.endpoints.iter();
+            endpoints.map(move |endpoint| (Arc::as_ptr(endpoint), longest))
+        });
+        worker.pools.sweep(&longest.collect());
     }
 }
 
