@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
@@ -31,6 +31,16 @@ fn assert_closed(weir: &Weir, frames: impl Fn(u32) -> Vec<u8>, most: u32) {
     assert_serves(weir);
 }
 
+/// The header block of `GET` of a path of `http://test`, as [`get_block`] is.
+fn block(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04];
+    block.push(u8::try_from(path.len()).expect("a short one"));
+    block.extend(path.as_bytes());
+    block.extend([0x01, 4]);
+    block.extend(b"test");
+    block
+}
+
 /// As one flood, whoever met it.
 fn eventually_counted(weir: &Weir) {
     eventually("the flood is counted", || {
@@ -51,39 +61,61 @@ fn floods_of_frames_that_carry_nothing_end_the_connection() {
     assert!(weir.resident_bytes() < 128 << 20);
 }
 
+/// An upstream that never answers what is asked for at `/never`, and how many wait there for it.
+fn start_silent() -> (Weir, Upstream, Arc<AtomicUsize>) {
+    let waiting: Arc<AtomicUsize> = Arc::default();
+    let counted = Arc::clone(&waiting);
+    let upstream = Upstream::new(move |seen, stream| {
+        if seen.target != "/never" {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            return;
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        // The connection is Weir's own for the request: it ends where that does.
+        let _ = stream.read(&mut [0]);
+        counted.fetch_sub(1, Ordering::SeqCst);
+    });
+    let timeouts = json!({ "timeouts": { "head": "1h", "body": "1h" } });
+    let mut config = crate::config(&upstream, timeouts);
+    config["upstreams"]["up"]["timeouts"] = json!({ "response": "1h", "body": "1h" });
+    (Weir::start(&config.to_string()), upstream, waiting)
+}
+
+/// All calls to the upstream have been cancelled: none would end by itself.
+fn until_cancelled(weir: &Weir, waiting: &AtomicUsize) {
+    eventually("all calls are cancelled", || {
+        let active = weir.count("weir_requests_active{route=\"all\"}");
+        (active == 0 && waiting.load(Ordering::SeqCst) == 0).then_some(())
+    });
+}
+
 #[test]
 fn requests_that_are_reset_at_once_end_the_connection() {
-    let upstream = Upstream::hello();
-    let weir = start(&upstream, json!({}));
+    let (weir, _upstream, waiting) = start_silent();
     let pair = |round: u32| {
         let stream = round * 2 + 1;
-        let mut pair = frame(1, 5, stream, &get_block());
+        let mut pair = frame(1, 5, stream, &block("/never"));
         pair.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
         pair
     };
     assert_closed(&weir, pair, 1_000_000);
     eventually_counted(&weir);
-    eventually("all calls have ended", || {
-        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
-    });
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
 fn requests_that_weir_is_made_to_reset_end_the_connection() {
-    let upstream = Upstream::hello();
-    let weir = start(&upstream, json!({}));
+    let (weir, _upstream, waiting) = start_silent();
     // A window that grows too large is the stream's error, which the server resets (MadeYouReset).
     let made = |round: u32| {
         let stream = round * 2 + 1;
-        let mut made = frame(1, 4, stream, &get_block());
+        let mut made = frame(1, 4, stream, &block("/never"));
         made.extend(frame(8, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
         made
     };
     assert_closed(&weir, made, 1_000_000);
     eventually_counted(&weir);
-    eventually("all calls have ended", || {
-        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
-    });
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
@@ -112,6 +144,7 @@ fn a_head_without_end_ends_the_connection() {
         }
     };
     assert_closed(&weir, continued, 1_000_000);
+    let before = weir.resident_bytes();
     // A small reference to a large entry, again and again.
     let bomb = |round: u32| {
         let stream = round * 2 + 1;
@@ -127,9 +160,47 @@ fn a_head_without_end_ends_the_connection() {
             break;
         }
     }
-    drop(raw);
     assert_serves(&weir);
-    assert!(weir.resident_bytes() < 128 << 20);
+    assert_grown_by_less(&weir, before, 64 << 20);
+    drop(raw);
+}
+
+#[track_caller]
+fn assert_grown_by_less(weir: &Weir, before: u64, most: u64) {
+    let grown = weir.resident_bytes().saturating_sub(before);
+    assert!(grown < most, "by {} KiB", grown >> 10);
+}
+
+#[test]
+fn small_references_to_a_large_entry_on_all_streams_hold_little_memory() {
+    const STREAMS: usize = 100;
+    let (weir, upstream, waiting) = start_silent();
+    assert_serves(&weir);
+    let before = weir.resident_bytes();
+    let mut raw = Raw::open(weir.proxy());
+    for number in 0..STREAMS {
+        // Within what a head may have; the first makes the entry.
+        let mut block = block("/never");
+        if number == 0 {
+            block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+            block.extend([b'y'; 4000]);
+        }
+        block.extend([0xbe; 14]);
+        let stream = u32::try_from(2 * number + 1).expect("a stream");
+        raw.0.write_all(&frame(1, 5, stream, &block)).expect("send");
+    }
+    eventually("all are with the upstream", || {
+        (waiting.load(Ordering::SeqCst) == STREAMS).then_some(())
+    });
+    assert_grown_by_less(&weir, before, 64 << 20);
+    let seen = upstream.seen();
+    let large = seen.iter().filter(|seen| {
+        let fields = seen.headers.iter().filter(|(name, _)| name == "x");
+        fields.map(|(_, value)| value.len()).sum::<usize>() >= 14 * 4000
+    });
+    assert_eq!(large.count(), STREAMS);
+    drop(raw);
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
@@ -161,11 +232,7 @@ fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
     raw.0
         .write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]))
         .expect("send");
-    let mut small = vec![0x82, 0x86, 0x04, 6];
-    small.extend(b"/large");
-    small.extend([0x01, 4]);
-    small.extend(b"test");
-    raw.0.write_all(&frame(1, 5, 1, &small)).expect("send");
+    ask_for(&mut raw, 1, "/large");
     raw.0
         .write_all(&frame(1, 5, 3, &get_block()))
         .expect("send");
@@ -205,15 +272,8 @@ fn open_window(raw: &mut Raw, stream: u32, by: u32) -> std::io::Result<()> {
 }
 
 fn ask_for(raw: &mut Raw, stream: u32, path: &str) {
-    let mut block = vec![0x82, 0x86, 0x04];
-    for text in [path, "test"] {
-        if text == "test" {
-            block.push(0x01);
-        }
-        block.push(u8::try_from(text.len()).expect("a short one"));
-        block.extend(text.as_bytes());
-    }
-    raw.0.write_all(&frame(1, 5, stream, &block)).expect("send");
+    let head = frame(1, 5, stream, &block(path));
+    raw.0.write_all(&head).expect("send");
 }
 
 #[test]
@@ -337,11 +397,7 @@ fn a_stream_whose_window_stays_small_is_reset_while_another_is_open() {
         raw.0
             .write_all(&frame(1, 5, 1, &get_block()))
             .expect("send");
-        let mut large = vec![0x82, 0x86, 0x04, 6];
-        large.extend(b"/large");
-        large.extend([0x01, 4]);
-        large.extend(b"test");
-        raw.0.write_all(&frame(1, 5, 3, &large)).expect("send");
+        ask_for(&mut raw, 3, "/large");
         let mut taken = 0;
         loop {
             match raw.read().expect("a frame") {
