@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
 
 use weir_tests::client::{Connection, Response};
 use weir_tests::upstream::Upstream;
@@ -105,6 +106,30 @@ fn bytes_behind_a_response_are_nobodys() {
             [204, 304].contains(&answer.status) || answer.text() == "hello",
             "{lie:?}: {answer:?}"
         );
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        }
+        assert_eq!(upstream.connections(), 2, "{lie:?}");
+    }
+}
+
+#[test]
+fn bytes_that_come_when_nothing_was_asked_are_nobodys() {
+    for lie in ["HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", "x"] {
+        let (ended, has_ended) = mpsc::channel();
+        let (lied, has_lied) = mpsc::channel();
+        let has_ended = Mutex::new(has_ended);
+        let (upstream, weir) = liar(move |stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+            has_ended.lock().expect("lock").recv().expect("the test");
+            let _ = stream.write_all(lie.as_bytes());
+            lied.send(()).expect("the test");
+        });
+        let mut client = Connection::open(weir.proxy());
+        assert_eq!(ask(&mut client, "/lie").text(), "hello");
+        // The connection is idle by now.
+        ended.send(()).expect("the upstream waits");
+        has_lied.recv().expect("the upstream");
         for _ in 0..3 {
             assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
         }
