@@ -12,7 +12,7 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use smallvec::SmallVec;
-use zstd::stream::raw::{self, DParameter, Operation as _};
+use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
 /// Most codings, one on the other, that are undone.
 const MOST: usize = 4;
@@ -22,6 +22,9 @@ const STEP: usize = 64 << 10;
 
 /// Largest window of zstd: 8 MiB (RFC 9659).
 const WINDOW_LOG: u32 = 23;
+
+/// About what inflating takes: a window, a buffer of as much, and tables.
+const INFLATE: usize = 80 << 10;
 
 /// A coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +122,12 @@ impl Decoder {
         made.max().unwrap_or_default()
     }
 
+    /// Bytes of memory that it takes beside what it was fed: mostly windows, which are as large as the body
+    /// says, up to a bound.
+    pub fn memory(&self) -> usize {
+        self.stages.iter().map(|stage| stage.undo.memory()).sum()
+    }
+
     /// Does some work, on what has come furthest.
     pub fn step(&mut self) -> io::Result<Step> {
         let Some(index) = self.stages.iter().rposition(Stage::has_work) else {
@@ -205,6 +214,13 @@ impl Stage {
 }
 
 impl Undo {
+    fn memory(&self) -> usize {
+        match self {
+            Self::Gzip(_) | Self::Deflate(_) => INFLATE,
+            Self::Zstd(decoder) => decoder.context.sizeof() + decoder.out.len(),
+        }
+    }
+
     /// Takes some of the input.
     fn write(&mut self, input: &mut Bytes) -> io::Result<Bytes> {
         let some = &input[..input.len().min(STEP)];
@@ -263,7 +279,7 @@ impl Undo {
 }
 
 struct Zstd {
-    decoder: raw::Decoder<'static>,
+    context: DCtx<'static>,
     out: Box<[u8]>,
     /// It is within a frame.
     open: bool,
@@ -271,10 +287,11 @@ struct Zstd {
 
 impl Zstd {
     fn new() -> io::Result<Self> {
-        let mut decoder = raw::Decoder::new()?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+        let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
+        let window = DParameter::WindowLogMax(WINDOW_LOG);
+        context.set_parameter(window).map_err(malformed)?;
         Ok(Self {
-            decoder,
+            context,
             out: vec![0; STEP].into(),
             open: false,
         })
@@ -283,17 +300,26 @@ impl Zstd {
     /// How many bytes were taken, and what they became.
     fn run(&mut self, input: &[u8]) -> io::Result<(usize, Vec<u8>)> {
         if !self.open {
-            self.decoder.reinit()?;
+            let session = ResetDirective::SessionOnly;
+            self.context.reset(session).map_err(malformed)?;
         }
-        let done = self.decoder.run_on_buffers(input, &mut self.out)?;
-        if done.remaining == 0 {
+        let mut input = InBuffer::around(input);
+        let mut output = OutBuffer::around(&mut *self.out);
+        let done = self.context.decompress_stream(&mut output, &mut input);
+        let remaining = done.map_err(malformed)?;
+        let (taken, made) = (input.pos(), output.pos());
+        if remaining == 0 {
             self.open = false;
-        } else if done.bytes_read > 0 {
+        } else if taken > 0 {
             self.open = true;
         }
-        let made = self.out[..done.bytes_written].to_vec();
-        Ok((done.bytes_read, made))
+        Ok((taken, self.out[..made].to_vec()))
     }
+}
+
+/// An error by its number in the library.
+fn malformed(code: zstd_safe::ErrorCode) -> io::Error {
+    io::Error::other(zstd_safe::get_error_name(code))
 }
 
 #[cfg(test)]

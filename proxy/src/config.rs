@@ -275,6 +275,10 @@ pub struct Limits {
     pub wall_time: Duration,
     /// Most bytes of a body that are held for a hook, or set by one.
     pub body: usize,
+    /// Most bytes of an answer that the plugin gives piece by piece.
+    pub answer: u64,
+    /// Longest time such an answer may last.
+    pub answer_time: Duration,
     /// Most bytes of the plugin's key-value store, where it is in memory.
     pub kv: usize,
     /// Most calls to upstreams that one hook may make.

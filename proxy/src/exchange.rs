@@ -26,6 +26,7 @@ mod target;
 pub mod trailers;
 pub mod tunnel;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -69,6 +70,8 @@ pub struct Client {
     address: HeaderValue,
     /// What the TLS handshake told; `None` on an unencrypted connection.
     pub tls: Option<Rc<tls::Peer>>,
+    /// Whether it has asked for something on this connection.
+    has_asked: Cell<bool>,
 }
 
 impl Client {
@@ -85,6 +88,7 @@ impl Client {
             local,
             address: forwarded::field(peer),
             tls: None,
+            has_asked: Cell::new(false),
         }
     }
 
@@ -153,11 +157,12 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let (chain, outcome) =
         run_request_hooks(&outward, listener, &mut life, &mut progress, &mut body).await;
     let begun = body.begun.take();
+    // Also what is answered without an upstream: a hook that held the body had it read through others.
+    life.follow(Side::Request, body.flow());
     let mut content = match outcome {
         Ok(route) => match &route.action {
             Action::Upstream(targets) => {
                 let upload = Upload::new(now);
-                life.follow(Side::Request, body.flow());
                 let body = body.send(life.state(), upload.clone());
                 let call = Call {
                     worker,
@@ -192,6 +197,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
         .run_response(runner(&outward), life.slot(), &mut progress, &mut source)
         .await;
     life.waited(source.waited);
+    life.idled(source.idle);
     life.follow(Side::Response, source.flow());
     let content = source.send(life.state());
     respond(&mut life, content)
@@ -212,7 +218,8 @@ fn admit<'g>(
         context = context::b3::parse(&head.headers);
     }
     let takers = !generation.capture.is_empty();
-    let mut life = Life::begin(worker, context.as_ref(), takers, now);
+    let first = !client.has_asked.replace(true);
+    let mut life = Life::begin(worker, context.as_ref(), takers, first, now);
     let listener = client.listener.of(generation);
     if let Err(refusal) = head::read(life.state(), head, client, generation, &listener.config) {
         return (life, body, Err(respond::refusal(&refusal)));
@@ -335,6 +342,7 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
             response.map(|()| body)
         }
         Content::Streamed(body) => {
+            life.streams();
             let response = upstreams_head(life);
             let body = Body::streamed(body, life.take());
             response.map(|()| body)

@@ -27,6 +27,7 @@ mod tests;
 mod tickets;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -38,7 +39,8 @@ use indexmap::IndexMap;
 
 use crate::config;
 use handoff::{Handoff, Set};
-use source::{Sender, Source};
+use log_limit::LogLimit;
+use source::{Place, Sender, Source};
 use spool::Spool;
 use status::{Fates, Health, Meter, Reason, State, Status};
 use stop::{Shutdown, Stop};
@@ -190,6 +192,18 @@ impl Feed {
     /// deliver now stays in the spool.
     fn may_leave(&self) -> bool {
         self.source.is_durable() && self.stop.deadline().is_some() && self.health.get() != State::Ok
+    }
+
+    /// A record that cannot be read is lost: it is counted, and told of as often as `limit` permits.
+    fn unreadable(&self, place: Place, error: &impl Display, limit: &mut LogLimit) {
+        let settled = self.source.settled();
+        settled.sent(place);
+        settled.lost(place);
+        self.meter.lose(Reason::Invalid, 1);
+        let exporter = &self.exporter;
+        if let Some(count) = limit.permit("unreadable", "", Instant::now()) {
+            tracing::error!(exporter, count, %error, "a record does not decode");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod alarm;
 pub mod app;
 pub mod cli;
 pub mod coding;

@@ -50,7 +50,7 @@ pub fn ids(listeners: &[config::Listener]) -> impl Iterator<Item = Id> {
 const BACKLOG: i32 = 4096;
 
 /// Wait after an accept that failed for want of memory, or of descriptors of the whole machine.
-const BACK_OFF: Duration = Duration::from_millis(50);
+pub const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// One socket for each worker on the same address. A port of 0 becomes the same free port for all.
 /// `sockets` are there already: none of them is left out, for the kernel would reset what waits in it.

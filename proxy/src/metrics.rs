@@ -89,8 +89,13 @@ impl HookCells {
     pub fn record(&self, duration: Duration, failure: Option<&Failure>) {
         self.duration.record(duration);
         if let Some(failure) = failure {
-            self.failures[failure.index()].inc();
+            self.fail(failure);
         }
+    }
+
+    /// A failure beside the calls.
+    pub fn fail(&self, failure: &Failure) {
+        self.failures[failure.index()].inc();
     }
 }
 

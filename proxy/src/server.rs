@@ -8,6 +8,7 @@ mod http2;
 mod io;
 mod linger;
 pub mod respond;
+mod timer;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Recent traces for the console: a bounded store, beside the exporters and no part of them.
 //!
-//! A thread takes records from `export::local`, decodes each to its [`Summary`], and writes them
-//! in batches, a transaction each. What is too much or too old goes, oldest first. Whoever follows
-//! traces live is told after each batch. Nothing waits for it: workers drop what it cannot take.
+//! A thread takes records from `export::local`, decodes each to its [`Summary`], and writes what
+//! came in a moment in one transaction. What is too much or too old goes, oldest first. Whoever
+//! follows traces live is told after each. Nothing waits for it: workers drop what it cannot take.
 //!
 //! It is a cache. A file that is broken or of another version is begun anew, and where the disk
 //! refuses, traces are kept in memory.
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config;
 use crate::export::local::{self, Counts, Intake, Outlet, Records};
+use crate::trace::record;
 use database::Database;
 
 pub use filter::{Filter, Invalid};
@@ -33,11 +34,15 @@ const FILE: &str = "store.db";
 /// Longest wait for records before looking at what is too old.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Most chunks of records in one transaction.
-const BATCH: usize = 64;
+/// Between a record's arrival and the transaction that writes it with all that came by then. A
+/// transaction, and a thread that wakes with cold caches, cost more than a trace.
+const PACE: Duration = Duration::from_millis(200);
 
 /// Between looks at what is too old.
 const PRUNE: Duration = Duration::from_secs(10);
+
+/// How often records that cannot be read are told of again.
+const UNREADABLE: Duration = Duration::from_secs(1);
 
 /// Recent traces.
 pub struct Store {
@@ -51,6 +56,8 @@ struct Shared {
     counts: Arc<Counts>,
     tails: tail::Tails,
     problem: Mutex<Option<String>>,
+    /// When a record that cannot be read was last told of.
+    told: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -65,7 +72,7 @@ pub struct Status {
     pub traces: u64,
     pub bytes: u64,
     pub max_bytes: u64,
-    /// Traces that were not kept, because there were too many at once.
+    /// Traces that were not kept, because there were too many at once, or they cannot be read.
     pub skipped: u64,
     /// Whether they survive a restart.
     pub durable: bool,
@@ -119,6 +126,7 @@ impl Store {
             counts: counts.clone(),
             tails: tail::Tails::default(),
             problem: Mutex::new(problem),
+            told: Mutex::default(),
         });
         let (intake, outlet) = channel(config, workers, &counts);
         let store = Self {
@@ -211,6 +219,8 @@ impl Store {
     /// Waits until what workers left has been written. They must have ended before.
     pub fn close(&self) {
         if let Some(thread) = lock(&self.thread).take() {
+            // More will not come.
+            thread.thread().unpark();
             // A panic of its was logged.
             let _ = thread.join();
         }
@@ -230,13 +240,14 @@ impl Shared {
     fn run(&self, outlet: &Outlet) {
         let mut pruned: Option<Instant> = None;
         loop {
-            let first = match outlet.recv(IDLE) {
-                Ok(first) => first,
+            match outlet.recv(IDLE) {
+                Ok(Some(first)) => {
+                    thread::park_timeout(PACE);
+                    let more = std::iter::from_fn(|| outlet.try_recv());
+                    self.write(&std::iter::once(first).chain(more).collect::<Vec<_>>());
+                }
+                Ok(None) => {}
                 Err(local::Closed) => return,
-            };
-            if let Some(first) = first {
-                let more = std::iter::from_fn(|| outlet.try_recv()).take(BATCH);
-                self.write(std::iter::once(first).chain(more).collect());
             }
             let limits = *lock(&self.limits);
             let full = lock(&self.database).bytes() > limits.bytes;
@@ -251,21 +262,34 @@ impl Shared {
         }
     }
 
-    fn write(&self, batch: Vec<Records>) {
+    fn write(&self, batch: &[Records]) {
         let records = batch.iter().flat_map(Records::iter);
         let following = self.tails.are_any();
         let mut fresh = Vec::new();
         let result = lock(&self.database).insert(records, |summary, record| {
             if following {
-                fresh.push((summary.clone(), record.to_vec()));
+                fresh.push((summary.clone(), record));
             }
         });
         let written = result.is_ok();
-        self.heed(result);
+        self.heed(result.map(|unreadable| self.lose(&unreadable)));
         if written {
             for (summary, record) in fresh {
-                self.tails.tell(&summary, &record);
+                self.tails.tell(&summary, record);
             }
+        }
+    }
+
+    /// Counts records that cannot be read, and tells of them, but not all the time.
+    fn lose(&self, unreadable: &[record::Error]) {
+        let Some(error) = unreadable.last() else {
+            return;
+        };
+        self.counts.lose(unreadable.len() as u64);
+        let mut told = lock(&self.told);
+        if told.is_none_or(|told| told.elapsed() >= UNREADABLE) {
+            *told = Some(Instant::now());
+            tracing::error!(%error, "a record does not decode");
         }
     }
 

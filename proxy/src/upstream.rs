@@ -4,7 +4,6 @@
 //! to the worker ([`pool`]); one that the upstream closed while it was idle is replaced without the
 //! request noticing.
 
-mod alarm;
 pub mod balance;
 pub mod body;
 pub mod connect;
@@ -265,6 +264,10 @@ impl Upstream {
     }
 }
 
+/// How often a request is sent again to an endpoint that refuses it over a connection which it keeps open:
+/// one that has said meanwhile how many streams it takes refuses no more for that (RFC 9113, section 8.7).
+const AGAIN: u32 = 1;
+
 /// Where a request goes, and how.
 struct Way<'w> {
     endpoint: &'w Arc<Endpoint>,
@@ -302,6 +305,7 @@ async fn send(
     let alone = request.headers().contains_key(UPGRADE)
         && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
+    let mut refused = 0;
     loop {
         let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted) {
             Some(lease) => (lease, false),
@@ -333,6 +337,16 @@ async fn send(
                 });
             }
             Err(Failed::Unsent(unsent)) => request = unsent,
+            Err(Failed::Refused(unsent, error)) => {
+                if refused == AGAIN {
+                    return Err(Failure {
+                        error,
+                        unsent: Some(unsent),
+                    });
+                }
+                refused += 1;
+                request = unsent;
+            }
             Err(Failed::Final(error)) => {
                 return Err(Failure {
                     error,
@@ -362,6 +376,8 @@ impl Drop for Active<'_> {
 enum Failed {
     /// Not one byte left: may go over another connection.
     Unsent(Outgoing),
+    /// The same, but the connection stays.
+    Refused(Outgoing, Error),
     Final(Error),
 }
 
@@ -395,6 +411,7 @@ async fn round_trip(
     };
     let response = sent.map_err(|error| match error {
         Unanswered::Unsent(request) => Failed::Unsent(request),
+        Unanswered::Refused(request, error) => Failed::Refused(request, Error::Protocol(error)),
         Unanswered::CannotSwitch => Failed::Final(Error::CannotSwitch),
         Unanswered::Failed(error) => Failed::Final(match upload.fault() {
             Some(fault) => Error::Upload(fault),

@@ -24,7 +24,7 @@ const MOST_FIELDS = 256;
 const MOST_PIECES = 1000;
 /** What tells of the very bytes of a body. */
 const OF_THE_BODY = new Set([
-  'content-encoding', 'content-digest', 'repr-digest', 'digest', 'content-md5', 'accept-ranges',
+  'content-encoding', 'content-digest', 'repr-digest', 'digest', 'content-md5',
 ]);
 /** As a plugin's clock in every test: 2026-01-01. */
 const NOW = 1767225600000000000n;
@@ -72,10 +72,6 @@ class FakeHead {
     if (this.replaced) {
       const gone = (name) => OF_THE_BODY.has(name) && !this.touched.has(name);
       this.fields = this.fields.filter(([name]) => !gone(name));
-      for (const field of this.fields) {
-        const isTag = field[0] === 'etag' && !this.touched.has('etag');
-        if (isTag && !field[1].startsWith('W/')) field[1] = `W/${field[1]}`;
-      }
     }
     this.touched.clear();
     this.replaced = false;
@@ -206,6 +202,18 @@ class FakeResponse extends FakeHead {
     this.code = response.status ?? 200;
     this.request = request;
     this.hasHead = hasHead;
+  }
+
+  settle() {
+    if (this.replaced) {
+      const gone = (name) => name === 'accept-ranges' && !this.touched.has(name);
+      this.fields = this.fields.filter(([name]) => !gone(name));
+      for (const field of this.fields) {
+        const isTag = field[0] === 'etag' && !this.touched.has('etag');
+        if (isTag && !field[1].startsWith('W/')) field[1] = `W/${field[1]}`;
+      }
+    }
+    super.settle();
   }
 
   status() {

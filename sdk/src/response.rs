@@ -88,7 +88,8 @@ impl Response {
 
     /// Replaces the body, by bytes in no encoding. Weir puts right what told of the other, but for
     /// headers that the hook has set itself: `content-encoding`, digests and `accept-ranges` go, a strong
-    /// `etag` becomes a weak one, `content-length` is that of the new body.
+    /// `etag` becomes a weak one, `content-length` is that of the new body. Where the response has none (to
+    /// HEAD, with status 204 and 304), `content-length` goes.
     pub fn set_body(&mut self, body: impl AsRef<[u8]>) -> Result<(), BodyError> {
         Ok(self.0.set_body(body.as_ref())?)
     }

@@ -215,6 +215,8 @@ pub struct Reply {
     pub trailers: Option<HeaderMap>,
     /// Says GOAWAY behind it.
     pub leave: bool,
+    /// Refuses the request's stream instead.
+    pub refuse: bool,
 }
 
 /// A running upstream of HTTP/2; its thread ends with the process.
@@ -358,6 +360,10 @@ impl Upstream {
         };
         self.seen.lock().expect("lock").push(seen.clone());
         let reply = handler(&seen);
+        if reply.refuse {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            return Ok(());
+        }
         let ends = reply.body.is_empty() && reply.trailers.is_none();
         let mut stream = respond.send_response(reply.head, ends)?;
         if !ends {

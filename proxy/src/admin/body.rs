@@ -16,6 +16,9 @@ use crate::store::Tail;
 /// Between signs of life where nothing happens, so that whoever stands between keeps the connection.
 const PULSE: Duration = Duration::from_secs(10);
 
+/// Bytes of events with which a piece goes out.
+const PIECE: usize = 32 * 1024;
+
 /// A response's body.
 pub(super) enum Body {
     Whole(Full<Bytes>),
@@ -44,11 +47,15 @@ impl From<Full<Bytes>> for Body {
 
 impl Events {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Poll::Ready(summary) = self.tail.summaries.poll_recv(cx) {
+        // The store tells many at once, so that they go out in one piece.
+        let mut text = String::new();
+        while text.len() < PIECE
+            && let Poll::Ready(summary) = self.tail.summaries.poll_recv(cx)
+        {
             let Some(summary) = summary else {
-                return Poll::Ready(None);
+                // After the piece, it is asked again.
+                return Poll::Ready((!text.is_empty()).then(|| text.into()));
             };
-            let mut text = String::new();
             let mut add = |event: &str, data: String| {
                 text += &format!("event: {event}\ndata: {data}\n\n");
             };
@@ -57,6 +64,8 @@ impl Events {
                 add("missed", json!({ "count": missed }).to_string());
             }
             add("trace", json!(summary).to_string());
+        }
+        if !text.is_empty() {
             return Poll::Ready(Some(text.into()));
         }
         ready!(self.pulse.poll_tick(cx));

@@ -63,6 +63,20 @@ fn what_was_encoded_is_there_again_however_it_comes() {
 }
 
 #[test]
+fn a_window_counts_once_its_frame_has_begun() {
+    let mut decoder = Decoder::new(&[Coding::Zstd]).unwrap();
+    assert!(decoder.memory() < 1 << 20);
+    // A frame that says that its window is of 8 MiB, and nothing more.
+    decoder.feed(Bytes::from_static(b"\x28\xb5\x2f\xfd\x00\x68"));
+    assert_eq!(drain(&mut decoder, &mut Vec::new()).unwrap(), Step::Hungry);
+    assert!(decoder.memory() > 8 << 20);
+    // One that says that it is larger is none.
+    let mut decoder = Decoder::new(&[Coding::Zstd]).unwrap();
+    decoder.feed(Bytes::from_static(b"\x28\xb5\x2f\xfd\x00\x70"));
+    assert!(drain(&mut decoder, &mut Vec::new()).is_err());
+}
+
+#[test]
 fn what_was_applied_last_is_undone_first() {
     for first in ALL {
         for second in ALL {

@@ -341,6 +341,11 @@ pub(super) struct Limits {
     /// Most bytes of a body that are held for a hook, or set by one, from 1KiB to 1GiB; what a plugin
     /// asks for may be less. Default: 4MiB.
     pub(super) body: ByteSize,
+    /// Most bytes of an answer that the plugin gives piece by piece, from 1KiB to 1024GiB. Default:
+    /// 1GiB.
+    pub(super) answer: ByteSize,
+    /// Longest time such an answer may last, its client's waits included. Default: 1h.
+    pub(super) answer_time: Duration,
     /// Most bytes of the plugin's key-value store, which all workers share, from 64KiB to 16GiB; not
     /// with `kv.redis`. Default: 8MiB.
     pub(super) kv: ByteSize,
@@ -501,6 +506,8 @@ impl Default for Limits {
             cpu_time: Duration::millis(50),
             wall_time: Duration::seconds(5),
             body: ByteSize::mib(4),
+            answer: ByteSize::mib(1 << 10),
+            answer_time: Duration::seconds(3600),
             kv: ByteSize::mib(8),
             calls: 8,
         }

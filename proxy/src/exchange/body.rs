@@ -263,6 +263,7 @@ impl Streaming {
                 self.broken = Some(match broke {
                     Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
                     Broke::Encoding => Broken::Upstream("upstream_encoding"),
+                    Broke::Full => Broken::Upstream("overload"),
                     Broke::Stopped(stop) => Broken::Stopped(stop),
                 });
                 cx.waker().wake_by_ref();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -199,6 +199,8 @@ pub(super) struct ResponseSource<'w> {
     read: Option<Box<Read>>,
     /// Time in which hooks waited for the upstream.
     pub(super) waited: Duration,
+    /// Time in which they waited for a plugin's answer, and no guest ran for it.
+    pub(super) idle: Duration,
     flow: Option<Rc<Flow>>,
     begun: Option<Box<Begun>>,
 }
@@ -210,6 +212,7 @@ impl<'w> ResponseSource<'w> {
             content,
             read: None,
             waited: Duration::ZERO,
+            idle: Duration::ZERO,
             flow: None,
             begun: None,
         }
@@ -302,6 +305,9 @@ pub(super) struct Whole {
 
 fn whole(state: &mut State, bytes: Bytes, trailers: Option<HeaderMap>) -> Whole {
     if !state.may_have_body() {
+        if state.response.status == StatusCode::NO_CONTENT {
+            state.response.headers.remove(CONTENT_LENGTH);
+        }
         return Whole {
             bytes: Bytes::new(),
             trailers: None,
@@ -334,12 +340,19 @@ impl Bodies for ResponseSource<'_> {
             }
             Content::Whole(_) => return Ok(Fit::Whole),
         };
-        let start = Instant::now();
+        let worked = || {
+            let flow = self.flow.as_ref();
+            flow.map_or(Duration::ZERO, |flow| flow.worked())
+        };
+        let (start, before) = (Instant::now(), worked());
         let read = self.read.get_or_insert_default();
         let filled = read.fill(body, most, longest_wait).await;
         let now = Instant::now();
+        let (took, worked) = (now.saturating_duration_since(start), worked());
         if let Content::Upstream(_) = self.content {
-            self.waited += now.saturating_duration_since(start);
+            self.waited += took;
+        } else {
+            self.idle += took.saturating_sub(worked.saturating_sub(before));
         }
         match filled {
             Ok(()) if read.ended => {
@@ -387,6 +400,10 @@ impl Bodies for ResponseSource<'_> {
 
     fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
         if !self.has_body(state) {
+            if !state.may_have_body() {
+                // Where there is one, it has no length either.
+                state.response.headers.remove(CONTENT_LENGTH);
+            }
             return false;
         }
         let held = std::mem::take(&mut state.response_body);

@@ -104,30 +104,17 @@ impl Call<'_> {
             now = Instant::now();
             learn(upstream, index, &called, now);
             tried.push(index);
-            let other = if retry::may(upstream, &called, tried.len(), spare.as_ref()) {
-                upstream.choose(&local, key, &tried, now)
-            } else {
-                None
-            };
-            let cells = &upstream.cells[worker.index];
-            let next = match other {
-                Some(other) if local.budget.withdraw() => Some(other),
-                Some(_) => {
-                    cells.retries_refused.inc();
-                    None
-                }
-                None => None,
-            };
+            let spare = spare.as_ref();
+            let next = retry::next(upstream, &local, worker.index, key, &tried, &called, spare);
             let Some(next) = next else {
                 break called.map(|mut reply| {
                     reply.busy = busy;
                     reply
                 });
             };
-            cells.retries.inc();
             let state = life.state();
             note_failed(state, span, upstream, index, &called, now);
-            match retry::again(called, spare.as_ref()) {
+            match retry::again(called, spare) {
                 Ok(again) => request = again,
                 Err(called) => break called,
             }

@@ -114,31 +114,19 @@ impl Outward {
             let called = upstream
                 .call(endpoint, request, &upload, timeouts, &caller)
                 .await;
-            let now = Instant::now();
-            super::call::learn(upstream, index, &called, now);
+            super::call::learn(upstream, index, &called, Instant::now());
             tried.push(index);
-            let other = if retry::may(upstream, &called, tried.len(), spare.as_ref()) {
-                upstream.choose(&local, key, &tried, now)
-            } else {
-                None
-            };
-            let cells = &upstream.cells[worker.index];
-            let ended = match other {
+            let spare = spare.as_ref();
+            let next = retry::next(upstream, &local, worker.index, key, &tried, &called, spare);
+            let ended = match next {
                 None => called,
-                Some(_) if !local.budget.withdraw() => {
-                    cells.retries_refused.inc();
-                    called
-                }
-                Some(next) => {
-                    cells.retries.inc();
-                    match retry::again(called, spare.as_ref()) {
-                        Ok(again) => {
-                            (request, index) = (again, next);
-                            continue;
-                        }
-                        Err(called) => called,
+                Some(next) => match retry::again(called, spare) {
+                    Ok(again) => {
+                        (request, index) = (again, next);
+                        continue;
                     }
-                }
+                    Err(called) => called,
+                },
             };
             match ended {
                 Ok(mut reply) => {

@@ -35,6 +35,7 @@ pub(super) const TURN: usize = 16;
 /// The body that a side's fields tell of is another now: they are put right, but for those that the
 /// hook has set itself. What may still hold stays: a strong `etag` becomes a weak one.
 pub fn changed(state: &mut State, side: Side) {
+    let bodiless = !state.may_have_body();
     let State {
         request,
         response,
@@ -51,6 +52,10 @@ pub fn changed(state: &mut State, side: Side) {
     strip_digests(headers, changed);
     if side == Side::Request {
         return;
+    }
+    if bodiless {
+        // Of GET's response, or of the one that the client has: nobody knows what a plugin makes of that.
+        headers.remove(CONTENT_LENGTH);
     }
     // Who asked for a part would get one of the body that was.
     if !changed.contains(&ACCEPT_RANGES) {
@@ -248,9 +253,13 @@ async fn decode(
     decoder.feed(body);
     decoder.end();
     let mut all = Vec::new();
+    let mut windows = Room::default();
     loop {
         for _ in 0..TURN {
             let step = decoder.step().map_err(malformed)?;
+            if !windows.grow(decoder.memory()) {
+                return Err(Undecoded::Full);
+            }
             if decoder.made() > most as u64 {
                 return Err(Undecoded::TooLarge);
             }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{FORWARDED, HOST};
+use http::header::{Entry, FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{Clients, Forwarded};
@@ -102,20 +102,21 @@ fn remove(headers: &mut HeaderMap) {
 /// Adds an element to a list, on one line.
 fn append(headers: &mut HeaderMap, name: HeaderName, own: Option<HeaderValue>) {
     let Some(own) = own else { return };
-    if !headers.contains_key(&name) {
-        headers.insert(name, own);
-        return;
-    }
-    let mut list: Vec<u8> = Vec::new();
-    for line in headers.get_all(&name) {
-        if !line.is_empty() {
-            list.extend_from_slice(line.as_bytes());
-            list.extend_from_slice(b", ");
+    match headers.entry(name) {
+        Entry::Vacant(entry) => {
+            entry.insert(own);
+        }
+        Entry::Occupied(mut entry) => {
+            let mut list: Vec<u8> = Vec::new();
+            for line in entry.iter().filter(|line| !line.is_empty()) {
+                list.extend_from_slice(line.as_bytes());
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(own.as_bytes());
+            // What came in fields may go out in one.
+            entry.insert(HeaderValue::from_bytes(&list).unwrap_or(own));
         }
     }
-    list.extend_from_slice(own.as_bytes());
-    // What came in fields may go out in one.
-    headers.insert(name, HeaderValue::from_bytes(&list).unwrap_or(own));
 }
 
 /// `for=…;host=…;proto=…`

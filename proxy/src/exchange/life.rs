@@ -14,6 +14,7 @@ use http::{StatusCode, Version};
 use super::state::{Answer, State, UNFINISHED};
 use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
+use crate::export::local::Priority;
 use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
 use crate::plugin::Side;
@@ -32,9 +33,15 @@ pub struct Life {
     status: StatusCode,
     /// Time spent waiting for the upstream.
     upstream: Duration,
+    /// Time in which nobody worked for it, beside that.
+    idle: Duration,
+    /// Since when a body goes out that no upstream sends, and how long guests had run for it by then.
+    streaming: Option<(Instant, Duration)>,
     ended: bool,
     /// What the end of the response waits for.
     hold: Option<Hold>,
+    /// Whether it is its connection's first.
+    first: bool,
     /// Bytes of the response's body so far.
     sent: u64,
     /// What bodies that stream through plugins are noted in, by [`Side`].
@@ -54,11 +61,13 @@ pub enum End {
 }
 
 impl Life {
-    /// `takers` says whether there is anybody who takes its trace.
+    /// `takers` says whether there is anybody who takes its trace, `first` whether it is its
+    /// connection's first.
     pub(super) fn begin(
         worker: &Rc<Worker>,
         context: Option<&Context>,
         takers: bool,
+        first: bool,
         now: Instant,
     ) -> Self {
         let mut state = worker.take_state();
@@ -75,8 +84,11 @@ impl Life {
             route: None,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             upstream: Duration::ZERO,
+            idle: Duration::ZERO,
+            streaming: None,
             ended: false,
             hold: None,
+            first,
             sent: 0,
             flows: [None, None],
         }
@@ -125,6 +137,23 @@ impl Life {
         self.upstream += time;
     }
 
+    /// Time in which a plugin's answer had nobody work for it.
+    pub(super) fn idled(&mut self, time: Duration) {
+        self.idle += time;
+    }
+
+    /// A body goes out that no upstream sends: what guests do not run for it, it waits for them or for the
+    /// client.
+    pub(super) fn streams(&mut self) {
+        self.streaming = Some((Instant::now(), self.worked()));
+    }
+
+    /// How long guests ran for pieces of the response.
+    fn worked(&self) -> Duration {
+        let flow = self.flows[Side::Response as usize].as_ref();
+        flow.map_or(Duration::ZERO, |flow| flow.worked())
+    }
+
     /// A piece of the response's body is to go out.
     pub(super) fn sends(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -143,8 +172,11 @@ impl Life {
             route: self.route.take(),
             status: self.status,
             upstream: self.upstream,
+            idle: self.idle,
+            streaming: self.streaming,
             ended: false,
             hold: None,
+            first: self.first,
             sent: self.sent,
             flows: std::mem::take(&mut self.flows),
         };
@@ -185,6 +217,10 @@ impl Life {
         } else {
             cells.aborted.inc();
         }
+        if let Some((since, before)) = self.streaming {
+            let worked = self.worked().saturating_sub(before);
+            self.idle += now.saturating_duration_since(since).saturating_sub(worked);
+        }
         for flow in std::mem::take(&mut self.flows).into_iter().flatten() {
             if let Some(side) = flow.finish(&mut state) {
                 self.worker.give_state(side);
@@ -200,8 +236,8 @@ impl Life {
             self.hold = self.worker.handoff.append(write);
         }
         if is_noted && generation.capture.keeps_local() {
-            let failed = state.recorder.outcome().failed;
-            self.worker.handoff.keep(failed, now, |out| {
+            let priority = Priority::of(state.recorder.outcome().failed, self.first);
+            self.worker.handoff.keep(priority, now, |out| {
                 generation.capture.write_local(&state.recorder, out)
             });
         }
@@ -263,7 +299,8 @@ impl Life {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let overhead = now
             .saturating_duration_since(recorder.start())
-            .saturating_sub(self.upstream);
+            .saturating_sub(self.upstream)
+            .saturating_sub(self.idle);
         recorder.attributes(SpanIndex::ROOT, |attributes| {
             if end != End::ClientGone {
                 attributes.add("http.response.status_code", self.status.as_u16());

@@ -1,17 +1,20 @@
 //! How long a body may keep its receiver waiting.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
 
 /// Of one body, where nothing comes out of it. Plugins and codings may keep back for long what comes in,
 /// so it is for what comes in that is waited.
 pub struct Patience {
     longest: Duration,
-    /// While it is waited: how many bytes have come in, and how long it may be until the next.
-    waiting: Option<(u64, Pin<Box<Sleep>>)>,
+    /// While it is waited: how many bytes have come in, and until when there are to be more; `None`
+    /// where it may be for ever.
+    waiting: Option<(u64, Option<Instant>)>,
+    alarm: Alarm,
 }
 
 impl Patience {
@@ -19,6 +22,7 @@ impl Patience {
         Self {
             longest,
             waiting: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -29,11 +33,16 @@ impl Patience {
 
     /// Nothing comes out, and so many bytes have come in: ready where that is so for too long.
     pub fn poll(&mut self, seen: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.as_ref().is_none_or(|(then, _)| *then != seen) {
-            self.waiting = Some((seen, Box::pin(tokio::time::sleep(self.longest))));
-        }
-        match &mut self.waiting {
-            Some((_, timer)) => timer.as_mut().poll(cx),
+        let deadline = match self.waiting {
+            Some((then, deadline)) if then == seen => deadline,
+            _ => {
+                let deadline = Instant::now().checked_add(self.longest);
+                self.waiting = Some((seen, deadline));
+                deadline
+            }
+        };
+        match deadline {
+            Some(deadline) => self.alarm.poll(cx, deadline),
             None => Poll::Pending,
         }
     }
@@ -58,5 +67,10 @@ mod tests {
         poll_fn(|cx| patience.poll(1, cx)).await;
         patience.renew();
         assert!(!is_over(&mut patience, 1).await, "something came out");
+    }
+
+    #[tokio::test]
+    async fn one_without_end_is_never_over() {
+        assert!(!is_over(&mut Patience::new(Duration::MAX), 0).await);
     }
 }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::buffer::Room;
 use super::content::{self, TURN};
 use crate::coding::{Decoder, Step};
 use crate::plugin::answer::Pieces;
@@ -47,6 +48,8 @@ enum Rest<B> {
 /// A body on its way out of its codings.
 struct Decoding {
     decoder: Decoder,
+    /// What the decoder takes.
+    room: Room,
     /// Behind what is encoded.
     trailers: Option<Box<HeaderMap>>,
     ended: bool,
@@ -61,6 +64,8 @@ pub enum Broke {
     TooLarge,
     /// It is not encoded as it says.
     Encoding,
+    /// There is no room for what decoding it takes.
+    Full,
     /// On its way.
     Stopped(Stop),
 }
@@ -161,6 +166,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         if let Some(decoder) = decoder {
             self.decoding = Some(Box::new(Decoding {
                 decoder,
+                room: Room::default(),
                 trailers: None,
                 ended: false,
             }));
@@ -213,6 +219,9 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
                 return self.poll_encoded(cx);
             };
             let step = decoding.decoder.step();
+            if !decoding.room.grow(decoding.decoder.memory()) {
+                return Poll::Ready(Some(Err(Broke::Full)));
+            }
             if decoding.decoder.made() > most {
                 return Poll::Ready(Some(Err(Broke::TooLarge)));
             }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::local::Local;
+use super::local::{Local, Priority};
 use super::queue::Chunk;
 use super::source::Sender;
 use super::spool::{Hold, Writer};
@@ -111,9 +111,14 @@ impl Handoff {
     }
 
     /// Hands a trace that ended now to the local store, where there is one that has room for it;
-    /// `write` appends its record, and says whether it did. `failed` ones come first.
-    pub fn keep(&self, failed: bool, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> bool) {
-        if self.local.keep(failed, now, write) {
+    /// `write` appends its record, and says whether it did.
+    pub(crate) fn keep(
+        &self,
+        priority: Priority,
+        now: Instant,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) {
+        if self.local.keep(priority, now, write) {
             self.first.notify_one();
         }
     }

@@ -32,6 +32,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::Feed;
+use super::log_limit::LogLimit;
 use super::source::{Place, Taken};
 use super::status::{Reason, State};
 use crate::config;
@@ -58,6 +59,9 @@ const RUN: usize = 64;
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// How often records that cannot be read are logged again.
+const UNREADABLE: Duration = Duration::from_secs(1);
+
 pub(super) fn run(config: &config::Kafka, feed: &Feed) {
     feed.source.begin();
     let mut exporter = Exporter {
@@ -67,6 +71,7 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
         letters: DeadLetters::new(config),
         encoder: Encoder::new(config),
         backoff: BACKOFF,
+        unreadable: LogLimit::new(UNREADABLE),
     };
     while let Some(producer) = exporter.connect() {
         if let Ended::Closed = exporter.session(producer) {
@@ -84,6 +89,7 @@ struct Exporter<'a> {
     letters: DeadLetters<'a>,
     encoder: Encoder,
     backoff: Duration,
+    unreadable: LogLimit,
 }
 
 /// How a session ended.
@@ -263,11 +269,8 @@ impl Exporter<'_> {
                 Ok(Made::Messages | Made::Refused) => {}
                 Ok(Made::Nothing) => self.feed.meter.sampled_out(),
                 Err(error) => {
-                    let settled = self.feed.source.settled();
-                    settled.sent(place);
-                    settled.lost(place);
-                    self.feed.meter.lose(Reason::Invalid, 1);
-                    tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
+                    let limit = &mut self.unreadable;
+                    self.feed.unreadable(place, &error, limit);
                 }
             }
         }

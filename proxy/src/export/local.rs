@@ -3,7 +3,7 @@
 //!
 //! Whoever looks at recent traces does not look at thousands a second. So each worker has an
 //! allowance, which grows with time: a trace beyond it is counted, and costs no more than that.
-//! Traces that failed may use the last fifth of it, which others leave alone.
+//! Parts of it are left to traces that somebody may look for: see [`Priority`].
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use super::queue::{self, Chunk};
-use super::status::Meter;
+use super::status::{Meter, Reason};
 
 /// A chunk of this size is published at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -26,8 +26,37 @@ const QUEUE_BYTES: usize = 8 << 20;
 /// Seconds' worth of traces that may come at once.
 const BURST: f64 = 5.0;
 
-/// What of the allowance is for failed traces alone.
-const RESERVE: f64 = 0.2;
+/// Traces that may come at once however low the rate: so there is room for each [`Priority`].
+const LEAST: f64 = 5.0;
+
+/// Which traces go first where there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Ordinary,
+    /// Of the first request on its connection. What loads a proxy keeps its connections; who tries
+    /// something by hand opens one, and then looks for the trace.
+    First,
+    Failed,
+}
+
+impl Priority {
+    pub(crate) fn of(failed: bool, first: bool) -> Self {
+        match (failed, first) {
+            (true, _) => Self::Failed,
+            (false, true) => Self::First,
+            (false, false) => Self::Ordinary,
+        }
+    }
+
+    /// What part of a full allowance it leaves to those that go before it.
+    fn reserve(self) -> f64 {
+        match self {
+            Self::Ordinary => 0.4,
+            Self::First => 0.2,
+            Self::Failed => 0.0,
+        }
+    }
+}
 
 /// The store that there is now; workers read it, a reload replaces it.
 pub(super) type Link = Arc<ArcSwapOption<Intake>>;
@@ -55,13 +84,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Traces past the rate, and those that came while the store was behind.
+    /// Traces that came and cannot be read.
+    pub(crate) fn lose(&self, traces: u64) {
+        self.meter.lose(Reason::Invalid, traces);
+    }
+
+    /// Traces past the rate, those that came while the store was behind, and those that cannot be read.
     pub(crate) fn skipped(&self) -> u64 {
-        let behind: u64 = super::status::Reason::ALL
+        let lost: u64 = Reason::ALL
             .iter()
             .map(|reason| self.meter.dropped(*reason))
             .sum();
-        self.skipped.load(Relaxed) + behind
+        self.skipped.load(Relaxed) + lost
     }
 }
 
@@ -74,6 +108,20 @@ pub(crate) fn channel(rate: f64, counts: &Arc<Counts>) -> (Intake, Outlet) {
         rate,
     };
     (intake, Outlet { queue: receiver })
+}
+
+#[cfg(test)]
+impl Intake {
+    /// Leaves these records, as a worker does.
+    pub(crate) fn leave(&self, records: &[&[u8]]) {
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        for record in records {
+            let start = bytes.len();
+            bytes.extend_from_slice(record);
+            places.push(start..bytes.len());
+        }
+        send(self, &mut bytes, &mut places);
+    }
 }
 
 impl Outlet {
@@ -129,7 +177,7 @@ impl Local {
     /// Says whether it is the first that waits to be published.
     pub(super) fn keep(
         &self,
-        failed: bool,
+        priority: Priority,
         now: Instant,
         write: impl FnOnce(&mut Vec<u8>) -> bool,
     ) -> bool {
@@ -137,7 +185,7 @@ impl Local {
         let Some(intake) = &*link else {
             return false;
         };
-        if !self.spend(intake.rate, failed, now) {
+        if !self.spend(intake.rate, priority, now) {
             self.skipped.set(self.skipped.get() + 1);
             return false;
         }
@@ -157,8 +205,8 @@ impl Local {
     }
 
     /// Takes one trace from the allowance, if there is one.
-    fn spend(&self, rate: f64, failed: bool, now: Instant) -> bool {
-        let most = rate * BURST;
+    fn spend(&self, rate: f64, priority: Priority, now: Instant) -> bool {
+        let most = (rate * BURST).max(LEAST);
         let had = match self.refilled.replace(Some(now)) {
             Some(then) => {
                 let passed = now.saturating_duration_since(then).as_secs_f64();
@@ -166,8 +214,7 @@ impl Local {
             }
             None => most,
         };
-        let floor = if failed { 0.0 } else { most * RESERVE };
-        let may = had - floor >= 1.0;
+        let may = had - most * priority.reserve() >= 1.0;
         self.allowance.set(if may { had - 1.0 } else { had });
         may
     }
@@ -217,9 +264,9 @@ mod tests {
         (local, outlet, counts)
     }
 
-    fn keep(local: &Local, failed: bool, now: Instant) {
-        local.keep(failed, now, |out| {
-            out.push(u8::from(failed));
+    fn keep(local: &Local, priority: Priority, now: Instant) {
+        local.keep(priority, now, |out| {
+            out.push(priority as u8);
             true
         });
     }
@@ -231,19 +278,44 @@ mod tests {
     }
 
     #[test]
-    fn past_the_rate_traces_are_counted_and_failed_ones_come_first() {
+    fn past_the_rate_traces_are_counted_and_those_somebody_may_look_for_come_first() {
         let (local, outlet, counts) = local(2.0);
         let now = Instant::now();
-        for _ in 0..20 {
-            keep(&local, false, now);
-        }
-        for _ in 0..5 {
-            keep(&local, true, now);
+        for (count, priority) in [
+            (20, Priority::Ordinary),
+            (5, Priority::First),
+            (5, Priority::Failed),
+        ] {
+            for _ in 0..count {
+                keep(&local, priority, now);
+            }
         }
         local.publish();
-        // Ten at once, of which two are for failed ones.
-        assert_eq!(kept(&outlet), [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!(counts.skipped(), 15);
+        // Ten at once, of which four are for others than the ordinary, and two for failed ones.
+        assert_eq!(kept(&outlet), [0, 0, 0, 0, 0, 0, 1, 1, 2, 2]);
+        assert_eq!(counts.skipped(), 20);
+    }
+
+    #[test]
+    fn at_the_lowest_rate_on_many_workers_there_is_room_for_each() {
+        let (local, outlet, counts) = local(1.0 / 64.0);
+        let now = Instant::now();
+        for priority in [Priority::Ordinary, Priority::First, Priority::Failed] {
+            for _ in 0..10 {
+                keep(&local, priority, now);
+            }
+        }
+        local.publish();
+        assert_eq!(kept(&outlet), [0, 0, 0, 1, 2]);
+        assert_eq!(counts.skipped(), 25);
+    }
+
+    #[test]
+    fn a_trace_is_as_urgent_as_the_best_reason_to_look_for_it() {
+        assert_eq!(Priority::of(false, false), Priority::Ordinary);
+        assert_eq!(Priority::of(false, true), Priority::First);
+        assert_eq!(Priority::of(true, true), Priority::Failed);
+        assert_eq!(Priority::of(true, false), Priority::Failed);
     }
 
     #[test]
@@ -251,17 +323,18 @@ mod tests {
         let (local, outlet, _) = local(2.0);
         let now = Instant::now();
         for _ in 0..20 {
-            keep(&local, false, now);
+            keep(&local, Priority::Ordinary, now);
         }
-        keep(&local, false, now + Duration::from_secs(1));
+        keep(&local, Priority::Ordinary, now + Duration::from_secs(1));
         local.publish();
-        assert_eq!(kept(&outlet).len(), 9);
+        assert_eq!(kept(&outlet).len(), 7);
     }
 
     #[test]
     fn without_a_store_nothing_is_kept() {
         let local = Local::default();
-        assert!(!local.keep(false, Instant::now(), |_| unreachable!("nobody wants it")));
+        let now = Instant::now();
+        assert!(!local.keep(Priority::Failed, now, |_| unreachable!("nobody wants it")));
         local.publish();
     }
 
@@ -271,7 +344,7 @@ mod tests {
         let now = Instant::now();
         let record = vec![7; 1 << 20];
         for _ in 0..10 {
-            local.keep(false, now, |out| {
+            local.keep(Priority::Ordinary, now, |out| {
                 out.extend_from_slice(&record);
                 true
             });

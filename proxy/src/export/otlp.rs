@@ -105,6 +105,7 @@ struct Exporter<'a> {
     left: u64,
     failures: LogLimit,
     refusals: LogLimit,
+    unreadable: LogLimit,
 }
 
 impl<'a> Exporter<'a> {
@@ -126,6 +127,7 @@ impl<'a> Exporter<'a> {
             left: 0,
             failures: LogLimit::new(FAILURES),
             refusals: LogLimit::new(REFUSALS),
+            unreadable: LogLimit::new(REFUSALS),
         }
     }
 
@@ -205,11 +207,8 @@ impl<'a> Exporter<'a> {
                 return Ok(());
             }
             Err(error) => {
-                let settled = self.feed.source.settled();
-                settled.sent(place);
-                settled.lost(place);
-                self.feed.meter.lose(Reason::Invalid, 1);
-                tracing::error!(exporter = self.feed.exporter, %error, "a record does not decode");
+                let limit = &mut self.unreadable;
+                self.feed.unreadable(place, &error, limit);
                 return Ok(());
             }
         }

@@ -1,22 +1,23 @@
 //! 5, 7 — Answers whose body a plugin gives piece by piece.
 //!
 //! A hook that answers so leaves a [`Begun`]: its instance, which is asked for the pieces. Whoever sends
-//! the answer makes [`Pieces`] of it; they ask for no piece before the one before has been taken. Where
-//! they go, and through which plugins, is the affair of `exchange/stream.rs`.
+//! the answer makes [`Pieces`] of it; they ask for no piece before the one before has been taken, and
+//! break off an answer that has more bytes, or lasts longer, than its plugin's limits allow. Where they go,
+//! and through which plugins, is the affair of `exchange/stream.rs`.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::Action;
 use super::callout::Calls;
 use super::stream::{Flow, Piece, Pipe, Stop};
+use super::{Action, Failure};
 
 /// How long a guest is left alone that had nothing to send.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +26,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Begun {
     pipe: Pipe,
     calls: Rc<dyn Calls>,
+    /// Bytes that it may still have.
+    left: u64,
+    /// When it has to have ended.
+    until: Instant,
 }
 
 /// What a guest gave.
@@ -36,7 +41,13 @@ enum Next {
 
 impl Begun {
     pub(super) fn new(pipe: Pipe, calls: Rc<dyn Calls>) -> Box<Self> {
-        Box::new(Self { pipe, calls })
+        let limits = pipe.limits();
+        Box::new(Self {
+            pipe,
+            calls,
+            left: limits.answer,
+            until: Instant::now() + limits.answer_time,
+        })
     }
 
     async fn next(&mut self, flow: &Flow, place: usize) -> Result<Next, Stop> {
@@ -47,7 +58,16 @@ impl Begun {
         let told = self.pipe.ask(flow, place, end, &*self.calls).await;
         let told = told.ok_or(Stop::Failed)?;
         match told.action {
-            Action::Replace => Ok(Next::Written(told.written)),
+            Action::Replace => {
+                let written = told.written.iter().map(|piece| piece.len() as u64);
+                let Some(left) = self.left.checked_sub(written.sum()) else {
+                    let most = self.pipe.limits().answer;
+                    self.pipe.cut(flow, place, Failure::AnswerSize(most));
+                    return Err(Stop::Failed);
+                };
+                self.left = left;
+                Ok(Next::Written(told.written))
+            }
             Action::Proceed => {
                 self.pipe.release();
                 Ok(Next::Ended(told.piece.trailers))
@@ -57,22 +77,34 @@ impl Begun {
         }
     }
 
-    /// Asks until there is something to send.
+    /// Asks until there is something to send, or the answer's time is over.
     async fn ask(
         mut self: Box<Self>,
         flow: Rc<Flow>,
         place: usize,
     ) -> (Box<Self>, Result<Next, Stop>) {
-        loop {
-            // Between pieces others have their turn, also where the client takes each at once.
-            tokio::task::coop::consume_budget().await;
-            match self.next(&flow, place).await {
-                Ok(Next::Written(pieces)) if pieces.iter().all(Bytes::is_empty) => {
-                    tokio::time::sleep(PAUSE).await;
+        let until = self.until;
+        let asking = async {
+            // Also where a guest has each piece at once.
+            while Instant::now() < until {
+                // Between pieces others have their turn, also where the client takes each at once.
+                tokio::task::coop::consume_budget().await;
+                match self.next(&flow, place).await {
+                    Ok(Next::Written(pieces)) if pieces.iter().all(Bytes::is_empty) => {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    next => return Some(next),
                 }
-                next => return (self, next),
             }
-        }
+            None
+        };
+        let asked = tokio::time::timeout_at(until.into(), asking).await;
+        let next = asked.ok().flatten().unwrap_or_else(|| {
+            let longest = self.pipe.limits().answer_time;
+            self.pipe.cut(&flow, place, Failure::AnswerTime(longest));
+            Err(Stop::Failed)
+        });
+        (self, next)
     }
 }
 

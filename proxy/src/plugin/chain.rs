@@ -343,7 +343,8 @@ async fn run(
     };
     progress.now = called.end;
     let failure = called.result.as_ref().err();
-    face.cells[runner.worker].record(called.end.saturating_duration_since(start), failure);
+    let took = called.end.saturating_duration_since(start);
+    face.cells[runner.worker].record(took, failure);
     if let Some(failure) = failure {
         runner.instances.failed(plugin, failure, called.end);
         warn(plugin, hook, failure);
@@ -351,7 +352,7 @@ async fn run(
     let Some(state) = slot else {
         return Outcome::Failed;
     };
-    note(plugin, hook, span, start, &called, state);
+    note(plugin, hook, span, took, &called, state);
     if state.body_replaced {
         content::changed(state, hook.side());
         body.replaced(state);
@@ -389,7 +390,7 @@ fn note(
     plugin: &Plugin,
     hook: Hook,
     span: SpanIndex,
-    start: Instant,
+    took: Duration,
     called: &Called,
     state: &mut State,
 ) {
@@ -400,10 +401,7 @@ fn note(
         (Err(_), _) => "error",
     };
     let recorder = &mut state.recorder;
-    let wait = called
-        .end
-        .saturating_duration_since(start)
-        .saturating_sub(called.cpu);
+    let wait = took.saturating_sub(called.cpu);
     let memory = i64::try_from(called.memory).unwrap_or(i64::MAX);
     recorder.template(span, &plugin.face(hook).template, |attributes| {
         attributes.add("weir.hook.cpu_ns", nanos(called.cpu));

@@ -31,6 +31,10 @@ pub enum Failure {
     Configure(String),
     #[error("could not be instantiated: {0}")]
     Instantiate(String),
+    #[error("gave more than the {0} bytes that its answer may have")]
+    AnswerSize(u64),
+    #[error("its answer lasted longer than {0:?}")]
+    AnswerTime(Duration),
     #[error("panicked in a host call")]
     Host,
     #[error("breaker open: it failed {0} times in a row, and is not called for a while")]
@@ -53,13 +57,15 @@ impl Failure {
             Self::NoRequestHead => "no_request_head",
             Self::Configure(_) => "configure",
             Self::Instantiate(_) => "instantiate",
+            Self::AnswerSize(_) => "answer_size",
+            Self::AnswerTime(_) => "answer_time",
             Self::Host => "host",
             Self::BreakerOpen(_) => "breaker_open",
         }
     }
 
     /// All there are, for metrics that begin at zero.
-    pub const REASONS: [&'static str; 14] = [
+    pub const REASONS: [&'static str; 16] = [
         "panic",
         "trap",
         "cpu_time",
@@ -72,6 +78,8 @@ impl Failure {
         "no_request_head",
         "configure",
         "instantiate",
+        "answer_size",
+        "answer_time",
         "host",
         "breaker_open",
     ];

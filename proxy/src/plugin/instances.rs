@@ -68,7 +68,8 @@ impl Kept {
 struct Life {
     /// Hooks that went well.
     served: u32,
-    born: Instant,
+    /// When it is too old; `None` where never.
+    old: Option<Instant>,
     /// Linear memory after its first hook, in bytes.
     memory: usize,
     recycle: Recycle,
@@ -78,7 +79,7 @@ impl Life {
     fn new(recycle: Recycle, born: Instant) -> Self {
         Self {
             served: 0,
-            born,
+            old: born.checked_add(recycle.age),
             memory: 0,
             recycle,
         }
@@ -93,7 +94,7 @@ impl Life {
     }
 
     fn is_old(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.born) >= self.recycle.age
+        self.old.is_some_and(|old| now >= old)
     }
 
     /// Whether a fresh one is to take its place: where it is used up, or has grown into the last

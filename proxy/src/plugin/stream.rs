@@ -24,8 +24,8 @@ use http::HeaderMap;
 use super::callout::{Calls, NoCalls};
 use super::chain::warn;
 use super::instances::{Instances, Kept};
-use super::{Action, Call, Hook, Plugin};
-use crate::config::OnError;
+use super::{Action, Call, Failure, Hook, Plugin};
+use crate::config::{Limits, OnError};
 use crate::exchange::content;
 use crate::trace::SpanIndex;
 use flow::Loan;
@@ -161,6 +161,23 @@ impl Pipe {
         Ok(on)
     }
 
+    /// The guest's answer is past its bound, and nobody asks for more. Its breaker learns nothing: by
+    /// taking an answer slowly, clients could open it.
+    pub(super) fn cut(&mut self, flow: &Flow, place: usize, failure: Failure) {
+        self.instance = None;
+        self.plugin.cells(self.hook)[self.worker].fail(&failure);
+        warn(&self.plugin, self.hook, &failure);
+        let sum = &mut flow.sums.borrow_mut()[place];
+        sum.errors += 1;
+        sum.last = Instant::now();
+        sum.failure = Some(failure);
+    }
+
+    /// What bounds the guest.
+    pub(super) fn limits(&self) -> Limits {
+        self.plugin.config.limits
+    }
+
     /// Calls the guest with a piece; `None` where it failed.
     pub(super) async fn ask(
         &mut self,
@@ -191,6 +208,7 @@ impl Pipe {
         let sum = &mut flow.sums.borrow_mut()[place];
         sum.calls = sum.calls.saturating_add(1);
         sum.total += took;
+        sum.cpu += called.cpu;
         sum.last = called.end;
         match called.result {
             Ok(action) => {

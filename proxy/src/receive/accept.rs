@@ -20,12 +20,9 @@ use super::reply::Reply;
 use super::{Door, Local};
 use crate::config::otlp::Otlp;
 use crate::listener::drain::{Stage, Watch};
-use crate::listener::{accept_waiting, descriptors};
+use crate::listener::{BACK_OFF, accept_waiting, descriptors};
 use crate::tls::Alpn;
 use crate::transport::Stream;
-
-/// Wait after an accept that failed for want of memory, or of descriptors of the whole machine.
-const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Longest wait for a request's head, or for the next request: longer than the minute after which SDKs
 /// send metrics again, so that none finds its connection just closed.

@@ -10,11 +10,12 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
 use super::io::{Io, Sending};
 use super::linger::linger;
+use super::timer::Timer;
 use super::{BadHead, Cut, LAST_HEAD, Settings};
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::{self, Client};
@@ -60,7 +61,7 @@ pub(super) async fn serve(
         }
     });
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Timer::default())
         .header_read_timeout(head_timeout)
         .keep_alive(!told)
         .max_header_size(settings.max_head_bytes)

@@ -82,7 +82,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time",
         ),
-        Refusal::Overload => (
+        Refusal::Overload | Refusal::Upload(Fault::Full) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests wait for the upstream",
         ),

@@ -112,13 +112,14 @@ impl Database {
         self.bytes.unsigned_abs()
     }
 
-    /// Writes records in one transaction; what does not decode is left out. Each is told to
-    /// `written`, which must wait for the end before it believes it.
+    /// Writes records in one transaction. Each is told to `written`, which must wait for the end before it
+    /// believes it. What does not decode is left out: gives why, of each.
     pub(super) fn insert<'r>(
         &mut self,
         records: impl Iterator<Item = &'r [u8]>,
         mut written: impl FnMut(&Summary, &'r [u8]),
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<record::Error>> {
+        let mut unreadable = Vec::new();
         let transaction = self.connection.transaction()?;
         let (mut count, mut bytes, mut next) = (self.count, self.bytes, self.next);
         {
@@ -127,8 +128,12 @@ impl Database {
             )?;
             let mut blobs = transaction.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?;
             for record in records {
-                let Ok(trace) = record::read(record) else {
-                    continue;
+                let trace = match record::read(record) {
+                    Ok(trace) => trace,
+                    Err(error) => {
+                        unreadable.push(error);
+                        continue;
+                    }
                 };
                 let mut summary = Summary::of(&trace, record.len());
                 summary.id = next;
@@ -160,15 +165,17 @@ impl Database {
         }
         transaction.commit()?;
         (self.count, self.bytes, self.next) = (count, bytes, next);
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Deletes what began before `oldest`, and the oldest of what is more than `max_bytes`.
     pub(super) fn prune(&mut self, max_bytes: u64, oldest: i64) -> rusqlite::Result<()> {
-        // Ids grow with the time at which traces ended, so what is old stands at the beginning.
+        // Ids grow with the time at which traces ended, so what is old stands before the first that
+        // is not, and nothing behind that need be read.
         let old: Option<i64> = self.connection.query_row(
-            "SELECT max(id) FROM (SELECT id, start_us FROM traces ORDER BY id LIMIT 100000) WHERE start_us < ?1",
-            [oldest],
+            "SELECT max(id) FROM traces WHERE id < \
+             coalesce((SELECT id FROM traces WHERE start_us >= ?1 ORDER BY id LIMIT 1), ?2)",
+            [oldest, self.next],
             |row| row.get(0),
         )?;
         if let Some(last) = old {

@@ -12,8 +12,8 @@ use crate::trace::record;
 /// Most followers at once.
 const MOST: usize = 32;
 
-/// Most summaries that wait for one.
-const QUEUE: usize = 256;
+/// Most summaries that wait for one: what the store takes at once by its defaults.
+pub(super) const QUEUE: usize = 512;
 
 /// One follower's end; it stops following when dropped.
 pub struct Tail {

@@ -162,6 +162,21 @@ fn what_is_too_old_goes() {
 }
 
 #[test]
+fn what_is_too_old_goes_up_to_the_first_that_is_not() {
+    let start = |record: &[u8]| Summary::of(&record::read(record).unwrap(), 0).start_us;
+    let old = record("/old", 200, 1, "a");
+    // The clock may be coarse.
+    let young = std::iter::repeat_with(|| record("/young", 200, 1, "a"))
+        .find(|young| start(young) > start(&old))
+        .unwrap();
+    let oldest = start(&young);
+    let mut database = database(&[old, young]);
+    database.prune(u64::MAX, oldest).unwrap();
+    assert_eq!(paths(&database, &[]), ["/young"]);
+    assert_eq!(database.count(), 1);
+}
+
+#[test]
 fn a_histogram_counts_in_equal_parts() {
     let database = database(&[record("/a", 200, 1, "a"), record("/b", 500, 1, "a")]);
     let now = microseconds(SystemTime::now());
@@ -204,8 +219,20 @@ fn a_record_that_does_not_decode_hinders_no_other() {
     let good = record("/good", 200, 1, "a");
     let mut database = Database::open(None).unwrap();
     let records: [&[u8]; 3] = [b"nonsense", &good, &good[..10]];
-    database.insert(records.into_iter(), |_, _| {}).unwrap();
+    let unreadable = database.insert(records.into_iter(), |_, _| {}).unwrap();
+    assert_eq!(unreadable.len(), 2);
     assert_eq!(paths(&database, &[]), ["/good"]);
+}
+
+#[test]
+fn a_record_that_does_not_decode_is_counted() {
+    let (store, intake) = Store::start(&config(1 << 20), None, 1);
+    let good = record("/good", 200, 1, "a");
+    intake.leave(&[&good, b"nonsense", &good[..10]]);
+    drop(intake);
+    store.close();
+    let status = store.status();
+    assert_eq!((status.traces, status.skipped), (1, 2));
 }
 
 #[test]
@@ -231,10 +258,10 @@ fn a_slow_follower_is_told_what_it_missed() {
     let tail = tails.add(Filter::default()).unwrap();
     let bytes = record("/a", 200, 1, "a");
     let summary = Summary::of(&record::read(&bytes).unwrap(), bytes.len());
-    for _ in 0..300 {
+    for _ in 0..tail::QUEUE + 44 {
         tails.tell(&summary, &bytes);
     }
-    assert_eq!(tail.missed(), 300 - 256);
+    assert_eq!(tail.missed(), 44);
     assert_eq!(tail.missed(), 0);
 }
 

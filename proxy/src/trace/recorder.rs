@@ -62,6 +62,9 @@ pub struct Recorder {
     pub(super) spans: Vec<record::SpanHead>,
     pub(super) log: Log,
     start: Instant,
+    /// The time that was noted last, and so many nanoseconds from the start: one thing begins mostly
+    /// where another ended.
+    noted: (Instant, u64),
     silent: bool,
     is_fork: bool,
     /// Of a fork, those that it has begun itself.
@@ -70,6 +73,7 @@ pub struct Recorder {
 
 impl Default for Recorder {
     fn default() -> Self {
+        let now = Instant::now();
         Self {
             trace_id: TraceId([0; 16]),
             parent: None,
@@ -80,7 +84,8 @@ impl Default for Recorder {
             dropped: 0,
             spans: Vec::with_capacity(16),
             log: Log::with_capacity(4096),
-            start: Instant::now(),
+            start: now,
+            noted: (now, 0),
             silent: false,
             is_fork: false,
             own: Vec::new(),
@@ -100,6 +105,7 @@ impl Recorder {
         self.is_fork = false;
         self.own.clear();
         self.start = now;
+        self.noted = (now, 0);
         self.anchor = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
@@ -412,8 +418,12 @@ impl Recorder {
         fits
     }
 
-    fn offset(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    fn offset(&mut self, now: Instant) -> u64 {
+        if self.noted.0 != now {
+            let since = now.saturating_duration_since(self.start).as_nanos();
+            self.noted = (now, u64::try_from(since).unwrap_or(u64::MAX));
+        }
+        self.noted.1
     }
 }
 

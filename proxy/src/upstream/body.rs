@@ -27,6 +27,8 @@ pub enum Fault {
     TooLarge,
     #[error("is not encoded as it says")]
     Encoding,
+    #[error("takes more memory to decode than there is room for")]
+    Full,
     #[error("{0}")]
     Plugin(Stop),
 }
@@ -37,6 +39,7 @@ impl From<Broke> for Fault {
             Broke::Source => Self::Broken,
             Broke::TooLarge => Self::TooLarge,
             Broke::Encoding => Self::Encoding,
+            Broke::Full => Self::Full,
             Broke::Stopped(stop) => Self::Plugin(stop),
         }
     }

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -17,13 +19,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::alarm::Alarm;
 use super::body::{RequestBody, Upload};
 use super::driver::Driver;
 use super::places::{Place, Usable};
 use super::pool::Wanted;
 use super::switch::Asked;
 use super::{Endpoint, Error, Outgoing};
+use crate::alarm::Alarm;
 use crate::config::Protocol;
 use crate::listener::proxy_protocol::Addresses;
 use crate::tls::{Alpn, certificate};
@@ -39,6 +41,10 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// Most bytes that the fields of a response may have.
 const MAX_FIELDS: u32 = 64 << 10;
+
+/// Most bytes that may come over HTTP/1.1 until a response's head has: of it, of interim responses before
+/// it, and of what is read with it.
+const HEADS: usize = 512 << 10;
 
 /// When an upstream that says nothing is asked whether it is there, and how long it has to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -66,6 +72,8 @@ pub struct Http1 {
     /// Whose requests alone it is for, where the upstream was told.
     pub client: Option<Addresses>,
     driver: Rc<Driver>,
+    /// Bytes that may come; without a limit where no head is waited for.
+    left: Arc<AtomicUsize>,
     /// Of the last request, where it had a body.
     upload: Option<Upload>,
     /// Of the wait for an answer.
@@ -104,9 +112,12 @@ impl Http1 {
         if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
             driver.go_apart();
         }
-        let mut sending = pin!(self.sender.try_send_request(*request));
-        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx)));
-        sent.await.map_err(|mut error| match error.take_message() {
+        self.left.store(HEADS, Relaxed);
+        let sending = driver.silently(|| self.sender.try_send_request(*request));
+        let mut sending = pin!(sending);
+        let sent = poll_fn(|cx| driver.drive(cx, |cx| sending.as_mut().poll(cx))).await;
+        self.left.store(usize::MAX, Relaxed);
+        sent.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::Unsent(Box::new(request)),
             None => Unanswered::Failed(error.into_error()),
         })
@@ -163,8 +174,9 @@ impl Http2 {
             return Err(Unanswered::Unsent(Box::new(request)));
         }
         let error = error.into_error();
-        Err(match spare {
-            Some(spare) if was_refused(&error) => Unanswered::Unsent(Box::new(spare)),
+        Err(match (spare, untouched(&error)) {
+            (Some(spare), Some(Untouched::Leaving)) => Unanswered::Unsent(Box::new(spare)),
+            (Some(spare), Some(Untouched::Refused)) => Unanswered::Refused(Box::new(spare), error),
             _ => Unanswered::Failed(error),
         })
     }
@@ -226,6 +238,8 @@ impl Http2 {
 pub enum Unanswered {
     /// Not a byte of it was looked at: it may go over another connection.
     Unsent(Outgoing),
+    /// Nor here, but the connection stays open, and may refuse it again.
+    Refused(Outgoing, hyper::Error),
     Failed(hyper::Error),
     /// The upstream cannot be asked to switch to another protocol.
     CannotSwitch,
@@ -262,17 +276,31 @@ fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     })
 }
 
-/// Whether the upstream says that it did nothing with a request, as one does that goes away.
-fn was_refused(error: &hyper::Error) -> bool {
+/// Why an upstream did nothing with a request.
+enum Untouched {
+    /// It goes away, and the connection with it.
+    Leaving,
+    /// It refused the request's stream.
+    Refused,
+}
+
+/// Whether the upstream says that it did nothing with a request.
+fn untouched(error: &hyper::Error) -> Option<Untouched> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.is_remote()
-                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+            if !error.is_remote() {
+                return None;
+            }
+            if error.is_go_away() {
+                return Some(Untouched::Leaving);
+            }
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return refused.then_some(Untouched::Refused);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Whether a request was never sent because of what it says itself: nothing that the upstream did.
@@ -339,9 +367,11 @@ pub(super) async fn connect(
         }
         Protocol::Http2 => true,
     };
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
     let io = TokioIo::new(Socket {
         stream,
         taken: 0,
+        left: Arc::clone(&left),
         _place: place,
     });
     if http2 {
@@ -361,6 +391,7 @@ pub(super) async fn connect(
         sender,
         client,
         driver: Driver::new(connection.with_upgrades()),
+        left,
         upload: None,
         alarm: Alarm::default(),
         _usable: usable,
@@ -442,6 +473,8 @@ struct Socket {
     stream: Stream,
     /// Bytes that came since others had their turn.
     taken: usize,
+    /// As of [`Http1`].
+    left: Arc<AtomicUsize>,
     _place: Place,
 }
 
@@ -462,10 +495,16 @@ impl AsyncRead for Socket {
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
         self.taken = match polled {
-            Poll::Ready(_) => self.taken + buf.filled().len() - before,
+            Poll::Ready(_) => self.taken + came,
             Poll::Pending => 0,
         };
+        let Some(left) = self.left.load(Relaxed).checked_sub(came) else {
+            let error = io::Error::other("too many bytes before a response's head");
+            return Poll::Ready(Err(error));
+        };
+        self.left.store(left, Relaxed);
         polled
     }
 }

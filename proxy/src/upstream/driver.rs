@@ -8,7 +8,9 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -20,7 +22,12 @@ use tokio::task::coop::unconstrained;
 type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
 
 /// See the module's documentation.
-pub struct Driver(RefCell<Driven>);
+pub struct Driver {
+    driven: RefCell<Driven>,
+    relay: Arc<Relay>,
+    /// The relay's, which an exchange's connection always knows.
+    waker: Waker,
+}
 
 enum Driven {
     ByExchange(Connection),
@@ -29,19 +36,64 @@ enum Driven {
     Ended,
 }
 
+/// Wakes the exchange that polled the connection last, but not for what that does itself: to send a
+/// request and to take a piece of a body tell the connection of it, which is polled next anyhow.
+struct Relay {
+    /// Nobody waits for this lock: all who take it are on the worker's thread.
+    task: Mutex<Waker>,
+    silent: AtomicBool,
+}
+
+impl Relay {
+    fn aim(&self, waker: &Waker) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.clone_from(waker);
+    }
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.silent.load(Relaxed) {
+            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            task.wake_by_ref();
+        }
+    }
+}
+
 impl Driver {
     pub(super) fn new(connection: impl Future<Output = hyper::Result<()>> + 'static) -> Rc<Self> {
-        let driven = Driven::ByExchange(Box::pin(connection));
-        Rc::new(Self(RefCell::new(driven)))
+        let relay = Arc::new(Relay {
+            task: Mutex::new(Waker::noop().clone()),
+            silent: AtomicBool::new(false),
+        });
+        Rc::new(Self {
+            driven: RefCell::new(Driven::ByExchange(Box::pin(connection))),
+            waker: Waker::from(Arc::clone(&relay)),
+            relay,
+        })
+    }
+
+    /// Does what tells the connection something; the caller polls it next.
+    pub(super) fn silently<T>(&self, tell: impl FnOnce() -> T) -> T {
+        self.relay.silent.store(true, Relaxed);
+        let done = tell();
+        self.relay.silent.store(false, Relaxed);
+        done
     }
 
     /// Lets it read and write what it can; `cx` is woken when it can again.
     pub(super) fn poll(&self, cx: &mut Context<'_>) {
-        let mut driven = self.0.borrow_mut();
+        let mut driven = self.driven.borrow_mut();
         let Driven::ByExchange(connection) = &mut *driven else {
             return;
         };
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+        self.relay.aim(cx.waker());
+        let mut cx = Context::from_waker(&self.waker);
+        if let Poll::Ready(ended) = connection.as_mut().poll(&mut cx) {
             told(ended);
             let ended = std::mem::replace(&mut *driven, Driven::Ended);
             drop(driven);
@@ -56,24 +108,25 @@ impl Driver {
         cx: &mut Context<'_>,
         mut polled: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if matches!(&*self.0.borrow(), Driven::ByTask(_)) {
+        if matches!(&*self.driven.borrow(), Driven::ByTask(_)) {
             return polled(cx);
         }
         // It comes while the connection is polled, at no other time: nobody is to be woken for it. So it
         // is looked at whatever was used of the task's budget, where that alone would be waited for.
         let mut nobody = Context::from_waker(Waker::noop());
-        let mut polled = |cx: &mut Context<'_>| pin!(unconstrained(poll_fn(&mut polled))).poll(cx);
-        let before = polled(&mut nobody);
+        let mut polled =
+            || self.silently(|| pin!(unconstrained(poll_fn(&mut polled))).poll(&mut nobody));
+        let before = polled();
         if before.is_ready() {
             return before;
         }
         self.poll(cx);
-        polled(&mut nobody)
+        polled()
     }
 
     /// Gives the connection a task of its own, for good.
     pub(super) fn go_apart(&self) {
-        let mut driven = self.0.borrow_mut();
+        let mut driven = self.driven.borrow_mut();
         match std::mem::replace(&mut *driven, Driven::Ended) {
             Driven::ByExchange(connection) => {
                 let task = tokio::task::spawn_local(async move { told(connection.await) });
@@ -84,7 +137,7 @@ impl Driver {
     }
 
     pub(super) fn cut(&self) {
-        let driven = self.0.replace(Driven::Ended);
+        let driven = self.driven.replace(Driven::Ended);
         if let Driven::ByTask(task) = driven {
             task.abort();
         }
@@ -135,6 +188,8 @@ impl Body for Received {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use tokio::sync::oneshot;
     use tokio::task::coop::{consume_budget, has_budget_remaining};
 
@@ -155,5 +210,38 @@ mod tests {
             Poll::Ready(driver.drive(cx, |cx| Pin::new(&mut receiver).poll(cx)))
         });
         assert_eq!(came.await, Poll::Ready(Ok("it")));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_polled_last_is_woken_for_what_comes_and_not_for_what_it_does_itself() {
+        let known = Rc::new(RefCell::new(Waker::noop().clone()));
+        let knows = Rc::clone(&known);
+        let driver = Driver::new(poll_fn(move |cx| {
+            knows.borrow_mut().clone_from(cx.waker());
+            Poll::Pending
+        }));
+        let woken = <[Arc<Woken>; 2]>::default();
+        let tasks = woken.clone().map(Waker::from);
+        let counts = || woken.each_ref().map(|woken| woken.0.load(Relaxed));
+        for task in &tasks {
+            let polled = driver.drive(&mut Context::from_waker(task), |_| {
+                known.borrow().wake_by_ref();
+                Poll::<()>::Pending
+            });
+            assert!(polled.is_pending());
+        }
+        driver.silently(|| known.borrow().wake_by_ref());
+        assert_eq!(counts(), [0, 0]);
+        known.borrow().wake_by_ref();
+        assert_eq!(counts(), [0, 1]);
     }
 }

@@ -15,11 +15,11 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::alarm::Alarm;
 use super::connect::{self, Connection, Http1, Http2, Unanswered};
 use super::driver::Driver;
 use super::places::{Limits, Place, Places, Usable};
 use super::{Endpoint, Error, Outgoing};
+use crate::alarm::Alarm;
 use crate::listener::proxy_protocol::Addresses;
 
 /// Most idle connections a worker keeps to one endpoint.

@@ -6,9 +6,11 @@
 //! what is overloaded.
 
 use std::cell::Cell;
+use std::time::Instant;
 
 use http::{Method, Request};
 
+use super::balance::{Local, Tried};
 use super::body::RequestBody;
 use super::{Called, Error, Failure, Outgoing, Upstream};
 
@@ -71,8 +73,32 @@ impl Spare {
     }
 }
 
+/// The endpoint of another try, where there may be one and the budget has it.
+pub fn next(
+    upstream: &Upstream,
+    local: &Local,
+    worker: usize,
+    key: u64,
+    tried: &Tried,
+    called: &Called,
+    spare: Option<&Spare>,
+) -> Option<usize> {
+    if !may(upstream, called, tried.len(), spare) {
+        return None;
+    }
+    let other = upstream.choose(local, key, tried, Instant::now())?;
+    let cells = &upstream.cells[worker];
+    if local.budget.withdraw() {
+        cells.retries.inc();
+        Some(other)
+    } else {
+        cells.retries_refused.inc();
+        None
+    }
+}
+
 /// Whether there may be another try, after so many.
-pub fn may(upstream: &Upstream, called: &Called, tries: usize, spare: Option<&Spare>) -> bool {
+fn may(upstream: &Upstream, called: &Called, tries: usize, spare: Option<&Spare>) -> bool {
     let config = &upstream.config.retries;
     if tries > config.attempts as usize {
         return false;
@@ -84,7 +110,7 @@ pub fn may(upstream: &Upstream, called: &Called, tries: usize, spare: Option<&Sp
     }
 }
 
-/// The request of another try, where [`may`] says that there may be one; else what there was.
+/// The request of another try, where [`next`] says that there is one; else what there was.
 pub fn again(called: Called, spare: Option<&Spare>) -> Result<Outgoing, Called> {
     match (called, spare) {
         (

@@ -29,7 +29,7 @@ MOST_FIELDS = 256
 MOST_PIECES = 1000
 #: What tells of the very bytes of a body.
 OF_THE_BODY = {
-    "content-encoding", "content-digest", "repr-digest", "digest", "content-md5", "accept-ranges",
+    "content-encoding", "content-digest", "repr-digest", "digest", "content-md5",
 }  # fmt: skip
 #: As a plugin's clock in every test: 2026-01-01.
 NOW = 1767225600000000000
@@ -88,10 +88,6 @@ class _Head:
         """Puts right what told of a body that the hook has replaced, but for what it has set itself."""
         gone = OF_THE_BODY - self.touched if self.replaced else set()
         self.fields = [field for field in self.fields if field[0] not in gone]
-        for field in self.fields:
-            is_tag = self.replaced and field[0] == "etag" and "etag" not in self.touched
-            if is_tag and not field[1].startswith("W/"):
-                field[1] = f"W/{field[1]}"
         self.touched, self.replaced = set(), False
 
     def header(self, name):
@@ -198,6 +194,16 @@ class _Response(_Head):
         self._status = response.get("status", 200)
         self._request = request
         self._has_head = has_head
+
+    def settle(self):
+        if self.replaced:
+            gone = {"accept-ranges"} - self.touched
+            self.fields = [field for field in self.fields if field[0] not in gone]
+            for field in self.fields:
+                is_tag = field[0] == "etag" and "etag" not in self.touched
+                if is_tag and not field[1].startswith("W/"):
+                    field[1] = f"W/{field[1]}"
+        super().settle()
 
     def status(self):
         return self._status

@@ -1,6 +1,6 @@
 //! The heads of the fake host, and its rules for what may be done to them.
 
-use http::header::ETAG;
+use http::header::{ACCEPT_RANGES, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{HeaderError, RespondError, header_name, header_value};
@@ -29,13 +29,22 @@ impl Fields {
         if !replaced {
             return;
         }
-        for name in DIGESTS
-            .into_iter()
-            .chain(["content-encoding", "accept-ranges"])
-        {
+        for name in DIGESTS.into_iter().chain(["content-encoding"]) {
             if !touched.iter().any(|touched| touched == name) {
                 self.0.remove(name);
             }
+        }
+    }
+
+    /// As [`Fields::settle`], for those of a response.
+    pub(crate) fn settle_response(&mut self, replaced: bool) {
+        let touched = self.1.clone();
+        self.settle(replaced);
+        if !replaced {
+            return;
+        }
+        if !touched.contains(&ACCEPT_RANGES) {
+            self.0.remove(ACCEPT_RANGES);
         }
         if let Some(tag) = self.0.get_mut(ETAG)
             && !touched.contains(&ETAG)

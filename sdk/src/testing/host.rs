@@ -249,7 +249,8 @@ impl<P: Plugin> Exchange<'_, P> {
         if let Some(answer) = self.run(Hook::Response, |_| plugin.on_response(&mut response)) {
             return self.whole(answer);
         }
-        response.0.fields.settle(response.0.body.replaced);
+        let replaced = response.0.body.replaced;
+        response.0.fields.settle_response(replaced);
         head.status = response.status();
         head.headers = response.0.fields.0;
         let mut body = response.0.body.bytes;

@@ -126,6 +126,55 @@ fn a_tail_gives_those_that_fit_as_they_end() {
 }
 
 #[test]
+fn a_tail_gives_all_that_end_together() {
+    const COUNT: usize = 100;
+    let weir = Weir::start(&with_store().to_string());
+    let mut tail = Connection::open(weir.admin());
+    tail.send("GET /api/traces/tail HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(tail.receive_head().expect("a head").status, 200);
+    let mut load = Connection::open(weir.proxy());
+    for n in 0..COUNT {
+        load.send(format!("GET /{n} HTTP/1.1\r\nhost: load\r\n\r\n"));
+        assert_eq!(load.receive().expect("a response").status, 200);
+    }
+    let mut text = String::new();
+    while text.matches("event: trace\n").count() < COUNT {
+        let chunk = tail.read_chunk().expect("more");
+        text += &String::from_utf8_lossy(&chunk);
+    }
+    for n in 0..COUNT {
+        assert!(text.contains(&format!("\"path\":\"/{n}\"")), "{n}: {text}");
+    }
+}
+
+#[test]
+fn past_the_rate_what_failed_and_what_opened_a_connection_is_found() {
+    let mut config = with_store();
+    config["store"]["max_traces_per_second"] = json!(1);
+    config["routes"] = json!([
+        { "name": "broken", "match": { "path": "/broken" }, "respond": { "status": 503 } },
+        { "name": "all", "upstream": "up", "plugins": [] },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let mut load = Connection::open(weir.proxy());
+    let mut ask = |path: &str| {
+        load.send(format!("GET {path} HTTP/1.1\r\nhost: load\r\n\r\n"));
+        load.receive().expect("a response").status
+    };
+    for _ in 0..50 {
+        assert_eq!(ask("/load"), 200);
+    }
+    assert_eq!(weir.get("/by-hand", &[]).status, 200);
+    assert_eq!(ask("/broken"), 503);
+    traces(&weir, "q=/by-hand", 1);
+    traces(&weir, "failed=true", 1);
+    let store = &get(&weir, "/api/overview").json()["store"];
+    let count = |key: &str| store[key].as_u64().expect("a number");
+    assert!(count("skipped") > 0, "{store}");
+    assert_eq!(count("traces") + count("skipped"), 52, "{store}");
+}
+
+#[test]
 fn a_message_is_told_before_and_after_the_filters() {
     let mut config = with_store();
     config["plugins"] = json!({ "request-id": { "module": "builtin:request-id" } });

@@ -240,7 +240,7 @@ fn taking(tls: Option<Arc<rustls::ServerConfig>>) -> Http2 {
             head: head.body(()).expect("a head"),
             body: b"\0\0\0\0\0",
             trailers: Some(trailers),
-            leave: false,
+            ..Reply::default()
         }
     })
 }

@@ -348,6 +348,8 @@ fn both_abis_carry_the_schema_of_the_configuration() {
         cpu_time: std::time::Duration::from_secs(1),
         wall_time: std::time::Duration::from_secs(5),
         body: 1 << 20,
+        answer: 1 << 20,
+        answer_time: std::time::Duration::from_secs(5),
         kv: 1 << 20,
         calls: 8,
     };

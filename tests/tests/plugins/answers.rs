@@ -224,6 +224,74 @@ fn a_piece_has_as_much_as_one_call_may_write() {
 }
 
 #[test]
+fn an_answer_has_as_many_bytes_as_its_limit_and_not_more() {
+    let limited = |config: Value| {
+        let mut plugin = teller(config);
+        plugin["limits"] = json!({ "answer": "1KiB" });
+        plugin["breaker"] = json!({ "failures": 1 });
+        Stand::new(&[("teller", plugin)])
+    };
+    let stand = limited(json!({ "pieces": 2, "size": 512 }));
+    let response = told(&stand);
+    assert!(response.complete);
+    assert_eq!(response.body.len(), 1024);
+
+    let stand = limited(json!({ "size": 400 }));
+    // No breaker opens: the plugin is asked each time.
+    for asked in 1..=3 {
+        let response = told(&stand);
+        assert_eq!(response.status, 200);
+        assert!(!response.complete, "{} bytes", response.body.len());
+        assert!(response.body.len() <= 800);
+        assert_eq!(stand.weir.count(ASKED), 3 * asked);
+    }
+    assert_eq!(stand.get(&[]).text(), "hello");
+    past_its_bound(&stand, "answer_size", 3);
+}
+
+#[test]
+fn an_answer_lasts_as_long_as_its_limit_and_not_longer() {
+    for abi in Abi::BOTH {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let silent = format!("http://{}", silent.local_addr().expect("an address"));
+        for how in [
+            json!({ "size": 1 }),
+            json!({ "wait": "value" }),
+            json!({ "wait": "call" }),
+        ] {
+            let upstream = Upstream::hello();
+            let mut all = config(&upstream);
+            all["upstreams"]["other"] = json!({ "endpoints": [silent] });
+            all["plugins"]["teller"] = json!({
+                "module": abi.guest("teller"), "config": how, "upstreams": ["other"],
+                "limits": { "answer_time": "300ms", "wall_time": "10m" },
+            });
+            all["routes"][0]["plugins"] = json!(["teller"]);
+            let stand = Stand::with(upstream, all);
+            let response = told(&stand);
+            assert_eq!(response.status, 200, "{how}");
+            assert!(!response.complete, "{how}");
+            assert_eq!(stand.get(&[]).text(), "hello");
+            past_its_bound(&stand, "answer_time", 1);
+        }
+    }
+}
+
+/// So many answers were broken off for it, and their traces and the metric say so.
+fn past_its_bound(stand: &Stand, reason: &str, answers: u64) {
+    let trace = trace(stand, 2);
+    let span = trace.span(PREHOOK);
+    assert_eq!(span["Status"], "error");
+    assert_eq!(span["Attributes"]["error.type"], reason);
+    assert_eq!(span["Attributes"]["plugin.error_count"], 1);
+    assert_eq!(trace.root()["Attributes"]["error.type"], "plugin_failed");
+    let metric = format!(
+        "weir_hook_failures_total{{plugin=\"teller\",hook=\"answerbody\",reason=\"{reason}\"}}"
+    );
+    assert_eq!(stand.weir.count(&metric), answers);
+}
+
+#[test]
 fn a_client_that_leaves_ends_the_call_and_the_instance() {
     for abi in Abi::BOTH {
         let other = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -355,6 +423,45 @@ fn a_plugin_that_holds_bodies_waits_for_the_whole() {
     let response = told(&stand);
     assert!(response.complete);
     assert_eq!(response.text(), "<piece 1piece 2>");
+}
+
+/// How long a span says that it lasted, in milliseconds.
+fn lasted(span: &Value) -> f64 {
+    let of_day = |key: &str| {
+        let time = span[key].as_str().expect("a time").trim_end_matches('Z');
+        let (_, time) = time.split_once('T').expect("a date before it");
+        let parts = time.split(':').map(|part| part.parse::<f64>());
+        parts.fold(0.0, |sum, part| 60.0 * sum + part.expect("a number"))
+    };
+    (of_day("EndTime") - of_day("StartTime")).rem_euclid(86_400.0) * 1e3
+}
+
+#[test]
+fn a_pause_between_pieces_is_no_overhead() {
+    for holds in [false, true] {
+        let teller = teller(json!({ "pieces": 1, "wait": "value" }));
+        let stand = if holds {
+            behind("wrap", wrap(1000), teller)
+        } else {
+            Stand::new(&[("teller", teller)])
+        };
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send(TOLD);
+        eventually("it is asked again", || {
+            (stand.weir.count(ASKED) >= 2).then_some(())
+        });
+        assert_eq!(stand.weir.get("/go", &[]).status, 200);
+        assert!(client.receive().expect("a response").complete);
+        let trace = trace(&stand, 2);
+        let overhead = &trace.root()["Attributes"]["weir.overhead.duration_ms"];
+        let overhead = overhead.as_f64().expect("a number");
+        // A guest that has nothing to send is left alone for 100 ms.
+        let idle = lasted(trace.root()) - overhead;
+        assert!(
+            idle > 99.9,
+            "{idle} ms without work, and {overhead} with it"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Which hooks run, and in which order.
 
 use serde_json::json;
+use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
+use weir_tests::weir::guest;
 
 use crate::{Stand, marker, trap, values};
 
@@ -162,4 +164,45 @@ fn a_plugin_that_fails_is_passed_over_where_it_may_be() {
     assert_eq!(trace.span("plugin.trap.prehook")["Status"], "error");
     assert_eq!(trace.parent("plugin.mark.prehook"), "plugin.trap.prehook");
     assert_eq!(trace.root()["Status"], "unset");
+}
+
+#[test]
+fn what_was_streamed_is_noted_also_where_no_upstream_is_called() {
+    let both = json!({ "request": "upper", "response": "pass" });
+    for target in ["/told", "/direct"] {
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        // The second has the request's body read through the first.
+        for (name, of) in [
+            ("pieces", both.clone()),
+            ("wrap", json!({ "request": 1000 })),
+            ("teller", json!({ "pieces": 2 })),
+        ] {
+            config["plugins"][name] = json!({ "module": guest(name), "config": of });
+        }
+        let chain = json!(["pieces", "wrap", "teller"]);
+        config["routes"][0]["plugins"] = chain.clone();
+        if target == "/direct" {
+            let respond = json!({ "status": 200, "body": "here" });
+            config["routes"] = json!([{ "name": "all", "respond": respond, "plugins": chain }]);
+        }
+        let stand = Stand::with(upstream, config);
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n\
+             3\r\none\r\n0\r\n\r\n"
+        ));
+        let response = client.receive().expect("a response");
+        assert_eq!(response.status, 200, "{target}");
+        assert!(response.complete, "{target}");
+        assert!(stand.upstream.seen().is_empty());
+        let trace = stand.trace();
+        let span = &trace.span("plugin.pieces.prehook")["Attributes"];
+        assert_eq!(span["weir.hook.body"], "streamed", "{target}");
+        assert_eq!(span["plugin.invocation_count"], 2, "{target}");
+        assert_eq!(span["pieces.seen"], 2, "{target}");
+        // What it left for itself at its pieces.
+        let left = trace.attribute("plugin.pieces.posthook", "pieces.left");
+        assert_eq!(left, "piece 2", "{target}");
+    }
 }

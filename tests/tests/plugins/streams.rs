@@ -205,6 +205,7 @@ fn no_body_has_no_pieces() {
         client.send(format!("{method} {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
         let response = client.receive_to(method).expect("a response");
         assert!(response.body.is_empty(), "{target}");
+        assert_eq!(response.header("content-length"), None, "{target}");
         let seen = stand.seen();
         assert_eq!(seen.header("transfer-encoding"), None);
         assert_eq!(seen.header("content-length"), None);

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -352,6 +353,54 @@ fn an_upstream_that_goes_away_after_each_response_fails_no_request() {
         assert_eq!(weir.get("/", &[]).text(), "hello");
     }
     assert!(upstream.connections() > 1);
+}
+
+/// Refuses so many streams before it answers.
+fn refusing(times: usize) -> http2::Upstream {
+    let left = AtomicUsize::new(times);
+    http2::Upstream::new(None, move |_| {
+        let fewer = |left: usize| left.checked_sub(1);
+        let refuse = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+        Reply {
+            body: b"hello",
+            refuse: refuse.is_ok(),
+            ..Reply::default()
+        }
+    })
+}
+
+#[test]
+fn a_stream_that_is_refused_is_asked_for_once_more_and_not_for_ever() {
+    let upstream = refusing(1);
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    assert_eq!(upstream.seen().len(), 2);
+
+    let upstream = refusing(usize::MAX);
+    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+    for asked in 1..=3 {
+        assert_eq!(weir.get("/", &[]).status, 502);
+        assert_eq!(upstream.seen().len(), 2 * asked);
+    }
+    // What may do something twice is not sent twice.
+    let request = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\nok";
+    assert_eq!(client::send(weir.proxy(), request).status, 502);
+    assert_eq!(upstream.seen().len(), 7);
+    assert_eq!(upstream.connections(), 1, "the connection is kept");
+    let metric = "weir_upstream_failures_total{upstream=\"up\",reason=\"protocol\"}";
+    assert_eq!(weir.count(metric), 4, "{}", weir.metrics());
+}
+
+#[test]
+fn a_stream_that_is_refused_may_be_another_endpoints() {
+    let (refusing, other) = (refusing(usize::MAX), http2::Upstream::hello());
+    let endpoints = [refusing.url(), other.url()];
+    let weir = start(json!({ "endpoints": endpoints, "protocol": "h2" }));
+    for _ in 0..4 {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+    }
+    assert_eq!(other.seen().len(), 4);
+    assert!(!refusing.seen().is_empty());
 }
 
 #[test]

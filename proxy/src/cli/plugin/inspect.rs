@@ -46,6 +46,8 @@ const LIMITS: Limits = Limits {
     cpu_time: std::time::Duration::from_secs(5),
     wall_time: std::time::Duration::from_secs(5),
     body: 1 << 30,
+    answer: 1 << 30,
+    answer_time: std::time::Duration::from_hours(1),
     calls: 8,
     kv: 1 << 20,
 };

@@ -48,6 +48,8 @@ const LIMITS: Limits = Limits {
     cpu_time: std::time::Duration::from_millis(50),
     wall_time: std::time::Duration::from_secs(5),
     body: 4 << 20,
+    answer: 1 << 30,
+    answer_time: std::time::Duration::from_hours(1),
     kv: 1 << 20,
     calls: 8,
 };

@@ -183,6 +183,12 @@ impl Resolver<'_> {
         });
         let sizes = [
             ("body", raw.body, ByteSize::kib(1), ByteSize::mib(1 << 10)),
+            (
+                "answer",
+                raw.answer,
+                ByteSize::kib(1),
+                ByteSize::mib(1 << 20),
+            ),
             ("kv", raw.kv, ByteSize::kib(64), ByteSize::mib(16 << 10)),
         ];
         for (key, size, least, most) in memory.into_iter().chain(sizes) {
@@ -198,6 +204,8 @@ impl Resolver<'_> {
             cpu_time: self.positive(&at.key("cpu_time"), raw.cpu_time),
             wall_time: self.positive(&at.key("wall_time"), raw.wall_time),
             body: raw.body.bytes(),
+            answer: raw.answer.0,
+            answer_time: self.positive(&at.key("answer_time"), raw.answer_time),
             kv: raw.kv.bytes(),
             calls: raw.calls,
         }

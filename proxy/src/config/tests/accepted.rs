@@ -131,6 +131,8 @@ fn what_is_left_out_has_the_documented_default() {
                         cpu_time: Duration::from_millis(50),
                         wall_time: seconds(5),
                         body: 4 << 20,
+                        answer: 1 << 30,
+                        answer_time: seconds(3600),
                         kv: 8 << 20,
                         calls: 8,
                     },

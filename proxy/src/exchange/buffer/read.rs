@@ -76,6 +76,7 @@ impl Read {
             match next.await? {
                 None => self.ended = true,
                 Some(Err(Broke::Stopped(_))) => return Err(Stopped::Plugin),
+                Some(Err(Broke::Full)) => return Err(Stopped::Full),
                 Some(Err(broke)) => return Err(Stopped::Fault(broke.into())),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {

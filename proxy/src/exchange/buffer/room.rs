@@ -1,8 +1,9 @@
-//! How much of bodies is held at once, in the whole process.
+//! How much memory bodies take at once, in the whole process: what is held of them, and windows of their
+//! codings.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Most bytes of bodies that are held at once in the process.
+/// Most bytes of memory that bodies take at once in the process.
 const HELD: usize = 512 << 20;
 
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
@@ -15,6 +16,9 @@ impl Room {
     /// Makes it as large as `bytes`; `false` where there is no room left.
     pub(in crate::exchange) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.0);
+        if more == 0 {
+            return true;
+        }
         let fits = |reserved: usize| reserved.checked_add(more).filter(|sum| *sum <= HELD);
         let grown = RESERVED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
         if grown.is_ok() {

@@ -96,6 +96,23 @@ fn a_span_with_too_many_attributes_for_any_message_is_dropped_and_counted() {
 }
 
 #[test]
+fn records_that_cannot_be_read_are_counted_and_hinder_no_other() {
+    let cluster = cluster();
+    let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));
+    let handoff = exporters.handoff();
+    for _ in 0..3 {
+        handoff.append(|out| {
+            out.extend_from_slice(b"nonsense");
+            true
+        });
+    }
+    drop(handoff);
+    hand_over(&exporters, 1);
+    wait_until_delivered(&exporters, 1);
+    assert_eq!(status(&exporters).dropped(Reason::Invalid), 3);
+}
+
+#[test]
 fn what_may_be_allowed_later_is_kept_and_sent_again() {
     let cluster = cluster();
     let exporters = start(kafka(&cluster.bootstrap_servers(), "traces"));

@@ -95,7 +95,7 @@ impl http::HostRequest for Host {
         name: String,
         value: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::set_header(self, Which::Request, &name, &value)
+        Host::set_header(self, Which::Request, name.as_bytes(), value.as_bytes())
     }
 
     fn add_header(
@@ -104,7 +104,7 @@ impl http::HostRequest for Host {
         name: String,
         value: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::add_header(self, Which::Request, &name, &value)
+        Host::add_header(self, Which::Request, name.as_bytes(), value.as_bytes())
     }
 
     fn remove_header(
@@ -112,7 +112,7 @@ impl http::HostRequest for Host {
         _: Request,
         name: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::remove_header(self, Which::Request, &name)
+        Host::remove_header(self, Which::Request, name.as_bytes())
     }
 
     fn body(&mut self, _: Request) -> wasmtime::Result<Result<Vec<u8>, BodyError>> {
@@ -200,7 +200,7 @@ impl http::HostResponse for Host {
         name: String,
         value: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::set_header(self, Which::Response, &name, &value)
+        Host::set_header(self, Which::Response, name.as_bytes(), value.as_bytes())
     }
 
     fn add_header(
@@ -209,7 +209,7 @@ impl http::HostResponse for Host {
         name: String,
         value: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::add_header(self, Which::Response, &name, &value)
+        Host::add_header(self, Which::Response, name.as_bytes(), value.as_bytes())
     }
 
     fn remove_header(
@@ -217,7 +217,7 @@ impl http::HostResponse for Host {
         _: Response,
         name: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::remove_header(self, Which::Response, &name)
+        Host::remove_header(self, Which::Response, name.as_bytes())
     }
 
     fn body(&mut self, _: Response) -> wasmtime::Result<Result<Vec<u8>, BodyError>> {
@@ -296,7 +296,7 @@ impl http::HostChunk for Host {
         name: String,
         value: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::set_header(self, Which::Chunk, &name, &value)
+        Host::set_header(self, Which::Chunk, name.as_bytes(), value.as_bytes())
     }
 
     fn remove_trailer(
@@ -304,7 +304,7 @@ impl http::HostChunk for Host {
         _: Chunk,
         name: String,
     ) -> wasmtime::Result<Result<(), HeaderError>> {
-        Host::remove_header(self, Which::Chunk, &name)
+        Host::remove_header(self, Which::Chunk, name.as_bytes())
     }
 
     fn respond(

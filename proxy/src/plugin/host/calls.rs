@@ -269,6 +269,6 @@ fn request(asked: &Asked<'_>) -> Option<Request<Bytes>> {
 }
 
 fn field(name: &str) -> Option<HeaderName> {
-    let name = field_name(name).ok()?;
+    let name = field_name(name.as_bytes()).ok()?;
     (name != http::header::EXPECT).then_some(name)
 }

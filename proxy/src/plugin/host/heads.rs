@@ -85,8 +85,8 @@ impl Host {
     pub(in crate::plugin) fn set_header(
         &mut self,
         which: Which,
-        name: &str,
-        value: &str,
+        name: &[u8],
+        value: &[u8],
     ) -> Told<HeaderError> {
         self.change(which, name, Change::Set(value))
     }
@@ -94,8 +94,8 @@ impl Host {
     pub(in crate::plugin) fn add_header(
         &mut self,
         which: Which,
-        name: &str,
-        value: &str,
+        name: &[u8],
+        value: &[u8],
     ) -> Told<HeaderError> {
         self.change(which, name, Change::Add(value))
     }
@@ -103,13 +103,13 @@ impl Host {
     pub(in crate::plugin) fn remove_header(
         &mut self,
         which: Which,
-        name: &str,
+        name: &[u8],
     ) -> Told<HeaderError> {
         self.change(which, name, Change::Remove)
     }
 
     /// Changes a head within its bounds.
-    fn change(&mut self, which: Which, name: &str, change: Change<'_>) -> Told<HeaderError> {
+    fn change(&mut self, which: Which, name: &[u8], change: Change<'_>) -> Told<HeaderError> {
         self.state()?;
         if self.answered {
             return Ok(Err(HeaderError::Immutable));
@@ -138,7 +138,7 @@ impl Host {
                 return Ok(Ok(()));
             }
         };
-        let Ok(value) = HeaderValue::from_str(value) else {
+        let Ok(value) = HeaderValue::from_bytes(value) else {
             return Ok(Err(HeaderError::InvalidValue));
         };
         if value.len() > HEAD_BYTES || headers.len() >= HEAD_FIELDS {
@@ -247,17 +247,17 @@ impl Host {
 }
 
 enum Change<'a> {
-    Set(&'a str),
-    Add(&'a str),
+    Set(&'a [u8]),
+    Add(&'a [u8]),
     Remove,
 }
 
 /// A field name that a plugin may change.
-pub(super) fn field_name(name: &str) -> Result<HeaderName, HeaderError> {
-    if name.starts_with(':') {
+pub(super) fn field_name(name: &[u8]) -> Result<HeaderName, HeaderError> {
+    if name.starts_with(b":") {
         return Err(HeaderError::Forbidden);
     }
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::InvalidName)?;
+    let name = HeaderName::from_bytes(name).map_err(|_| HeaderError::InvalidName)?;
     if is_proxys(&name) {
         Err(HeaderError::Forbidden)
     } else {
@@ -295,7 +295,7 @@ fn answer(status: u16, fields: &[(&str, &[u8])], body: &[u8]) -> Result<Answer, 
     }
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     for (name, value) in fields {
-        let name = field_name(name).map_err(RespondError::Header)?;
+        let name = field_name(name.as_bytes()).map_err(RespondError::Header)?;
         let value = HeaderValue::from_bytes(value)
             .map_err(|_| RespondError::Header(HeaderError::InvalidValue))?;
         headers.append(name, value);

@@ -37,8 +37,16 @@ impl<'m> Passed<'m> {
 
     /// `string`.
     pub(super) fn text(&self, pointer: u32, len: u32) -> Done<&'m str> {
-        std::str::from_utf8(self.bytes(pointer, len)?)
-            .map_err(|_| broken("a string that is not UTF-8"))
+        utf8(self.bytes(pointer, len)?)
+    }
+
+    /// `string`, for who looks at its bytes: it is known sooner that all are ASCII than what text they are.
+    pub(super) fn text_bytes(&self, pointer: u32, len: u32) -> Done<&'m [u8]> {
+        let bytes = self.bytes(pointer, len)?;
+        if !bytes.is_ascii() {
+            utf8(bytes)?;
+        }
+        Ok(bytes)
     }
 
     /// `option<string>`, as parameters.
@@ -102,6 +110,10 @@ impl<'m> Passed<'m> {
     }
 }
 
+fn utf8(bytes: &[u8]) -> Done<&str> {
+    std::str::from_utf8(bytes).map_err(|_| broken("a string that is not UTF-8"))
+}
+
 /// Values lie at multiples of their alignment.
 pub(super) fn check_aligned(pointer: u32, align: u32) -> Done {
     if pointer.is_multiple_of(align) {
@@ -121,4 +133,21 @@ pub(super) fn number(item: &[u8], at: usize) -> u32 {
 /// As [`number`].
 pub(super) fn long(item: &[u8], at: usize) -> u64 {
     u64::from(number(item, at)) | u64::from(number(item, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_utf8_also_where_its_bytes_are_wanted() {
+        let memory = b"plain caf\xc3\xa9 caf\xe9";
+        let passed = Passed::of(memory);
+        for (pointer, len, holds) in [(0, 5, true), (6, 5, true), (12, 4, false)] {
+            let bytes = passed.text_bytes(pointer, len);
+            assert_eq!(bytes.is_ok(), holds, "{pointer}");
+            let text = passed.text(pointer, len).map(str::as_bytes);
+            assert_eq!(bytes.ok(), text.ok());
+        }
+    }
 }

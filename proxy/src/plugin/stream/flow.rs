@@ -26,6 +26,8 @@ pub(super) struct Sum {
     pub(super) calls: u32,
     pub(super) errors: u32,
     pub(super) total: Duration,
+    /// Time in which the guest ran.
+    pub(super) cpu: Duration,
     pub(super) last: Instant,
     pub(super) failure: Option<Failure>,
 }
@@ -51,6 +53,7 @@ impl Flow {
             calls: 0,
             errors: 0,
             total: Duration::ZERO,
+            cpu: Duration::ZERO,
             last: Instant::now(),
             failure: None,
         });
@@ -82,6 +85,11 @@ impl Flow {
         }
     }
 
+    /// How long guests ran for pieces so far.
+    pub fn worked(&self) -> Duration {
+        self.sums.borrow().iter().map(|sum| sum.cpu).sum()
+    }
+
     /// Whether the plugin streams this side's body.
     fn has(&self, plugin: u32) -> bool {
         self.sums.borrow().iter().any(|sum| sum.plugin == plugin)
@@ -95,7 +103,7 @@ impl Flow {
         }
         let recorder = &mut exchange.recorder;
         let sums = self.sums.borrow();
-        for sum in sums.iter().filter(|sum| sum.calls > 0) {
+        for sum in sums.iter().filter(|sum| sum.calls > 0 || sum.errors > 0) {
             let milliseconds = sum.total.as_secs_f64() * 1e3;
             let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
             let what = match sum.hook {

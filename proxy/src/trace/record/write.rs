@@ -1,7 +1,7 @@
 //! From a recorder to a record, whole or in part.
 
 use super::log::Log;
-use super::read::{Entry, Reader};
+use super::read::{Entry, Reader, read};
 use super::{SPAN_HEAD_LEN, SpanHead, VERSION, long, small};
 use crate::trace::SpanIndex;
 use crate::trace::attributes::Fields;
@@ -9,12 +9,14 @@ use crate::trace::recorder::Recorder;
 
 /// Appends the recorder's trace to `out` as one record.
 pub fn write(recorder: &Recorder, out: &mut Vec<u8>) {
+    let start = out.len();
     out.reserve(96 + recorder.spans.len() * SPAN_HEAD_LEN + recorder.log.len());
     write_head(recorder, recorder.spans.len(), out);
     for span in &recorder.spans {
         write_span(span, out);
     }
     write_log(&recorder.log, out);
+    check(&out[start..]);
 }
 
 /// As [`write()`], without what does not stay.
@@ -30,6 +32,7 @@ pub fn write_part(
     header: impl for<'v> Fn(&str, &'v str) -> Option<&'v str>,
     out: &mut Vec<u8>,
 ) {
+    let start = out.len();
     let places = places(survivors);
     let stays = |span: u16| survivors[usize::from(span)].0 == span;
     let place = |span: u16| SpanIndex(places[usize::from(span)]);
@@ -81,6 +84,12 @@ pub fn write_part(
         }
     }
     write_log(&log, out);
+    check(&out[start..]);
+}
+
+/// What no reader takes would be found long after, where nobody knows why.
+fn check(record: &[u8]) {
+    debug_assert_eq!(read(record).err(), None, "it cannot be read");
 }
 
 /// By span, the place its survivor has among those that stay.

@@ -10,6 +10,7 @@ impl Recorder {
         self.dropped = 0;
         (self.trace_id, self.parent, self.flags) = (from.trace_id, from.parent, from.flags);
         (self.anchor, self.start, self.silent) = (from.anchor, from.start, from.silent);
+        self.noted = from.noted;
         self.request_id.clone_from(&from.request_id);
         self.state.clear();
         self.spans.clone_from(&from.spans);

@@ -5,7 +5,8 @@ use http::{Method, StatusCode};
 use super::{Scripted, get};
 use crate::testing::Host;
 use crate::{
-    Action, Error, HeaderError, Interests, Plugin, RerouteError, RespondError, Response, Route,
+    Action, Error, HeaderError, Interests, Plugin, Request, RerouteError, RespondError, Response,
+    Route,
 };
 
 #[test]
@@ -254,7 +255,7 @@ fn a_route_that_is_none_changes_nothing() {
     );
 }
 
-/// Puts another body in the place of each response's; `true`: in gzip, and says so.
+/// Puts another body in the place of each; of a response's, `true`: in gzip, and says so.
 struct Replace(bool);
 
 impl Plugin for Replace {
@@ -265,7 +266,13 @@ impl Plugin for Replace {
     }
 
     fn interests(&self) -> Interests {
-        Interests::none().on_response().buffer_response_body(100)
+        let both = Interests::none().on_request().on_response();
+        both.buffer_request_body(100).buffer_response_body(100)
+    }
+
+    fn on_request(&self, request: &mut Request) -> Action {
+        request.set_body("another").unwrap();
+        Action::Continue
     }
 
     fn on_response(&self, response: &mut Response) -> Action {
@@ -281,16 +288,29 @@ impl Plugin for Replace {
 fn what_told_of_a_replaced_body_is_put_right_unless_the_hook_has_set_it() {
     for encodes in [false, true] {
         let host = Host::<Replace>::new(encodes.into()).unwrap();
-        let mut exchange = host.request(get("http://example.com/"));
+        let request = http::Request::post("http://example.com/")
+            .header("content-encoding", "gzip")
+            .header("digest", "md5=AA==")
+            .header("etag", "\"one\"")
+            .header("accept-ranges", "bytes");
+        let mut exchange = host.request(request.body("one").unwrap());
+        let headers = exchange.request_headers();
+        assert!(!headers.contains_key("content-encoding"));
+        assert!(!headers.contains_key("digest"));
+        // These are of responses.
+        assert_eq!(headers["etag"], "\"one\"");
+        assert_eq!(headers["accept-ranges"], "bytes");
         let response = http::Response::builder()
             .header("content-encoding", "gzip")
             .header("content-digest", "sha-256=:AA==:")
+            .header("accept-ranges", "bytes")
             .header("etag", "\"one\"")
             .header("x-kept", "1");
         let response = exchange.response(response.body("one").unwrap());
         let headers = response.headers();
         assert_eq!(headers.contains_key("content-encoding"), encodes);
         assert!(!headers.contains_key("content-digest"));
+        assert!(!headers.contains_key("accept-ranges"));
         assert_eq!(headers["etag"], "W/\"one\"");
         assert_eq!(headers["x-kept"], "1");
     }

@@ -11,6 +11,7 @@ use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::http2::{Client, receive, run};
 use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
 
 use super::{BOMB, CODINGS, DESCRIBING, broken, described, encoded, gzip, plugin, post, sending};
 use crate::Stand;
@@ -36,6 +37,72 @@ fn a_streamed_body_that_is_not_in_its_coding_is_broken_off() {
         let root = &traces[1].root()["Attributes"];
         assert_eq!(root["error.type"], "upstream_encoding");
     }
+}
+
+/// A frame of zstd that says that its window is of 8 MiB, and does not go on.
+const FRAME: &[u8] = b"\x28\xb5\x2f\xfd\x00\x68";
+
+/// Its end: one raw block, of two bytes.
+const BLOCK: &[u8] = b"\x11\x00\x00ok";
+
+/// A Weir that waits for long, with a plugin that sees both bodies decoded.
+fn patient(upstream: Upstream) -> Stand {
+    let mut config = config(&upstream);
+    let decoded = json!({ "request": "pass", "response": "pass", "decoded": true });
+    config["plugins"]["pieces"] = plugin("pieces", decoded);
+    config["routes"][0]["plugins"] = json!(["pieces"]);
+    config["listeners"][0]["timeouts"] = json!({ "body": "10m" });
+    Stand::with(upstream, config)
+}
+
+/// A client that has sent the beginning of the frame.
+fn uploading(stand: &Stand) -> Connection {
+    let mut client = Connection::open(stand.weir.proxy());
+    client.send(
+        "POST / HTTP/1.1\r\nhost: test\r\ncontent-encoding: zstd\r\n\
+         transfer-encoding: chunked\r\n\r\n6\r\n",
+    );
+    client.send(FRAME).send("\r\n");
+    client
+}
+
+/// More than there is room for, which is 512 MiB.
+fn stalled(stand: &Stand) -> Vec<Connection> {
+    let uploads = (0..100).map(|_| uploading(stand)).collect();
+    let refused = "weir_upstream_failures_total{upstream=\"up\",reason=\"upload\"}";
+    eventually("what has no room is refused", || {
+        (stand.weir.count(refused) >= 100 - 64).then_some(())
+    });
+    uploads
+}
+
+#[test]
+fn uploads_that_stall_have_room_for_their_windows_together() {
+    let stand = patient(Upstream::hello());
+    let stalled = stalled(&stand);
+    assert_eq!(stand.get(&[]).text(), "hello");
+    let response = uploading(&stand).receive().expect("a response");
+    assert_eq!(response.status, 503);
+    drop(stalled);
+    eventually("there is room again", || {
+        let mut client = uploading(&stand);
+        client.send("5\r\n").send(BLOCK).send("\r\n0\r\n\r\n");
+        let response = client.receive()?;
+        (response.status == 200).then_some(())
+    });
+    assert_eq!(stand.seen().body, b"ok");
+}
+
+#[test]
+fn a_response_whose_window_has_no_room_is_broken_off() {
+    let body = [FRAME, BLOCK].concat();
+    let stand = patient(sending("200 OK\r\ncontent-encoding: zstd\r\n", &body));
+    assert_eq!(stand.get(&[]).text(), "ok");
+    let _stalled = stalled(&stand);
+    let response = stand.get(&[]);
+    assert_eq!(response.status, 200);
+    assert!(!response.complete);
+    assert_eq!(response.text(), "");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::plugin::module::passed::{Passed, number};
 
 pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
 
-type Change = fn(&mut Host, Which, &str, &str) -> Done<Result<(), HeaderError>>;
+type Change = fn(&mut Host, Which, &[u8], &[u8]) -> Done<Result<(), HeaderError>>;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     either_head(linker, "request", Which::Request)?;
@@ -134,7 +134,7 @@ pub(super) fn changes_field(
               -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
             let passed = Passed::of(memory);
-            let (name, value) = (passed.text(n, n_len)?, passed.text(v, v_len)?);
+            let (name, value) = (passed.text_bytes(n, n_len)?, passed.text_bytes(v, v_len)?);
             let done = change(host, which, name, value)?;
             store(memory, to as usize, &header_result(done))
         },
@@ -149,7 +149,7 @@ pub(super) fn removes_field(linker: &mut Linker<Host>, name: &str, which: Which)
         name,
         move |mut guest: Guest<'_>, head: u32, name: u32, len: u32, to: u32| -> Done {
             let (memory, host) = method(&mut guest, head, which)?;
-            let done = host.remove_header(which, Passed::of(memory).text(name, len)?)?;
+            let done = host.remove_header(which, Passed::of(memory).text_bytes(name, len)?)?;
             store(memory, to as usize, &header_result(done))
         },
     )?;
@@ -212,6 +212,10 @@ fn fields<'m>(passed: &Passed<'m>, list: (u32, u32)) -> Done<Vec<(&'m str, &'m [
 
 /// A field's value, where there is one, as text.
 fn give_value(guest: &mut Guest<'_>, to: u32, value: Option<&HeaderValue>) -> Done {
+    let bytes = value.map(HeaderValue::as_bytes);
+    if bytes.is_none_or(<[u8]>::is_ascii) {
+        return give_option(guest, to, bytes);
+    }
     let value = value.map(host::text);
     give_option(guest, to, value.as_deref().map(str::as_bytes))
 }

@@ -9,11 +9,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Its timer stays set where the next deadline is a later one, and is set anew only when it runs out:
 /// a wait that ends in time costs no timer.
 #[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
     /// Ready once the deadline has passed, whatever was used of the task's budget.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self
             .0
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
