@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::access_log::AccessLog;
 use crate::config::report::Format;
@@ -62,6 +61,8 @@ pub enum Error {
     AccessLog(#[source] io::Error),
     #[error("{0}")]
     Config(String),
+    #[error("the process is about to end")]
+    Draining,
 }
 
 /// Reads the configuration anew; the error is a report for people.
@@ -87,7 +88,7 @@ pub struct App {
     listening: Mutex<HashMap<listener::Id, Bound>>,
     /// Sockets of the OTLP receiver.
     doors: std::sync::Mutex<Sockets>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     names: Names,
     checks: Checks,
     /// Certificates by ACME.
@@ -177,7 +178,7 @@ impl App {
             registry,
             listening: Mutex::default(),
             doors: std::sync::Mutex::default(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
             names,
             checks: Checks::default(),
             certificates,
@@ -270,12 +271,25 @@ impl App {
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
     }
 
     /// Reads the configuration anew and puts it in place, or changes nothing. Gives the number of
-    /// the new generation.
+    /// the new generation. A shutdown does not wait for it. Cancel safe.
     pub async fn reload(&self) -> Result<u64, Error> {
+        let mut draining = self.draining.subscribe();
+        let drains = async {
+            // It fails only where the app is gone.
+            let _ = draining.wait_for(|draining| *draining).await;
+        };
+        tokio::select! {
+            biased;
+            () = drains => Err(Error::Draining),
+            reloaded = self.reload_in_turn() => reloaded,
+        }
+    }
+
+    async fn reload_in_turn(&self) -> Result<u64, Error> {
         let mut listening = self.listening.lock().await;
         let text = self.document().and_then(|document| document.read().ok());
         let reloaded = self.reload_into(&mut listening).await;
@@ -406,7 +420,7 @@ impl App {
 
     /// Stops accepting, lets what is under way end within the grace, delivers the traces.
     pub async fn shutdown(&self, end: End) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
         let grace = self.generation.load().config.shutdown_grace;
         let deadline = Instant::now() + grace;
         tracing::info!(grace_seconds = grace.as_secs(), "draining");

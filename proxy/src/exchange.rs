@@ -47,7 +47,7 @@ use crate::trace::context;
 use crate::upstream::Reply;
 use crate::upstream::body::Upload;
 use crate::upstream::driver::Received;
-use crate::worker::{Work, Worker};
+use crate::worker::{Current, Work, Worker};
 use body::Body;
 use buffer::{RequestSource, ResponseSource, Whole};
 use call::Call;
@@ -61,7 +61,7 @@ use tunnel::Tunnel;
 #[derive(Clone)]
 pub struct Client {
     pub worker: Rc<Worker>,
-    pub listener: listener::Id,
+    pub listener: Rc<listener::Local>,
     /// Who is connected, or whom a trusted load balancer names in its place.
     pub peer: SocketAddr,
     /// What it connected to.
@@ -77,7 +77,7 @@ pub struct Client {
 impl Client {
     pub fn new(
         worker: Rc<Worker>,
-        listener: listener::Id,
+        listener: Rc<listener::Local>,
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Self {
@@ -97,6 +97,17 @@ impl Client {
         self.peer = client.source;
         self.local = client.destination;
         self.address = forwarded::field(client.source);
+    }
+
+    /// What serves its next request.
+    pub fn generation(&self) -> Rc<Current> {
+        self.listener.generation(&self.worker)
+    }
+
+    /// Whether each response is the last of its connection: the worker drains, or a reload has removed the
+    /// listener.
+    pub fn is_leaving(&self) -> bool {
+        self.worker.drain.is_leaving() || self.listener.has_left()
     }
 
     /// Of the connection.
@@ -126,7 +137,7 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<B
 async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let now = Instant::now();
     let worker = &client.worker;
-    let generation = worker.generation();
+    let generation = client.generation();
     let (mut life, body, admitted) = admit(&client, &generation, request, now);
     let listener = match admitted {
         Ok(listener) => listener,
@@ -213,9 +224,7 @@ fn admit<'g>(
     let takers = !generation.capture.is_empty();
     let first = !client.has_asked.replace(true);
     let mut life = Life::begin(worker, context.as_ref(), takers, first, now);
-    let Some(listener) = generation.listener(client.listener) else {
-        return (life, body, Err(respond::refusal(&Refusal::Draining)));
-    };
+    let listener = client.listener.of(generation);
     if let Err(refusal) = head::read(life.state(), head, client, generation, &listener.config) {
         return (life, body, Err(respond::refusal(&refusal)));
     }

@@ -4,6 +4,7 @@
 
 pub mod descriptors;
 pub mod drain;
+mod local;
 pub mod proxy_protocol;
 pub mod sockets;
 
@@ -17,12 +18,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::app::generation::Listener;
+use crate::app::generation::Generation;
 use crate::config;
 use crate::exchange::Client;
 use crate::server::Settings;
 use crate::server::admission::Place;
 use crate::worker::Worker;
+
+pub use local::Local;
 
 /// A listener over reloads: its configured address and, because port 0 may be written several
 /// times, which of those with this address it is.
@@ -81,6 +84,8 @@ pub struct Passed {
     id: Id,
     stream: std::net::TcpStream,
     peer: SocketAddr,
+    /// One that has the listener.
+    generation: Arc<Generation>,
     settings: Arc<Settings>,
     place: Place,
 }
@@ -91,7 +96,8 @@ impl Passed {
         match TcpStream::from_std(self.stream) {
             Ok(stream) => {
                 let local = stream.local_addr().unwrap_or(self.id.address);
-                let client = Client::new(Rc::clone(worker), self.id, self.peer, local);
+                let listener = worker.listener(self.id, &self.generation);
+                let client = Client::new(Rc::clone(worker), listener, self.peer, local);
                 worker.spawn_connection(stream, client, self.settings, self.place);
             }
             Err(error) => tracing::warn!(%error, "cannot serve what another worker accepted"),
@@ -107,21 +113,22 @@ pub async fn accept(
     listener: std::net::TcpListener,
     stop: oneshot::Receiver<()>,
 ) {
-    let settings = worker.generation().listener(id).map(Listener::server);
-    let Some(settings) = settings else {
+    let generation = worker.generation();
+    if generation.listener(id).is_none() {
         return;
+    }
+    let acceptor = Acceptor {
+        listener: worker.listener(id, generation.shared()),
+        worker,
     };
+    // It is not to be kept for as long as this accepts.
+    drop(generation);
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, address = %id.address, "cannot listen");
             return;
         }
-    };
-    let mut acceptor = Acceptor {
-        worker,
-        id,
-        settings,
     };
     tokio::select! {
         biased;
@@ -163,14 +170,12 @@ pub async fn accept_waiting(
 
 struct Acceptor {
     worker: Rc<Worker>,
-    id: Id,
-    /// As of the last generation that had the listener: they outlive it for what still waits.
-    settings: Arc<Settings>,
+    listener: Rc<Local>,
 }
 
 impl Acceptor {
     /// Accepts for ever.
-    async fn accept(&mut self, listener: &TcpListener) {
+    async fn accept(&self, listener: &TcpListener) {
         let mut fails = false;
         loop {
             descriptors::room().await;
@@ -182,7 +187,8 @@ impl Acceptor {
                 Err(error) if is_connections(&error) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut fails, true) {
-                        tracing::warn!(%error, address = %self.id.address, "cannot accept");
+                        let address = self.listener.id().address;
+                        tracing::warn!(%error, %address, "cannot accept");
                     }
                     tokio::time::sleep(BACK_OFF).await;
                 }
@@ -190,28 +196,27 @@ impl Acceptor {
         }
     }
 
-    fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // Fails only on a connection that is gone already.
         let _ = stream.set_nodelay(true);
-        if let Some(listener) = self.worker.generation().listener(self.id) {
-            self.settings = listener.server();
-        }
-        let worker = &self.worker;
+        let Self { worker, listener } = self;
+        let generation = listener.generation(worker);
+        let settings = listener.of(&generation).server();
         worker.cells().accepted.inc();
-        let settings = Arc::clone(&self.settings);
         let Some(place) = settings.admit(worker.index) else {
             return;
         };
         if place.worker() == worker.index {
-            let local = stream.local_addr().unwrap_or(self.id.address);
-            let client = Client::new(Rc::clone(worker), self.id, peer, local);
+            let local = stream.local_addr().unwrap_or(listener.id().address);
+            let client = Client::new(Rc::clone(worker), Rc::clone(listener), peer, local);
             worker.spawn_connection(stream, client, settings, place);
             return;
         }
         let passed = stream.into_std().map(|stream| Passed {
-            id: self.id,
+            id: listener.id(),
             stream,
             peer,
+            generation: Arc::clone(generation.shared()),
             settings,
             place,
         });

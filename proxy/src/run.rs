@@ -244,8 +244,15 @@ impl Signals {
                 _ = self.hang_up.recv() => {}
                 () = changed(watch) => tracing::info!("the configuration file has changed"),
             }
-            if let Err(error) = app.reload().await {
-                tracing::error!(%error, "reload changed nothing");
+            // It may take long: plugins are compiled, names resolved.
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                reloaded = app.reload() => {
+                    if let Err(error) = reloaded {
+                        tracing::error!(%error, "reload changed nothing");
+                    }
+                }
             }
         }
         if let Some(begun) = successor {

@@ -428,15 +428,28 @@ async fn round_trip(
     Ok(response)
 }
 
-/// Whether others could find the end of a response's body elsewhere. HTTP/2 has no such fields.
+/// Whether others could find the end of a response's body elsewhere. The HTTP code does not look where a
+/// response to HEAD has none, and makes one of equal lengths.
 fn is_doubtful(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if length.is_some_and(|length| lengths.next().is_some() || !is_length(length)) {
+        return true;
+    }
+    // HTTP/2 has no such field.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     codings.next().is_some_and(|coding| {
         codings.next().is_some()
-            || headers.contains_key(CONTENT_LENGTH)
+            || length.is_some()
             || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
     })
+}
+
+/// Whether it is one number, and nothing else.
+fn is_length(value: &HeaderValue) -> bool {
+    let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
+    digits && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())
 }
 
 impl Endpoint {

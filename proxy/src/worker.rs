@@ -4,9 +4,9 @@
 
 mod overload;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,15 +55,6 @@ pub enum Command {
     Drain(Stage, oneshot::Sender<()>),
 }
 
-/// What a response's body gave when it was last asked; only HTTP/2 looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
-    NotAsked,
-    /// It had nothing yet.
-    Nothing,
-    Piece,
-}
-
 /// What all of a worker's tasks share.
 pub struct Worker {
     pub index: usize,
@@ -71,7 +62,6 @@ pub struct Worker {
     pub pools: Pools,
     pub handoff: Handoff,
     pub drain: Drain,
-    pub offered: Cell<Offered>,
     pub overload: Overload,
     /// Cells of requests that met no route.
     pub no_route: Arc<[RouteCells]>,
@@ -81,6 +71,8 @@ pub struct Worker {
     cache: RefCell<Cache<Arc<ArcSwap<Generation>>, Arc<Generation>>>,
     /// The generation as this worker last saw it, counted without atomics.
     current: RefCell<Rc<Current>>,
+    /// Those that accept here, or have connections.
+    listeners: RefCell<Vec<Weak<listener::Local>>>,
     // Boxed because a call lends the box itself to a plugin's store.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     states: RefCell<Vec<Box<State>>>,
@@ -121,6 +113,11 @@ impl Current {
         Rc::new(Self { shared, locals })
     }
 
+    /// As all workers have it.
+    pub fn shared(&self) -> &Arc<Generation> {
+        &self.shared
+    }
+
     /// What the worker counts for an upstream of this generation.
     pub fn local(&self, upstream: &Arc<Upstream>) -> Rc<Local> {
         let mut locals = self.locals.iter();
@@ -139,9 +136,41 @@ impl Worker {
         let latest = cache.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&current.shared, latest) {
-            *current = Current::new(Arc::clone(latest), Some(&current));
+            let next = Current::new(Arc::clone(latest), Some(&current));
+            let before = std::mem::replace(&mut *current, next);
+            self.tell_listeners(&before, &current);
         }
         Rc::clone(&current)
+    }
+
+    /// Has the generation kept, and connections go, of listeners that are in the one before alone.
+    fn tell_listeners(&self, before: &Rc<Current>, now: &Generation) {
+        let mut gone = false;
+        self.listeners.borrow_mut().retain(|listener| {
+            let listener = listener.upgrade();
+            if let Some(listener) = &listener {
+                gone |= listener.reloaded(before, now);
+            }
+            listener.is_some()
+        });
+        if gone {
+            self.drain.wake();
+        }
+    }
+
+    /// A listener that accepts here, or whose connections are served here; `generation` has it.
+    pub fn listener(&self, id: listener::Id, generation: &Arc<Generation>) -> Rc<listener::Local> {
+        let latest = self.generation();
+        let mut listeners = self.listeners.borrow_mut();
+        let mut known = listeners.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.id() == id) {
+            return known;
+        }
+        let gone = latest.listener(id).is_none();
+        let last = gone.then(|| Current::new(Arc::clone(generation), None));
+        let local = listener::Local::new(id, last);
+        listeners.push(Rc::downgrade(&local));
+        local
     }
 
     /// A state to begin an exchange with.
@@ -262,13 +291,13 @@ impl Thread {
                     pools: Pools::new(bell),
                     handoff: handoff(),
                     drain: Drain::default(),
-                    offered: Cell::new(Offered::NotAsked),
                     overload: Overload::default(),
                     no_route,
                     own,
                     all,
                     cache: RefCell::new(Cache::new(generation)),
                     current: RefCell::new(current),
+                    listeners: RefCell::default(),
                     states: RefCell::default(),
                 });
                 runtime.block_on(run(Rc::clone(&worker), receiver));
@@ -376,12 +405,13 @@ async fn sweep(worker: &Worker) {
         worker.instances.sweep(Instant::now());
         // A request that began before a reload gives instances back that nobody takes any more.
         forget_plugins(worker, &generation);
-        let longest = generation
-            .upstreams
-            .values()
-            .map(|upstream| upstream.config.timeouts.idle)
-            .max();
-        worker.pools.sweep(longest.unwrap_or_default());
+        let upstreams = generation.upstreams.values();
+        let longest = upstreams.flat_map(|upstream| {
+            let longest = upstream.config.timeouts.idle;
+            let endpoints = upstream.endpoints.iter();
+            endpoints.map(move |endpoint| (Arc::as_ptr(endpoint), longest))
+        });
+        worker.pools.sweep(&longest.collect());
     }
 }
 

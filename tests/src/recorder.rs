@@ -11,6 +11,8 @@ use std::thread;
 pub struct Recorder {
     address: SocketAddr,
     sent: Arc<Mutex<Vec<u8>>>,
+    /// The same, of each connection.
+    apart: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Recorder {
@@ -24,6 +26,7 @@ impl Recorder {
         let recorder = Self {
             address: listener.local_addr().expect("an address"),
             sent: Arc::default(),
+            apart: Arc::default(),
         };
         let this = recorder.clone();
         thread::spawn(move || {
@@ -50,10 +53,30 @@ impl Recorder {
         bytes.into_iter().map(char::from).collect()
     }
 
+    /// As [`Recorder::take`], of each connection by which something came.
+    ///
+    /// # Panics
+    ///
+    /// When a thread of it panicked.
+    pub fn take_apart(&self) -> Vec<String> {
+        self.take();
+        let mut apart = self.apart.lock().expect("lock");
+        let sent = apart.iter_mut().map(std::mem::take);
+        let sent = sent.filter(|bytes| !bytes.is_empty());
+        sent.map(|bytes| bytes.into_iter().map(char::from).collect())
+            .collect()
+    }
+
     fn serve(&self, mut stream: TcpStream) {
         let mut open = Vec::new();
         let mut buffer = [0; 4096];
+        let number = {
+            let mut apart = self.apart.lock().expect("lock");
+            apart.push(Vec::new());
+            apart.len() - 1
+        };
         while let Ok(len @ 1..) = stream.read(&mut buffer) {
+            self.apart.lock().expect("lock")[number].extend_from_slice(&buffer[..len]);
             self.sent
                 .lock()
                 .expect("lock")

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::str::FromStr;
@@ -87,11 +88,54 @@ impl Weir {
         Self::launch(config, &[], &[])
     }
 
+    /// As [`Weir::start`], by a link in its folder, which [`Weir::link`] replaces.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn linked(config: &str) -> Self {
+        let linked = |folder: &Path| {
+            let link = folder.join("weir");
+            symlink(binary(), &link).expect("a link");
+            link
+        };
+        Self::launch_by(linked, config, &[], &["--no-watch"])
+    }
+
+    /// Has the link by which it was started lead to a script, which is given the binary as `$WEIR` and its own
+    /// folder as `$FOLDER`.
+    ///
+    /// # Panics
+    ///
+    /// When that cannot be written.
+    pub fn link(&self, script: &str) {
+        let (file, link) = (self.folder().join("next"), self.folder().join("link"));
+        let (folder, weir) = (self.folder().display(), binary());
+        let text = format!(
+            "#!/bin/sh\nFOLDER='{folder}'\nWEIR='{}'\n{script}\n",
+            weir.display()
+        );
+        std::fs::write(&file, text).expect("write the script");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&file, executable).expect("an executable");
+        symlink(&file, &link).expect("a link");
+        std::fs::rename(&link, self.folder().join("weir")).expect("another link in its place");
+    }
+
     fn launch(config: &str, environment: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::launch_by(|_| binary(), config, environment, flags)
+    }
+
+    fn launch_by(
+        program: impl Fn(&Path) -> PathBuf,
+        config: &str,
+        environment: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("weir.yaml");
         std::fs::write(&file, config).expect("write the configuration");
-        let mut child = Command::new(binary())
+        let mut child = Command::new(program(folder.path()))
             .args(["run", "--config"])
             .arg(&file)
             .args(flags)
@@ -332,20 +376,27 @@ impl Weir {
     pub fn hand_over(&mut self) {
         let before = self.process;
         self.signal("USR2");
-        self.process = eventually("a process takes over", || {
-            let log = self.log();
-            let handed = log
-                .iter()
-                .rev()
-                .find(|line| line["message"] == "handed over");
-            let process = handed?["process"].as_u64()?;
-            u32::try_from(process).ok().filter(|one| *one != before)
-        });
+        self.follow("handed over");
         if before == self.child.id() {
             assert!(self.wait().success());
         }
         eventually("the process before ends", || {
             has_ended(before).then_some(())
+        });
+    }
+
+    /// From now on it is another process: the one that the log names with this message.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within two minutes.
+    pub fn follow(&mut self, message: &str) {
+        let before = self.process;
+        self.process = eventually("there is another process", || {
+            let log = self.log();
+            let named = log.iter().rev().find(|line| line["message"] == message);
+            let process = named?["process"].as_u64()?;
+            u32::try_from(process).ok().filter(|one| *one != before)
         });
     }
 

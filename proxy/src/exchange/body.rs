@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
@@ -23,13 +23,9 @@ use crate::upstream::Reply;
 use crate::upstream::balance::Busy;
 use crate::upstream::driver::Received;
 use crate::upstream::pool::Lease;
-use crate::worker::Offered;
 
 /// Most bytes of a piece: once the last is given out, a body that was held counts as held no more.
 const PIECE: usize = 64 << 10;
-
-/// Most bytes that a client of HTTP/2 may leave untaken of a response whose end was given out.
-const UNTAKEN: usize = 16 << 10;
 
 /// See the module's documentation.
 pub struct Body {
@@ -50,8 +46,6 @@ enum Content {
 
 struct Streaming {
     body: Through<Received>,
-    /// Of the piece that goes out.
-    rest: Bytes,
     lease: Option<Lease>,
     patience: Patience,
     /// Since when the upstream keeps the client waiting.
@@ -124,7 +118,7 @@ impl Body {
         match &mut this.content {
             Content::Empty | Content::Tunnel(_) => Poll::Ready(None),
             Content::Whole(rest, trailers) => {
-                let piece = cut(rest, &mut this.life);
+                let piece = rest.split_to(rest.len().min(PIECE));
                 this.life.sends(piece.len());
                 let is_last = rest.is_empty();
                 match trailers.take() {
@@ -150,15 +144,12 @@ impl Body {
                     if let Some(trailers) = frame.trailers_mut() {
                         trailers::strip(trailers);
                         trailers::note_status(this.life.state(), trailers);
-                    } else if let Some(data) = frame.data_mut() {
-                        let mut all = std::mem::take(data);
-                        *data = cut(&mut all, &mut this.life);
-                        streaming.rest = all;
+                    } else if let Some(data) = frame.data_ref() {
                         this.life.sends(data.len());
                     }
                 }
                 match piece {
-                    Some(Ok(_)) if !streaming.source_has_ended() => Poll::Ready(piece),
+                    Some(Ok(_)) if !streaming.has_ended() => Poll::Ready(piece),
                     Some(Err(broken)) => {
                         this.life.finish(broken.into());
                         this.content = Content::Empty;
@@ -167,9 +158,6 @@ impl Body {
                     Some(Ok(_)) | None => {
                         if let Some(lease) = streaming.lease.take() {
                             this.life.worker().pools.give(lease);
-                        }
-                        if !streaming.rest.is_empty() {
-                            return Poll::Ready(piece);
                         }
                         this.end(piece.and_then(Result::ok), cx)
                     }
@@ -232,7 +220,6 @@ impl Body {
         }
         let streaming = Box::new(Streaming {
             body,
-            rest: Bytes::new(),
             lease,
             patience: Patience::new(longest_wait),
             waiting: None,
@@ -248,12 +235,8 @@ impl Body {
 
 impl Streaming {
     /// Whether it has come to its end; one that broke off never does.
-    fn source_has_ended(&self) -> bool {
-        self.broken.is_none() && self.body.is_end_stream()
-    }
-
     fn has_ended(&self) -> bool {
-        self.rest.is_empty() && self.source_has_ended()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     /// The next piece; `Err` where the upstream broke off or stalled.
@@ -262,10 +245,6 @@ impl Streaming {
         cx: &mut Context<'_>,
         life: &mut Life,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
-            return Poll::Ready(Some(Ok(Frame::data(rest))));
-        }
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
@@ -300,19 +279,6 @@ impl Streaming {
     }
 }
 
-/// Takes off what goes out next.
-///
-/// The HTTP code takes a whole piece once a stream's window has room for one byte, and is done with a
-/// stream when there is no other, whether the client takes it or not. So the last byte of a large piece
-/// is one of its own: it is taken only where there is room for all before it.
-fn cut(rest: &mut Bytes, life: &mut Life) -> Bytes {
-    let mut len = rest.len();
-    if len > UNTAKEN && life.state().version == Version::HTTP_2 {
-        len -= 1;
-    }
-    rest.split_to(len.min(PIECE))
-}
-
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
@@ -321,13 +287,7 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.get_mut();
-        let polled = this.poll_piece(cx);
-        this.life.worker().offered.set(match polled {
-            Poll::Ready(Some(_)) => Offered::Piece,
-            Poll::Ready(None) | Poll::Pending => Offered::Nothing,
-        });
-        polled
+        self.get_mut().poll_piece(cx)
     }
 
     fn is_end_stream(&self) -> bool {

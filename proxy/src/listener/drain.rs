@@ -65,6 +65,11 @@ impl Drain {
     /// Tells all connections, those to come too.
     pub fn begin(&self, stage: Stage) {
         self.0.stage.set(stage.max(self.0.stage.get()));
+        self.wake();
+    }
+
+    /// Has all connections look again whether they are to go.
+    pub fn wake(&self) {
         for (_, waker) in &*self.0.wakers.borrow() {
             waker.wake_by_ref();
         }

@@ -109,12 +109,7 @@ impl Settings {
             return true;
         }
         let worker = client.worker.index;
-        let trusted = client
-            .worker
-            .generation()
-            .config
-            .clients
-            .trusts(client.peer.ip());
+        let trusted = client.generation().config.clients.trusts(client.peer.ip());
         if !trusted {
             self.refuse(worker, Refused::Untrusted);
             return false;

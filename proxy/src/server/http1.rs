@@ -47,9 +47,9 @@ pub(super) async fn serve(
         left.set(left.get().saturating_sub(1));
         let last = left.get() == 0;
         async move {
-            let worker = Rc::clone(&client.worker);
+            let whose = Rc::clone(&client);
             let mut response = exchange::serve(client, request).await;
-            let last = last || worker.drain.is_leaving();
+            let last = last || whose.is_leaving();
             if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);

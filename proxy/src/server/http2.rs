@@ -3,9 +3,11 @@
 //! What the HTTP code does not bound is bounded here: how long a connection may be idle or take
 //! nothing, and how long a stream's window may stay shut while there is something to send.
 
+mod outgoing;
+
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -16,15 +18,13 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::Sleep;
 
 use super::http1::Stall;
 use super::io::{Io, Sending};
 use super::{BadHead, Cut, Settings};
-use crate::exchange::body::Body;
 use crate::exchange::{self, Client};
 use crate::listener::drain::{Stage, Watch};
-use crate::worker::{Offered, Worker};
+use outgoing::{Behind, Pieces, Stream};
 
 /// What clients may send before it is read: on a stream, and on all of a connection.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -50,20 +50,25 @@ pub(super) async fn serve(
 ) {
     let timeouts = &settings.timeouts;
     let (worker, peer) = (Rc::clone(&client.worker), client.peer);
+    let listener = Rc::clone(&client.listener);
     let client = Rc::new(client);
+    let now = Instant::now();
     let streams = Rc::new(Streams {
-        worker: Rc::clone(&worker),
         send_timeout: timeouts.send,
         stalled: Cell::new(0),
         open: Cell::new(0),
-        changed: Cell::new(Instant::now()),
+        changed: Cell::new(now),
+        moved: Cell::new(now),
+        behind: Behind::default(),
+        next: Cell::new(None),
         left: Cell::new(settings.max_requests),
     });
     let counted = Rc::clone(&streams);
     let service = service_fn(move |request| {
-        let (client, streams) = (Rc::clone(&client), Rc::clone(&counted));
+        let (client, stream) = (Rc::clone(&client), Stream::new(Rc::clone(&counted)));
+        counted.next.set(Some(Rc::clone(&stream)));
         counted.left.set(counted.left.get().saturating_sub(1));
-        async move { Ok::<_, Infallible>(exchange(client, request, streams).await) }
+        async move { Ok::<_, Infallible>(exchange(client, request, stream).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(Tasks(Rc::clone(&streams)))
         .timer(TokioTimer::new())
@@ -82,7 +87,7 @@ pub(super) async fn serve(
     let (mut told, mut closing) = (false, false);
     let ended = std::future::poll_fn(|cx| {
         let mut ended = connection.as_mut().poll(cx);
-        if !told && ended.is_pending() && drain.poll(cx, Stage::Leaving) {
+        if !told && ended.is_pending() && (drain.poll(cx, Stage::Leaving) || listener.has_left()) {
             told = true;
             connection.as_mut().graceful_shutdown();
             ended = connection.as_mut().poll(cx);
@@ -106,7 +111,12 @@ pub(super) async fn serve(
                 timeouts.head
             };
             if streams.open.get() > 0 {
-                idle.as_mut().reset((now + limit).into());
+                if streams.behind.is_stuck(now) {
+                    streams.count_stall();
+                    return Poll::Ready(None);
+                }
+                let next = now + limit.min(timeouts.send);
+                idle.as_mut().reset(next.into());
             } else if since + limit > now {
                 idle.as_mut().reset((since + limit).into());
             } else if closing || told {
@@ -157,13 +167,13 @@ fn is_flood(error: &hyper::Error) -> bool {
 async fn exchange(
     client: Rc<Client>,
     mut request: Request<Incoming>,
-    streams: Rc<Streams>,
-) -> Response<Body> {
+    stream: Rc<Stream>,
+) -> Response<Pieces> {
     let connects = request.method() == Method::CONNECT;
     let switching = connects.then(|| hyper::upgrade::on(&mut request));
     let mut response = exchange::serve(client, request).await;
     if let (Some(switching), Some(tunnel)) = (switching, response.body_mut().take_tunnel()) {
-        let open = Open::new(streams);
+        let open = Rc::clone(&stream);
         tokio::task::spawn_local(async move {
             // Without it the client has left, and the tunnel ends with that.
             if let Ok(stream) = switching.await {
@@ -172,18 +182,22 @@ async fn exchange(
             drop(open);
         });
     }
-    response
+    response.map(|body| Pieces::new(body, stream))
 }
 
 /// What a connection knows of its streams.
 struct Streams {
-    worker: Rc<Worker>,
     send_timeout: Duration,
     /// Streams that were cut because their windows stayed shut.
     stalled: Cell<u64>,
     open: Cell<usize>,
     /// When the last stream began or ended.
     changed: Cell<Instant>,
+    /// When bytes of a response last left.
+    moved: Cell<Instant>,
+    behind: Behind,
+    /// What a request's future is about to be run for: the HTTP code makes it and has it run at once.
+    next: Cell<Option<Rc<Stream>>>,
     /// Requests that it may still make.
     left: Cell<u64>,
 }
@@ -202,8 +216,11 @@ impl<F> Executor<F> for Tasks
 where
     F: Future<Output = ()> + 'static,
 {
-    fn execute(&self, stream: F) {
-        tokio::task::spawn_local(run(stream, Open::new(Rc::clone(&self.0))));
+    fn execute(&self, future: F) {
+        // Of a tunnel, this is the half that sends, which waits for windows by itself.
+        let stream = self.0.next.take();
+        let stream = stream.unwrap_or_else(|| Stream::new(Rc::clone(&self.0)));
+        tokio::task::spawn_local(run(future, stream));
     }
 }
 
@@ -225,31 +242,31 @@ impl Drop for Open {
     }
 }
 
-/// One stream, to its end, or until its client has not opened its window for too long: then it is
-/// reset by being dropped.
-///
-/// Whether it waits for the client shows in the response's body: it gave a piece when it was last
-/// asked, and was not asked for another since.
-async fn run(stream: impl Future<Output = ()>, open: Open) {
-    let mut stream = pin!(stream);
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    let worker = &open.0.worker;
-    std::future::poll_fn(|cx| {
-        worker.offered.set(Offered::NotAsked);
-        if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match worker.offered.get() {
-            Offered::NotAsked => {}
-            Offered::Nothing => timer = None,
-            Offered::Piece => {
-                timer = Some(Box::pin(tokio::time::sleep(open.0.send_timeout)));
+/// One stream, to its end, or until nothing of its response has left for too long: then it is reset by
+/// its future being dropped.
+async fn run(future: impl Future<Output = ()>, stream: Rc<Stream>) {
+    {
+        let mut future = pin!(future);
+        let mut timer = None;
+        std::future::poll_fn(|cx| {
+            if future.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
             }
-        }
-        let Some(timer) = &mut timer else {
-            return Poll::Pending;
-        };
-        timer.as_mut().poll(cx).map(|()| open.0.count_stall())
-    })
-    .await;
+            // One that runs on when all has left is looked at again when it has run out.
+            while let Some(left) = stream.patience(Instant::now()) {
+                if left.is_zero() {
+                    stream.streams().count_stall();
+                    return Poll::Ready(());
+                }
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+                if timer.as_mut().poll(cx).is_pending() {
+                    break;
+                }
+                timer.set(tokio::time::sleep(left));
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+    stream.streams().behind.add(&stream);
 }

@@ -38,8 +38,6 @@ pub enum Refusal {
     Expectation,
     /// The client's body did not come to its end.
     Upload(Fault),
-    /// The listener is going away.
-    Draining,
 }
 
 /// The response to a refusal.
@@ -102,7 +100,6 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::BAD_REQUEST,
             "the request's body is not encoded as it says",
         ),
-        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "the server is going away"),
     };
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(
@@ -125,8 +122,7 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         | Refusal::Connect
         | Refusal::Expectation
         | Refusal::RequestTooLarge
-        | Refusal::Upload(_)
-        | Refusal::Draining => {
+        | Refusal::Upload(_) => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

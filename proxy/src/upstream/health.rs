@@ -15,13 +15,22 @@ use crate::config::Health;
 
 /// The checks that are under way; dropped, they end.
 #[derive(Debug, Default)]
-pub struct Checks(Mutex<Vec<AbortHandle>>);
+pub struct Checks(Mutex<Vec<Task>>);
+
+/// The checks of one endpoint; dropped, they end.
+#[derive(Debug)]
+struct Task {
+    endpoint: Weak<Endpoint>,
+    health: Health,
+    task: AbortHandle,
+}
 
 impl Checks {
-    /// Checks the endpoints of these upstreams from now on, and no others.
+    /// Checks the endpoints of these upstreams from now on, and no others. What is checked as before goes
+    /// on with what was found so far.
     pub fn replace<'u>(&self, upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.drain(..).for_each(|task| task.abort());
+        let mut before = std::mem::take(&mut *tasks);
         for upstream in upstreams {
             let Some(health) = &upstream.config.health else {
                 // Nobody would find out that it is well again.
@@ -31,23 +40,37 @@ impl Checks {
                 continue;
             };
             for endpoint in &upstream.endpoints {
-                let watch = Watch {
-                    upstream: upstream.name.clone(),
-                    endpoint: Arc::downgrade(endpoint),
-                    health: health.clone(),
-                    first: !endpoint.checked(),
-                    row: 0,
+                let same = |task: &Task| {
+                    task.endpoint.as_ptr() == Arc::as_ptr(endpoint) && task.health == *health
                 };
-                tasks.push(tokio::spawn(watch.run()).abort_handle());
+                let kept = before.iter().position(same);
+                let kept = kept.map(|index| before.swap_remove(index));
+                tasks.push(kept.unwrap_or_else(|| Task::start(upstream, endpoint, health)));
             }
         }
     }
 }
 
-impl Drop for Checks {
+impl Task {
+    fn start(upstream: &Upstream, endpoint: &Arc<Endpoint>, health: &Health) -> Self {
+        let watch = Watch {
+            upstream: upstream.name.clone(),
+            endpoint: Arc::downgrade(endpoint),
+            health: health.clone(),
+            first: !endpoint.checked(),
+            row: 0,
+        };
+        Self {
+            endpoint: Arc::downgrade(endpoint),
+            health: health.clone(),
+            task: tokio::spawn(watch.run()).abort_handle(),
+        }
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
-        let tasks = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        tasks.drain(..).for_each(|task| task.abort());
+        self.task.abort();
     }
 }
 

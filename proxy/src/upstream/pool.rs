@@ -6,6 +6,7 @@
 //! a worker can do without is closed for those on others.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -130,7 +131,8 @@ impl Pool {
         Wanted { alone, client }: Wanted,
     ) -> Option<Lease> {
         if !alone && !self.shared.is_empty() {
-            self.shared.retain(|shared| !shared.is_closed());
+            let fresh = |shared: &Rc<Http2>| !shared.is_closed() && shared.idle() < longest;
+            self.shared.retain(fresh);
             let mut fit = self.shared.iter().filter(|one| one.client == client);
             if let Some(shared) = fit.find(|shared| shared.has_room()) {
                 return Some(Lease::new(Connection::Http2(Rc::clone(shared)), endpoint));
@@ -338,10 +340,13 @@ impl Pools {
         })
     }
 
-    /// Drops what is closed, too old for `longest`, or goes to an endpoint that a reload removed.
-    pub fn sweep(&self, longest: Duration) {
+    /// Drops what is closed, was idle for longer than its endpoint's may be, or goes to an endpoint that a
+    /// reload removed.
+    pub(crate) fn sweep(&self, longest: &HashMap<*const Endpoint, Duration>) {
         let mut pools = self.all.borrow_mut();
         pools.retain_mut(|pool| {
+            let longest = longest.get(&pool.endpoint.as_ptr());
+            let longest = longest.copied().unwrap_or_default();
             pool.idle.retain(|Idle { connection, since }| {
                 connection.look();
                 !connection.is_closed() && since.elapsed() < longest

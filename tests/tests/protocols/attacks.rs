@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
@@ -31,6 +31,16 @@ fn assert_closed(weir: &Weir, frames: impl Fn(u32) -> Vec<u8>, most: u32) {
     assert_serves(weir);
 }
 
+/// The header block of `GET` of a path of `http://test`, as [`get_block`] is.
+fn block(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04];
+    block.push(u8::try_from(path.len()).expect("a short one"));
+    block.extend(path.as_bytes());
+    block.extend([0x01, 4]);
+    block.extend(b"test");
+    block
+}
+
 /// As one flood, whoever met it.
 fn eventually_counted(weir: &Weir) {
     eventually("the flood is counted", || {
@@ -51,39 +61,61 @@ fn floods_of_frames_that_carry_nothing_end_the_connection() {
     assert!(weir.resident_bytes() < 128 << 20);
 }
 
+/// An upstream that never answers what is asked for at `/never`, and how many wait there for it.
+fn start_silent() -> (Weir, Upstream, Arc<AtomicUsize>) {
+    let waiting: Arc<AtomicUsize> = Arc::default();
+    let counted = Arc::clone(&waiting);
+    let upstream = Upstream::new(move |seen, stream| {
+        if seen.target != "/never" {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            return;
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        // The connection is Weir's own for the request: it ends where that does.
+        let _ = stream.read(&mut [0]);
+        counted.fetch_sub(1, Ordering::SeqCst);
+    });
+    let timeouts = json!({ "timeouts": { "head": "1h", "body": "1h" } });
+    let mut config = crate::config(&upstream, timeouts);
+    config["upstreams"]["up"]["timeouts"] = json!({ "response": "1h", "body": "1h" });
+    (Weir::start(&config.to_string()), upstream, waiting)
+}
+
+/// All calls to the upstream have been cancelled: none would end by itself.
+fn until_cancelled(weir: &Weir, waiting: &AtomicUsize) {
+    eventually("all calls are cancelled", || {
+        let active = weir.count("weir_requests_active{route=\"all\"}");
+        (active == 0 && waiting.load(Ordering::SeqCst) == 0).then_some(())
+    });
+}
+
 #[test]
 fn requests_that_are_reset_at_once_end_the_connection() {
-    let upstream = Upstream::hello();
-    let weir = start(&upstream, json!({}));
+    let (weir, _upstream, waiting) = start_silent();
     let pair = |round: u32| {
         let stream = round * 2 + 1;
-        let mut pair = frame(1, 5, stream, &get_block());
+        let mut pair = frame(1, 5, stream, &block("/never"));
         pair.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
         pair
     };
     assert_closed(&weir, pair, 1_000_000);
     eventually_counted(&weir);
-    eventually("all calls have ended", || {
-        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
-    });
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
 fn requests_that_weir_is_made_to_reset_end_the_connection() {
-    let upstream = Upstream::hello();
-    let weir = start(&upstream, json!({}));
+    let (weir, _upstream, waiting) = start_silent();
     // A window that grows too large is the stream's error, which the server resets (MadeYouReset).
     let made = |round: u32| {
         let stream = round * 2 + 1;
-        let mut made = frame(1, 4, stream, &get_block());
+        let mut made = frame(1, 4, stream, &block("/never"));
         made.extend(frame(8, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
         made
     };
     assert_closed(&weir, made, 1_000_000);
     eventually_counted(&weir);
-    eventually("all calls have ended", || {
-        (weir.count("weir_requests_active{route=\"all\"}") == 0).then_some(())
-    });
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
@@ -112,6 +144,7 @@ fn a_head_without_end_ends_the_connection() {
         }
     };
     assert_closed(&weir, continued, 1_000_000);
+    let before = weir.resident_bytes();
     // A small reference to a large entry, again and again.
     let bomb = |round: u32| {
         let stream = round * 2 + 1;
@@ -127,9 +160,47 @@ fn a_head_without_end_ends_the_connection() {
             break;
         }
     }
-    drop(raw);
     assert_serves(&weir);
-    assert!(weir.resident_bytes() < 128 << 20);
+    assert_grown_by_less(&weir, before, 64 << 20);
+    drop(raw);
+}
+
+#[track_caller]
+fn assert_grown_by_less(weir: &Weir, before: u64, most: u64) {
+    let grown = weir.resident_bytes().saturating_sub(before);
+    assert!(grown < most, "by {} KiB", grown >> 10);
+}
+
+#[test]
+fn small_references_to_a_large_entry_on_all_streams_hold_little_memory() {
+    const STREAMS: usize = 100;
+    let (weir, upstream, waiting) = start_silent();
+    assert_serves(&weir);
+    let before = weir.resident_bytes();
+    let mut raw = Raw::open(weir.proxy());
+    for number in 0..STREAMS {
+        // Within what a head may have; the first makes the entry.
+        let mut block = block("/never");
+        if number == 0 {
+            block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+            block.extend([b'y'; 4000]);
+        }
+        block.extend([0xbe; 14]);
+        let stream = u32::try_from(2 * number + 1).expect("a stream");
+        raw.0.write_all(&frame(1, 5, stream, &block)).expect("send");
+    }
+    eventually("all are with the upstream", || {
+        (waiting.load(Ordering::SeqCst) == STREAMS).then_some(())
+    });
+    assert_grown_by_less(&weir, before, 64 << 20);
+    let seen = upstream.seen();
+    let large = seen.iter().filter(|seen| {
+        let fields = seen.headers.iter().filter(|(name, _)| name == "x");
+        fields.map(|(_, value)| value.len()).sum::<usize>() >= 14 * 4000
+    });
+    assert_eq!(large.count(), STREAMS);
+    drop(raw);
+    until_cancelled(&weir, &waiting);
 }
 
 #[test]
@@ -161,11 +232,7 @@ fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
     raw.0
         .write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]))
         .expect("send");
-    let mut small = vec![0x82, 0x86, 0x04, 6];
-    small.extend(b"/large");
-    small.extend([0x01, 4]);
-    small.extend(b"test");
-    raw.0.write_all(&frame(1, 5, 1, &small)).expect("send");
+    ask_for(&mut raw, 1, "/large");
     raw.0
         .write_all(&frame(1, 5, 3, &get_block()))
         .expect("send");
@@ -191,6 +258,124 @@ fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
     assert_serves(&weir);
 }
 
+/// A connection on which streams have this window, and the connection enough for all.
+fn with_window(weir: &Weir, window: u32) -> Raw {
+    let mut raw = Raw::open(weir.proxy());
+    let setting = [&[0, 4][..], &window.to_be_bytes()].concat();
+    raw.0.write_all(&frame(4, 0, 0, &setting)).expect("send");
+    open_window(&mut raw, 0, 1 << 20).expect("send");
+    raw
+}
+
+fn open_window(raw: &mut Raw, stream: u32, by: u32) -> std::io::Result<()> {
+    raw.0.write_all(&frame(8, 0, stream, &by.to_be_bytes()))
+}
+
+fn ask_for(raw: &mut Raw, stream: u32, path: &str) {
+    let head = frame(1, 5, stream, &block(path));
+    raw.0.write_all(&head).expect("send");
+}
+
+#[test]
+fn a_client_that_is_slow_and_steady_has_all_of_a_response_however_long_it_takes() {
+    const LEN: usize = 60_000;
+    const ROUNDS: usize = 12;
+    let body = "x".repeat(LEN);
+    let mut config = crate::config(
+        &Upstream::hello(),
+        json!({ "timeouts": { "head": "1s", "send": "10s" } }),
+    );
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": body } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
+    config["shutdown_grace"] = json!("5m");
+    let mut weir = Weir::start(&config.to_string());
+    let window = u32::try_from(LEN / ROUNDS).expect("a window");
+    let mut raw = with_window(&weir, window);
+    ask_for(&mut raw, 1, "/large");
+    let (mut taken, mut windows, mut ended) = (0, 1, false);
+    while !ended {
+        let (kind, flags, _, payload) = raw.read().expect("a frame");
+        if kind == 0 {
+            taken += payload.len();
+            ended = flags & 1 == 1;
+        }
+        assert_ne!(kind, 3, "reset after {taken} bytes");
+        if taken == windows * LEN / ROUNDS && windows < ROUNDS {
+            windows += 1;
+            // All in all longer than it may be idle, and half of it in a drain.
+            std::thread::sleep(Duration::from_millis(700));
+            if windows == ROUNDS / 2 {
+                weir.signal("TERM");
+            }
+            open_window(&mut raw, 1, window).expect("send");
+        }
+    }
+    assert_eq!(taken, LEN);
+    drop(raw);
+    assert_eq!(weir.wait().code(), Some(0));
+}
+
+/// What is asked for at `/drip` never ends, and comes byte by byte as the client opens the window.
+fn start_dripping() -> Weir {
+    let upstream = Upstream::new(|seen, stream| {
+        let body = if seen.target == "/drip" { 1 << 22 } else { 5 };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(&vec![b'x'; body]);
+    });
+    let timeouts = json!({ "timeouts": { "send": "500ms", "head": "500ms" } });
+    let mut config = crate::config(&upstream, timeouts);
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(60_000) } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
+    Weir::start(&config.to_string())
+}
+
+#[test]
+fn a_large_response_of_which_nothing_leaves_is_reset_while_another_drips() {
+    let weir = start_dripping();
+    let mut raw = with_window(&weir, 1);
+    ask_for(&mut raw, 1, "/large");
+    ask_for(&mut raw, 3, "/drip");
+    let mut reset = 0;
+    while reset == 0 {
+        match raw.read().expect("a frame") {
+            (0, 0, 3, _) => open_window(&mut raw, 3, 1).expect("send"),
+            (3, _, stream, _) => reset = stream,
+            _ => {}
+        }
+    }
+    assert_eq!(reset, 1);
+    drop(raw);
+    eventually("it is counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 1).then_some(())
+    });
+    assert_serves(&weir);
+}
+
+#[test]
+fn small_responses_of_which_nothing_leaves_end_a_connection_on_which_another_drips() {
+    let weir = start_dripping();
+    let mut raw = with_window(&weir, 1);
+    for stream in 0..50 {
+        ask_for(&mut raw, 2 * stream + 1, "/");
+    }
+    ask_for(&mut raw, 101, "/drip");
+    // Each byte of the one is answered with room for another.
+    while let Some((kind, flags, stream, _)) = raw.read() {
+        assert_ne!(kind, 3, "stream {stream} was reset");
+        assert_ne!((kind, flags), (0, 1), "stream {stream} has ended");
+        if (kind, stream) == (0, 101) && open_window(&mut raw, 101, 1).is_err() {
+            break;
+        }
+    }
+    eventually("it is counted", || {
+        (counted(&weir, "weir_http_cuts_total", "stalled") == 1).then_some(())
+    });
+    assert_serves(&weir);
+}
+
 #[test]
 fn a_stream_whose_window_stays_small_is_reset_while_another_is_open() {
     const LEN: usize = 160_000;
@@ -212,11 +397,7 @@ fn a_stream_whose_window_stays_small_is_reset_while_another_is_open() {
         raw.0
             .write_all(&frame(1, 5, 1, &get_block()))
             .expect("send");
-        let mut large = vec![0x82, 0x86, 0x04, 6];
-        large.extend(b"/large");
-        large.extend([0x01, 4]);
-        large.extend(b"test");
-        raw.0.write_all(&frame(1, 5, 3, &large)).expect("send");
+        ask_for(&mut raw, 3, "/large");
         let mut taken = 0;
         loop {
             match raw.read().expect("a frame") {

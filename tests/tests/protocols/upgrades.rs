@@ -136,6 +136,32 @@ fn any_answer_but_101_is_an_ordinary_response() {
 }
 
 #[test]
+fn bytes_behind_an_upgrade_that_is_refused_are_no_tunnels() {
+    for status in ["200 OK", "403 Forbidden", "426 Upgrade Required"] {
+        let (listener, weir) = start(json!({}), json!({}));
+        let mut client = Connection::open(weir.proxy());
+        client.send(format!(
+            "{ASK}GET /smuggled HTTP/1.1\r\nhost: test\r\nx-forwarded-for: 1.2.3.4\r\n\r\n"
+        ));
+        let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+        let head = upstream.read_head().expect("a head");
+        assert_eq!(head[0], "GET /chat HTTP/1.1");
+        upstream.send(format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nno"));
+        assert_eq!(client.receive().expect("a response").text(), "no");
+        // They are the client's next request, which is made as any: not the very bytes.
+        let head = upstream.read_head().expect("a head");
+        assert_eq!(head[0], "GET /smuggled HTTP/1.1", "{status}");
+        let forwarded = head
+            .iter()
+            .filter(|line| line.starts_with("x-forwarded-for"));
+        let forwarded: Vec<_> = forwarded.collect();
+        assert_eq!(forwarded, ["x-forwarded-for: 127.0.0.1"], "{status}");
+        upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes");
+        assert_eq!(client.receive().expect("a response").text(), "yes");
+    }
+}
+
+#[test]
 fn a_switch_that_nobody_asked_for_is_a_502() {
     let (listener, weir) = start(json!({}), json!({}));
     for (request, answer) in [

@@ -65,6 +65,70 @@ fn http1_with_tls(tls: Arc<rustls::ServerConfig>) -> std::net::SocketAddr {
     address
 }
 
+/// With a second upstream, whose idle connections may stay for long.
+fn start_beside_a_patient_one(upstream: Value) -> Weir {
+    let mut config = config(upstream);
+    let keys = json!({ "endpoints": ["http://127.0.0.1:9"], "timeouts": { "idle": "1h" } });
+    config["upstreams"]["patient"] = keys;
+    let route = json!({ "match": { "path": "/patient" }, "upstream": "patient" });
+    config["routes"].as_array_mut().expect("routes").push(route);
+    Weir::start(&config.to_string())
+}
+
+#[test]
+fn a_connection_of_http2_that_was_idle_for_too_long_is_not_used_again() {
+    let upstream = http2::Upstream::hello();
+    let keys = json!({
+        "endpoints": [upstream.url()],
+        "protocol": "h2",
+        "timeouts": { "idle": "1ms" },
+    });
+    let weir = start_beside_a_patient_one(keys);
+    // From one request to the next it is idle for longer.
+    for _ in 0..5 {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(upstream.connections(), 5);
+}
+
+#[test]
+fn connections_that_nobody_uses_are_closed_by_their_own_upstreams_deadline() {
+    for protocol in ["h1", "h2"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let weir = start_beside_a_patient_one(json!({
+            "endpoints": [format!("http://{address}")],
+            "protocol": protocol,
+            "timeouts": { "idle": "1s" },
+        }));
+        let proxy = weir.proxy();
+        let asking = std::thread::spawn(move || client::get(proxy, "/", &[]).status);
+        let mut upstream = http2::Raw(listener.accept().expect("weir connects").0);
+        if protocol == "h2" {
+            let mut preface = [0; http2::PREFACE.len()];
+            upstream.0.read_exact(&mut preface).expect("a preface");
+            // Settings, and once it is asked for, `:status: 200` on the first stream, as its end.
+            let settings = http2::frame(4, 0, 0, &[]);
+            upstream.0.write_all(&settings).expect("send");
+            while upstream.read().expect("a frame").0 != 1 {}
+            let answer = http2::frame(1, 5, 1, &[0x88]);
+            upstream.0.write_all(&answer).expect("send");
+        } else {
+            let mut head = [0; 1024];
+            let len = upstream.0.read(&mut head).expect("a head");
+            assert!(head[..len].ends_with(b"\r\n\r\n"));
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            upstream.0.write_all(answer).expect("send");
+        }
+        assert_eq!(asking.join().expect("a client"), 200);
+        let patience = Some(Duration::from_mins(1));
+        upstream.0.set_read_timeout(patience).expect("a timeout");
+        let mut last = Vec::new();
+        upstream.0.read_to_end(&mut last).expect("weir closes");
+    }
+}
+
 #[test]
 fn requests_share_a_connection_of_http2() {
     let upstream = http2::Upstream::hello();

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
 
 use weir_tests::client::{Connection, Response};
 use weir_tests::upstream::Upstream;
@@ -27,8 +28,12 @@ fn liar(lie: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Upstream, Weir
 }
 
 fn ask(client: &mut Connection, target: &str) -> Response {
-    client.send(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
-    client.receive().expect("a response")
+    ask_by("GET", client, target)
+}
+
+fn ask_by(method: &str, client: &mut Connection, target: &str) -> Response {
+    client.send(format!("{method} {target} HTTP/1.1\r\nhost: test\r\n\r\n"));
+    client.receive_to(method).expect("a response")
 }
 
 #[test]
@@ -37,7 +42,11 @@ fn a_response_of_doubtful_length_is_a_502_and_ends_its_connection() {
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5,\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: five\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nhello",
@@ -61,7 +70,23 @@ fn a_response_of_doubtful_length_is_a_502_and_ends_its_connection() {
         assert_problem(&answer, 502);
         assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
         assert_eq!(upstream.connections(), 2, "{lie:?}");
+        // Nor is it believed what a body would be that does not come.
+        assert_eq!(ask_by("HEAD", &mut client, "/lie").status, 502, "{lie:?}");
+        assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        assert_eq!(upstream.connections(), 3, "{lie:?}");
     }
+}
+
+#[test]
+fn a_length_with_zeros_before_it_is_that_length() {
+    let (upstream, weir) = liar(|stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 005\r\n\r\nhello");
+    });
+    let mut client = Connection::open(weir.proxy());
+    for _ in 0..3 {
+        assert_eq!(ask(&mut client, "/lie").text(), "hello");
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
@@ -81,6 +106,30 @@ fn bytes_behind_a_response_are_nobodys() {
             [204, 304].contains(&answer.status) || answer.text() == "hello",
             "{lie:?}: {answer:?}"
         );
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        }
+        assert_eq!(upstream.connections(), 2, "{lie:?}");
+    }
+}
+
+#[test]
+fn bytes_that_come_when_nothing_was_asked_are_nobodys() {
+    for lie in ["HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", "x"] {
+        let (ended, has_ended) = mpsc::channel();
+        let (lied, has_lied) = mpsc::channel();
+        let has_ended = Mutex::new(has_ended);
+        let (upstream, weir) = liar(move |stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+            has_ended.lock().expect("lock").recv().expect("the test");
+            let _ = stream.write_all(lie.as_bytes());
+            lied.send(()).expect("the test");
+        });
+        let mut client = Connection::open(weir.proxy());
+        assert_eq!(ask(&mut client, "/lie").text(), "hello");
+        // The connection is idle by now.
+        ended.send(()).expect("the upstream waits");
+        has_lied.recv().expect("the upstream");
         for _ in 0..3 {
             assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
         }

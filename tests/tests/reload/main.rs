@@ -3,19 +3,21 @@
 mod memory;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir::demo::consumer::Consumer;
 use weir_tests::client::{self, Connection};
+use weir_tests::http2::{Client, receive, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::Weir;
+use weir_tests::weir::{Weir, guest};
 
 const GENERATION: &str = "weir_config_generation";
 
@@ -257,10 +259,92 @@ fn listeners_are_added_and_removed_while_the_others_serve() {
         let last = kept.receive().expect("a response");
         assert_eq!(
             (last.status, last.header("connection")),
-            (503, Some("close"))
+            (200, Some("close"))
         );
+        assert_eq!(kept.read_to_end(), b"");
     }
     load.assert_unharmed();
+}
+
+#[test]
+fn what_a_removed_listener_has_accepted_is_served_by_what_was_in_place() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let upstream = Upstream::new(move |seen, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+        if seen.target == "/slow" {
+            released.lock().expect("lock").recv().expect("the test");
+        }
+        let _ = stream.write_all(b"hello");
+    });
+    let setup = Setup { upstream };
+    let routes = "  - { match: { path: /old }, upstream: api }
+  - { match: { path: /slow }, upstream: api }";
+    let both = setup
+        .config(&["127.0.0.1:0", "127.0.0.2:0"], routes, "")
+        .replace("2:0\" }", "2:0\", timeouts: { head: 1h } }");
+    let weir = Weir::start(&both);
+    let removed = weir.proxies()[1];
+    let ask = |connection: &mut Connection| {
+        let request = "GET /old HTTP/1.1\r\nhost: test\r\n\r\n";
+        connection.send(request).receive().expect("a response")
+    };
+    let mut kept: Vec<_> = (0..8).map(|_| Connection::open(removed)).collect();
+    for connection in &mut kept {
+        assert_eq!(ask(connection).header("connection"), None);
+    }
+    // Of these, nothing was read yet.
+    kept.extend((0..8).map(|_| Connection::open(removed)));
+    run(async {
+        let idle = Client::open(removed).await;
+        assert_eq!(idle.get("/old").await.expect("a response").text(), "hello");
+        let busy = Client::open(removed).await;
+        let request = http::Request::get("http://test/slow").body(());
+        let mut sender = busy.sender.clone().ready().await.expect("ready");
+        let (response, _) = sender
+            .send_request(request.expect("a request"), true)
+            .expect("sent");
+        let response = response.await.expect("a head");
+
+        assert_eq!(weir.reload(&setup.routes("")).status, 200);
+        assert_eq!(weir.get("/old", &[]).status, 404);
+        let ended = idle.connection.await.expect("no panic");
+        ended.expect("GOAWAY");
+        for connection in &mut kept {
+            let last = ask(connection);
+            assert_eq!((last.status, last.text().as_str()), (200, "hello"));
+            assert_eq!(last.header("connection"), Some("close"));
+            assert_eq!(connection.read_to_end(), b"");
+        }
+        release.send(()).expect("the upstream waits");
+        let answer = receive(response).await.expect("the rest");
+        assert_eq!(answer.text(), "hello");
+        drop((sender, busy.sender));
+        let ended = busy.connection.await.expect("no panic");
+        ended.expect("GOAWAY");
+    });
+    eventually("all of them have ended", || {
+        (weir.count("weir_connections_open") == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_listener_that_comes_back_has_its_connections_again() {
+    let setup = Setup::new();
+    let both = |routes| setup.config(&["127.0.0.1:0", "127.0.0.2:0"], routes, "");
+    let weir = Weir::start(&both(""));
+    let mut kept = Connection::open(weir.proxies()[1]);
+    let mut status = |path: &str| {
+        kept.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        kept.receive().expect("a response").status
+    };
+    assert_eq!(status("/new"), 404);
+    assert_eq!(weir.reload(&setup.routes("")).status, 200);
+    let new = "  - { match: { path: /new }, upstream: api }";
+    assert_eq!(weir.reload(&both(new)).status, 200);
+    for _ in 0..3 {
+        assert_eq!(status("/new"), 200);
+    }
 }
 
 /// The listeners' plugins say which it is that answered.
@@ -450,6 +534,36 @@ fn upstream_connections_outlive_a_reload() {
         assert_eq!(weir.reload(&setup.routes("")).status, 200);
     }
     assert_eq!(setup.upstream.connections(), 1);
+}
+
+#[test]
+fn a_process_that_is_to_end_does_not_wait_for_a_reload() {
+    let setup = Setup::new();
+    let good = setup.routes("");
+    // Each is stopped after 2 s of its own.
+    let plugin =
+        json!({ "module": guest("hostile"), "config": { "mode": "loop", "in": "configure" } });
+    let plugins: serde_json::Map<_, _> = (0..200)
+        .map(|number| (format!("slow{number}"), plugin.clone()))
+        .collect();
+    let slow = format!("{good}\nplugins: {}\n", Value::Object(plugins));
+    for by_signal in [true, false] {
+        let mut weir = Weir::start(&good);
+        weir.write(&slow);
+        let mut admin = Connection::open(weir.admin());
+        if by_signal {
+            weir.signal("HUP");
+        } else {
+            admin.send("POST /reload HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+        }
+        eventually("the reload is under way", || {
+            let overview = weir.api("/api/overview").json();
+            let listeners = overview["listeners"].as_array().expect("listeners");
+            listeners.is_empty().then_some(())
+        });
+        weir.signal("TERM");
+        assert_eq!(weir.wait().code(), Some(0));
+    }
 }
 
 #[test]

@@ -157,6 +157,40 @@ fn a_process_that_does_not_start_changes_nothing() {
 }
 
 #[test]
+fn what_the_link_leads_to_by_which_it_was_started_takes_over() {
+    let upstream = Upstream::hello();
+    let mut weir = Weir::linked(&config(&upstream).to_string());
+    weir.link(r#"touch "$FOLDER/started"; exec "$WEIR" "$@""#);
+    weir.hand_over();
+    assert!(weir.folder().join("started").exists());
+    assert_eq!(weir.get("/", &[]).status, 200);
+}
+
+#[test]
+fn a_process_whose_predecessor_has_ended_serves_what_comes_to_its_sockets() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["workers"] = json!(3);
+    let mut weir = Weir::linked(&config.to_string());
+    let address = weir.proxy();
+    weir.link(r#"until [ -e "$FOLDER/go" ]; do sleep 0.01; done; exec "$WEIR" "$@""#);
+    weir.signal("USR2");
+    weir.says("started a process to take over");
+    weir.signal("KILL");
+    weir.wait();
+    weir.follow("started a process to take over");
+    // They wait in the sockets, which the kernel shares out among.
+    let mut waiting: Vec<_> = (0..50).map(|_| Connection::open(address)).collect();
+    std::fs::write(weir.folder().join("go"), "").expect("a file");
+    let ask = |connection: &mut Connection| {
+        connection.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        connection.receive().expect("a response").status
+    };
+    assert!(waiting.iter_mut().all(|connection| ask(connection) == 200));
+    assert!((0..50).all(|_| ask(&mut Connection::open(address)) == 200));
+}
+
+#[test]
 fn a_listener_that_is_gone_or_new_does_not_hinder() {
     let upstream = Upstream::hello();
     let mut config = config(&upstream);

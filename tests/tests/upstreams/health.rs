@@ -10,7 +10,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::{Mortal, errors, send, start, urls};
+use crate::{Mortal, config, errors, send, start, urls};
 
 /// Answers `/health` as it is told, and anything else with 200.
 struct Patient {
@@ -77,6 +77,28 @@ fn what_checks_find_unwell_gets_no_request_until_it_is_well() {
     let check = check.expect("a check");
     assert_eq!(check.header("host"), Some(address.as_str()));
     assert_eq!(check.header("user-agent"), Some("weir-health"));
+}
+
+#[test]
+fn a_reload_between_two_checks_begins_no_row_anew() {
+    let (good, ill) = (Patient::new(true), Patient::new(true));
+    let keys = json!({ "health": { "path": "/health", "interval": "1s", "unhealthy": 3 } });
+    let config = config(&urls(&[&good.upstream, &ill.upstream]), keys).to_string();
+    let weir = Weir::start(&config);
+    let address = ill.upstream.address().to_string();
+    let checks = || ill.upstream.seen().len();
+    let until_more_than = |before: usize| {
+        eventually("it is checked again", || (checks() > before).then_some(()));
+    };
+    // The first is over then: it would count alone.
+    until_more_than(1);
+    ill.well.store(false, Ordering::SeqCst);
+    let found = (0..30).any(|_| {
+        assert_eq!(weir.reload(&config).status, 200);
+        until_more_than(checks());
+        state_of(&weir, address.clone()) == "unhealthy"
+    });
+    assert!(found, "it is still used");
 }
 
 #[test]
