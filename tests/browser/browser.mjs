@@ -70,6 +70,19 @@ export class Browser {
     return this.page.screenshot({ path: `${this.#given.shots}/${name}.png` });
   }
 
+  /** What a paste gives. */
+  async pasted() {
+    const pasted = await this.page.evaluateHandle(() => {
+      const text = new Promise((done) => {
+        addEventListener("paste", (event) => done(event.clipboardData.getData("text/plain")), { once: true });
+      });
+      // In an object, for a promise alone would be waited for.
+      return { text };
+    });
+    await this.page.keyboard.press("Control+V");
+    return pasted.evaluate(({ text }) => text);
+  }
+
   /** What was measured, left beside the pictures. */
   async note(name, what) {
     await writeFile(`${this.#given.shots}/${name}.json`, `${JSON.stringify(what, null, 2)}\n`);

@@ -225,12 +225,43 @@ export async function locked(browser) {
   await sheet.getByText("batch_size: 7").waitFor();
   assert.equal(await sheet.getByRole("button", { name: "Write and reload" }).count(), 0);
   await browser.look("kafka-read-only");
+  await sheet.getByRole("button", { name: "Copy YAML" }).click();
+  await sheet.getByRole("button", { name: "Copied" }).waitFor();
+  assert.equal(await browser.pasted(), await sheet.locator("pre").textContent());
   await page.keyboard.press("Escape");
   await browser.open("/configuration");
   await page.getByText("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").first().waitFor();
   await browser.look("configuration");
   await page.getByRole("switch", { name: "Only what is written" }).click();
   await browser.look("configuration-written");
+}
+
+/** Where others reach the address, browsers keep the clipboard from the page: YAML is copied all the same. */
+export async function copied(browser) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  assert.equal(await page.evaluate(() => isSecureContext), false);
+  await page.getByLabel("batch_size", { exact: true }).fill("7");
+  await page.getByLabel("flush_interval_ms", { exact: true }).fill("");
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  const sheet = page.getByRole("dialog", { name: "What to write into the file" });
+  await sheet.getByText("can be reached by other machines").waitFor();
+  await sheet.getByRole("button", { name: "Copy YAML" }).click();
+  await sheet.getByRole("button", { name: "Copied" }).and(page.locator(":focus")).waitFor();
+  const yaml = "# remove exporters.traces.kafka.flush_interval_ms\nexporters:\n  traces:\n    kafka:\n      batch_size: 7\n";
+  assert.equal(await browser.pasted(), yaml);
+}
+
+/** A file that cannot be edited in its place: what is wrong, and the YAML. */
+export async function anchored(browser) {
+  const { page } = browser;
+  await browser.open("/exporters/second");
+  await page.getByLabel("batch_size", { exact: true }).fill("7");
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  const sheet = page.getByRole("dialog", { name: "What to write into the file" });
+  await sheet.getByText("written in a form that cannot be edited here").waitFor();
+  await sheet.getByText("batch_size: 7").waitFor();
+  assert.equal(await sheet.getByRole("button", { name: "Write and reload" }).count(), 0);
 }
 
 /** All other pages, with traffic. */

@@ -349,7 +349,6 @@ export interface Preview {
   changes: boolean;
   faults: Fault[];
   warnings: Fault[];
-  snippet: string;
   read_only: string | null;
 }
 

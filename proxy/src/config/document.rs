@@ -187,16 +187,6 @@ impl Text {
     }
 }
 
-/// What edits alone would be as a file, to be copied where nothing can be written.
-pub fn snippet(edits: &[Edit]) -> String {
-    let values: Vec<Edit> = edits
-        .iter()
-        .filter(|edit| edit.value.is_some())
-        .cloned()
-        .collect();
-    edit::apply("", &values).unwrap_or_default()
-}
-
 /// Lines that differ, by the longest common subsequence, with three lines around them.
 fn difference(old: &str, new: &str) -> Vec<Line> {
     const AROUND: usize = 3;

@@ -289,3 +289,32 @@ fn what_cannot_be_saved_is_shown_to_be_copied() {
     drive("locked", &weir, &json!({}));
     assert_eq!(written(&weir), before);
 }
+
+#[test]
+fn yaml_is_copied_where_the_browser_keeps_the_clipboard_from_the_page() {
+    let before = file(
+        &Upstream::hello(),
+        &exporter(kafka::shared(), "not-asked-for"),
+    );
+    let before = before.replacen(
+        "admin:\n  address: 127.0.0.1:0",
+        "admin:\n  address: 0.0.0.0:0",
+        1,
+    );
+    let weir = Weir::start(&before);
+    drive("copied", &weir, &json!({}));
+    assert_eq!(written(&weir), before);
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_in_its_place_is_left_to_its_author() {
+    let exporters = exporter(kafka::shared(), "not-asked-for");
+    let exporters = exporters.replacen("kafka:", "kafka: &first", 1);
+    let before = file(
+        &Upstream::hello(),
+        &format!("{exporters}  second:\n    kafka: *first\n"),
+    );
+    let weir = Weir::start(&before);
+    drive("anchored", &weir, &json!({}));
+    assert_eq!(written(&weir), before);
+}

@@ -133,24 +133,46 @@ export function Sheet(props: {
   );
 }
 
+type Copying = "no" | "done" | "failed";
+
 export function Copy({ text, label = "Copy", plain }: { text: string; label?: string; plain?: boolean }) {
-  const [copied, setCopied] = useState(false);
+  const [copying, setCopying] = useState<Copying>("no");
   useEffect(() => {
-    if (!copied) return;
-    const timer = setTimeout(() => setCopied(false), 1500);
+    if (copying !== "done") return;
+    const timer = setTimeout(() => setCopying("no"), 1500);
     return () => clearTimeout(timer);
-  }, [copied]);
+  }, [copying]);
+  const says = { no: label, done: "Copied", failed: "Select it, and copy by hand" };
   return (
     <button
       type="button"
       className={plain ? undefined : "small"}
-      onClick={() => {
-        void navigator.clipboard?.writeText(text).then(() => setCopied(true));
-      }}
+      onClick={(event) => void copy(text, event.currentTarget).then((done) => setCopying(done ? "done" : "failed"))}
     >
-      <span aria-live="polite">{copied ? "Copied" : label}</span>
+      <span aria-live="polite">{says[copying]}</span>
     </button>
   );
+}
+
+/** Browsers give the clipboard to pages by HTTPS or of the machine itself; to others, what is selected. */
+async function copy(text: string, button: HTMLElement): Promise<boolean> {
+  if (isSecureContext) {
+    const done = await navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    if (done) return true;
+  }
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "visually-hidden";
+  // Beside the button, for outside of an open dialog nothing can be selected.
+  button.after(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  button.focus();
+  return done;
 }
 
 /** Tabs, moved between by arrow keys. */

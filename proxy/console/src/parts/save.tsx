@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { type DiffLine, type Edit, type Fault, post, type Preview, Problem } from "../api";
 import { Copy, Failure, Loading, Sheet } from "./basics";
+import { yaml } from "./yaml";
 
 /** What a save would change in the file; nothing is written before somebody has seen it. */
 export function Save(props: {
@@ -38,19 +39,20 @@ export function Save(props: {
       setBusy(false);
     }
   };
+  const byHand = (preview?.read_only || error) && yaml(edits);
   const conflict = preview?.conflict || (failure instanceof Problem && failure.status === 409);
   const ready = preview && preview.faults.length === 0 && !conflict && !preview.read_only && preview.changes;
   return (
     <Sheet
       wide
-      title={preview?.read_only ? "What to write into the file" : "Save to the file"}
+      title={byHand ? "What to write into the file" : "Save to the file"}
       onClose={props.onClose}
       footer={
         <>
           <button type="button" onClick={props.onClose}>
-            {preview?.read_only ? "Close" : "Back"}
+            {byHand ? "Close" : "Back"}
           </button>
-          {!preview?.read_only && (
+          {!byHand && (
             <button type="button" className="primary" disabled={!ready || busy} onClick={() => void save()}>
               {busy ? "Saving…" : "Write and reload"}
             </button>
@@ -76,13 +78,13 @@ export function Save(props: {
             </button>
           </div>
         )}
-        {preview?.read_only && (
+        {preview?.read_only && <p className="notice">{preview.read_only}</p>}
+        {byHand && (
           <>
-            <p className="notice">{preview.read_only}</p>
             <p>
-              Put this into the file yourself, then reload. <Copy text={preview.snippet} label="Copy YAML" />
+              Put this into the file yourself, then reload. <Copy text={byHand} label="Copy YAML" />
             </p>
-            <pre className="code" tabIndex={0}>{preview.snippet}</pre>
+            <pre className="code" tabIndex={0}>{byHand}</pre>
           </>
         )}
         {preview?.faults.map((fault) => (

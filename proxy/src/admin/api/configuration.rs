@@ -136,7 +136,6 @@ pub(super) fn preview(app: &App, changes: Changes) -> Result<Answer, Problem> {
         "changes": edited.changes(&text),
         "faults": faults,
         "warnings": warnings,
-        "snippet": config::snippet(&changes.edits),
         "read_only": guard::may_save(app).err(),
     });
     Ok(body(StatusCode::OK, &answer))
