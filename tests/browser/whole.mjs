@@ -103,6 +103,7 @@ export async function keyboard(browser, { key }) {
   await reach(page.getByRole("treegrid", { name: "Spans" }));
   await keyboard.press("End");
   await page.getByRole("complementary", { name: "Span" }).waitFor();
+  await zoomed(page, reach);
   await keyboard.press("Escape");
   await reach(page.getByRole("tab", { name: /Spans/ }), "Shift+Tab");
   await keyboard.press("ArrowRight");
@@ -126,6 +127,35 @@ export async function keyboard(browser, { key }) {
   await reach(save.getByRole("button", { name: "Write and reload" }));
   await keyboard.press("Enter");
   await page.getByText("Saved and reloaded").waitFor();
+}
+
+/** By keys, and by buttons: nobody has to drag. The focus is on the spans, one of them chosen. */
+async function zoomed(page, reach) {
+  const { keyboard } = page;
+  const grid = page.getByRole("treegrid", { name: "Spans" });
+  const bar = grid.getByRole("row", { selected: true }).locator(".bar");
+  const width = () => bar.evaluate((element) => Number.parseFloat(element.style.width));
+  const status = page.getByRole("status").filter({ hasText: "Zoomed to" });
+  const whole = await width();
+  await keyboard.press("+");
+  await status.waitFor();
+  const half = await width();
+  assert.ok(half > whole, `${half} is no wider than ${whole}`);
+  await keyboard.press("+");
+  assert.ok((await width()) > half);
+  await keyboard.press("-");
+  assert.ok(Math.abs((await width()) - half) < 0.01);
+  await keyboard.press("0");
+  await status.waitFor({ state: "detached" });
+  assert.equal(await width(), whole);
+  await reach(page.getByRole("button", { name: "Zoom to span" }), "Shift+Tab");
+  await keyboard.press("Enter");
+  await status.waitFor();
+  assert.ok((await width()) > 99.9, `${await width()} is not all of it`);
+  await reach(page.getByRole("button", { name: "Whole trace" }));
+  await keyboard.press("Enter");
+  await status.waitFor({ state: "detached" });
+  await grid.and(page.locator(":focus")).waitFor();
 }
 
 /** Narrow, as on half a screen or a telephone: nothing is cut off, and nothing scrolls sideways but tables. */

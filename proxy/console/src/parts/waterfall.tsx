@@ -12,6 +12,9 @@ const BARS = 600;
 /** How far to the right a name goes at most. */
 const DEEPEST = 14;
 
+/** The least that a zoom shows, in nanoseconds. */
+const NARROWEST = 100;
+
 interface Range {
   from: number;
   to: number;
@@ -46,6 +49,11 @@ export function Waterfall(props: {
   }, [all]);
   const [zoom, setZoom] = useState<Range | null>(null);
   const range = zoom ?? whole;
+  const scale = (by: number) => {
+    const node = shown[at];
+    const middle = node ? (node.start + node.end) / 2 : (range.from + range.to) / 2;
+    setZoom(around(middle, (range.to - range.from) * by, whole));
+  };
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: shown.length,
@@ -92,6 +100,10 @@ export function Waterfall(props: {
       if (node) fold(node, false);
     },
     Escape: () => onSelect(null),
+    "+": () => scale(0.5),
+    "=": () => scale(0.5),
+    "-": () => scale(2),
+    "0": () => setZoom(null),
   };
 
   const kinds = useMemo(() => new Set(all.map((node) => node.kind)), [all]);
@@ -108,7 +120,39 @@ export function Waterfall(props: {
   const height = Math.min(shown.length * ROW + 2, 720);
   return (
     <div className="waterfall">
-      <Minimap nodes={all} whole={whole} zoom={zoom} onZoom={setZoom} />
+      <div className="map">
+        <Minimap nodes={all} whole={whole} zoom={zoom} onZoom={setZoom} />
+        <div className="zoom">
+          {shown[at] && (
+            <button
+              type="button"
+              className="small"
+              onClick={() => {
+                const { start, end } = shown[at]!;
+                setZoom(around((start + end) / 2, end - start, whole));
+              }}
+            >
+              Zoom to span
+            </button>
+          )}
+          {zoom && (
+            <button
+              type="button"
+              className="small"
+              onClick={() => {
+                setZoom(null);
+                // The button goes, and the focus would go with it.
+                scroller.current?.focus();
+              }}
+            >
+              Whole trace
+            </button>
+          )}
+        </div>
+      </div>
+      <p className="visually-hidden" role="status">
+        {zoom && `Zoomed to ${duration(zoom.from)} until ${duration(zoom.to)}`}
+      </p>
       <div className="rows-head" aria-hidden="true">
         <div>
           {shown.length === 1 ? "1 span" : `${shown.length} spans`}
@@ -135,7 +179,8 @@ export function Waterfall(props: {
         onClick={click}
         onKeyDown={(event) => {
           const action = keys[event.key];
-          if (action) {
+          // With a modifier, keys are the browser's.
+          if (action && !event.ctrlKey && !event.metaKey && !event.altKey) {
             event.preventDefault();
             action();
           }
@@ -167,7 +212,7 @@ export function Waterfall(props: {
             {name}
           </span>
         ))}
-        <span>Drag over the map above to zoom; arrow keys move between spans</span>
+        <span>Drag over the map above to zoom; arrow keys move between spans, + and − zoom, 0 shows all</span>
       </p>
     </div>
   );
@@ -233,6 +278,15 @@ const Row = memo(function Row(props: {
   );
 });
 
+/** As much time around a moment, within the whole; null is all of it. */
+function around(middle: number, extent: number, whole: Range): Range | null {
+  const all = whole.to - whole.from;
+  const shown = Math.max(extent, NARROWEST);
+  if (shown >= all) return null;
+  const from = Math.max(whole.from, Math.min(middle - shown / 2, whole.to - shown));
+  return { from, to: from + shown };
+}
+
 function indent(depth: number): CSSProperties {
   return { "--depth": Math.min(depth, DEEPEST) } as CSSProperties;
 }
@@ -281,7 +335,6 @@ const Minimap = memo(function Minimap(props: {
       ref={frame}
       className="minimap"
       onPointerDown={(event) => {
-        if ((event.target as Element).closest("button")) return;
         event.currentTarget.setPointerCapture(event.pointerId);
         const at = place(event);
         setDrag({ from: at, to: at });
@@ -315,16 +368,6 @@ const Minimap = memo(function Minimap(props: {
           />
         )}
       </svg>
-      {zoom && (
-        <button
-          type="button"
-          className="small"
-          style={{ position: "absolute", right: 8, top: 4 }}
-          onClick={() => props.onZoom(null)}
-        >
-          Whole trace
-        </button>
-      )}
     </div>
   );
 });
