@@ -6,7 +6,7 @@ import { useOverview, useTitle } from "../app";
 import { bytes, clock, day, duration, nanoseconds } from "../format";
 import { Copy, Empty, Failure, Head, Level, Loading, Status, Tabs } from "../parts/basics";
 import { Message } from "../parts/message";
-import { logs, plugin, rows, tree } from "../parts/spans";
+import { logs, type Node, plugin, rows, tree } from "../parts/spans";
 import { Table } from "../parts/table";
 import { Waterfall } from "../parts/waterfall";
 
@@ -133,10 +133,7 @@ export function Trace({ id }: { id: string }) {
           ]}
         >
           {tab === "spans" && (
-            <div className={selected ? "trace-body open" : "trace-body"}>
-              <Waterfall trace={trace} selected={selected} onSelect={(span) => set("span", span)} />
-              {selected && <Drawer trace={trace} id={selected} onClose={() => set("span", null)} />}
-            </div>
+            <Spans trace={trace} selected={selected} onSelect={(span) => set("span", span)} />
           )}
           {tab === "logs" && <Logs trace={trace} />}
           {tab === "headers" && <Headers trace={trace} />}
@@ -147,9 +144,20 @@ export function Trace({ id }: { id: string }) {
   );
 }
 
-function Drawer({ trace, id, onClose }: { trace: Whole; id: string; onClose: () => void }) {
-  const node = useMemo(() => rows(tree(trace), new Set()).find((node) => node.span.SpanID === id), [trace, id]);
-  if (!node) return null;
+function Spans(props: { trace: Whole; selected: string | null; onSelect: (span: string | null) => void }) {
+  const { trace, selected, onSelect } = props;
+  // Once a trace: it may have ten thousand.
+  const nodes = useMemo(() => rows(tree(trace), new Set()), [trace]);
+  const chosen = nodes.find((node) => node.span.SpanID === selected);
+  return (
+    <div className={chosen ? "trace-body open" : "trace-body"}>
+      <Waterfall nodes={nodes} selected={selected} onSelect={onSelect} />
+      {chosen && <Drawer trace={trace} node={chosen} onClose={() => onSelect(null)} />}
+    </div>
+  );
+}
+
+function Drawer({ trace, node, onClose }: { trace: Whole; node: Node; onClose: () => void }) {
   const { span } = node;
   const name = plugin(span);
   const lines = name ? logs(trace, span) : [];

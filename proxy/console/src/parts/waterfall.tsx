@@ -1,8 +1,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type CSSProperties, memo, type MouseEvent, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
-import type { Trace } from "../api";
 import { duration } from "../format";
-import { type Node, rows, tree } from "./spans";
+import { type Node, rows } from "./spans";
 
 const ROW = 26;
 
@@ -30,15 +29,17 @@ const KINDS: [string, string][] = [
 
 /** Spans over time. Only rows in view are in the document, so that their number does not matter. */
 export function Waterfall(props: {
-  trace: Trace;
+  /** All, in the order of their rows. */
+  nodes: Node[];
   selected: string | null;
   onSelect: (span: string | null) => void;
 }) {
-  const { selected, onSelect } = props;
-  const roots = useMemo(() => tree(props.trace), [props.trace]);
+  const { nodes: all, selected, onSelect } = props;
   const [folded, setFolded] = useState<ReadonlySet<string>>(new Set());
-  const shown = useMemo(() => rows(roots, folded), [roots, folded]);
-  const all = useMemo(() => rows(roots, new Set()), [roots]);
+  const shown = useMemo(() => {
+    const roots = all.filter((node) => node.depth === 0);
+    return folded.size === 0 ? all : rows(roots, folded);
+  }, [all, folded]);
   const whole: Range = useMemo(() => {
     const bounds = { from: 0, to: 1 };
     for (const node of all) {
@@ -66,6 +67,12 @@ export function Waterfall(props: {
   // makes no elements. Rows in view follow each other, so no two have the same place.
   const places = Math.max(64, items.length);
   const at = useMemo(() => shown.findIndex((node) => node.span.SpanID === selected), [shown, selected]);
+  useEffect(() => {
+    // A link to a span leads to its row.
+    if (at >= 0) virtual.scrollToIndex(at, { align: "center" });
+    // Later, who chooses a span sees it.
+    // eslint-disable-next-line
+  }, []);
 
   const fold = (node: Node, close: boolean) =>
     setFolded((before) => {
