@@ -109,6 +109,16 @@ pub struct RouteCells {
     /// Requests whose client left before the response's end.
     pub aborted: Counter,
     pub active: Counter,
+    /// When the latest request began, in nanoseconds since 1970; zero before the first.
+    latest: AtomicU64,
+}
+
+impl RouteCells {
+    /// A request that began at `start` takes the route.
+    pub fn take(&self, start: u64) {
+        self.active.inc();
+        self.latest.store(start, Ordering::Relaxed);
+    }
 }
 
 /// One worker's numbers of one upstream.

@@ -283,6 +283,7 @@ export async function pages(browser, { key }) {
   await page.getByRole("row", { name: "plugin.headers.prehook" }).waitFor();
   const menu = page.getByRole("navigation", { name: "Pages" });
   await menu.getByRole("link", { name: "Routes" }).click();
+  await page.getByRole("row", { name: /^hello/ }).getByText(/ ago$/).waitFor();
   await page.getByLabel("Path, or URL with host").fill("http://any.test/v1/x");
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("It takes hello").waitFor();

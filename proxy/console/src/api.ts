@@ -81,6 +81,7 @@ export interface RouteMetrics {
   responses: number[];
   aborted: number;
   active: number;
+  last_us: number | null;
 }
 
 export interface HookMetrics {
@@ -175,7 +176,6 @@ export interface Route {
   upstream: string;
   plugins: string[];
   metrics: RouteMetrics | null;
-  last_us: number | null;
 }
 
 export interface Tried {

@@ -110,7 +110,7 @@ async fn run(
         Operation::Tail => Err(Problem::missing("such thing here")),
         Operation::Trace => traces::one(app, id, parameters).await,
         Operation::Message => traces::message(app, id, parameters).await,
-        Operation::Routes => Ok(routes::routes(app).await),
+        Operation::Routes => Ok(routes::routes(app)),
         Operation::TestRoute => routes::test(app, parameters),
         Operation::Upstreams => Ok(routes::upstreams(app)),
         Operation::Plugins => Ok(plugins::plugins(app)),

@@ -118,7 +118,8 @@ impl Life {
     pub(super) fn routed(&mut self, route: &Route) {
         self.cells[self.worker.index].active.dec();
         self.cells = Arc::clone(&route.cells);
-        self.cells[self.worker.index].active.inc();
+        let start = self.state().recorder.anchor();
+        self.cells[self.worker.index].take(start);
         self.route = Some(Arc::clone(&route.name));
         let pattern = route.pattern.as_str();
         self.state()

@@ -1,9 +1,11 @@
 //! The counters at one moment, as the console shows them: sums over workers, and quantiles.
 
+use std::sync::atomic::Ordering;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Histogram, Metrics, Sum, lock, sum, summed};
+use super::{Histogram, Metrics, RouteCells, Sum, lock, sum, summed};
 use crate::plugin::Failure;
 use crate::upstream;
 
@@ -35,6 +37,8 @@ pub struct Route {
     pub responses: [u64; 5],
     pub aborted: u64,
     pub active: u64,
+    /// When the latest request began, in microseconds since 1970.
+    pub last_us: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -66,6 +70,7 @@ impl Metrics {
             responses: std::array::from_fn(|at| sum(cells, |cells| &cells.responses[at])),
             aborted: sum(cells, |cells| &cells.aborted),
             active: sum(cells, |cells| &cells.active),
+            last_us: latest(cells),
         });
         let hooks = lock(&self.hooks);
         let hooks = hooks.iter().map(|((plugin, hook), cells)| Hook {
@@ -98,6 +103,11 @@ impl Metrics {
             upstreams: upstreams.collect(),
         }
     }
+}
+
+fn latest(cells: &[RouteCells]) -> Option<u64> {
+    let each = cells.iter().map(|of| of.latest.load(Ordering::Relaxed));
+    each.max().filter(|at| *at > 0).map(|at| at / 1000)
 }
 
 fn happened(reasons: &[&'static str], count: impl Fn(usize) -> u64) -> Vec<(&'static str, u64)> {

@@ -456,6 +456,30 @@ fn an_address_that_others_reach_is_read_only_without_a_token() {
 }
 
 #[test]
+fn a_route_tells_its_latest_request_though_no_trace_is_kept() {
+    let mut config = weir_tests::config::config(&Upstream::hello());
+    config["routes"] = json!([
+        { "name": "rare", "match": { "path": "/rare" }, "upstream": "up" },
+        { "name": "unused", "match": { "path": "/unused" }, "upstream": "up" },
+        { "name": "rest", "upstream": "up" },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let last = |index: usize| {
+        let answer = get(&weir, "/api/routes").json();
+        answer["routes"][index]["metrics"]["last_us"].clone()
+    };
+    assert_eq!(last(0), Value::Null);
+    assert_eq!(weir.get("/rare", &[]).status, 200);
+    let first = last(0).as_u64().expect("a time");
+    assert_eq!(weir.get("/other", &[]).status, 200);
+    assert_eq!(last(0), first);
+    assert!(last(2).as_u64().expect("a time") >= first);
+    assert_eq!(weir.get("/rare", &[]).status, 200);
+    assert!(last(0).as_u64().expect("a time") > first);
+    assert_eq!(last(1), Value::Null);
+}
+
+#[test]
 fn a_route_is_found_for_a_request_with_the_reason_for_each() {
     let mut config = with_store();
     config["routes"] = json!([

@@ -80,10 +80,10 @@ function Chain({ before, own }: { before: string[]; own: string[] }) {
   );
 }
 
-/** Of the traces that are kept. */
 function Last({ route }: { route: Route }) {
-  if (route.last_us === null) return <span className="quiet">–</span>;
-  return `${ago(Math.max(Date.now() / 1000 - route.last_us / 1e6, 0))} ago`;
+  const last = route.metrics?.last_us ?? null;
+  if (last === null) return <span className="quiet">none yet</span>;
+  return `${ago(Math.max(Date.now() / 1000 - last / 1e6, 0))} ago`;
 }
 
 function Match({ match }: { match: RouteMatch }) {

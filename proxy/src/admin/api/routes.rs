@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Parameters, Problem, overview};
+use super::{Answer, Parameters, Problem};
 use crate::admin::{body, endpoints};
 use crate::app::App;
 use crate::config::{Action, PluginUse, RouteMatch};
@@ -30,8 +30,6 @@ struct Route {
     upstream: String,
     plugins: Vec<String>,
     metrics: Option<snapshot::Route>,
-    /// When the latest of the recent traces began, in microseconds since 1970.
-    last_us: Option<i64>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -63,20 +61,17 @@ struct Upstream<'u> {
     metrics: Option<snapshot::Upstream>,
 }
 
-pub(super) async fn routes(app: &App) -> Answer {
+pub(super) fn routes(app: &App) -> Answer {
     let generation = app.generation();
     let metrics = app.metrics().snapshot();
-    let recent = overview::recent(app.store()).await;
     let routes = generation.config.routes.iter().map(|route| {
         let counted = metrics.routes.iter().find(|of| of.name == route.name);
-        let last = recent.iter().find(|trace| trace.route == route.name);
         Route {
             name: route.name.clone(),
             matches: match_of(&route.matches),
             upstream: leads_to(&route.action),
             plugins: names(&route.plugins),
             metrics: counted.cloned(),
-            last_us: last.map(|trace| trace.start_us),
         }
     });
     let listeners = generation.config.listeners.iter().map(|of| Listener {
