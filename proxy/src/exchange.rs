@@ -22,7 +22,7 @@ pub mod mirror;
 pub mod patience;
 pub mod state;
 pub mod stream;
-pub(crate) mod target;
+pub mod target;
 pub mod trailers;
 pub mod tunnel;
 

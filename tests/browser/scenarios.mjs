@@ -288,6 +288,11 @@ export async function pages(browser, { key }) {
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("It takes hello").waitFor();
   await browser.look("routes");
+  await page.getByLabel("Path, or URL with host").fill("/v1/../x");
+  await page.getByLabel("Headers, one a line").fill("x-one: 1\nx-two: 2");
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByText("Weir answers 400, for the path holds a dot segment").waitFor();
+  assert.deepEqual(new URL(page.url()).searchParams.getAll("header"), ["x-one: 1", "x-two: 2"]);
   await menu.getByRole("link", { name: "Upstreams" }).click();
   await page.getByRole("rowheader", { name: "up" }).waitFor();
   await browser.look("upstreams");

@@ -179,7 +179,7 @@ export interface Route {
 }
 
 export interface Tried {
-  answer: { status: number | null; route: string | null; allowed?: string[] };
+  answer: { status: number | null; route: string | null; allowed?: string[]; why?: string };
   routes: {
     name: string;
     match: RouteMatch;

@@ -5,7 +5,7 @@
 //! the client's path, and for one that a plugin puts in its place before the router.
 
 /// Says what is wrong with a path, which has no query.
-pub(crate) fn check(path: &str) -> Result<(), &'static str> {
+pub fn check(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
     if bytes
         .iter()

@@ -499,4 +499,46 @@ fn a_route_is_found_for_a_request_with_the_reason_for_each() {
         "only-host"
     );
     assert_eq!(test("url=/nowhere")["answer"]["status"], 404);
+    let host = "url=/x&header=host:%20api.test:8080";
+    assert_eq!(test(host)["answer"]["route"], "only-host");
+}
+
+#[test]
+fn the_route_that_is_told_is_the_one_that_a_request_takes() {
+    let mut config = with_store();
+    config["routes"] = json!([
+        {
+            "name": "tenant",
+            "match": { "path": "/v1/*", "headers": { "x-tenant": "acme" } },
+            "upstream": "up",
+        },
+        { "name": "rest", "upstream": "up" },
+    ]);
+    let weir = Weir::start(&config.to_string());
+    let test = |query: &str| get(&weir, &format!("/api/routes/test?{query}")).json();
+    let route = |query: &str| test(query)["answer"]["route"].clone();
+    assert_eq!(route("url=/v1/a"), "rest");
+    assert_eq!(
+        route("url=/v1/a&header=X-Other:%20b&header=x-tenant:acme"),
+        "tenant"
+    );
+    for path in [
+        "/v1/../b",
+        "/v1/%2e%2e/b",
+        "/v1/a%2fb",
+        "/v1/%00",
+        "/v1/%zz",
+    ] {
+        let answered = weir.get(path, &["x-tenant: acme"]).status;
+        let escaped = path.replace('%', "%25");
+        let answer = test(&format!("url={escaped}&header=x-tenant:acme"));
+        assert_eq!(answer["answer"]["status"], answered, "{path}: {answer}");
+        assert_eq!(answer["answer"]["route"], Value::Null, "{path}: {answer}");
+        assert!(answer["answer"]["why"].is_string(), "{path}: {answer}");
+    }
+    assert_eq!(test("url=http://me@any.test/")["answer"]["status"], 400);
+    for wrong in ["x-tenant", ":b", "a%20b:c", "a:b%0d%0ac:d"] {
+        let answer = get(&weir, &format!("/api/routes/test?url=/&header={wrong}"));
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
 }

@@ -7,6 +7,7 @@ import { ago, count, rate } from "../format";
 import { Answered, useAnswer } from "../parts/answer";
 import { Failure, Head } from "../parts/basics";
 import { now, useRates } from "../parts/history";
+import { type Entered, lines, RequestFields } from "../parts/request";
 import { type Column, latency, Table } from "../parts/table";
 
 interface Answer {
@@ -98,13 +99,15 @@ function Match({ match }: { match: RouteMatch }) {
 
 function Tester() {
   const [search, setSearch] = useSearchParams();
-  const [method, setMethod] = useState(search.get("method") ?? "GET");
-  const [url, setUrl] = useState(search.get("url") ?? "/");
-  const asked = search.get("url");
+  const [request, setRequest] = useState<Entered>({
+    method: search.get("method") ?? "GET",
+    url: search.get("url") ?? "/",
+    headers: search.getAll("header").join("\n"),
+  });
   const { data, error } = useQuery({
-    queryKey: ["test", search.get("method"), asked],
-    enabled: asked !== null,
-    queryFn: () => get<Tried>("routes/test", new URLSearchParams({ method: search.get("method") ?? "GET", url: asked! })),
+    queryKey: ["test", search.toString()],
+    enabled: search.has("url"),
+    queryFn: () => get<Tried>("routes/test", search),
   });
   return (
     <section className="panel">
@@ -114,21 +117,11 @@ function Tester() {
         style={{ padding: "10px 12px 0" }}
         onSubmit={(event) => {
           event.preventDefault();
-          setSearch({ method, url }, { replace: true });
+          const { method, url, headers } = request;
+          setSearch([["method", method], ["url", url], ...lines(headers).map((line) => ["header", line])], { replace: true });
         }}
       >
-        <label>
-          Method
-          <select value={method} onChange={(event) => setMethod(event.target.value)}>
-            {["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
-        <label className="wide">
-          Path, or URL with host
-          <input value={url} onChange={(event) => setUrl(event.target.value)} placeholder="http://api.example.com/v1/users" />
-        </label>
+        <RequestFields request={request} onChange={setRequest} />
         <button type="submit" className="primary" style={{ alignSelf: "end" }}>
           Test
         </button>
@@ -141,29 +134,35 @@ function Tester() {
               <>
                 It takes <b>{data.answer.route}</b>.
               </>
+            ) : data.answer.why ? (
+              <>
+                No route: Weir answers {data.answer.status}, for {data.answer.why}.
+              </>
             ) : data.answer.status === 405 ? (
               <>No route: Weir answers 405, for the path is served with {data.answer.allowed?.join(", ")} only.</>
             ) : (
               <>No route: Weir answers {data.answer.status}.</>
             )}
           </p>
-          <Table
-            headed
-            rows={data.routes}
-            rowKey={(route) => route.name}
-            columns={[
-              { name: "Route", cell: (route) => route.name },
-              { name: "Match", cell: (route) => <Match match={route.match} /> },
-              fits("Host", (route) => route.host),
-              fits("Path", (route) => route.path),
-              fits("Headers, query", (route) => route.header !== false && route.query !== false),
-              fits("Method", (route) => route.method),
-              {
-                name: "Result",
-                cell: (route) => <span className={route.result === "taken" ? "badge good" : "quiet"}>{route.result}</span>,
-              },
-            ]}
-          />
+          {data.routes.length > 0 && (
+            <Table
+              headed
+              rows={data.routes}
+              rowKey={(route) => route.name}
+              columns={[
+                { name: "Route", cell: (route) => route.name },
+                { name: "Match", cell: (route) => <Match match={route.match} /> },
+                fits("Host", (route) => route.host),
+                fits("Path", (route) => route.path),
+                fits("Headers, query", (route) => route.header !== false && route.query !== false),
+                fits("Method", (route) => route.method),
+                {
+                  name: "Result",
+                  cell: (route) => <span className={route.result === "taken" ? "badge good" : "quiet"}>{route.result}</span>,
+                },
+              ]}
+            />
+          )}
         </div>
       )}
     </section>

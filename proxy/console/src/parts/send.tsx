@@ -5,19 +5,16 @@ import { post, type Route, type Sent } from "../api";
 import { milliseconds } from "../format";
 import { useAnswer } from "./answer";
 import { Failure, Status } from "./basics";
-
-const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+import { type Entered, lines, RequestFields } from "./request";
 
 /** A request through Weir, whose trace opens when it has ended. */
 export function Send({ kept }: { kept: boolean }) {
   const [, navigate] = useLocation();
   const routes = useAnswer<{ routes: Route[] }>("routes", {});
-  const suggested = example(routes.data?.routes ?? []);
-  const [method, setMethod] = useState("GET");
-  const [url, setUrl] = useState<string | null>(null);
-  const [headers, setHeaders] = useState("");
+  const [entered, setEntered] = useState<Entered | null>(null);
+  const request = entered ?? { method: "GET", url: example(routes.data?.routes ?? []), headers: "" };
   const sending = useMutation({
-    mutationFn: () => post<Sent>("requests", { method, url: url ?? suggested, headers: fields(headers) }),
+    mutationFn: () => post<Sent>("requests", { ...request, headers: fields(request.headers) }),
     onSuccess: (sent) => kept && navigate(`/traces/${sent.trace_id}`),
   });
   return (
@@ -30,28 +27,7 @@ export function Send({ kept }: { kept: boolean }) {
           sending.mutate();
         }}
       >
-        <label>
-          Method
-          <select value={method} onChange={(event) => setMethod(event.target.value)}>
-            {METHODS.map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
-        <label className="wide">
-          Path, or URL with host
-          <input value={url ?? suggested} spellCheck={false} onChange={(event) => setUrl(event.target.value)} />
-        </label>
-        <label className="wide">
-          Headers, one a line
-          <textarea
-            rows={1}
-            value={headers}
-            spellCheck={false}
-            placeholder="x-api-key: …"
-            onChange={(event) => setHeaders(event.target.value)}
-          />
-        </label>
+        <RequestFields request={request} onChange={setEntered} />
         <button type="submit" className="primary" disabled={sending.isPending}>
           {sending.isPending ? "Sending…" : kept ? "Send, and open its trace" : "Send"}
         </button>
@@ -81,9 +57,8 @@ function example(routes: Route[]): string {
 }
 
 function fields(text: string): Record<string, string> {
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
   return Object.fromEntries(
-    lines.map((line) => {
+    lines(text).map((line) => {
       const at = line.indexOf(":");
       return at < 0 ? [line.trim(), ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
     }),

@@ -233,6 +233,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
                 &[
                     optional("method", Kind::Text, "Default: GET."),
                     required("url", Kind::Text, "A path, or a URL with a host."),
+                    optional("header", Kind::List, "A header, such as `x-tenant: acme`."),
                 ]
             },
             problems: &[400],

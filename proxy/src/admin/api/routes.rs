@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::{Answer, Parameters, Problem};
 use crate::admin::{body, endpoints};
 use crate::app::App;
 use crate::config::{Action, PluginUse, RouteMatch};
+use crate::exchange::target;
 use crate::metrics::snapshot;
 use crate::router::{Difference, Head, Miss};
 
@@ -122,14 +124,30 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
     let url: Uri = url
         .parse()
         .map_err(|_| Problem::invalid("`url` must be a path, or a URL such as http://host/path"))?;
-    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let headers = headers(parameters)?;
+    // A URL's authority rules over `Host`, as it does in a request.
+    let authority = match url.authority() {
+        Some(authority) => authority.as_str(),
+        None => headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    };
+    let userinfo = authority
+        .contains('@')
+        .then_some("userinfo in the request's target");
+    if let Some(why) = target::check(url.path()).err().or(userinfo) {
+        let refused = json!({ "status": 400, "route": Value::Null, "why": why });
+        let answer = json!({ "answer": refused, "routes": [] });
+        return Ok(body(StatusCode::OK, &answer));
+    }
     let generation = app.generation();
     let head = Head {
         authority,
         path: url.path(),
         query: url.query(),
         method: &method,
-        headers: &HeaderMap::new(),
+        headers: &headers,
     };
     let taken = generation.router.route(&head);
     let differences = generation.router.differences(&head);
@@ -169,6 +187,20 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
     };
     let answer = json!({ "answer": answer, "routes": tried });
     Ok(body(StatusCode::OK, &answer))
+}
+
+/// Those that the request is to have: `name: value` each.
+fn headers(parameters: &Parameters) -> Result<HeaderMap, Problem> {
+    let mut headers = HeaderMap::new();
+    for (_, line) in parameters.0.iter().filter(|(name, _)| name == "header") {
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| Problem::invalid("`header` must be such as `x-tenant: acme`"))?;
+        let name = HeaderName::try_from(name.trim()).map_err(Problem::invalid)?;
+        let value = HeaderValue::try_from(value.trim()).map_err(Problem::invalid)?;
+        headers.try_append(name, value).map_err(Problem::invalid)?;
+    }
+    Ok(headers)
 }
 
 pub(super) fn upstreams(app: &App) -> Answer {
