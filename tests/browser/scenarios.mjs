@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 
+export { failing, filters, missing, unkept } from "./states.mjs";
 export { keyboard, large, narrow } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */

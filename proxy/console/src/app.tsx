@@ -12,7 +12,7 @@ import { Routes } from "./pages/routes";
 import { Trace } from "./pages/trace";
 import { Traces } from "./pages/traces";
 import { Upstreams } from "./pages/upstreams";
-import { Empty } from "./parts/basics";
+import { Head } from "./parts/basics";
 
 export function useOverview() {
   return useQuery({
@@ -44,16 +44,22 @@ export function App() {
           </Route>
           <Route path="/otlp" component={Otlp} />
           <Route path="/configuration" component={Configuration} />
-          <Route>
-            <Empty title="There is no such page">
-              <p>
-                <Link href="/">Overview</Link>
-              </p>
-            </Empty>
-          </Route>
+          <Route component={Nowhere} />
         </Switch>
       </main>
     </div>
+  );
+}
+
+function Nowhere() {
+  useTitle("No such page");
+  return (
+    <>
+      <Head title="There is no such page" />
+      <p>
+        <Link href="/">Overview</Link>
+      </p>
+    </>
   );
 }
 

@@ -158,6 +158,43 @@ fn the_token_is_asked_for_once() {
     drive("login", &weir, &json!({ "token": "s3cret-token" }));
 }
 
+#[test]
+fn each_filter_leaves_the_traces_that_fit() {
+    let mut config = config();
+    config["plugins"]["genai"] = json!({ "module": "builtin:genai", "on_error": "continue" });
+    config["routes"][0]["plugins"] = json!(["auth", "headers", "genai"]);
+    drive("filters", &Weir::start(&config.to_string()), &key());
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    drive("missing", &start(), &json!({}));
+}
+
+#[test]
+fn without_a_store_pages_say_what_to_add() {
+    let weir = Weir::start(&weir_tests::config::config(&Upstream::hello()).to_string());
+    drive("unkept", &weir, &json!({}));
+}
+
+#[test]
+fn exporters_that_do_not_deliver_say_why_and_what_waits() {
+    let kafka = kafka::shared();
+    let topic = kafka::unique("refusing");
+    // For a broker, all that is written is from the past.
+    kafka.create_topic(&topic, &[("message.timestamp.before.max.ms", "1")]);
+    let data = tempfile::tempdir().expect("a folder");
+    let mut config = config();
+    config["data_dir"] = json!(data.path());
+    config["spool"] = json!({ "segment_bytes": "2MiB" });
+    let refused = weir_tests::config::exporter(kafka, &topic);
+    config["exporters"] = json!({ "lossy": refused, "letters": refused });
+    config["exporters"]["letters"]["kafka"]["dead_letter"] =
+        json!({ "file": data.path().join("letters.jsonl") });
+    config["exporters"]["away"]["kafka"] = json!({ "brokers": ["127.0.0.1:1"], "topic": "t" });
+    drive("failing", &Weir::start(&config.to_string()), &key());
+}
+
 /// A file as a person writes it, whose comments must survive.
 fn file(upstream: &Upstream, exporters: &str) -> String {
     format!(

@@ -9,6 +9,7 @@ import { Message } from "../parts/message";
 import { logs, type Node, plugin, rows, tree } from "../parts/spans";
 import { Table } from "../parts/table";
 import { Waterfall } from "../parts/waterfall";
+import { NotKept } from "./traces";
 
 type Tab = "spans" | "logs" | "headers" | "message";
 
@@ -51,6 +52,8 @@ export function Trace({ id }: { id: string }) {
               <Link href="/traces">See the traces that are here</Link>
             </p>
           </Empty>
+        ) : error instanceof Problem && error.status === 409 ? (
+          <NotKept />
         ) : (
           <Failure error={error} />
         )}

@@ -101,7 +101,7 @@ function routes(overview: ReturnType<typeof useOverview>["data"]): string[] {
   return overview?.metrics.routes.map((route) => route.name).filter((name) => name !== "") ?? [];
 }
 
-function NotKept() {
+export function NotKept() {
   return (
     <Empty title="Recent traces are not kept">
       <p>
@@ -155,6 +155,7 @@ function Filters({ search, set, routes, plugins, live }: FilterProps) {
       ])}
       <Text name="model" label="Model" className="short" search={search} set={set} />
       <Text name="min_ms" label="Over, ms" className="short" search={search} set={set} type="number" />
+      <Text name="max_ms" label="Under, ms" className="short" search={search} set={set} type="number" />
       <Text name="attribute" label="Attribute, key=value" search={search} set={set} />
     </form>
   );
