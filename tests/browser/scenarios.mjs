@@ -242,6 +242,11 @@ export async function copied(browser) {
   const { page } = browser;
   await browser.open("/exporters/traces");
   assert.equal(await page.evaluate(() => isSecureContext), false);
+  await browser.open("/");
+  const send = page.getByRole("region", { name: "Send a request" });
+  await send.getByText("can be reached by other machines").waitFor();
+  assert.equal(await send.getByRole("button").count(), 0);
+  await browser.open("/exporters/traces");
   await page.getByLabel("batch_size", { exact: true }).fill("7");
   await page.getByLabel("flush_interval_ms", { exact: true }).fill("");
   await page.getByRole("button", { name: "Save Kafka Configuration" }).click();

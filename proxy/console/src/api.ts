@@ -135,6 +135,8 @@ export interface Overview {
   uptime_s: number;
   draining: boolean;
   read_only: string | null;
+  /** Why no request can be sent from here. */
+  no_send: string | null;
   listeners: string[];
   metrics: {
     connections: number;

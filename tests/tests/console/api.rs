@@ -452,7 +452,9 @@ fn an_address_that_others_reach_is_read_only_without_a_token() {
         admin,
         format!("GET /api/overview HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n\r\n"),
     );
-    assert!(overview.json()["read_only"].is_string());
+    let overview = overview.json();
+    assert!(overview["read_only"].is_string());
+    assert_eq!(overview["no_send"], overview["read_only"]);
 }
 
 #[test]

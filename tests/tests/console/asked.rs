@@ -59,6 +59,30 @@ fn a_request_from_the_console_goes_through_the_proxy_and_has_its_trace() {
 }
 
 #[test]
+fn where_no_listener_speaks_plain_http_the_overview_says_so() {
+    let mut config = with_store();
+    let weir = Weir::start(&config.to_string());
+    let overview = get(&weir, "/api/overview").json();
+    assert_eq!(overview["no_send"], Value::Null);
+    config["listeners"][0]["proxy_protocol"] = json!(true);
+    config["trusted_proxies"] = json!(["127.0.0.0/8"]);
+    let weir = Weir::start(&config.to_string());
+    let overview = get(&weir, "/api/overview").json();
+    let why = overview["no_send"].as_str().expect("a reason");
+    assert!(why.contains("no listener speaks plain HTTP"), "{why}");
+    let json = "content-type: application/json";
+    let sent = send(
+        &weir,
+        "POST",
+        "/api/requests",
+        &[LOCAL, json],
+        r#"{"url":"/"}"#,
+    );
+    assert_eq!(sent.status, 409);
+    assert!(sent.text().contains(why), "{}", sent.text());
+}
+
+#[test]
 fn what_plugins_wrote_is_told_with_its_traces() {
     let mut config = with_store();
     config["plugins"]["chatty"] =

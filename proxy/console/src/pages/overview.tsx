@@ -64,7 +64,14 @@ export function Overview() {
           <Slow overview={data} />
         </section>
       </div>
-      <Send kept={data.store !== null} />
+      {data.no_send === null ? (
+        <Send kept={data.store !== null} />
+      ) : (
+        <section className="panel" aria-label="Send a request">
+          <h2>Send a request</h2>
+          <p className="notice">{data.no_send}</p>
+        </section>
+      )}
       <Latest overview={data} />
     </div>
   );

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Problem};
+use super::{Answer, Problem, requests};
 use crate::admin::{body, guard};
 use crate::app::App;
 use crate::config::Exporter;
@@ -52,6 +52,7 @@ pub(super) async fn overview(app: &Arc<App>) -> Result<Answer, Problem> {
             "uptime_s": uptime,
             "draining": app.is_draining(),
             "read_only": guard::may_save(app).err(),
+            "no_send": requests::may_send(app).err(),
             "listeners": app.bound().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "configured_listeners": listeners,
             "metrics": app.metrics().snapshot(),

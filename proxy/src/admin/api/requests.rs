@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use super::{Answer, Problem};
-use crate::admin::body;
+use crate::admin::{body, guard};
 use crate::app::App;
 
 /// Longest wait for the response's end.
@@ -77,6 +77,13 @@ pub(super) async fn send(app: &App, wanted: Wanted) -> Result<Answer, Problem> {
         duration_ms: start.elapsed().as_secs_f64() * 1e3,
     };
     Ok(body(StatusCode::OK, &sent))
+}
+
+/// Why no request can be sent from here, where none can.
+pub(super) fn may_send(app: &App) -> Result<(), String> {
+    guard::may_act(app)?;
+    listener(app).map_err(|Problem(_, why)| why)?;
+    Ok(())
 }
 
 /// The first that plain HTTP can be spoken to.
