@@ -375,7 +375,10 @@ fn both_abis_carry_the_schema_of_the_configuration() {
             runtime.block_on(async {
                 let mut made = guest.instantiate(limits).await.expect("it starts");
                 assert!(made.interests.hooks.contains(&true));
-                made.instance.config_schema(&limits).await.expect("a schema")
+                made.instance
+                    .config_schema(&limits)
+                    .await
+                    .expect("a schema")
             })
         };
         let census = r#"{ "type": "object", "title": "Zensus – 人口調査" }"#;
