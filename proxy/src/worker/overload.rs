@@ -37,6 +37,9 @@ const ROUND: Duration = Duration::from_micros(500);
 /// Most turns of such a round.
 const MOST: usize = 32;
 
+/// Most turns of a round after a longer one.
+const FEW: usize = 4;
+
 /// What of a request has to wait for its turn.
 #[derive(Clone, Copy)]
 pub enum Work {
@@ -128,12 +131,13 @@ impl Overload {
 }
 
 /// How many turns the next round has, where the last one had so many and took so long: one, or as many
-/// as it missed where others kept the worker busy; more where there is little to do in each.
+/// as it missed where others kept the worker busy, up to a few; more where there is little to do in each.
 fn after_round(turns: usize, took: Duration) -> usize {
     if took < ROUND {
         return (turns * 2).min(MOST);
     }
-    usize::try_from(took.as_millis()).map_or(1, |missed| missed.max(1))
+    // What was given last took its part of that: to give as much again would let go all at once.
+    usize::try_from(took.as_millis()).map_or(1, |missed| missed.clamp(1, FEW))
 }
 
 /// Ticks for as long as the worker lives.
@@ -311,6 +315,14 @@ mod tests {
         assert_eq!(after(MOST, 20), MOST);
         assert_eq!(after(16, 700), 1);
         // Others looped meanwhile.
-        assert_eq!(after(1, 61_000), 61);
+        assert_eq!(after(1, 3_000), 3);
+        assert_eq!(after(1, 61_000), FEW);
+    }
+
+    #[test]
+    fn turns_that_take_long_do_not_become_more_and_more() {
+        let took = |turns: usize| Duration::from_micros(2500) * u32::try_from(turns).unwrap();
+        let round = |turns, _| after_round(turns, took(turns));
+        assert!((0..100).fold(1, round) <= FEW);
     }
 }
