@@ -157,6 +157,7 @@ impl Http2 {
             return Err(Unanswered::CannotSwitch);
         }
         let spare = spare(&request);
+        let is_safe = is_safe(request.method());
         let sending = self.sender.clone().try_send_request(*request);
         let mut error = match sending.await {
             Ok(mut response) => {
@@ -175,8 +176,15 @@ impl Http2 {
         }
         let error = error.into_error();
         Err(match (spare, untouched(&error)) {
-            (Some(spare), Some(Untouched::Leaving)) => Unanswered::Unsent(Box::new(spare)),
-            (Some(spare), Some(Untouched::Refused)) => Unanswered::Refused(Box::new(spare), error),
+            (Some(spare), Some(Untouched::Leaving)) if is_safe => {
+                Unanswered::Unsent(Box::new(spare))
+            }
+            (Some(mut spare), Some(Untouched::Refused)) => {
+                if let Some(asked) = asked {
+                    asked.restore(&mut spare);
+                }
+                Unanswered::Refused(Box::new(spare), error)
+            }
             _ => Unanswered::Failed(error),
         })
     }
@@ -264,10 +272,9 @@ impl Connection {
     }
 }
 
-/// The same request again, where nothing can happen twice: HTTP/2 gives no request back.
+/// The same request again, where it has no body: HTTP/2 gives no request back.
 fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    (safe && request.body().is_end_stream()).then(|| {
+    request.body().is_end_stream().then(|| {
         let mut spare = Request::new(RequestBody::empty());
         *spare.method_mut() = request.method().clone();
         *spare.uri_mut() = request.uri().clone();
@@ -276,11 +283,16 @@ fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     })
 }
 
+/// Whether nothing can happen twice.
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
 /// Why an upstream did nothing with a request.
 enum Untouched {
-    /// It goes away, and the connection with it.
+    /// It goes away, and the connection with it; it may have begun with the request all the same.
     Leaving,
-    /// It refused the request's stream.
+    /// It refused the request's stream: nothing was done, whatever the method (RFC 9113, section 8.7).
     Refused,
 }
 

@@ -371,10 +371,16 @@ fn refusing(times: usize) -> http2::Upstream {
 
 #[test]
 fn a_stream_that_is_refused_is_asked_for_once_more_and_not_for_ever() {
-    let upstream = refusing(1);
-    let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
-    assert_eq!(weir.get("/", &[]).text(), "hello");
-    assert_eq!(upstream.seen().len(), 2);
+    // Nothing was done with it, whatever its method.
+    for method in ["GET", "POST", "PATCH"] {
+        let upstream = refusing(1);
+        let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
+        let request = format!("{method} / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(client::send(weir.proxy(), request).text(), "hello");
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(|seen| seen.method == method), "{seen:?}");
+    }
 
     let upstream = refusing(usize::MAX);
     let weir = start(json!({ "endpoints": [upstream.url()], "protocol": "h2" }));
@@ -382,7 +388,7 @@ fn a_stream_that_is_refused_is_asked_for_once_more_and_not_for_ever() {
         assert_eq!(weir.get("/", &[]).status, 502);
         assert_eq!(upstream.seen().len(), 2 * asked);
     }
-    // What may do something twice is not sent twice.
+    // A body is not kept to be sent again.
     let request = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\nok";
     assert_eq!(client::send(weir.proxy(), request).status, 502);
     assert_eq!(upstream.seen().len(), 7);
