@@ -323,13 +323,13 @@ pub fn is_requests_fault(error: &hyper::Error) -> bool {
         .is_some_and(|error| error.reason().is_none() && !error.is_io())
 }
 
-/// HTTP/1.1 names the host in a field.
+/// HTTP/1.1 names the host in a field. One that is there is of this try; the target's may be of one before.
 fn for_http1(request: &mut Request<RequestBody>) {
     if let Some(authority) = request.uri().authority().cloned() {
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            request.headers_mut().insert(HOST, host);
+            request.headers_mut().entry(HOST).or_insert(host);
         }
         request.headers_mut().remove(TE);
     }
@@ -599,5 +599,16 @@ mod tests {
         assert_eq!(request.uri(), "/a?b=c");
         assert_eq!(request.headers()["host"], "shop.example:81");
         assert_eq!(request.headers().get("te"), None);
+    }
+
+    #[test]
+    fn a_further_try_has_the_host_that_it_was_given() {
+        let mut request = request();
+        for_http2(&mut request, &Scheme::HTTP);
+        let other = HeaderValue::from_static("other.example");
+        request.headers_mut().insert(HOST, other);
+        for_http1(&mut request);
+        assert_eq!(request.uri(), "/a?b=c");
+        assert_eq!(request.headers()["host"], "other.example");
     }
 }
