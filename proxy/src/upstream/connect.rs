@@ -512,11 +512,14 @@ impl AsyncRead for Socket {
             Poll::Ready(_) => self.taken + came,
             Poll::Pending => 0,
         };
-        let Some(left) = self.left.load(Relaxed).checked_sub(came) else {
-            let error = io::Error::other("too many bytes before a response's head");
-            return Poll::Ready(Err(error));
-        };
-        self.left.store(left, Relaxed);
+        let left = self.left.load(Relaxed);
+        if left != usize::MAX {
+            let Some(left) = left.checked_sub(came) else {
+                let error = io::Error::other("too many bytes before a response's head");
+                return Poll::Ready(Err(error));
+            };
+            self.left.store(left, Relaxed);
+        }
         polled
     }
 }
