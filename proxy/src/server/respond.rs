@@ -82,9 +82,13 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time",
         ),
-        Refusal::Overload | Refusal::Upload(Fault::Full) => (
+        Refusal::Overload => (
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests wait for the upstream",
+        ),
+        Refusal::Upload(Fault::Full) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no room to decode the request's body",
         ),
         Refusal::Shed => (StatusCode::SERVICE_UNAVAILABLE, "the server is overloaded"),
         Refusal::Expectation => (
@@ -106,6 +110,13 @@ pub fn refusal(refusal: &Refusal) -> Answer {
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    let again_later = matches!(
+        refusal,
+        Refusal::Overload | Refusal::Shed | Refusal::Upload(Fault::Full)
+    );
+    if again_later {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     match refusal {
         Refusal::NoRoute(Miss::Method(methods)) => {
             let mut allowed: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
@@ -114,9 +125,6 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             if let Ok(value) = HeaderValue::from_str(&allowed.join(", ")) {
                 headers.insert(ALLOW, value);
             }
-        }
-        Refusal::Overload | Refusal::Shed => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::BadRequest(_)
         | Refusal::Connect

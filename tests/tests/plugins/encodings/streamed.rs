@@ -83,6 +83,11 @@ fn uploads_that_stall_have_room_for_their_windows_together() {
     assert_eq!(stand.get(&[]).text(), "hello");
     let response = uploading(&stand).receive().expect("a response");
     assert_eq!(response.status, 503);
+    assert_eq!(response.header("retry-after"), Some("1"));
+    assert_eq!(
+        response.json()["detail"],
+        "there is no room to decode the request's body"
+    );
     drop(stalled);
     eventually("there is room again", || {
         let mut client = uploading(&stand);
