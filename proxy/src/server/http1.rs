@@ -44,11 +44,13 @@ pub(super) async fn serve(
     let service = service_fn(move |request: Request<Incoming>| {
         let (client, noted) = (Rc::clone(&client), Rc::clone(&noted));
         noted.had_body.set(!request.body().is_end_stream());
+        noted.is_served.set(true);
         left.set(left.get().saturating_sub(1));
         let last = left.get() == 0;
         async move {
             let whose = Rc::clone(&client);
             let mut response = exchange::serve(client, request).await;
+            noted.is_served.set(false);
             let last = last || whose.is_leaving();
             if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
@@ -69,13 +71,17 @@ pub(super) async fn serve(
         .max_buf_size(settings.max_head_bytes.max(8192))
         .serve_connection(TokioIo::new(io), service);
     let mut stall = pin!(Stall::default());
+    let mut was_idle = false;
     let ended = std::future::poll_fn(|cx| {
         let mut ended = Pin::new(&mut connection).poll(cx);
         // What has come was read before: hyper closes a connection at once that seems idle.
         if !told && ended.is_pending() && drain.poll(cx, Stage::Closing) {
             told = true;
+            let is_served = last.is_served.get();
             Pin::new(&mut connection).graceful_shutdown();
             ended = Pin::new(&mut connection).poll(cx);
+            // It ends at once where nothing was under way: the last request was read to its end then.
+            was_idle = ended.is_ready() && !is_served;
         }
         match ended {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
@@ -101,7 +107,9 @@ pub(super) async fn serve(
                 Err(io) => io,
             };
             // Of a body, or of further requests.
-            if last.had_body.get() || !parts.read_buf.is_empty() {
+            let unread = last.had_body.get() && !was_idle || !parts.read_buf.is_empty();
+            drop(parts.read_buf);
+            if unread {
                 Box::pin(linger(io)).await;
             }
             return None;
@@ -119,6 +127,7 @@ pub(super) async fn serve(
         Err(io) => io,
     };
     let begun = !parts.read_buf.is_empty() || io.has_begun();
+    drop(parts.read_buf);
     if let Some(bad) = bad_head(&error, begun) {
         cells.bad_heads[bad as usize].inc();
         tracing::debug!(%peer, %error, "request could not be read");
@@ -137,6 +146,8 @@ struct Last {
     tunnel: Cell<Option<Box<Tunnel>>>,
     /// Which may not have come to its end.
     had_body: Cell<bool>,
+    /// It has no response yet.
+    is_served: Cell<bool>,
 }
 
 /// What ended a connection, if it was a head; `begun` where bytes of one were there.

@@ -181,6 +181,28 @@ fn sigterm_lets_a_request_end_and_then_exits_with_0() {
 }
 
 #[test]
+fn a_drain_waits_for_no_idle_connection_whatever_its_last_request_had() {
+    let upstream = Upstream::hello();
+    // Less than what is unread of a body is waited for.
+    let setup = Setup::to(upstream.url()).rest("shutdown_grace: 1s");
+    let mut weir = setup.start();
+    let mut idle = Connection::open(weir.proxy());
+    for framing in [
+        "content-length: 3\r\n\r\nabc",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        idle.send(format!("POST / HTTP/1.1\r\nhost: test\r\n{framing}"));
+        assert_eq!(idle.receive().expect("a response").text(), "hello");
+    }
+    weir.signal("TERM");
+    // The client sees the end, and keeps its side open.
+    assert_eq!(idle.read_to_end(), b"");
+    assert_eq!(weir.wait().code(), Some(0));
+    assert!(!weir.logged("grace has passed"), "{:?}", weir.log());
+    drop(idle);
+}
+
+#[test]
 fn what_has_come_in_before_sigterm_is_answered() {
     let upstream = Upstream::hello();
     let mut weir = Setup::to(upstream.url()).start();
