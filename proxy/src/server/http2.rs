@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::http1::Stall;
 use super::io::{Io, Sending};
 use super::{BadHead, Cut, Settings};
+use crate::alarm::Alarm;
 use crate::exchange::{self, Client};
 use crate::listener::drain::{Stage, Watch};
 use outgoing::{Behind, Pieces, Stream};
@@ -82,7 +83,7 @@ pub(super) async fn serve(
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut stall = pin!(Stall::default());
+    let mut stall = Stall::default();
     let mut idle = pin!(tokio::time::sleep(timeouts.head));
     let (mut told, mut closing) = (false, false);
     let ended = std::future::poll_fn(|cx| {
@@ -131,7 +132,7 @@ pub(super) async fn serve(
                 }
             }
         }
-        if stall.as_mut().poll(cx, sending, timeouts.send).is_ready() {
+        if stall.poll(cx, sending, timeouts.send).is_ready() {
             streams.count_stall();
             return Poll::Ready(None);
         }
@@ -247,24 +248,18 @@ impl Drop for Open {
 async fn run(future: impl Future<Output = ()>, stream: Rc<Stream>) {
     {
         let mut future = pin!(future);
-        let mut timer = None;
+        let mut alarm = Alarm::default();
         std::future::poll_fn(|cx| {
             if future.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            // One that runs on when all has left is looked at again when it has run out.
-            while let Some(left) = stream.patience(Instant::now()) {
-                if left.is_zero() {
-                    stream.streams().count_stall();
-                    return Poll::Ready(());
-                }
-                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-                if timer.as_mut().poll(cx).is_pending() {
-                    break;
-                }
-                timer.set(tokio::time::sleep(left));
-            }
-            Poll::Pending
+            let now = Instant::now();
+            let Some(left) = stream.patience(now) else {
+                return Poll::Pending;
+            };
+            ready!(alarm.poll(cx, (now + left).into()));
+            stream.streams().count_stall();
+            Poll::Ready(())
         })
         .await;
     }

@@ -80,15 +80,4 @@ mod tests {
         // The first one's timer has long run out.
         assert!(is_pending(&mut timer.sleep(NEVER)));
     }
-
-    #[tokio::test]
-    async fn one_that_is_reset_after_it_ended_waits_anew() {
-        let timer = Timer::default();
-        let mut sleep = timer.sleep(SOON);
-        sleep.as_mut().await;
-        timer.reset(&mut sleep, Instant::now() + NEVER);
-        assert!(is_pending(&mut sleep));
-        timer.reset(&mut sleep, Instant::now() + SOON);
-        sleep.await;
-    }
 }
