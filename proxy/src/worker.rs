@@ -405,13 +405,7 @@ async fn sweep(worker: &Worker) {
         worker.instances.sweep(Instant::now());
         // A request that began before a reload gives instances back that nobody takes any more.
         forget_plugins(worker, &generation);
-        let upstreams = generation.upstreams.values();
-        let longest = upstreams.flat_map(|upstream| {
-            let longest = upstream.config.timeouts.idle;
-            let endpoints = upstream.endpoints.iter();
-            endpoints.map(move |endpoint| (Arc::as_ptr(endpoint), longest))
-        });
-        worker.pools.sweep(&longest.collect());
+        worker.pools.sweep();
     }
 }
 

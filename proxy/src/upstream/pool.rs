@@ -6,7 +6,6 @@
 //! a worker can do without is closed for those on others.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -34,6 +33,8 @@ pub struct Pools {
 
 struct Pool {
     endpoint: Weak<Endpoint>,
+    /// How long a connection may be idle, as its last request had it.
+    longest: Duration,
     /// The last given back is taken first.
     idle: Vec<Idle>,
     shared: Vec<Rc<Http2>>,
@@ -224,10 +225,8 @@ impl Pools {
         longest: Duration,
         wanted: Wanted,
     ) -> Option<Lease> {
-        let mut pools = self.all.borrow_mut();
-        let pool = pools
-            .iter_mut()
-            .find(|pool| pool.endpoint.as_ptr() == Arc::as_ptr(endpoint))?;
+        let mut pool = self.pool(endpoint);
+        pool.longest = longest;
         // Who waits was here first.
         if pool.places.is_waited_for() {
             return None;
@@ -329,6 +328,7 @@ impl Pools {
                 .unwrap_or_else(|| {
                     pools.push(Pool {
                         endpoint: Arc::downgrade(endpoint),
+                        longest: Duration::MAX,
                         idle: Vec::new(),
                         shared: Vec::new(),
                         dialling: Rc::default(),
@@ -340,13 +340,12 @@ impl Pools {
         })
     }
 
-    /// Drops what is closed, was idle for longer than its endpoint's may be, or goes to an endpoint that a
-    /// reload removed.
-    pub(crate) fn sweep(&self, longest: &HashMap<*const Endpoint, Duration>) {
+    /// Drops what is closed, was idle for longer than it may be, or goes to an endpoint that a reload
+    /// removed.
+    pub(crate) fn sweep(&self) {
         let mut pools = self.all.borrow_mut();
         pools.retain_mut(|pool| {
-            let longest = longest.get(&pool.endpoint.as_ptr());
-            let longest = longest.copied().unwrap_or_default();
+            let longest = pool.longest;
             pool.idle.retain(|Idle { connection, since }| {
                 connection.look();
                 !connection.is_closed() && since.elapsed() < longest
