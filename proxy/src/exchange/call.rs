@@ -177,8 +177,9 @@ pub(super) fn learn(upstream: &Upstream, index: usize, called: &Called, now: Ins
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match &failure.error {
-            // Nothing that the endpoint did.
-            Error::Overload | Error::Upload(_) | Error::CannotSwitch => {}
+            // Nothing that the endpoint did; or it answers, and one resource that is framed wrongly is no
+            // reason to leave the others out.
+            Error::Overload | Error::Upload(_) | Error::CannotSwitch | Error::Framing => {}
             Error::Protocol(error) if connect::is_requests_fault(error) => {}
             _ => upstream.learn(index, None, now),
         },

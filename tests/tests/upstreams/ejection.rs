@@ -52,6 +52,22 @@ fn one_of_three_that_fails_is_left_out_within_five_failures() {
 }
 
 #[test]
+fn one_that_frames_a_response_in_two_ways_is_not_left_out_for_that() {
+    let doubled = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let (well, doubling) = (Upstream::hello(), Upstream::answering(doubled));
+    let weir = start(
+        &urls(&[&well, &doubling]),
+        json!({ "ejection": { "failures": 1, "time": "5m" } }),
+    );
+    let statuses = send(&weir, "GET", 20);
+    assert!(errors(&statuses) > 1, "{statuses:?}");
+    assert_eq!(errors(&statuses), doubling.seen().len());
+    let label = format!("upstream=\"up\",endpoint=\"{}\"", doubling.address());
+    let available = format!("weir_endpoint_available{{{label}}}");
+    assert_eq!(weir.count(&available), 1);
+}
+
+#[test]
 fn one_that_is_killed_under_load_is_left_out_and_taken_back() {
     let (mut one, two, three) = (Mortal::start(), Mortal::start(), Mortal::start());
     let weir = start(
