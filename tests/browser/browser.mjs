@@ -33,8 +33,10 @@ export class Browser {
     this.page = await context.newPage();
     this.page.on("pageerror", (error) => this.#complaints.push(`error in the page: ${error.stack}`));
     this.page.on("console", (message) => {
-      // A status that the API answers with is told by the page itself.
-      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) {
+      // A status that the API answers with is told by the page itself; and a header for secure contexts has
+      // nothing to say where the page is none.
+      const expected = /^Failed to load resource|^The Cross-Origin-Opener-Policy header has been ignored/;
+      if (message.type() === "error" && !expected.test(message.text())) {
         this.#complaints.push(`console: ${message.text()}`);
       }
     });
