@@ -26,6 +26,9 @@ const WINDOW_LOG: u32 = 23;
 /// About what inflating takes: a window, a buffer of as much, and tables.
 const INFLATE: usize = 80 << 10;
 
+/// About what undoing zstd takes before anything came out: tables, a block and buffers.
+const ZSTD: usize = 512 << 10;
+
 /// A coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -123,9 +126,9 @@ impl Decoder {
     }
 
     /// Bytes of memory that it takes beside what it was fed: mostly windows, which are as large as the body
-    /// says, up to a bound.
+    /// says, up to a bound, but take no more than what was written there.
     pub fn memory(&self) -> usize {
-        self.stages.iter().map(|stage| stage.undo.memory()).sum()
+        self.stages.iter().map(Stage::memory).sum()
     }
 
     /// Does some work, on what has come furthest.
@@ -189,6 +192,17 @@ impl Stage {
         })
     }
 
+    fn memory(&self) -> usize {
+        match &self.undo {
+            Undo::Gzip(_) | Undo::Deflate(_) => INFLATE,
+            Undo::Zstd(decoder) => {
+                let made = usize::try_from(self.made).unwrap_or(usize::MAX);
+                let touched = ZSTD.saturating_add(made);
+                touched.min(decoder.context.sizeof() + decoder.out.len())
+            }
+        }
+    }
+
     fn has_work(&self) -> bool {
         !self.input.is_empty() || self.pending || (self.ended && !self.finished)
     }
@@ -214,13 +228,6 @@ impl Stage {
 }
 
 impl Undo {
-    fn memory(&self) -> usize {
-        match self {
-            Self::Gzip(_) | Self::Deflate(_) => INFLATE,
-            Self::Zstd(decoder) => decoder.context.sizeof() + decoder.out.len(),
-        }
-    }
-
     /// Takes some of the input.
     fn write(&mut self, input: &mut Bytes) -> io::Result<Bytes> {
         let some = &input[..input.len().min(STEP)];

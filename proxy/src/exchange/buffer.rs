@@ -158,7 +158,8 @@ impl Bodies for RequestSource<'_> {
             return false;
         }
         let flow = flow(&mut self.flow, self.worker, state);
-        self.body.attach(pipe, decoder, || Pipes::new(flow));
+        self.body
+            .attach(pipe, Side::Request, decoder, || Pipes::new(flow));
         true
     }
 
@@ -435,7 +436,7 @@ impl Bodies for ResponseSource<'_> {
             body.unread(read.bytes.freeze());
         }
         let flow = flow(&mut self.flow, self.worker, state);
-        body.attach(pipe, decoder, || Pipes::new(flow));
+        body.attach(pipe, Side::Response, decoder, || Pipes::new(flow));
         true
     }
 

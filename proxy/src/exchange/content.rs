@@ -153,7 +153,8 @@ impl View {
             _ => return Ok(None),
         };
         let mut room = Room::default();
-        let decoded = decode(&codings, body.clone(), most, |len| room.grow(len)).await?;
+        let windows = Room::windows(side);
+        let decoded = decode(&codings, body.clone(), most, windows, |len| room.grow(len)).await?;
         let mut view = Self {
             _room: room,
             ..Self::of(side, Some(body))
@@ -246,6 +247,7 @@ async fn decode(
     codings: &[Coding],
     body: Bytes,
     most: usize,
+    mut windows: Room,
     mut has_room: impl FnMut(usize) -> bool,
 ) -> Result<Vec<u8>, Undecoded> {
     let malformed = |error: std::io::Error| Undecoded::Malformed(malformed(&error));
@@ -253,7 +255,6 @@ async fn decode(
     decoder.feed(body);
     decoder.end();
     let mut all = Vec::new();
-    let mut windows = Room::default();
     loop {
         for _ in 0..TURN {
             let step = decoder.step().map_err(malformed)?;

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::buffer::Room;
 use super::content::{self, TURN};
 use crate::coding::{Decoder, Step};
+use crate::plugin::Side;
 use crate::plugin::answer::Pieces;
 use crate::plugin::stream::{Piece, Pipe, Pipes, Progress, Stop};
 
@@ -158,7 +159,13 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     }
 
     /// Lets a plugin see its pieces, behind those that do; decoded from there on, where it is to be.
-    pub fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, pipes: impl FnOnce() -> Pipes) {
+    pub fn attach(
+        &mut self,
+        pipe: Pipe,
+        side: Side,
+        decoder: Option<Decoder>,
+        pipes: impl FnOnce() -> Pipes,
+    ) {
         let apart = |pipes: &Pipes| decoder.is_some() || pipes.has_started();
         if self.pipes.as_deref().is_some_and(apart) {
             self.nest();
@@ -166,7 +173,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         if let Some(decoder) = decoder {
             self.decoding = Some(Box::new(Decoding {
                 decoder,
-                room: Room::default(),
+                room: Room::windows(side),
                 trailers: None,
                 ended: false,
             }));

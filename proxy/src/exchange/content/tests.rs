@@ -120,26 +120,30 @@ fn what_a_view_hides_is_there_again_behind_it() {
     assert!(View::streamed(&mut state, Side::Response).is_none());
 }
 
+fn windows() -> Room {
+    Room::windows(Side::Response)
+}
+
 #[tokio::test]
 async fn a_body_is_decoded_within_its_bound() {
     let text = vec![b'x'; 1 << 20];
     let body = Bytes::from(zstd::encode_all(&text[..], 0).unwrap());
     let codings = [Coding::Zstd];
-    let decoded = decode(&codings, body.clone(), text.len(), |_| true).await;
+    let decoded = decode(&codings, body.clone(), text.len(), windows(), |_| true).await;
     assert!(decoded.is_ok_and(|decoded| decoded == text));
-    let less = decode(&codings, body.clone(), text.len() - 1, |_| true).await;
+    let less = decode(&codings, body.clone(), text.len() - 1, windows(), |_| true).await;
     assert!(matches!(less, Err(Undecoded::TooLarge)));
-    let broken = decode(&codings, body.slice(1..), text.len(), |_| true).await;
+    let broken = decode(&codings, body.slice(1..), text.len(), windows(), |_| true).await;
     assert!(matches!(broken, Err(Undecoded::Malformed(_))));
-    let held = decode(&codings, body, text.len(), |len| len <= 1000).await;
+    let held = decode(&codings, body, text.len(), windows(), |len| len <= 1000).await;
     assert!(matches!(held, Err(Undecoded::Full)));
     // What is so much on its way may become nothing: members of no bytes, one behind the other.
     let empty = GzEncoder::new(Vec::new(), Compression::best());
     let nothing = empty.finish().unwrap().repeat(10_000);
     let twice = Bytes::from(zstd::encode_all(&nothing[..], 0).unwrap());
     let codings = [Coding::Gzip, Coding::Zstd];
-    let decoded = decode(&codings, twice.clone(), nothing.len(), |_| true).await;
+    let decoded = decode(&codings, twice.clone(), nothing.len(), windows(), |_| true).await;
     assert!(decoded.is_ok_and(|decoded| decoded.is_empty()));
-    let less = decode(&codings, twice, nothing.len() - 1, |_| true).await;
+    let less = decode(&codings, twice, nothing.len() - 1, windows(), |_| true).await;
     assert!(matches!(less, Err(Undecoded::TooLarge)));
 }

@@ -1,12 +1,14 @@
 //! Bodies in a content coding that go through plugins piece by piece.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, mpsc};
+use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::http2::{Client, receive, run};
@@ -45,69 +47,171 @@ const FRAME: &[u8] = b"\x28\xb5\x2f\xfd\x00\x68";
 /// Its end: one raw block, of two bytes.
 const BLOCK: &[u8] = b"\x11\x00\x00ok";
 
-/// A Weir that waits for long, with a plugin that sees both bodies decoded.
+/// The beginning of a body in gzip, and that in zstd, which fills a window of 8 MiB with blocks that have
+/// no bytes; then an `o` comes out.
+fn filling() -> Vec<u8> {
+    let mut zstd = zstd::stream::write::Encoder::new(Vec::new(), 0).expect("memory");
+    zstd.window_log(23).expect("a window");
+    let (head, nothing) = (gzip(b""), b"\0\0\0\xff\xff".repeat((8 << 20) / 5 + 1));
+    let pieces: [&[u8]; 3] = [&head[..10], &nothing, b"\0\x01\0\xfe\xffo"];
+    for piece in pieces {
+        zstd.write_all(piece).expect("memory");
+    }
+    zstd.flush().expect("memory");
+    std::mem::take(zstd.get_mut())
+}
+
+/// A Weir that waits for long: one plugin sees the bodies of `/pieces` decoded, another holds those of
+/// `/held`. What is sent to `/early` goes to an upstream that answers before it has the whole.
 fn patient(upstream: Upstream) -> Stand {
     let mut config = config(&upstream);
     let decoded = json!({ "request": "pass", "response": "pass", "decoded": true });
     config["plugins"]["pieces"] = plugin("pieces", decoded);
-    config["routes"][0]["plugins"] = json!(["pieces"]);
+    let sent = json!({ "request": "pass", "decoded": true });
+    config["plugins"]["sent"] = plugin("pieces", sent);
+    let held = json!({ "request": 1000, "response": 1000 });
+    config["plugins"]["wrap"] = plugin("wrap", held);
+    config["upstreams"]["early"] = json!({ "endpoints": [format!("http://{}", early())] });
+    config["routes"] = json!([
+        { "name": "early", "match": { "path": "/early" }, "upstream": "early", "plugins": ["sent"] },
+        { "name": "held", "match": { "path": "/held" }, "upstream": "up", "plugins": ["wrap"] },
+        { "name": "all", "upstream": "up", "plugins": ["pieces"] },
+    ]);
     config["listeners"][0]["timeouts"] = json!({ "body": "10m" });
     Stand::with(upstream, config)
 }
 
-/// A client that has sent the beginning of the frame.
-fn uploading(stand: &Stand) -> Connection {
+/// An upstream that begins its response once an `o` has come, and never ends it.
+fn early() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut byte = [0];
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\r\n1\r\no\r\n") {
+                    match stream.read(&mut byte) {
+                        Ok(1) => seen.push(byte[0]),
+                        _ => return,
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nx");
+                // Until Weir closes it.
+                let _ = stream.read_to_end(&mut seen);
+            });
+        }
+    });
+    address
+}
+
+/// A client that has sent the beginning of a body.
+fn uploading(stand: &Stand, path: &str, coding: &str, begin: &[u8]) -> Connection {
     let mut client = Connection::open(stand.weir.proxy());
-    client.send(
-        "POST / HTTP/1.1\r\nhost: test\r\ncontent-encoding: zstd\r\n\
-         transfer-encoding: chunked\r\n\r\n6\r\n",
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-encoding: {coding}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+        begin.len()
     );
-    client.send(FRAME).send("\r\n");
+    client.send(head).send(begin).send("\r\n");
     client
 }
 
-/// More than there is room for, which is 512 MiB.
-fn stalled(stand: &Stand) -> Vec<Connection> {
-    let uploads = (0..100).map(|_| uploading(stand)).collect();
-    let refused = "weir_upstream_failures_total{upstream=\"up\",reason=\"upload\"}";
-    eventually("what has no room is refused", || {
-        (stand.weir.count(refused) >= 100 - 64).then_some(())
-    });
-    uploads
+/// What becomes of an upload whose window is small, in all.
+fn upload(stand: &Stand) -> u16 {
+    let mut client = uploading(stand, "/", "zstd", FRAME);
+    client.send("5\r\n").send(BLOCK).send("\r\n0\r\n\r\n");
+    client.receive().expect("a response").status
+}
+
+/// Asserts that bodies are held as ever.
+#[track_caller]
+fn assert_holds(stand: &Stand) {
+    let request = "POST /held HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\nok";
+    let mut client = Connection::open(stand.weir.proxy());
+    let response = client.send(request).receive().expect("a response");
+    assert_eq!(response.status, 200);
+    assert!(response.body.starts_with(b"<"));
+    assert_eq!(stand.seen().body, b"<ok>");
 }
 
 #[test]
-fn uploads_that_stall_have_room_for_their_windows_together() {
-    let stand = patient(Upstream::hello());
-    let stalled = stalled(&stand);
-    assert_eq!(stand.get(&[]).text(), "hello");
-    let response = uploading(&stand).receive().expect("a response");
-    assert_eq!(response.status, 503);
-    assert_eq!(response.header("retry-after"), Some("1"));
-    assert_eq!(
-        response.json()["detail"],
-        "there is no room to decode the request's body"
-    );
-    drop(stalled);
-    eventually("there is room again", || {
-        let mut client = uploading(&stand);
-        client.send("5\r\n").send(BLOCK).send("\r\n0\r\n\r\n");
-        let response = client.receive()?;
-        (response.status == 200).then_some(())
-    });
-    assert_eq!(stand.seen().body, b"ok");
-}
-
-#[test]
-fn a_response_whose_window_has_no_room_is_broken_off() {
+fn uploads_that_announce_large_windows_and_stall_take_no_room_from_others() {
     let body = [FRAME, BLOCK].concat();
     let stand = patient(sending("200 OK\r\ncontent-encoding: zstd\r\n", &body));
+    let _stalled: Vec<_> = (0..100)
+        .map(|_| uploading(&stand, "/early", "zstd", FRAME))
+        .collect();
+    assert_eq!(upload(&stand), 200);
+    assert_eq!(stand.seen().body, b"ok");
     assert_eq!(stand.get(&[]).text(), "ok");
-    let _stalled = stalled(&stand);
-    let response = stand.get(&[]);
-    assert_eq!(response.status, 200);
-    assert!(!response.complete);
-    assert_eq!(response.text(), "");
+    assert_holds(&stand);
+}
+
+#[test]
+fn uploads_that_fill_their_windows_have_room_together_and_leave_others_theirs() {
+    let body = [FRAME, BLOCK].concat();
+    let stand = patient(sending("200 OK\r\ncontent-encoding: zstd\r\n", &body));
+    let begin = filling();
+    let uploading = || {
+        let mut client = uploading(&stand, "/early", "gzip, zstd", &begin);
+        let head = client.receive_head()?;
+        Some((head, client))
+    };
+    let mut stalled = Vec::new();
+    let (refused, mut client) = loop {
+        let (head, client) = uploading().expect("a response");
+        if head.status != 200 {
+            break (head, client);
+        }
+        stalled.push(client);
+        assert!(stalled.len() < 64, "more than there is room for");
+    };
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let len = refused.header("content-length").expect("a length");
+    let problem = client.read_exactly(len.parse().expect("a number"));
+    let problem: Value = serde_json::from_slice(&problem).expect("JSON");
+    let said = "there is no room to decode the request's body";
+    assert_eq!(problem["detail"], said);
+    assert_eq!(stand.get(&[]).text(), "ok");
+    assert_holds(&stand);
+    drop(stalled);
+    eventually("there is room again", || {
+        (uploading()?.0.status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_response_whose_window_has_no_room_is_broken_off_and_uploads_go_on() {
+    let begin = filling();
+    let stand = patient(Upstream::new(move |seen, stream| {
+        if seen.target != "/stalls" {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            return;
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip, zstd\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+        let _ = write!(stream, "{head}{:x}\r\n", begin.len());
+        let _ = stream.write_all(&begin);
+        let _ = stream.write_all(b"\r\n");
+        // Until Weir closes it.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }));
+    let mut stalled = Vec::new();
+    loop {
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send("GET /stalls HTTP/1.1\r\nhost: test\r\n\r\n");
+        assert_eq!(client.receive_head().expect("a head").status, 200);
+        match client.read_chunk() {
+            Some(piece) => assert_eq!(piece, b"o"),
+            None => break,
+        }
+        stalled.push(client);
+        assert!(stalled.len() < 64, "more than there is room for");
+    }
+    assert_eq!(upload(&stand), 200);
+    assert_holds(&stand);
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Bodies for Given {
             (Through::whole(bytes, None), flow)
         });
         flow.catch_up(state);
-        body.attach(pipe, decoder, || Pipes::new(flow));
+        body.attach(pipe, self.side, decoder, || Pipes::new(flow));
         true
     }
 
