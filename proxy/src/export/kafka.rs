@@ -195,6 +195,7 @@ impl Exporter<'_> {
     }
 
     fn serve(&mut self, producer: &mut Producer) -> Ended {
+        let mut has_more = false;
         loop {
             if self.desk.is_broken() {
                 return Ended::Broken;
@@ -209,14 +210,17 @@ impl Exporter<'_> {
                 self.feed.source.save(false);
                 continue;
             }
-            producer.keep_pace(&self.feed.stop);
+            // What waits already is a large batch, and is not to pile up.
+            if !std::mem::take(&mut has_more) {
+                producer.keep_pace(&self.feed.stop);
+            }
             let in_flight = producer.in_flight();
             let busy = in_flight > 0 || letters;
             let wait = if busy { BUSY_WAIT } else { IDLE_WAIT };
             match self.feed.source.recv(wait) {
                 Ok(taken) => {
                     let since = Instant::now();
-                    self.export_run(taken, producer);
+                    has_more = self.export_run(&taken, producer);
                     producer.run_ends(since);
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -254,18 +258,20 @@ impl Exporter<'_> {
         }
     }
 
-    /// Exports chunks while there are any, but not for ever.
-    fn export_run(&mut self, first: Taken, producer: &mut Producer) {
-        self.export(&first, producer);
+    /// Exports chunks while there are any, but not for ever; says whether there may be more.
+    fn export_run(&mut self, first: &Taken, producer: &mut Producer) -> bool {
+        self.export(first, producer);
         for _ in 0..RUN {
             if self.desk.is_broken() || self.feed.stop.is_due() {
-                return;
+                return false;
             }
             let Some(taken) = self.feed.source.try_recv() else {
-                return std::thread::sleep(NAP);
+                std::thread::sleep(NAP);
+                return false;
             };
             self.export(&taken, producer);
         }
+        true
     }
 
     fn export(&mut self, taken: &Taken, producer: &mut Producer) {

@@ -33,6 +33,9 @@ const ROOM_WAIT: Duration = Duration::from_millis(20);
 const PACE: Duration = Duration::from_millis(2);
 const PACE_MAX: Duration = Duration::from_millis(100);
 
+/// How long nothing is waited for after that.
+const UNPACED: Duration = Duration::from_secs(1);
+
 pub(super) struct Producer {
     inner: BaseProducer<Context>,
     desk: Arc<Desk>,
@@ -119,10 +122,14 @@ impl Producer {
         loop {
             let now = Instant::now();
             let in_flight = u64::try_from(self.in_flight()).unwrap_or(0);
-            let is_behind = self.pace.borrow_mut().is_behind(in_flight, now);
-            if !is_behind || now >= until || self.desk.is_broken() || stop.is_due() {
+            let mut pace = self.pace.borrow_mut();
+            if !pace.is_behind(in_flight, now) || self.desk.is_broken() || stop.is_due() {
                 return;
             }
+            if now >= until {
+                return pace.give_up(now + UNPACED);
+            }
+            drop(pace);
             self.poll(PACE);
         }
     }

@@ -93,8 +93,12 @@ fn is_set(client: &ClientConfig, property: &str) -> bool {
 }
 
 fn millis(client: &ClientConfig, property: &str) -> Duration {
-    let value = client.get(property).and_then(|value| value.parse().ok());
-    Duration::from_millis(value.unwrap_or_default())
+    // A linger may be a part of one.
+    let value = client
+        .get(property)
+        .and_then(|value| value.parse::<f64>().ok());
+    let seconds = value.unwrap_or_default() / 1000.0;
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// Whether a client is to refuse everything once it could not write a batch.

@@ -1,10 +1,14 @@
 //! When a client is given more, so that it burns no core while it waits for the broker.
 //!
-//! An idempotent producer of librdkafka's has one request in flight to a partition. While messages
-//! whose linger is over stand behind that one, its broker thread polls without ever waiting, until
-//! the answer is there (confluentinc/librdkafka#3692, #4989). So what comes meanwhile stays in the
-//! exporter's source, and makes a larger batch: nothing of it could have been sent before. What was
-//! given at once, and is more than a batch, still polls.
+//! An idempotent producer of librdkafka's makes no other request to a partition while five messages or
+//! more are in flight there: mostly, it has one. While messages whose linger is over stand behind that
+//! one, its broker thread polls without ever waiting, until the answer is there
+//! (confluentinc/librdkafka#3692, #4989). So what comes meanwhile stays in the exporter's source, and
+//! makes a larger batch; little of it could have been sent before. What was given at once, and is more
+//! than a batch, still polls.
+//!
+//! All partitions have one pace. One that does not answer is to hold back no other: after a wait in
+//! vain there is none for a while.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,6 +20,8 @@ pub(super) struct Pace {
     given: u64,
     /// How many had been given by when, of what is not known to be settled; oldest first.
     runs: VecDeque<(u64, Instant)>,
+    /// Until when nothing is waited for.
+    unpaced: Option<Instant>,
 }
 
 impl Pace {
@@ -24,6 +30,7 @@ impl Pace {
             linger,
             given: 0,
             runs: VecDeque::new(),
+            unpaced: None,
         }
     }
 
@@ -35,14 +42,22 @@ impl Pace {
         }
     }
 
-    /// Whether the oldest of what is in flight has been with the client for its linger. Partitions
-    /// answer in any order, so which is the oldest is taken from how many there are.
+    /// A wait was in vain: there is to be none until then.
+    pub(super) fn give_up(&mut self, until: Instant) {
+        self.unpaced = Some(until);
+    }
+
+    /// Whether the oldest of what is in flight has been with the client for its linger, and is worth
+    /// a wait. Partitions answer in any order, so which is the oldest is taken from how many there are.
     pub(super) fn is_behind(&mut self, in_flight: u64, now: Instant) -> bool {
         let settled = self.given.saturating_sub(in_flight);
         while let Some((given, _)) = self.runs.front()
             && *given <= settled
         {
             self.runs.pop_front();
+        }
+        if self.unpaced.is_some_and(|until| now < until) {
+            return false;
         }
         let oldest = self.runs.front();
         self.linger
@@ -70,6 +85,20 @@ mod tests {
         assert!(!pace.is_behind(2, at(17)));
         assert!(pace.is_behind(2, at(18)));
         assert!(!pace.is_behind(0, at(19)));
+    }
+
+    #[test]
+    fn after_a_wait_in_vain_there_is_none_for_a_while() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut pace = Pace::new(Some(Duration::from_millis(5)));
+        pace.give(1, at(0));
+        assert!(pace.is_behind(1, at(5)));
+        pace.give_up(at(1000));
+        pace.give(1, at(500));
+        assert!(!pace.is_behind(2, at(999)));
+        assert!(pace.is_behind(2, at(1000)));
+        assert!(!pace.is_behind(0, at(1001)));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn filling() -> Vec<u8> {
     std::mem::take(zstd.get_mut())
 }
 
-/// A Weir that waits for long: one plugin sees the bodies of `/pieces` decoded, another holds those of
+/// A Weir that waits for long, with a plugin that sees both bodies decoded, and one that holds those of
 /// `/held`. What is sent to `/early` goes to an upstream that answers before it has the whole.
 fn patient(upstream: Upstream) -> Stand {
     let mut config = config(&upstream);

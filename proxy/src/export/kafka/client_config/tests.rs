@@ -58,6 +58,9 @@ fn what_a_topic_takes_rules_over_a_custom_batch() {
 fn a_linger_is_told_of_an_idempotent_producer_alone() {
     let mut config = with_custom(&[("linger.ms", "7")]);
     assert_eq!(linger(&config), Some(Duration::from_millis(7)));
+    let part = with_custom(&[("linger.ms", "0.5")]);
+    assert_eq!(linger(&part), Some(Duration::from_micros(500)));
+    assert_eq!(check_together(&part), Ok(()));
     config.producer.acks = Acks::One;
     assert_eq!(linger(&config), None);
 }
