@@ -296,8 +296,12 @@ pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
         .set("queue.buffering.max.ms", "5")
         .set("message.timeout.ms", LETTER_TIMEOUT)
         .set("statistics.interval.ms", "0");
-    // A letter that is refused too is nothing to the others.
+    // A letter that is refused too is nothing to the others, nor is their order.
     client.remove(GAPLESS);
+    let mut custom = config.producer.custom_config.keys();
+    if !custom.any(|property| own_name(property) == IN_FLIGHT) {
+        client.remove(IN_FLIGHT);
+    }
     client
 }
 

@@ -250,6 +250,20 @@ fn one_batch_at_a_time_is_under_way_where_nothing_else_keeps_the_order() {
 }
 
 #[test]
+fn dead_letters_wait_for_no_other_unless_that_is_asked_for() {
+    let in_flight = |custom: &[(&str, &str)]| {
+        let mut config = with_custom(custom);
+        config.producer.acks = Acks::One;
+        let client = dead_letters(&config);
+        client.get("max.in.flight").map(str::to_owned)
+    };
+    assert_eq!(in_flight(&[]), None);
+    for name in ["max.in.flight", "max.in.flight.requests.per.connection"] {
+        assert_eq!(in_flight(&[(name, "1")]).as_deref(), Some("1"), "{name}");
+    }
+}
+
+#[test]
 fn properties_that_contradict_others_are_refused_without_their_values() {
     for (custom, said) in [
         (
