@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::state::{Answer, Held, ResponseHead, State};
+use super::state::{Answer, HeadBytes, Held, ResponseHead, State};
 use super::stream::Through;
 use super::{Content, content, trailers};
 use crate::coding::Decoder;
@@ -473,7 +473,7 @@ impl Bodies for ResponseSource<'_> {
             status: answer.status,
             headers: answer.headers.clone(),
         };
-        state.head_bytes[Side::Response as usize] = 0;
+        state.head_bytes[Side::Response as usize] = HeadBytes::default();
         state.response_body = Held::Whole(answer.body.clone());
         self.content = Content::Answer(answer);
         self.read = None;

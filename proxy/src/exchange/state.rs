@@ -49,8 +49,8 @@ pub struct State {
     pub call: Option<SpanIndex>,
     /// The span of the call's last further try, if there was one.
     pub retry: Option<SpanIndex>,
-    /// What the fields of the heads take at most, by [`Side`]; 0 until a plugin adds one.
-    pub head_bytes: [usize; 2],
+    /// Of the heads, by [`Side`].
+    pub head_bytes: [HeadBytes; 2],
     /// Names of the fields that the last hook changed, in order, each once.
     pub changed: Vec<HeaderName>,
     /// The bodies, as far as hooks asked for them.
@@ -203,6 +203,14 @@ impl RequestHead {
     }
 }
 
+/// What the fields of a head take at most, where it was counted; and how much they may, with what had
+/// come before a plugin added one. 0 where that is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadBytes {
+    pub taken: usize,
+    pub most: usize,
+}
+
 impl State {
     pub fn headers(&mut self, side: Side) -> &mut HeaderMap {
         match side {
@@ -326,7 +334,7 @@ impl State {
         self.call = None;
         self.called = None;
         self.retry = None;
-        self.head_bytes = [0; 2];
+        self.head_bytes = Default::default();
         self.changed.clear();
         self.request_body = Held::Unread;
         self.response_body = Held::Unread;

@@ -191,7 +191,9 @@ impl Host {
             }
         }
         state.changed.clear();
-        state.head_bytes = [0; 2];
+        for counted in &mut state.head_bytes {
+            counted.taken = 0;
+        }
         state.body_replaced = false;
     }
 

@@ -14,13 +14,14 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 /// Fields that are only of the very bytes they were made of.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// The fields of a request or a response, and which of them the running hook has set.
+/// The fields of a request or a response, which of them the running hook has set, and how many bytes came.
 #[derive(Clone, Default)]
-pub(crate) struct Fields(pub(crate) HeaderMap, Vec<HeaderName>);
+pub(crate) struct Fields(pub(crate) HeaderMap, Vec<HeaderName>, usize);
 
 impl Fields {
     pub(crate) fn new(headers: HeaderMap) -> Self {
-        Self(headers, Vec::new())
+        let came = headers.iter().map(|(name, value)| size(name, value)).sum();
+        Self(headers, Vec::new(), came)
     }
 
     /// A hook has ended, which may have put another body in the place of theirs: as Weir, puts right
@@ -86,6 +87,7 @@ impl Fields {
                 .iter()
                 .filter(|(other, _)| **other != name)
                 .chain([(&name, &value)]),
+            self.2,
         )?;
         self.1.push(name.clone());
         self.0.insert(name, value);
@@ -94,7 +96,7 @@ impl Fields {
 
     pub(crate) fn add_header(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let (name, value) = short_field(name, value)?;
-        check_room(self.0.iter().chain([(&name, &value)]))?;
+        check_room(self.0.iter().chain([(&name, &value)]), self.2)?;
         self.1.push(name.clone());
         self.0.append(name, value);
         Ok(())
@@ -130,7 +132,7 @@ pub(crate) fn check_answer(answer: &http::Response<Vec<u8>>) -> Result<(), Respo
     for (name, value) in answer.headers() {
         field(name.as_str(), value.as_bytes())?;
     }
-    check_room(answer.headers().iter())?;
+    check_room(answer.headers().iter(), 0)?;
     if answer.body().len() > MAX_BODY_BYTES {
         Err(RespondError::TooLarge)
     } else {
@@ -159,15 +161,22 @@ fn short_field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Hea
     Ok((name, value))
 }
 
+/// Of a field as HTTP/1.1 has it.
+fn size(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + ": \r\n".len()
+}
+
+/// Whether there may be so many, where so many bytes came.
 fn check_room<'a>(
     fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    came: usize,
 ) -> Result<(), HeaderError> {
     let (mut count, mut bytes) = (0, 0);
     for (name, value) in fields {
         count += 1;
-        bytes += name.as_str().len() + value.len() + ": \r\n".len();
+        bytes += size(name, value);
     }
-    if count > MAX_FIELDS || bytes > MAX_FIELD_BYTES {
+    if count > MAX_FIELDS || bytes > came + MAX_FIELD_BYTES {
         Err(HeaderError::TooLarge)
     } else {
         Ok(())

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokio_rustls::TlsConnector;
 use weir_tests::client::Response;
+use weir_tests::config::config;
 use weir_tests::http2;
 use weir_tests::tls::{Authority, Dial};
 use weir_tests::upstream::Upstream;
@@ -172,6 +173,20 @@ fn header_rewrite_changes_requests() {
         *trace.attribute("plugin.headers.prehook", "weir.hook.headers_changed"),
         json!(["x-gone", "x-set", "x-added"])
     );
+}
+
+#[test]
+fn a_client_that_fills_a_head_takes_no_room_from_plugins() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["listeners"][0]["max_head_bytes"] = json!("128KiB");
+    let rules = json!({ "request": { "set": { "x-set": "new" } } });
+    config["plugins"]["headers"] = json!({ "module": "builtin:header-rewrite", "config": rules });
+    config["routes"][0]["plugins"] = json!(["headers"]);
+    let stand = Stand::with(upstream, config);
+    let full = format!("x-full: {}", "x".repeat(100 << 10));
+    assert_eq!(stand.get(&[&full]).status, 200);
+    assert_eq!(stand.seen().header("x-set"), Some("new"));
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Passwords travel as they are: have TLS in front. They are compared in a time that does not tell how
-//! much was right, nor whether there is such a user. The span has `basic_auth.result`: `accepted`,
+//! much was right, nor whether there is such a user. Where a request has no room for `user_header`, it is
+//! answered with 431. The span has `basic_auth.result`: `accepted`,
 //! `missing`, `malformed` or `refused`, and `enduser.id` where it was accepted.
 
 use std::collections::BTreeMap;
@@ -114,10 +115,14 @@ impl Plugin for BasicAuth {
                         .remove_header(header::AUTHORIZATION)
                         .expect("no header of the proxy's");
                 }
-                if let Some(name) = &self.user_header {
-                    request
-                        .set_header(name, user)
-                        .expect("a user's name is a header's value");
+                if let Some(name) = &self.user_header
+                    && let Err(error) = request.set_header(name, user)
+                {
+                    // A client may fill the head.
+                    span::set_error(&error.to_string());
+                    let mut answer = Answer::new(Vec::new());
+                    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                    return Action::Respond(answer);
                 }
                 Action::Continue
             }

@@ -60,6 +60,22 @@ fn the_upstream_is_told_who_it_is() {
 }
 
 #[test]
+fn a_request_without_room_for_the_user_is_not_let_through() {
+    let host = host(json!({ "users": { "bob": "secret" }, "user_header": "x-user" }));
+    let mut request =
+        http::Request::get("http://example.com/").header("authorization", "Basic Ym9iOnNlY3JldA==");
+    for n in 0..256 {
+        request = request.header(format!("x-{n}"), "full");
+    }
+    let exchange = host.request(request.body(()).unwrap());
+    assert_eq!(exchange.answer().unwrap().status(), 431);
+    assert_eq!(
+        exchange.span(Hook::Request).error.as_deref(),
+        Some("more headers than the host allows")
+    );
+}
+
+#[test]
 fn others_are_challenged() {
     let host = ada();
     for (shown, result) in [

@@ -91,12 +91,8 @@ fn only_hooks_with_something_to_change_are_called() {
 
 #[test]
 fn a_request_that_cannot_take_a_header_is_not_let_through() {
-    let host = host(json!({"request": {"set": {"x-user": "nobody"}}}));
-    let full = Sent::get("http://example.com/")
-        .header("x-full", "a".repeat(65_520))
-        .body(())
-        .unwrap();
-    let exchange = host.request(full);
+    let host = host(json!({"request": {"set": {"x-user": "a".repeat(65_530)}}}));
+    let exchange = host.request(Sent::new(()));
     assert_eq!(exchange.answer().unwrap().status(), 431);
     assert_eq!(
         exchange.span(Hook::Request).error.as_deref(),
@@ -106,12 +102,8 @@ fn a_request_that_cannot_take_a_header_is_not_let_through() {
 
 #[test]
 fn a_response_that_cannot_take_a_header_is_replaced() {
-    let host = host(json!({"response": {"set": {"x-frame-options": "DENY"}}}));
-    let full = Received::builder()
-        .header("x-full", "a".repeat(65_520))
-        .body("page")
-        .unwrap();
-    let response = host.request(Sent::new(())).response(full);
+    let host = host(json!({"response": {"set": {"x-large": "a".repeat(65_530)}}}));
+    let response = host.request(Sent::new(())).response(Received::new("page"));
     assert_eq!(response.status(), 502);
     assert!(response.body().is_empty());
 }

@@ -7,12 +7,12 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::Host;
-use crate::exchange::state::{Answer, RequestHead};
+use crate::exchange::state::{Answer, HeadBytes, RequestHead};
 use crate::exchange::{target, trailers};
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use crate::plugin::{Failure, Hook};
 
-/// Most fields and bytes that a head may have after a plugin's change.
+/// Most fields that a head may have after a plugin's change, and bytes beside those that came.
 pub(super) const HEAD_FIELDS: usize = 256;
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
@@ -168,7 +168,10 @@ impl Host {
         let state = self.state()?;
         let [request, response] = &mut state.head_bytes;
         // Trailers are few.
-        let mut uncounted = 0;
+        let mut uncounted = HeadBytes {
+            taken: 0,
+            most: HEAD_BYTES,
+        };
         let (headers, counted) = match which {
             Which::Request => (&state.request.headers, request),
             Which::Response => (&state.response.headers, response),
@@ -178,20 +181,25 @@ impl Host {
         if is_full || name.as_str().len() > NAME_BYTES {
             return Ok(false);
         }
-        let own = size(name, value);
-        let mut bytes = *counted;
-        // What was removed or replaced is still in what was counted.
-        if bytes == 0 || bytes + own > HEAD_BYTES {
-            let stay = headers
-                .iter()
-                .filter(|(other, _)| !replaces || *other != name);
-            bytes = stay.map(|(name, value)| size(name, value)).sum();
+        let sizes = |stays: &dyn Fn(&HeaderName) -> bool| -> usize {
+            let stay = headers.iter().filter(|(name, _)| stays(name));
+            stay.map(|(name, value)| size(name, value)).sum()
+        };
+        if counted.most == 0 {
+            // How much came is bounded elsewhere, and takes no room from plugins.
+            counted.most = sizes(&|_| true) + HEAD_BYTES;
         }
-        bytes += own;
-        if bytes > HEAD_BYTES {
+        let own = size(name, value);
+        let mut taken = counted.taken;
+        // What was removed or replaced is still in what was counted.
+        if taken == 0 || taken + own > counted.most {
+            taken = sizes(&|other| !replaces || other != name);
+        }
+        taken += own;
+        if taken > counted.most {
             return Ok(false);
         }
-        *counted = bytes;
+        counted.taken = taken;
         Ok(true)
     }
 

@@ -157,6 +157,22 @@ fn a_head_has_bounds() {
 }
 
 #[test]
+fn a_client_that_fills_a_head_takes_no_room_from_plugins() {
+    let host = Scripted::none().request(|request| {
+        request.set_header("x-set", "a").unwrap();
+        let large = "a".repeat(65_530);
+        assert_eq!(request.add_header("x", &large), Err(HeaderError::TooLarge));
+        Action::Continue
+    });
+    let full = http::Request::get("http://example.com/")
+        .header("x-full", "a".repeat(100_000))
+        .body(())
+        .unwrap();
+    let exchange = host.host().request(full);
+    assert_eq!(exchange.request_headers()["x-set"], "a");
+}
+
+#[test]
 fn a_status_is_changed_within_bounds() {
     let host = Scripted::none().response(|response| {
         let informational = StatusCode::EARLY_HINTS;
