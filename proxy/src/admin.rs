@@ -25,6 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use crate::app::{App, Error};
@@ -44,6 +45,9 @@ POST /reload    read the configuration anew
 GET  /          for browsers: the console
 GET  /api/      what the console shows, as JSON
 ";
+
+/// Held while a client's reload is under way.
+static RELOADING: Mutex<()> = Mutex::const_new(());
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
@@ -113,9 +117,14 @@ async fn operate<B>(app: &Arc<App>, request: &Request<B>, path: &str) -> Respons
         (&Method::GET | &Method::HEAD, "/readyz") => ready(app),
         (&Method::GET | &Method::HEAD, "/metrics") => metrics(app, request.headers()).await,
         (&Method::POST, "/reload") => {
+            // Who leaves before its turn is forgotten.
+            let one = RELOADING.lock().await;
             let app = Arc::clone(app);
-            // A client that leaves would end it half done.
-            let whole = tokio::spawn(async move { reload(&app).await });
+            // A client that leaves now would end it half done.
+            let whole = tokio::spawn(async move {
+                let _one = one;
+                reload(&app).await
+            });
             let lost =
                 |error: JoinError| problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
             whole.await.unwrap_or_else(lost)

@@ -6,11 +6,12 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
+use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir_tests::client::{self, Connection};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::Weir;
+use weir_tests::weir::{Weir, guest};
 
 fn config(upstream: &Upstream, rest: &str) -> String {
     format!(
@@ -289,4 +290,34 @@ fn other_paths_and_methods_are_refused() {
     let wrong = client::get(weir.admin(), "/reload", &[]);
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     assert_eq!(post(&weir, "/metrics").status, 405);
+}
+
+#[test]
+fn reloads_of_clients_that_have_left_are_not_made() {
+    const CLIENTS: usize = 10;
+    let weir = start();
+    let admin = "admin: { address: \"127.0.0.1:0\" }";
+    let good = config(&Upstream::hello(), admin);
+    // Each takes two seconds of CPU time, and changes nothing.
+    let spins =
+        json!({ "module": guest("hostile"), "config": { "mode": "loop", "in": "configure" } });
+    let bad = good.replace("{ module: builtin:request-id }", &spins.to_string());
+    assert_ne!(bad, good);
+    weir.write(&bad);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Connection::open(weir.admin());
+            client.send("POST /reload HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+            client
+        })
+        .collect();
+    drop(clients);
+    weir.says("reload changed nothing");
+    let response = weir.reload(&good);
+    assert_eq!(response.status, 200);
+    let generation = response.json()["generation"].as_u64().expect("a number");
+    let refused = |line: &Value| line.to_string().contains("reload changed nothing");
+    let refused = weir.log().iter().filter(|line| refused(line)).count() as u64;
+    // The first generation and the last are not theirs.
+    assert!(refused + generation - 2 < CLIENTS as u64);
 }
