@@ -145,10 +145,14 @@ impl Breaker {
         opens && !was_open
     }
 
-    /// A hook went well. Whether it is closed by that.
-    fn succeed(&mut self, hook: Hook, config: &config::Breaker) -> bool {
+    /// A hook went well. Whether it is closed by that: where none fails so often now, or those that do
+    /// were not called to try for a pause in which they might have been. They open it again at once.
+    fn succeed(&mut self, hook: Hook, config: &config::Breaker, now: Instant) -> bool {
         self.failed[hook as usize] = 0;
-        let closes = self.open.is_some() && self.failed.iter().all(|one| *one < config.failures);
+        let closes = self.open.is_some_and(|since| {
+            self.failed.iter().all(|one| *one < config.failures)
+                || now.saturating_duration_since(since) / 2 >= config.pause
+        });
         if closes {
             self.open = None;
         }
@@ -198,7 +202,7 @@ impl Instances {
                 .life
                 .is_worn(memory, plugin.config.limits.memory(), now);
         self.with(plugin.id, |warm| {
-            if warm.breaker.succeed(kept.hook, &plugin.config.breaker) {
+            if warm.breaker.succeed(kept.hook, &plugin.config.breaker, now) {
                 warm.open = None;
             }
             if keeps && warm.free.len() < WARM {
@@ -328,7 +332,8 @@ mod tests {
         assert!(!opened, "it stays open");
         assert!(!lets(&mut breaker, at(2499)));
         assert!(lets(&mut breaker, at(2500)));
-        assert!(breaker.succeed(Hook::Request, &BREAKER), "it closes");
+        let closed = breaker.succeed(Hook::Request, &BREAKER, at(2500));
+        assert!(closed);
         assert!(lets(&mut breaker, at(2501)));
     }
 
@@ -338,16 +343,36 @@ mod tests {
         let later = start + BREAKER.pause;
         let mut breaker = Breaker::default();
         assert!(!breaker.fail(Hook::Request, &BREAKER, start));
-        assert!(!breaker.succeed(Hook::Response, &BREAKER));
+        assert!(!breaker.succeed(Hook::Response, &BREAKER, start));
         assert!(breaker.fail(Hook::Request, &BREAKER, start), "it opens");
         assert!(!breaker.lets(Hook::Response, &BREAKER, start), "for all");
         // What comes before the hook that is to try does not try in its place.
         assert!(breaker.lets(Hook::PreRequest, &BREAKER, later));
-        assert!(!breaker.succeed(Hook::PreRequest, &BREAKER));
+        assert!(!breaker.succeed(Hook::PreRequest, &BREAKER, later));
         assert!(breaker.lets(Hook::Request, &BREAKER, later));
         assert!(!breaker.lets(Hook::Response, &BREAKER, later));
-        assert!(breaker.succeed(Hook::Request, &BREAKER), "it closes");
+        assert!(breaker.succeed(Hook::Request, &BREAKER, later), "it closes");
         assert!(breaker.lets(Hook::Response, &BREAKER, later));
+    }
+
+    #[test]
+    fn a_breaker_whose_hook_is_called_no_more_closes_when_others_go_well() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut breaker = Breaker::default();
+        for _ in 0..2 {
+            breaker.fail(Hook::Response, &BREAKER, start);
+        }
+        assert!(breaker.lets(Hook::Request, &BREAKER, at(1999)));
+        assert!(!breaker.succeed(Hook::Request, &BREAKER, at(1999)));
+        assert!(breaker.lets(Hook::Request, &BREAKER, at(2000)));
+        assert!(
+            breaker.succeed(Hook::Request, &BREAKER, at(2000)),
+            "it closes"
+        );
+        assert!(breaker.lets(Hook::Response, &BREAKER, at(2001)));
+        let opens = breaker.fail(Hook::Response, &BREAKER, at(2001));
+        assert!(opens, "at its first failure");
     }
 
     #[test]
@@ -361,6 +386,6 @@ mod tests {
             assert!(!breaker.fail(Hook::Request, &config, Instant::now()));
         }
         assert!(breaker.lets(Hook::Request, &config, Instant::now()));
-        assert!(!breaker.succeed(Hook::Request, &config));
+        assert!(!breaker.succeed(Hook::Request, &config, Instant::now()));
     }
 }
