@@ -69,10 +69,6 @@ pub(super) fn producer(config: &Kafka, batch_bytes: usize) -> ClientConfig {
         // Else what was sent behind a batch that is refused would come before what is made of it.
         client.set(GAPLESS, "true");
     }
-    if !is_set(&client, "enable.idempotence") && client.get(IN_FLIGHT).is_none() {
-        // Else a batch that is sent again would come behind those that were under way with it.
-        client.set(IN_FLIGHT, "1");
-    }
     client
 }
 
@@ -103,9 +99,6 @@ fn millis(client: &ClientConfig, property: &str) -> Duration {
 
 /// Whether a client is to refuse everything once it could not write a batch.
 const GAPLESS: &str = "enable.gapless.guarantee";
-
-/// How many requests may wait for a broker's answer at once.
-const IN_FLIGHT: &str = "max.in.flight";
 
 /// The idempotent producer wants the acknowledgement of all, and to try again.
 fn is_idempotent(producer: &Producer) -> bool {
@@ -298,10 +291,6 @@ pub(super) fn dead_letters(config: &Kafka) -> ClientConfig {
         .set("statistics.interval.ms", "0");
     // A letter that is refused too is nothing to the others, nor is their order.
     client.remove(GAPLESS);
-    let mut custom = config.producer.custom_config.keys();
-    if !custom.any(|property| own_name(property) == IN_FLIGHT) {
-        client.remove(IN_FLIGHT);
-    }
     client
 }
 

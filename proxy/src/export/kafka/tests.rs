@@ -9,7 +9,7 @@ use rdkafka::ClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::config::{self, Acks};
+use crate::config;
 use crate::demo::consumer::Consumer;
 use crate::export::Exporters;
 use crate::export::status::{Reason, State, Status};
@@ -144,28 +144,6 @@ fn what_may_be_allowed_later_is_kept_and_sent_again() {
         status(&exporters).dropped.map(|(_, count)| count),
         [0; Reason::ALL.len()]
     );
-}
-
-#[test]
-fn order_holds_without_idempotence_where_a_batch_is_sent_again() {
-    let cluster = cluster();
-    let mut config = kafka(&cluster.bootstrap_servers(), "traces");
-    config.producer.acks = Acks::One;
-    config.batch_size = 2;
-    let exporters = start(config);
-    wait_until_connected(&exporters);
-    // Long enough for all batches to be under way before the first is answered, if they may be.
-    let delay = Duration::from_millis(50);
-    cluster.broker_round_trip_time(1, delay).unwrap();
-    refuse(
-        &cluster,
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
-        1,
-    );
-    let ids = hand_over(&exporters, 10);
-    wait_until_delivered(&exporters, 10);
-    let sent: Vec<Vec<u8>> = ids.iter().map(|id| id.to_string().into_bytes()).collect();
-    assert_eq!(keys(&cluster, 10), sent);
 }
 
 #[test]

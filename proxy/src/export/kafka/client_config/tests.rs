@@ -175,7 +175,6 @@ fn each_key_sets_its_property_to_its_value() {
         ("queue.buffering.max.kbytes", "10240"),
         ("acks", "1"),
         ("enable.idempotence", "false"),
-        ("max.in.flight", "1"),
         ("client.id", "me"),
         ("message.max.bytes", "2000001"),
         ("message.send.max.retries", "9"),
@@ -224,42 +223,6 @@ fn each_choice_of_a_key_is_one_of_librdkafkas() {
     ] {
         let set = |config: &mut Kafka| config.producer.partitioner = partitioner;
         assert_eq!(of(&set, "partitioner"), value);
-    }
-}
-
-#[test]
-fn one_batch_at_a_time_is_under_way_where_nothing_else_keeps_the_order() {
-    let in_flight = |change: &dyn Fn(&mut Kafka), custom: &[(&str, &str)]| {
-        let mut config = with_custom(custom);
-        change(&mut config);
-        let client = producer(&config, 1000);
-        client.get("max.in.flight").map(str::to_owned)
-    };
-    let one = Some("1".to_owned());
-    let nothing = |_: &mut Kafka| {};
-    let one_acknowledges = |config: &mut Kafka| config.producer.acks = Acks::One;
-    let never_again = |config: &mut Kafka| config.producer.retries = 0;
-    assert_eq!(in_flight(&nothing, &[]), None);
-    assert_eq!(in_flight(&one_acknowledges, &[]), one);
-    assert_eq!(in_flight(&never_again, &[]), one);
-    assert_eq!(in_flight(&nothing, &[("request.required.acks", "1")]), one);
-    let custom = [("max.in.flight.requests.per.connection", "7")];
-    assert_eq!(in_flight(&one_acknowledges, &custom).as_deref(), Some("7"));
-    let custom = [("acks", "all"), ("enable.idempotence", "true")];
-    assert_eq!(in_flight(&nothing, &custom), None);
-}
-
-#[test]
-fn dead_letters_wait_for_no_other_unless_that_is_asked_for() {
-    let in_flight = |custom: &[(&str, &str)]| {
-        let mut config = with_custom(custom);
-        config.producer.acks = Acks::One;
-        let client = dead_letters(&config);
-        client.get("max.in.flight").map(str::to_owned)
-    };
-    assert_eq!(in_flight(&[]), None);
-    for name in ["max.in.flight", "max.in.flight.requests.per.connection"] {
-        assert_eq!(in_flight(&[(name, "1")]).as_deref(), Some("1"), "{name}");
     }
 }
 
