@@ -168,7 +168,8 @@ fn a_client_that_fills_a_head_takes_no_room_from_plugins() {
         .header("x-full", "a".repeat(100_000))
         .body(())
         .unwrap();
-    let exchange = host.host().request(full);
+    let host = host.host();
+    let exchange = host.request(full);
     assert_eq!(exchange.request_headers()["x-set"], "a");
 }
 
