@@ -1,13 +1,18 @@
 //! Reads a topic from its beginning, message by message, as they arrive.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// How long a broker may take to know a topic.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the topic cannot be read")]
@@ -35,7 +40,7 @@ impl Message {
 pub struct Consumer(BaseConsumer);
 
 impl Consumer {
-    /// `brokers` is a list of `host:port`, separated by commas; the topic must be there.
+    /// `brokers` is a list of `host:port`, separated by commas; the topic must be there, or come soon.
     pub fn new(brokers: &str, topic: &str) -> Result<Self, Error> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -46,10 +51,9 @@ impl Consumer {
             .set("fetch.wait.max.ms", "20")
             .set("fetch.error.backoff.ms", "20")
             .create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
         let mut assignment = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-            assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        for partition in partitions(&consumer, topic)? {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&assignment)?;
         Ok(Self(consumer))
@@ -76,5 +80,24 @@ impl Consumer {
             payload: message.payload().unwrap_or_default().to_vec(),
             partition: message.partition(),
         }))
+    }
+}
+
+/// A topic's partitions. A broker that was not told yet of a topic that is new is asked again.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+        let topics = metadata.topics().iter();
+        let partitions = topics.flat_map(MetadataTopic::partitions);
+        let partitions: Vec<i32> = partitions.map(MetadataPartition::id).collect();
+        if !partitions.is_empty() {
+            return Ok(partitions);
+        }
+        if Instant::now() >= until {
+            let code = RDKafkaErrorCode::UnknownTopicOrPartition;
+            return Err(KafkaError::MetadataFetch(code));
+        }
+        std::thread::sleep(AGAIN);
     }
 }

@@ -289,14 +289,15 @@ async fn run(
         .span(&face.span_name, Kind::Plugin, progress.parent, start);
     progress.parent = span;
 
+    // What it took to make a fresh instance.
+    let mut made = None;
     let called = match runner.instances.take(plugin, hook, start).await {
         Ok(mut kept) => {
             // A fresh instance took its time, which is not the hook's.
             let start = if kept.is_fresh() {
-                let made = Instant::now();
-                let took = nanos(made.saturating_duration_since(start));
-                state.recorder.attribute(span, "weir.hook.made_ns", took);
-                made
+                let now = Instant::now();
+                made = Some(now.saturating_duration_since(start));
+                now
             } else {
                 start
             };
@@ -356,6 +357,10 @@ async fn run(
         return Outcome::Failed;
     };
     note(plugin, hook, span, took, &called, state);
+    if let Some(made) = made {
+        let recorder = &mut state.recorder;
+        recorder.attribute(span, "weir.hook.made_ns", nanos(made));
+    }
     if state.body_replaced {
         content::changed(state, hook.side());
         body.replaced(state);
