@@ -14,7 +14,7 @@ use crate::Stand;
 #[test]
 fn an_upstream_that_sends_is_not_cut_for_what_a_plugin_keeps_back() {
     let chains = [json!(["pieces"]), json!(["wrap", "pieces"])];
-    let mut exchanges = chains.map(|chain| {
+    let stands = chains.map(|chain| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let hello = Upstream::hello();
@@ -26,7 +26,10 @@ fn an_upstream_that_sends_is_not_cut_for_what_a_plugin_keeps_back() {
         let wrap = json!({ "module": guest("wrap"), "config": { "response": 1000 } });
         config["plugins"]["wrap"] = wrap;
         config["routes"][0]["plugins"] = chain;
-        let stand = Stand::with(hello, config);
+        (Stand::with(hello, config), listener)
+    });
+    // None waits while another is started.
+    let mut exchanges = stands.map(|(stand, listener)| {
         let mut client = Connection::open(stand.weir.proxy());
         client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
         let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
