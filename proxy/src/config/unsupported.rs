@@ -6,7 +6,7 @@ use super::path::Path;
 use super::tree::Node;
 
 /// Key paths; `*` is every key or item.
-const KEYS: &[&str] = &["admin.tls", "receivers.otlp.exporter.kafka.dead_letter"];
+const KEYS: &[&str] = &["admin.tls"];
 
 /// Takes such keys out of the tree. Returns a fault for each, with its path.
 pub(super) fn take(tree: &mut Node) -> Vec<(Path, Fault)> {

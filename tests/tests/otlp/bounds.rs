@@ -6,9 +6,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_tests::client::Connection;
+use weir_tests::kafka::unique;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
@@ -208,4 +209,37 @@ fn more_connections_than_the_limit_are_closed_and_a_reload_changes_it() {
     open("http", 2);
     assert_eq!(post(), 200);
     drop(kept);
+}
+
+#[test]
+fn what_kafka_refuses_for_good_is_kept_by_signal() {
+    // A topic that takes nothing from the past.
+    let refusing = [("message.timestamp.before.max.ms", "1")];
+    let topics = ["refused-traces", "refused-metrics", "refused-logs"].map(unique);
+    for topic in &topics {
+        shared().create_topic(topic, &refusing);
+    }
+    let folder = TempDir::new().expect("a folder");
+    let mut otlp = Otlp::to(shared().address(), topics, "otlp_json");
+    otlp.config["data_dir"] = json!(folder.path().join("data"));
+    otlp.kafka()["dead_letter"] = json!({ "file": folder.path().join("letters.jsonl") });
+    let weir = otlp.start();
+    let log = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"test-line"}}]}]}]}"#;
+    for (signal, body, said, index) in [
+        ("traces", EXAMPLE, "test-operation", 0),
+        ("logs", log, "test-line", 2),
+    ] {
+        let path = format!("/v1/{signal}");
+        let response = post(weir.otlp("http"), &path, JSON, &[], body.as_bytes());
+        assert_eq!(response.status, 200);
+        let key = format!(
+            r#"weir_otlp_dead_letters_total{{signal="{signal}",protocol="http/json",reason="refused"}}"#
+        );
+        eventually("it is counted", || (weir.count(&key) == 1).then_some(()));
+        let file = folder.path().join(format!("letters-{signal}.jsonl"));
+        let text = std::fs::read_to_string(file).expect("a file");
+        let letter: Value = serde_json::from_str(text.trim()).expect("one letter");
+        assert_eq!(letter["topic"], otlp.topics[index]);
+        assert!(letter["payload"].as_str().expect("text").contains(said));
+    }
 }
