@@ -7,6 +7,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILD := --workspace --locked
 # Of what `make torture` runs; PROFILE=dev is quick to build, and slow.
 PROFILE ?= release
+# Of tests, at once: many wait for others, or for a broker.
+THREADS ?= $(shell expr $$(nproc) \* 3 / 2)
 
 .PHONY: help demo build test check guests console services race race-otlp overload plugin-costs torture fuzz fmt
 
@@ -31,7 +33,7 @@ services: console ## real Kafka and whatever else tests need
 
 test: check services ## everything, against real Kafka too
 	$(CARGO) build $(BUILD)
-	$(CARGO) test $(BUILD) --no-fail-fast
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test $(BUILD) --no-fail-fast
 
 check: guests console ## format, lints, docs, licences and versions
 	$(CARGO) fmt --all --check
