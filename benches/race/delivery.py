@@ -26,7 +26,7 @@ import contestants
 import measure
 import topic
 from contestants import Contestant
-from measure import Failure
+from measure import Failure, progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -344,10 +344,6 @@ def text(result):
         lines.append(f"{row['kafka']:30}{row['p50_us'] / 1e3:14.2f}{row['p99_us'] / 1e3:17.2f}{row['ratio']:10.2f}"
                      f"{row['dropped']:9}{verdict(row['ratio'], row['goal'])}")
     return "\n".join(lines)
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

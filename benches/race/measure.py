@@ -10,6 +10,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -23,6 +24,10 @@ LIBC = ctypes.CDLL(None)
 
 class Failure(Exception):
     """The race cannot go on, or its figures would not stand."""
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import measure
 import topic
-from measure import Failure
+from measure import Failure, progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -323,10 +323,6 @@ def faults(result):
     rows = [row for row in result["contestants"] if row["program"] == "weir"]
     return [f"{row['what']}: {row['sent']} spans sent, {row['found']} found"
             for row in rows if row["found"] != row["sent"]]
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def main():

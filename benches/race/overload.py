@@ -28,7 +28,7 @@ from pathlib import Path
 import contestants
 import measure
 import report
-from measure import Failure
+from measure import Failure, progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -330,10 +330,6 @@ def text(result):
         lines.append(f"{target['what']:40}{target['value']:8.2f}  to reach: {bound} {target['limit']}: "
                      f"{'reached' if target['reached'] else 'NOT reached'}")
     return "\n".join(lines)
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

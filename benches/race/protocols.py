@@ -26,8 +26,8 @@ from pathlib import Path
 import contestants
 import measure
 import report
-from measure import Failure
-from race import TARGET, installed_envoy, progress, start_upstream
+from measure import Failure, progress
+from race import TARGET, installed_envoy, start_upstream
 
 # Name, port, whether it is HTTP/2, whether it has TLS.
 WAYS = [("h1", "plain", False, False), ("h1 TLS", "tls", False, True),

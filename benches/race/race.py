@@ -22,7 +22,7 @@ import contestants
 import measure
 import report
 import topic
-from measure import Failure
+from measure import Failure, progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
@@ -232,10 +232,6 @@ def finish(entry):
                         "data_dir": "set" if contestant.spool else None,
                         "partitions": topic.PARTITIONS, **entry.topic.verify(entry.answered)}
     return row
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
