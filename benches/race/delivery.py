@@ -9,11 +9,8 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import signal
 import statistics
-import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -70,21 +67,12 @@ def arguments():
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.sched_setaffinity(0, {args.cores[1]})
-    folder = Path(tempfile.mkdtemp(prefix="weir-delivery-"))
-    try:
-        with ExitStack() as running:
-            result = Table(args, folder, running).all()
-    except Failure as failure:
-        sys.exit(f"delivery: {failure}\nconfigurations and logs are in {folder}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    shutil.rmtree(folder, ignore_errors=True)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(text(result))
-    print(f"\n{args.json}")
+    measure.run("delivery", args, lambda: delivery(args), text)
+
+
+def delivery(args):
+    with measure.folder("weir-delivery-") as folder, ExitStack() as running:
+        return Table(args, folder, running).all()
 
 
 class Weir:

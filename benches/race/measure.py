@@ -5,7 +5,9 @@ runs one burst of requests.
 """
 
 import ctypes
+import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -28,6 +30,36 @@ class Failure(Exception):
 
 def progress(text):
     print(text, file=sys.stderr, flush=True)
+
+
+def run(name, args, work, text):
+    """Does the work beside the load, on its core; keeps the result as JSON, prints it as text, and gives it."""
+    # An end by signal unwinds like any other, so that nothing started is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # What is started inherits the core of the load; only what is measured is put on the other.
+    os.sched_setaffinity(0, {args.cores[1]})
+    try:
+        result = work()
+    except Failure as failure:
+        sys.exit(f"{name}: {failure}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(text(result))
+    print(f"\n{args.json}")
+    return result
+
+
+@contextmanager
+def folder(prefix):
+    """A folder that goes in the end, but not where the race fails: the message says where it is."""
+    path = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield path
+    except Failure as failure:
+        raise Failure(f"{failure}\nconfigurations and logs are in {path}") from failure
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

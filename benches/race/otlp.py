@@ -9,7 +9,6 @@ found in the topic. See README.md beside this file.
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -327,19 +326,7 @@ def faults(result):
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # What is started inherits the core of the load; only the receivers are put on the other.
-    os.sched_setaffinity(0, {args.cores[1]})
-    try:
-        result = race(args)
-    except Failure as failure:
-        sys.exit(f"race: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
-    print(f"\n{args.json}")
+    result = measure.run("race", args, lambda: race(args), table)
     if faults(result):
         sys.exit("race: " + "; ".join(faults(result)))
 

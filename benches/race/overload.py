@@ -14,11 +14,7 @@ import os
 import random
 import resource
 import select
-import shutil
-import signal
 import socket
-import sys
-import tempfile
 import time
 from collections import Counter, deque
 from contextlib import ExitStack
@@ -67,21 +63,12 @@ def arguments():
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.sched_setaffinity(0, {args.cores[1]})
-    folder = Path(tempfile.mkdtemp(prefix="weir-overload-"))
-    try:
-        with ExitStack() as running:
-            result = run(args, folder, running)
-    except Failure as failure:
-        sys.exit(f"overload: {failure}\nconfigurations and logs are in {folder}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    shutil.rmtree(folder, ignore_errors=True)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(text(result))
-    print(f"\n{args.json}")
+    measure.run("overload", args, lambda: overload(args), text)
+
+
+def overload(args):
+    with measure.folder("weir-overload-") as folder, ExitStack() as running:
+        return run(args, folder, running)
 
 
 def run(args, folder, running):

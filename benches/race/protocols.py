@@ -10,14 +10,10 @@ import argparse
 import json
 import os
 import resource
-import shutil
-import signal
 import socket
 import ssl
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -68,31 +64,20 @@ class Entry:
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.sched_setaffinity(0, {args.cores[1]})
     # Both ends of what is idle.
     files = args.idle + 4096
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, hard)))
-    folder = Path(tempfile.mkdtemp(prefix="weir-race-"))
-    try:
-        result = race(args, folder)
-    except Failure as failure:
-        sys.exit(f"race: {failure}\nconfigurations and logs are in {folder}")
-    shutil.rmtree(folder, ignore_errors=True)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
-    print(f"\n{args.json}")
+    measure.run("race", args, lambda: race(args), table)
 
 
-def race(args, folder):
-    place = contestants.Place(weir=args.weir.resolve(), envoy=args.envoy, guests=folder, folder=folder)
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=race", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem",
-         "-out", folder / "cert.pem"], check=True, capture_output=True)
-    with ExitStack() as running:
+def race(args):
+    with measure.folder("weir-race-") as folder, ExitStack() as running:
+        place = contestants.Place(weir=args.weir.resolve(), envoy=args.envoy, guests=folder, folder=folder)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+             "2", "-subj", "/CN=race", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem",
+             "-out", folder / "cert.pem"], check=True, capture_output=True)
         upstream = start_upstream(place, args, running)
         with ExitStack() as contest:
             entries = [start(name, place, args, upstream, contest) for name in args.only]

@@ -7,11 +7,8 @@ them. See README.md beside this file for what is measured and how to read it.
 """
 
 import argparse
-import json
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -77,20 +74,7 @@ class Entry:
 
 def main():
     args = arguments()
-    # An end by signal unwinds like any other, so that nothing started is left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # What is started inherits the core of the load; only the proxies are put on the other.
-    os.sched_setaffinity(0, {args.cores[1]})
-    try:
-        result = race(args)
-    except Failure as failure:
-        sys.exit(f"race: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(report.table(result))
-    print(f"\n{args.json}")
+    measure.run("race", args, lambda: race(args), report.table)
 
 
 def race(args):
