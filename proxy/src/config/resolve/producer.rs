@@ -64,11 +64,11 @@ impl Resolver<'_> {
         if !self.is_present(&Path::root().key("data_dir")) {
             return;
         }
-        let names = ["acks", "request.required.acks"];
-        let custom = names.into_iter().find_map(|name| {
-            let value = producer.custom_config.get(name)?;
-            Some((at.key("custom_config").key(name), value.expose() == "0"))
-        });
+        // Of two names the last wins, as with the client.
+        let mut custom = producer.custom_config.iter().rev();
+        let custom = custom
+            .find(|(name, _)| matches!(name.as_str(), "acks" | "request.required.acks"))
+            .map(|(name, value)| (at.key("custom_config").key(name), value.expose() == "0"));
         let key = || (at.key("acks"), producer.acks == Acks::None);
         let (at, unacknowledged) = custom.unwrap_or_else(key);
         if unacknowledged {
