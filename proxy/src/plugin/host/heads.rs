@@ -187,7 +187,8 @@ impl Host {
         };
         if counted.most == 0 {
             // How much came is bounded elsewhere, and takes no room from plugins.
-            counted.most = sizes(&|_| true) + HEAD_BYTES;
+            counted.taken = sizes(&|_| true);
+            counted.most = counted.taken + HEAD_BYTES;
         }
         let own = size(name, value);
         let mut taken = counted.taken;
