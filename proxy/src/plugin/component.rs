@@ -36,18 +36,14 @@ impl Guest {
     /// A fresh instance, configured under these limits.
     pub async fn instantiate(&self, limits: Limits) -> Result<Made<Instance>, Failure> {
         let mut sandbox = Sandbox::new(&self.seed, limits);
-        let (guest, interests, cpu) = sandbox
+        let made = sandbox
             .configure(limits, async |store| {
                 let guest = self.pre.instantiate_async(&mut *store).await?;
                 let asked = guest.call_configure(&mut *store, &self.seed.config).await?;
                 Ok((guest, asked.map(|asked| asked_for(&asked))))
             })
             .await?;
-        Ok(Made {
-            instance: Instance { sandbox, guest },
-            interests,
-            cpu,
-        })
+        Ok(made.map(|guest| Instance { sandbox, guest }))
     }
 
     pub(super) fn code(&self) -> &Component {

@@ -93,19 +93,14 @@ impl Guest {
     /// A fresh instance, configured under these limits.
     pub async fn instantiate(&self, limits: Limits) -> Result<Made<Instance>, Failure> {
         let mut sandbox = Sandbox::new(&self.seed, limits);
-        let (guest, interests, cpu) = sandbox
+        let made = sandbox
             .configure(limits, async |store| self.begin(store).await)
             .await?;
-        let (hooks, instance) = guest;
-        Ok(Made {
-            instance: Instance {
-                sandbox,
-                hooks,
-                instance,
-            },
-            interests,
-            cpu,
-        })
+        Ok(made.map(|(hooks, instance)| Instance {
+            sandbox,
+            hooks,
+            instance,
+        }))
     }
 
     /// See [`super::Guest::config_schema`].

@@ -19,7 +19,7 @@ use super::engine::Engine;
 use super::host::Host;
 use super::kv;
 use super::measures::Families;
-use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests};
+use super::{Action, BodyMode, Call, Called, Failure, Hook, Interests, Made};
 use crate::config::Limits;
 use crate::exchange::state::State;
 use meter::{Meter, Stop};
@@ -115,12 +115,12 @@ impl Sandbox {
     }
 
     /// Instantiates and configures the guest by `begin`, whose refusal is a failure, as is asking
-    /// for what there is not. The CPU time is told that this took.
+    /// for what there is not.
     pub(super) async fn configure<G>(
         &mut self,
         limits: Limits,
         begin: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<(G, Result<Interests, String>)>,
-    ) -> Result<(G, Interests, Duration), Failure> {
+    ) -> Result<Made<G>, Failure> {
         let ((guest, asked), cpu) = self.setup(&limits, begin).await?;
         let mut interests = asked.map_err(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REFUSAL_BYTES));
@@ -144,7 +144,11 @@ impl Sandbox {
         let host = self.store.data_mut();
         host.request_head = interests.request_head;
         host.bodies = interests.bodies;
-        Ok((guest, interests, cpu))
+        Ok(Made {
+            instance: guest,
+            interests,
+            cpu,
+        })
     }
 
     /// Runs what belongs to no exchange, and tells the CPU time it took.
