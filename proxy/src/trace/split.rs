@@ -38,21 +38,15 @@ pub fn split(
             return Some(parts);
         }
         // The JSON repeats the root in every part, so that others may fit once that is shorter.
-        let cuts_root = too_large[0] == 0 || of_others < SHORTEST;
-        let longest = if cuts_root {
-            &mut of_root
+        let (longest, cut) = if too_large[0] == 0 || of_others < SHORTEST {
+            (&mut of_root, vec![SpanIndex::ROOT])
         } else {
-            &mut of_others
+            let spans: Vec<_> = selection.spans(trace).map(|(index, ..)| index).collect();
+            let cut: Vec<_> = too_large.iter().map(|number| spans[*number]).collect();
+            (&mut of_others, cut)
         };
         if *longest < SHORTEST {
             return None;
-        }
-        let mut cut: Vec<SpanIndex> = Vec::new();
-        if cuts_root {
-            cut.push(SpanIndex::ROOT);
-        } else {
-            let spans: Vec<_> = selection.spans(trace).map(|(index, ..)| index).collect();
-            cut.extend(too_large.into_iter().map(|number| spans[number]));
         }
         for span in cut {
             trace.truncate(selection, span, *longest);
