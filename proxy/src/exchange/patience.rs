@@ -1,4 +1,4 @@
-//! How long a body may keep its receiver waiting.
+//! How long a body may keep its receiver waiting, or a client take nothing: then writes are counted.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

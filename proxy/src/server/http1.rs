@@ -4,21 +4,19 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
 
 use super::io::{Io, Sending};
 use super::linger::linger;
 use super::timer::Timer;
 use super::{BadHead, Cut, LAST_HEAD, Settings};
-use crate::alarm::Alarm;
+use crate::exchange::patience::Patience;
 use crate::exchange::tunnel::Tunnel;
 use crate::exchange::{self, Client};
 use crate::listener::drain::{Stage, Watch};
@@ -72,7 +70,7 @@ pub(super) async fn serve(
         // Alone, this lets a head be longer by what was read with its last piece.
         .max_buf_size(settings.max_head_bytes.max(8192))
         .serve_connection(TokioIo::new(io), service);
-    let mut stall = Stall::default();
+    let mut stall = Patience::new(timeouts.send);
     let mut was_idle = false;
     let ended = std::future::poll_fn(|cx| {
         let mut ended = Pin::new(&mut connection).poll(cx);
@@ -87,7 +85,7 @@ pub(super) async fn serve(
         }
         match ended {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending => stall.poll(cx, sending, timeouts.send).map(|()| None),
+            Poll::Pending => sending.poll_stall(&mut stall, cx).map(|()| None),
         }
     })
     .await;
@@ -161,33 +159,5 @@ fn bad_head(error: &hyper::Error, begun: bool) -> Option<BadHead> {
         Some(BadHead::Timeout)
     } else {
         None
-    }
-}
-
-/// Runs out when a client has taken nothing for too long. It costs nothing while nothing waits to be
-/// written.
-#[derive(Default)]
-pub(super) struct Stall {
-    /// The writes before it, and until when there must be another.
-    blocked: Option<(u64, Instant)>,
-    alarm: Alarm,
-}
-
-impl Stall {
-    /// After the connection was polled, and is pending.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        sending: &Sending,
-        limit: Duration,
-    ) -> Poll<()> {
-        let Some(count) = sending.blocked() else {
-            return Poll::Pending;
-        };
-        let same = self.blocked.filter(|(before, _)| *before == count);
-        let (_, deadline) = *self
-            .blocked
-            .insert(same.unwrap_or_else(|| (count, Instant::now() + limit)));
-        self.alarm.poll(cx, deadline)
     }
 }

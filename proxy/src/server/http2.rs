@@ -19,10 +19,10 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::http1::Stall;
 use super::io::{Io, Sending};
 use super::{BadHead, Cut, Settings};
 use crate::alarm::Alarm;
+use crate::exchange::patience::Patience;
 use crate::exchange::{self, Client};
 use crate::listener::drain::{Stage, Watch};
 use outgoing::{Behind, Pieces, Stream};
@@ -83,7 +83,7 @@ pub(super) async fn serve(
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut stall = Stall::default();
+    let mut stall = Patience::new(timeouts.send);
     let mut idle = pin!(tokio::time::sleep(timeouts.head));
     let (mut told, mut closing) = (false, false);
     let ended = std::future::poll_fn(|cx| {
@@ -132,7 +132,7 @@ pub(super) async fn serve(
                 }
             }
         }
-        if stall.poll(cx, sending, timeouts.send).is_ready() {
+        if sending.poll_stall(&mut stall, cx).is_ready() {
             streams.count_stall();
             return Poll::Ready(None);
         }
@@ -225,24 +225,6 @@ where
     }
 }
 
-/// A stream that counts as open while this lives.
-struct Open(Rc<Streams>);
-
-impl Open {
-    fn new(streams: Rc<Streams>) -> Self {
-        streams.open.set(streams.open.get() + 1);
-        streams.changed.set(Instant::now());
-        Self(streams)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.changed.set(Instant::now());
-    }
-}
-
 /// One stream, to its end, or until nothing of its response has left for too long: then it is reset by
 /// its future being dropped.
 async fn run(future: impl Future<Output = ()>, stream: Rc<Stream>) {
@@ -253,11 +235,10 @@ async fn run(future: impl Future<Output = ()>, stream: Rc<Stream>) {
             if future.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let now = Instant::now();
-            let Some(left) = stream.patience(now) else {
+            let Some(deadline) = stream.deadline() else {
                 return Poll::Pending;
             };
-            ready!(alarm.poll(cx, (now + left).into()));
+            ready!(alarm.poll(cx, deadline.into()));
             stream.streams().count_stall();
             Poll::Ready(())
         })

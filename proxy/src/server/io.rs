@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::Flood;
+use crate::exchange::patience::Patience;
 use crate::transport::Stream;
 
 /// What HTTP/2 begins with (RFC 9113, section 3.4).
@@ -49,9 +50,14 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// `Some` while the client takes nothing; the number is another one once it has.
-    pub(super) fn blocked(&self) -> Option<u64> {
-        self.blocked.get().then(|| self.count.get())
+    /// Ready when the client has taken nothing for too long; to be asked after the connection was polled,
+    /// and is pending. It costs nothing while nothing waits to be written.
+    pub(super) fn poll_stall(&self, patience: &mut Patience, cx: &mut Context<'_>) -> Poll<()> {
+        if self.blocked.get() {
+            patience.poll(self.count.get(), cx)
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether the connection was ended for what [`Flood`] looks for.

@@ -9,13 +9,13 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::{Open, Streams};
+use super::Streams;
 use crate::exchange::body::{Body, Broken};
 
 /// Most bytes of a piece: what a frame has.
@@ -29,7 +29,7 @@ const TURNS: u32 = 10;
 
 /// A stream; open while anybody has it, and so while a piece of it is on its way.
 pub(super) struct Stream {
-    open: Open,
+    streams: Rc<Streams>,
     /// On their way.
     pieces: Cell<usize>,
     /// When bytes last left, or came where there were none.
@@ -40,17 +40,19 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(streams: Rc<Streams>) -> Rc<Self> {
-        let open = Open::new(streams);
+        let now = Instant::now();
+        streams.open.set(streams.open.get() + 1);
+        streams.changed.set(now);
         Rc::new(Self {
-            moved: Cell::new(open.0.changed.get()),
-            open,
+            streams,
+            moved: Cell::new(now),
             pieces: Cell::default(),
             waker: Cell::default(),
         })
     }
 
     pub(super) fn streams(&self) -> &Streams {
-        &self.open.0
+        &self.streams
     }
 
     fn has_left(&self) -> bool {
@@ -63,17 +65,21 @@ impl Stream {
         self.streams().moved.set(now);
     }
 
-    /// How long it may stay so; `None` while there is nothing that could leave.
-    pub(super) fn patience(&self, now: Instant) -> Option<Duration> {
+    /// Until when something of it must leave; `None` while there is nothing that could.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         if self.has_left() {
             return None;
         }
-        let limit = self.streams().send_timeout;
-        let since = |moved: Instant| now.saturating_duration_since(moved);
-        let own = since(self.moved.get());
-        let others = since(self.streams().moved.get()).min(own);
-        let turn = limit.saturating_mul(TURNS).saturating_sub(own);
-        Some(turn.min(limit.saturating_sub(others)))
+        let (own, limit) = (self.moved.get(), self.streams.send_timeout);
+        let last = own.max(self.streams.moved.get());
+        Some((last + limit).min(own + limit * TURNS))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.streams.open.set(self.streams.open.get() - 1);
+        self.streams.changed.set(Instant::now());
     }
 }
 
@@ -97,10 +103,8 @@ impl Behind {
     /// Whether nothing of one of them has left for too long.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         let all = self.0.borrow();
-        let mut patience = all
-            .iter()
-            .filter_map(|stream| stream.upgrade()?.patience(now));
-        patience.any(|left| left.is_zero())
+        let mut deadlines = all.iter().filter_map(|stream| stream.upgrade()?.deadline());
+        deadlines.any(|deadline| deadline <= now)
     }
 }
 
