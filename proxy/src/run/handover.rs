@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -179,8 +177,7 @@ pub(super) fn inherit() -> anyhow::Result<Option<(Predecessor, Sockets)>> {
 }
 
 fn inode(of: impl AsFd) -> io::Result<u64> {
-    let file = File::from(of.as_fd().try_clone_to_owned()?);
-    Ok(file.metadata()?.ino())
+    Ok(rustix::fs::fstat(of)?.st_ino)
 }
 
 /// A listening socket that was left open for this process.
