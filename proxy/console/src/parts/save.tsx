@@ -24,7 +24,6 @@ export function Save(props: {
   useEffect(() => {
     if (preview) onFaults(preview.faults);
     // Told once a preview, whoever listens.
-    // eslint-disable-next-line
   }, [preview]);
   const save = async () => {
     setBusy(true);

@@ -71,7 +71,6 @@ export function Waterfall(props: {
     // A link to a span leads to its row.
     if (at >= 0) virtual.scrollToIndex(at, { align: "center" });
     // Later, who chooses a span sees it.
-    // eslint-disable-next-line
   }, []);
 
   const fold = (node: Node, close: boolean) =>
