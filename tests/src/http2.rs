@@ -164,6 +164,20 @@ pub fn get_block() -> Vec<u8> {
     block
 }
 
+/// The same, of another path.
+///
+/// # Panics
+///
+/// When the path is long.
+pub fn get_block_of(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04];
+    block.push(u8::try_from(path.len()).expect("a short one"));
+    block.extend(path.as_bytes());
+    block.extend([0x01, 4]);
+    block.extend(b"test");
+    block
+}
+
 /// A connection on which any frames are written.
 pub struct Raw(pub TcpStream);
 

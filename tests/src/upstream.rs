@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -50,6 +51,23 @@ impl Upstream {
         Self::new(move |_, stream| {
             let _ = stream.write_all(response.as_bytes());
         })
+    }
+
+    /// Never answers what is asked for at `/never`, and all else with nothing; and how many wait there.
+    pub fn silent() -> (Self, Arc<AtomicUsize>) {
+        let waiting: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&waiting);
+        let upstream = Self::new(move |seen, stream| {
+            if seen.target != "/never" {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                return;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            // The connection is Weir's own for the request: it ends where that does.
+            let _ = stream.read(&mut [0]);
+            counted.fetch_sub(1, Ordering::SeqCst);
+        });
+        (upstream, waiting)
     }
 
     /// Answers as the handler does; where it shuts the stream down, the connection ends.

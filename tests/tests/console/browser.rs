@@ -237,7 +237,7 @@ fn exporter(kafka: &Kafka, topic: &str) -> String {
     )
 }
 
-fn written(weir: &Weir) -> String {
+pub(crate) fn written(weir: &Weir) -> String {
     std::fs::read_to_string(weir.folder().join("weir.yaml")).expect("the file")
 }
 

@@ -7,6 +7,7 @@ use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, guest};
 
 use crate::api::{get, send};
+use crate::browser::written;
 
 /// A plugin that loops where a request asks for it.
 fn config() -> Value {
@@ -24,10 +25,6 @@ fn slow() -> Value {
     let mut config = config();
     config["plugins"]["slow"]["config"]["in"] = json!("configure");
     config
-}
-
-fn written(weir: &Weir) -> String {
-    std::fs::read_to_string(weir.folder().join("weir.yaml")).expect("the file")
 }
 
 /// Begins to save what cannot be loaded, and waits until it is in the file. Gives the file's text.

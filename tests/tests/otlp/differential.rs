@@ -111,13 +111,14 @@ fn number(message: &'static Message, known: &mut Vec<&'static Message>) -> usize
     if let Some(number) = known.iter().position(|other| std::ptr::eq(*other, message)) {
         return number;
     }
+    let own = known.len();
     known.push(message);
     for field in message.fields {
         if let Kind::Message(of) = field.kind {
             number(of, known);
         }
     }
-    number(message, known)
+    own
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use serde_json::json;
-use weir_tests::http2::{Client, Raw, frame, get_block, run};
+use serde_json::{Value, json};
+use weir_tests::http2::{Client, Raw, frame, get_block, get_block_of, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -29,16 +29,6 @@ fn assert_closed(weir: &Weir, frames: impl Fn(u32) -> Vec<u8>, most: u32) {
     let _ = raw.0.shutdown(std::net::Shutdown::Both);
     reading.join().expect("the reader");
     assert_serves(weir);
-}
-
-/// The header block of `GET` of a path of `http://test`, as [`get_block`] is.
-fn block(path: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x04];
-    block.push(u8::try_from(path.len()).expect("a short one"));
-    block.extend(path.as_bytes());
-    block.extend([0x01, 4]);
-    block.extend(b"test");
-    block
 }
 
 /// As one flood, whoever met it.
@@ -63,18 +53,7 @@ fn floods_of_frames_that_carry_nothing_end_the_connection() {
 
 /// An upstream that never answers what is asked for at `/never`, and how many wait there for it.
 fn start_silent() -> (Weir, Upstream, Arc<AtomicUsize>) {
-    let waiting: Arc<AtomicUsize> = Arc::default();
-    let counted = Arc::clone(&waiting);
-    let upstream = Upstream::new(move |seen, stream| {
-        if seen.target != "/never" {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-            return;
-        }
-        counted.fetch_add(1, Ordering::SeqCst);
-        // The connection is Weir's own for the request: it ends where that does.
-        let _ = stream.read(&mut [0]);
-        counted.fetch_sub(1, Ordering::SeqCst);
-    });
+    let (upstream, waiting) = Upstream::silent();
     let timeouts = json!({ "timeouts": { "head": "1h", "body": "1h" } });
     let mut config = crate::config(&upstream, timeouts);
     config["upstreams"]["up"]["timeouts"] = json!({ "response": "1h", "body": "1h" });
@@ -94,7 +73,7 @@ fn requests_that_are_reset_at_once_end_the_connection() {
     let (weir, _upstream, waiting) = start_silent();
     let pair = |round: u32| {
         let stream = round * 2 + 1;
-        let mut pair = frame(1, 5, stream, &block("/never"));
+        let mut pair = frame(1, 5, stream, &get_block_of("/never"));
         pair.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
         pair
     };
@@ -109,7 +88,7 @@ fn requests_that_weir_is_made_to_reset_end_the_connection() {
     // A window that grows too large is the stream's error, which the server resets (MadeYouReset).
     let made = |round: u32| {
         let stream = round * 2 + 1;
-        let mut made = frame(1, 4, stream, &block("/never"));
+        let mut made = frame(1, 4, stream, &get_block_of("/never"));
         made.extend(frame(8, 0, stream, &[0x7f, 0xff, 0xff, 0xff]));
         made
     };
@@ -180,7 +159,7 @@ fn small_references_to_a_large_entry_on_all_streams_hold_little_memory() {
     let mut raw = Raw::open(weir.proxy());
     for number in 0..STREAMS {
         // Within what a head may have; the first makes the entry.
-        let mut block = block("/never");
+        let mut block = get_block_of("/never");
         if number == 0 {
             block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
             block.extend([b'y'; 4000]);
@@ -233,9 +212,7 @@ fn a_stream_whose_window_never_opens_is_reset_and_the_upstream_held_back() {
         .write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]))
         .expect("send");
     ask_for(&mut raw, 1, "/large");
-    raw.0
-        .write_all(&frame(1, 5, 3, &get_block()))
-        .expect("send");
+    ask_for(&mut raw, 3, "/");
     let mut reset = Vec::new();
     while reset.len() < 2 {
         let (kind, _, stream, _) = raw.read().expect("a frame");
@@ -272,22 +249,26 @@ fn open_window(raw: &mut Raw, stream: u32, by: u32) -> std::io::Result<()> {
 }
 
 fn ask_for(raw: &mut Raw, stream: u32, path: &str) {
-    let head = frame(1, 5, stream, &block(path));
+    let head = frame(1, 5, stream, &get_block_of(path));
     raw.0.write_all(&head).expect("send");
+}
+
+/// `/large` is answered with so many bytes.
+fn add_large(config: &mut Value, len: usize) {
+    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(len) } });
+    let routes = config["routes"].as_array_mut().expect("routes");
+    routes.insert(0, large);
 }
 
 #[test]
 fn a_client_that_is_slow_and_steady_has_all_of_a_response_however_long_it_takes() {
     const LEN: usize = 60_000;
     const ROUNDS: usize = 12;
-    let body = "x".repeat(LEN);
     let mut config = crate::config(
         &Upstream::hello(),
         json!({ "timeouts": { "head": "1s", "send": "10s" } }),
     );
-    let large = json!({ "match": { "path": "/large" }, "respond": { "body": body } });
-    let routes = config["routes"].as_array_mut().expect("routes");
-    routes.insert(0, large);
+    add_large(&mut config, LEN);
     config["shutdown_grace"] = json!("5m");
     let mut weir = Weir::start(&config.to_string());
     let window = u32::try_from(LEN / ROUNDS).expect("a window");
@@ -326,9 +307,7 @@ fn start_dripping() -> Weir {
     });
     let timeouts = json!({ "timeouts": { "send": "500ms", "head": "500ms" } });
     let mut config = crate::config(&upstream, timeouts);
-    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(60_000) } });
-    let routes = config["routes"].as_array_mut().expect("routes");
-    routes.insert(0, large);
+    add_large(&mut config, 60_000);
     Weir::start(&config.to_string())
 }
 
@@ -382,21 +361,11 @@ fn a_stream_whose_window_stays_small_is_reset_while_another_is_open() {
     // Of the other one.
     let upstream = Upstream::new(|_, _| std::thread::park());
     let mut config = crate::config(&upstream, json!({ "timeouts": { "send": "300ms" } }));
-    let large = json!({ "match": { "path": "/large" }, "respond": { "body": "x".repeat(LEN) } });
-    let routes = config["routes"].as_array_mut().expect("routes");
-    routes.insert(0, large);
+    add_large(&mut config, LEN);
     let weir = Weir::start(&config.to_string());
     for window in [1, 1 << 16, LEN - 1] {
-        let mut raw = Raw::open(weir.proxy());
-        let mut setting = vec![0, 4];
-        setting.extend(u32::try_from(window).expect("a window").to_be_bytes());
-        raw.0.write_all(&frame(4, 0, 0, &setting)).expect("send");
-        // The connection's own is large.
-        let update = frame(8, 0, 0, &(1_u32 << 20).to_be_bytes());
-        raw.0.write_all(&update).expect("send");
-        raw.0
-            .write_all(&frame(1, 5, 1, &get_block()))
-            .expect("send");
+        let mut raw = with_window(&weir, u32::try_from(window).expect("a window"));
+        ask_for(&mut raw, 1, "/");
         ask_for(&mut raw, 3, "/large");
         let mut taken = 0;
         loop {

@@ -179,7 +179,7 @@ fn a_process_whose_predecessor_has_ended_serves_what_comes_to_its_sockets() {
     weir.signal("KILL");
     weir.wait();
     weir.follow("started a process to take over");
-    // They wait in the sockets, which the kernel shares out among.
+    // They wait in the sockets, among which the kernel shares them out.
     let mut waiting: Vec<_> = (0..50).map(|_| Connection::open(address)).collect();
     std::fs::write(weir.folder().join("go"), "").expect("a file");
     let ask = |connection: &mut Connection| {
