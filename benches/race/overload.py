@@ -282,7 +282,7 @@ def targets(goodput, refused, grown, back, over):
         ("goodput / peak", goodput, 0.9, goodput >= 0.9),
         ("503s, p99, ms", refused["p99"], 10, refused["p99"] <= 10),
         ("answers that are neither 200 nor 503", others, 0, others == 0),
-        ("memory grown, MiB", grown / 2**20, 64, grown <= MEMORY_GOAL),
+        ("memory grown, MiB", grown / 2**20, MEMORY_GOAL >> 20, grown <= MEMORY_GOAL),
         ("until nothing is refused any more, s", back, 5, back <= 5),
     ]
     keys = ("what", "value", "limit", "reached")
