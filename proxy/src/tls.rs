@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod certificate;
 pub mod client;
+mod distinguished_name;
 mod names;
 mod peer;
 

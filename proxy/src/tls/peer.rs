@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::certificate::alternative_names;
+use super::distinguished_name;
 use crate::trace::Value;
 use crate::trace::recorder::Template;
 
@@ -87,8 +88,9 @@ impl Certificate {
         };
         // What webpki has verified is there to be read; if not, the digest still names it.
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
-            this.subject = bounded(&certificate.subject().to_string()).to_owned();
-            this.issuer = bounded(&certificate.issuer().to_string()).to_owned();
+            let text = distinguished_name::text;
+            this.subject = bounded(&text(certificate.subject())).to_owned();
+            this.issuer = bounded(&text(certificate.issuer())).to_owned();
             let names = alternative_names(&certificate).filter_map(text_of);
             this.names = names.take(MAX_NAMES).collect();
         }
