@@ -41,6 +41,8 @@ pub(super) fn read(
     state.request.upgrade = extended::take(&mut head)?;
     state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
     state.request.local = Some(client.local);
+    let tls = client.tls.as_ref();
+    state.request.certificate = tls.and_then(|tls| tls.certificate().cloned());
     state.request.scheme = client.scheme();
     name_request(state, &head.headers);
     note_root(state, &head, client);
