@@ -3,7 +3,6 @@
 use rdkafka::message::OwnedHeaders;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use tracing::span;
 
 use super::*;
 use crate::export::Feed;
@@ -13,38 +12,10 @@ use crate::export::testing::{eventually, kafka};
 
 const MESSAGES: u64 = 10;
 
-/// Panics at each event that callbacks log.
-struct Breaks(Arc<AtomicU64>);
-
-impl tracing::Subscriber for Breaks {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        let target = metadata.target();
-        target == "librdkafka" || target.starts_with("weir::export::kafka")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Relaxed);
-        panic!("the log breaks");
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// Calls this while the log breaks; gives how often it did.
+/// Calls this while the log of callbacks breaks; gives how often it did.
 fn with_a_log_that_breaks(call: impl FnOnce()) -> u64 {
-    let count = Arc::default();
-    tracing::subscriber::with_default(Breaks(Arc::clone(&count)), call);
-    count.load(Relaxed)
+    let targets = &["librdkafka", "weir::export::kafka"];
+    crate::testing::with_a_log_that_breaks(targets, call).1
 }
 
 fn feed() -> Feed {
