@@ -21,7 +21,7 @@ mod switch;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -50,8 +50,10 @@ pub struct Upstream {
     weights: Vec<u32>,
     /// Each endpoint's: the lowest are used, as long as one of them can be.
     priorities: Vec<u16>,
-    /// Most requests under way from one worker.
-    pub share: u64,
+    /// Most requests under way from one worker, where there is no limit over all of them.
+    share: u64,
+    /// Requests under way over all workers, counted where there is a limit of them.
+    under_way: Arc<AtomicU64>,
     /// For each endpoint.
     pub limits: places::Limits,
     pub cells: Arc<[UpstreamCells]>,
@@ -196,8 +198,9 @@ impl Upstream {
             endpoints,
             weights,
             priorities,
-            share: config.max_requests.div_ceil(workers as u64),
-            limits: places::Limits::new(&config.limits, workers),
+            share: config::MAX_REQUESTS.div_ceil(workers as u64),
+            under_way: before.map_or_else(Arc::default, |before| Arc::clone(&before.under_way)),
+            limits: places::Limits::new(&config.limits),
             config: config.clone(),
             cells,
             turnstile: eject::Turnstile::default(),
@@ -239,13 +242,7 @@ impl Upstream {
     ) -> Called {
         let cells = &self.cells[caller.worker];
         let start = Instant::now();
-        let result = if cells.active.get() >= self.share {
-            Err(Failure {
-                error: Error::Overload,
-                unsent: None,
-            })
-        } else {
-            let _active = Active::new(&self.cells, caller.worker);
+        let result = if let Some(_active) = Active::new(self, cells) {
             let told = endpoint.config.proxy_protocol.is_some();
             let way = Way {
                 endpoint,
@@ -255,6 +252,11 @@ impl Upstream {
                 client: caller.client.filter(|_| told),
             };
             send(&way, request, upload, cells).await
+        } else {
+            Err(Failure {
+                error: Error::Overload,
+                unsent: None,
+            })
         };
         match &result {
             Ok(_) => cells.duration.record(start.elapsed()),
@@ -358,18 +360,36 @@ async fn send(
 }
 
 /// Counts a request for as long as it waits for its response's head.
-struct Active<'a>(&'a UpstreamCells);
+struct Active<'a> {
+    cells: &'a UpstreamCells,
+    /// Where all workers' are counted.
+    under_way: Option<&'a AtomicU64>,
+}
 
 impl<'a> Active<'a> {
-    fn new(cells: &'a [UpstreamCells], worker: usize) -> Self {
-        cells[worker].active.inc();
-        Self(&cells[worker])
+    /// `None` where there are as many as there may be.
+    fn new(upstream: &'a Upstream, cells: &'a UpstreamCells) -> Option<Self> {
+        let under_way = match upstream.config.max_requests {
+            Some(most) => {
+                let more = |count| (count < most).then_some(count + 1);
+                let count = &upstream.under_way;
+                count.fetch_update(Relaxed, Relaxed, more).ok()?;
+                Some(&**count)
+            }
+            None if cells.active.get() >= upstream.share => return None,
+            None => None,
+        };
+        cells.active.inc();
+        Some(Self { cells, under_way })
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.active.dec();
+        self.cells.active.dec();
+        if let Some(count) = self.under_way {
+            count.fetch_sub(1, Relaxed);
+        }
     }
 }
 

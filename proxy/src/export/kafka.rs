@@ -11,6 +11,7 @@
 //! limit where a broker turned out to take less than is configured. What is refused for good
 //! becomes a [`dead_letter`], if those are wanted.
 
+mod callback;
 mod certificate;
 mod client;
 mod client_config;

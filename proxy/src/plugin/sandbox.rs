@@ -4,6 +4,7 @@
 //! the engine's clock where it uses more time than it may.
 
 mod meter;
+mod turns;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -103,7 +104,8 @@ impl Sandbox {
         let in_callback = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| {
             clock.touch();
-            in_callback.check().map(|()| UpdateDeadline::Yield(1))
+            in_callback.check()?;
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(turns::pause())))
         });
         let desk = store.data().desk();
         Self {

@@ -5,6 +5,8 @@
 //! response that is given.
 
 mod given;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
