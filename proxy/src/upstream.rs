@@ -228,7 +228,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, whose target is in origin form, and waits for the response's head.
+    /// Sends a request, whose target is in origin form, and waits for the response's head. It begins at
+    /// `start`, which is now; the time at its end comes with what became of it.
     pub async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -236,9 +237,9 @@ impl Upstream {
         upload: &Upload,
         timeouts: &UpstreamTimeouts,
         caller: &Caller<'_>,
-    ) -> Called {
+        start: Instant,
+    ) -> (Called, Instant) {
         let cells = &self.cells[caller.worker];
-        let start = Instant::now();
         let result = if cells.active.get() >= self.share {
             Err(Failure {
                 error: Error::Overload,
@@ -254,13 +255,14 @@ impl Upstream {
                 pools: caller.pools,
                 client: caller.client.filter(|_| told),
             };
-            send(&way, request, upload, cells).await
+            send(&way, request, upload, cells, start).await
         };
+        let now = Instant::now();
         match &result {
-            Ok(_) => cells.duration.record(start.elapsed()),
+            Ok(_) => cells.duration.record(now.saturating_duration_since(start)),
             Err(failure) => cells.failures[failure.error.index()].inc(),
         }
-        result
+        (result, now)
     }
 }
 
@@ -283,6 +285,7 @@ async fn send(
     mut request: Outgoing,
     upload: &Upload,
     cells: &UpstreamCells,
+    mut now: Instant,
 ) -> Called {
     let Way {
         endpoint,
@@ -307,13 +310,14 @@ async fn send(
     let wanted = Wanted { alone, client };
     let mut refused = 0;
     loop {
-        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted) {
+        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted, now) {
             Some(lease) => (lease, false),
             None => {
                 // Boxed because it is rare, and large.
                 let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
                 match Box::pin(connected).await {
                     Ok((lease, made)) => {
+                        now = Instant::now();
                         cells.connects.add(made.into());
                         // One that was found after all may have ended meanwhile.
                         (lease, made)
@@ -327,6 +331,7 @@ async fn send(
                 }
             }
         };
+        upload.progressed(now);
         match round_trip(&mut lease, request, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) if is_last => {
@@ -354,6 +359,7 @@ async fn send(
                 });
             }
         }
+        now = Instant::now();
     }
 }
 
@@ -389,7 +395,6 @@ async fn round_trip(
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
     let asked = request.headers().contains_key(UPGRADE);
-    upload.progressed();
     let mut alarm = lease.take_alarm();
     let sent = {
         let mut sending = pin!(lease.send(request));
