@@ -305,8 +305,8 @@ async fn send(
         })
     };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
-    let alone = request.headers().contains_key(UPGRADE)
-        && endpoint.config.protocol != config::Protocol::Http2;
+    let asked = request.headers().contains_key(UPGRADE);
+    let alone = asked && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
     let mut refused = 0;
     loop {
@@ -332,7 +332,7 @@ async fn send(
             }
         };
         upload.progressed(now);
-        match round_trip(&mut lease, request, upload, timeouts).await {
+        match round_trip(&mut lease, request, asked, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) if is_last => {
                 let closed = std::io::Error::other("closed as soon as it was made");
@@ -387,17 +387,17 @@ enum Failed {
     Final(Error),
 }
 
-/// One request over one connection, until the response's head.
+/// One request over one connection, until the response's head; `asked` where it asks to switch.
 async fn round_trip(
     lease: &mut Lease,
     request: Outgoing,
+    asked: bool,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    let asked = request.headers().contains_key(UPGRADE);
     let mut alarm = lease.take_alarm();
     let sent = {
-        let mut sending = pin!(lease.send(request));
+        let mut sending = pin!(lease.send(request, asked));
         poll_fn(|cx| {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(Some(sent));

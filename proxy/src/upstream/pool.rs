@@ -107,10 +107,14 @@ impl Lease {
         }
     }
 
-    /// Sends a request over it, and waits for the response's head.
-    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+    /// Sends a request over it, which may have `asked` to switch, and waits for the response's head.
+    pub async fn send(
+        &mut self,
+        request: Outgoing,
+        asked: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         match &mut self.connection {
-            Some(connection) => connection.send(request).await,
+            Some(connection) => connection.send(request, asked).await,
             None => Err(Unanswered::Unsent(request)),
         }
     }
