@@ -231,7 +231,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, whose target is in origin form, and waits for the response's head.
+    /// Sends a request, whose target is in origin form, and waits for the response's head. It begins at
+    /// `start`, which is now; the time at its end comes with what became of it.
     pub async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -239,9 +240,9 @@ impl Upstream {
         upload: &Upload,
         timeouts: &UpstreamTimeouts,
         caller: &Caller<'_>,
-    ) -> Called {
+        start: Instant,
+    ) -> (Called, Instant) {
         let cells = &self.cells[caller.worker];
-        let start = Instant::now();
         let result = if let Some(_active) = Active::new(self, cells) {
             let told = endpoint.config.proxy_protocol.is_some();
             let way = Way {
@@ -251,18 +252,19 @@ impl Upstream {
                 pools: caller.pools,
                 client: caller.client.filter(|_| told),
             };
-            send(&way, request, upload, cells).await
+            send(&way, request, upload, cells, start).await
         } else {
             Err(Failure {
                 error: Error::Overload,
                 unsent: None,
             })
         };
+        let now = Instant::now();
         match &result {
-            Ok(_) => cells.duration.record(start.elapsed()),
+            Ok(_) => cells.duration.record(now.saturating_duration_since(start)),
             Err(failure) => cells.failures[failure.error.index()].inc(),
         }
-        result
+        (result, now)
     }
 }
 
@@ -285,6 +287,7 @@ async fn send(
     mut request: Outgoing,
     upload: &Upload,
     cells: &UpstreamCells,
+    mut now: Instant,
 ) -> Called {
     let Way {
         endpoint,
@@ -304,18 +307,19 @@ async fn send(
         })
     };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
-    let alone = request.headers().contains_key(UPGRADE)
-        && endpoint.config.protocol != config::Protocol::Http2;
+    let asked = request.headers().contains_key(UPGRADE);
+    let alone = asked && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
     let mut refused = 0;
     loop {
-        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted) {
+        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted, now) {
             Some(lease) => (lease, false),
             None => {
                 // Boxed because it is rare, and large.
                 let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
                 match Box::pin(connected).await {
                     Ok((lease, made)) => {
+                        now = Instant::now();
                         cells.connects.add(made.into());
                         // One that was found after all may have ended meanwhile.
                         (lease, made)
@@ -329,7 +333,8 @@ async fn send(
                 }
             }
         };
-        match round_trip(&mut lease, request, upload, timeouts).await {
+        upload.progressed(now);
+        match round_trip(&mut lease, request, asked, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) if is_last => {
                 let closed = std::io::Error::other("closed as soon as it was made");
@@ -356,6 +361,7 @@ async fn send(
                 });
             }
         }
+        now = Instant::now();
     }
 }
 
@@ -401,18 +407,17 @@ enum Failed {
     Final(Error),
 }
 
-/// One request over one connection, until the response's head.
+/// One request over one connection, until the response's head; `asked` where it asks to switch.
 async fn round_trip(
     lease: &mut Lease,
     request: Outgoing,
+    asked: bool,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    let asked = request.headers().contains_key(UPGRADE);
-    upload.progressed();
     let mut alarm = lease.take_alarm();
     let sent = {
-        let mut sending = pin!(lease.send(request));
+        let mut sending = pin!(lease.send(request, asked));
         poll_fn(|cx| {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(Some(sent));

@@ -18,6 +18,7 @@ use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _};
 
 use super::encoding::payload_bytes;
 use super::errors::{self, Problem, Verdict};
+use super::kept::Record;
 use super::parts::{Outcome, Parts};
 use crate::config;
 use crate::export::Feed;
@@ -53,7 +54,7 @@ pub(super) struct Desk {
 pub(super) struct Sent {
     pub(super) place: Place,
     /// `None` where it is the message itself, of a receiver's.
-    pub(super) record: Option<Arc<[u8]>>,
+    pub(super) record: Option<Record>,
 }
 
 /// What is to be done about a message that came back.
@@ -61,7 +62,7 @@ pub(super) enum Back {
     Send(Sent, Returned),
     /// The topic does not take a payload of so many bytes: the trace is to be made anew, smaller.
     Split {
-        record: Arc<[u8]>,
+        record: Record,
         payload_bytes: usize,
     },
 }
@@ -224,7 +225,7 @@ impl Desk {
 
     /// Puts a trace aside to be made anew, in the place of all of it that came back. It counts as
     /// one message until [`Desk::settle`] is called for its place.
-    fn split(&self, state: &mut Desktop, place: Place, record: Arc<[u8]>, payload_bytes: usize) {
+    fn split(&self, state: &mut Desktop, place: Place, record: Record, payload_bytes: usize) {
         let trace = place.trace();
         let others: Vec<Place> = state
             .returned
