@@ -399,10 +399,15 @@ impl App {
     /// Resolves names that are due; where one resolves to something else, its endpoints are replaced,
     /// and all else stays.
     async fn refresh_names(&self) {
-        let config = &self.generation().config;
-        if !self.names.refresh(config, Instant::now()).await {
-            return;
+        let mut lookups = self.names.ask(&self.generation().config, Instant::now());
+        while let Some(changed) = self.names.hear(&mut lookups).await {
+            if changed {
+                self.replace_endpoints().await;
+            }
         }
+    }
+
+    async fn replace_endpoints(&self) {
         let _reloading = self.listening.lock().await;
         let before = self.generation.load_full();
         let plugins = (before.plugins.clone(), before.kv.clone());
@@ -607,11 +612,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Waits for names that were not resolved yet, but not for long: requests can do without.
 async fn resolve(names: &Names, config: &Config) {
-    let refresh = names.refresh(config, Instant::now());
-    if tokio::time::timeout(resolve::PATIENCE, refresh)
-        .await
-        .is_err()
-    {
+    let mut lookups = names.ask(config, Instant::now());
+    let all = async { while names.hear(&mut lookups).await.is_some() {} };
+    if tokio::time::timeout(resolve::PATIENCE, all).await.is_err() {
         tracing::warn!("names of endpoints take long to resolve; going on without");
     }
 }
@@ -621,7 +624,8 @@ async fn keep_resolved(app: std::sync::Weak<App>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(app) = app.upgrade() else { return };
-        app.refresh_names().await;
+        // One that gets no answer is not to hold up what others ask for meanwhile.
+        tokio::spawn(async move { app.refresh_names().await });
     }
 }
 

@@ -63,8 +63,8 @@ pub use route::{
 pub use schema::schema;
 pub use units::duration;
 pub use upstream::{
-    Balance, Dns, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, Probe, Protocol,
-    ProxyProtocol, Retries, Upstream, UpstreamLimits, UpstreamTimeouts,
+    Balance, Dns, Ejection, Endpoint, Entry, HashBy, Health, HttpCheck, MAX_REQUESTS, Probe,
+    Protocol, ProxyProtocol, Retries, Upstream, UpstreamLimits, UpstreamTimeouts,
 };
 
 /// Everything that one generation of a running Weir is built from.

@@ -25,6 +25,8 @@ pub mod run;
 pub mod server;
 pub mod store;
 pub mod tail;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod trace;
 pub mod transport;

@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod certificate;
 pub mod client;
+mod distinguished_name;
 mod names;
 mod peer;
 
@@ -25,7 +26,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use crate::config::Secret;
 use certificate::{Identity, Problem};
 use names::ByName;
-pub use peer::Peer;
+pub use peer::{AlternativeNames, Certificate, Peer};
 
 /// What a listener's TLS is made of: PEM texts, and what they are for.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ mod switch;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -50,8 +50,10 @@ pub struct Upstream {
     weights: Vec<u32>,
     /// Each endpoint's: the lowest are used, as long as one of them can be.
     priorities: Vec<u16>,
-    /// Most requests under way from one worker.
-    pub share: u64,
+    /// Most requests under way from one worker, where there is no limit over all of them.
+    share: u64,
+    /// Requests under way over all workers, counted where there is a limit of them.
+    under_way: Arc<AtomicU64>,
     /// For each endpoint.
     pub limits: places::Limits,
     pub cells: Arc<[UpstreamCells]>,
@@ -196,8 +198,9 @@ impl Upstream {
             endpoints,
             weights,
             priorities,
-            share: config.max_requests.div_ceil(workers as u64),
-            limits: places::Limits::new(&config.limits, workers),
+            share: config::MAX_REQUESTS.div_ceil(workers as u64),
+            under_way: before.map_or_else(Arc::default, |before| Arc::clone(&before.under_way)),
+            limits: places::Limits::new(&config.limits),
             config: config.clone(),
             cells,
             turnstile: eject::Turnstile::default(),
@@ -228,7 +231,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, whose target is in origin form, and waits for the response's head.
+    /// Sends a request, whose target is in origin form, and waits for the response's head. It begins at
+    /// `start`, which is now; the time at its end comes with what became of it.
     pub async fn call(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -236,16 +240,10 @@ impl Upstream {
         upload: &Upload,
         timeouts: &UpstreamTimeouts,
         caller: &Caller<'_>,
-    ) -> Called {
+        start: Instant,
+    ) -> (Called, Instant) {
         let cells = &self.cells[caller.worker];
-        let start = Instant::now();
-        let result = if cells.active.get() >= self.share {
-            Err(Failure {
-                error: Error::Overload,
-                unsent: None,
-            })
-        } else {
-            let _active = Active::new(&self.cells, caller.worker);
+        let result = if let Some(_active) = Active::new(self, cells) {
             let told = endpoint.config.proxy_protocol.is_some();
             let way = Way {
                 endpoint,
@@ -254,13 +252,19 @@ impl Upstream {
                 pools: caller.pools,
                 client: caller.client.filter(|_| told),
             };
-            send(&way, request, upload, cells).await
+            send(&way, request, upload, cells, start).await
+        } else {
+            Err(Failure {
+                error: Error::Overload,
+                unsent: None,
+            })
         };
+        let now = Instant::now();
         match &result {
-            Ok(_) => cells.duration.record(start.elapsed()),
+            Ok(_) => cells.duration.record(now.saturating_duration_since(start)),
             Err(failure) => cells.failures[failure.error.index()].inc(),
         }
-        result
+        (result, now)
     }
 }
 
@@ -283,6 +287,7 @@ async fn send(
     mut request: Outgoing,
     upload: &Upload,
     cells: &UpstreamCells,
+    mut now: Instant,
 ) -> Called {
     let Way {
         endpoint,
@@ -302,18 +307,19 @@ async fn send(
         })
     };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
-    let alone = request.headers().contains_key(UPGRADE)
-        && endpoint.config.protocol != config::Protocol::Http2;
+    let asked = request.headers().contains_key(UPGRADE);
+    let alone = asked && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
     let mut refused = 0;
     loop {
-        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted) {
+        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted, now) {
             Some(lease) => (lease, false),
             None => {
                 // Boxed because it is rare, and large.
                 let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
                 match Box::pin(connected).await {
                     Ok((lease, made)) => {
+                        now = Instant::now();
                         cells.connects.add(made.into());
                         // One that was found after all may have ended meanwhile.
                         (lease, made)
@@ -327,7 +333,8 @@ async fn send(
                 }
             }
         };
-        match round_trip(&mut lease, request, upload, timeouts).await {
+        upload.progressed(now);
+        match round_trip(&mut lease, request, asked, upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) if is_last => {
                 let closed = std::io::Error::other("closed as soon as it was made");
@@ -354,22 +361,41 @@ async fn send(
                 });
             }
         }
+        now = Instant::now();
     }
 }
 
 /// Counts a request for as long as it waits for its response's head.
-struct Active<'a>(&'a UpstreamCells);
+struct Active<'a> {
+    cells: &'a UpstreamCells,
+    /// Where all workers' are counted.
+    under_way: Option<&'a AtomicU64>,
+}
 
 impl<'a> Active<'a> {
-    fn new(cells: &'a [UpstreamCells], worker: usize) -> Self {
-        cells[worker].active.inc();
-        Self(&cells[worker])
+    /// `None` where there are as many as there may be.
+    fn new(upstream: &'a Upstream, cells: &'a UpstreamCells) -> Option<Self> {
+        let under_way = match upstream.config.max_requests {
+            Some(most) => {
+                let more = |count| (count < most).then_some(count + 1);
+                let count = &upstream.under_way;
+                count.fetch_update(Relaxed, Relaxed, more).ok()?;
+                Some(&**count)
+            }
+            None if cells.active.get() >= upstream.share => return None,
+            None => None,
+        };
+        cells.active.inc();
+        Some(Self { cells, under_way })
     }
 }
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.active.dec();
+        self.cells.active.dec();
+        if let Some(count) = self.under_way {
+            count.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -381,18 +407,17 @@ enum Failed {
     Final(Error),
 }
 
-/// One request over one connection, until the response's head.
+/// One request over one connection, until the response's head; `asked` where it asks to switch.
 async fn round_trip(
     lease: &mut Lease,
     request: Outgoing,
+    asked: bool,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    let asked = request.headers().contains_key(UPGRADE);
-    upload.progressed();
     let mut alarm = lease.take_alarm();
     let sent = {
-        let mut sending = pin!(lease.send(request));
+        let mut sending = pin!(lease.send(request, asked));
         poll_fn(|cx| {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(Some(sent));

@@ -139,6 +139,15 @@ class FakeHead {
   }
 }
 
+/** A certificate as Weir gives it; one of a case has the names of `cases.yaml`. */
+function certificate(shown) {
+  if (!shown) return undefined;
+  const { subject = '', issuer = '', sha256 = '' } = shown;
+  const names = shown.alternativeNames ?? shown.alternative_names ?? {};
+  const { dns = [], uri = [], email = [], ip = [] } = names;
+  return { subject, issuer, sha256, alternativeNames: { dns, uri, email, ip } };
+}
+
 class FakeRequest extends FakeHead {
   constructor(request, wanted) {
     const url = new URL(request.url ?? '/', 'http://example.com');
@@ -150,6 +159,7 @@ class FakeRequest extends FakeHead {
       path: url.pathname,
       query: url.search ? url.search.slice(1) : undefined,
     };
+    this.certificate = certificate(request.clientCertificate ?? request.client_certificate);
     this.upstream = undefined;
     this.routed = false;
   }
@@ -176,6 +186,10 @@ class FakeRequest extends FakeHead {
 
   clientAddress() {
     return '192.0.2.1';
+  }
+
+  clientCertificate() {
+    return this.certificate;
   }
 
   reroute(authority, pathAndQuery, upstream) {
@@ -370,10 +384,10 @@ function fakeHost(calls, seen) {
 }
 
 /**
- * Runs an exchange through a plugin: `config`, `request` (method, url, headers, body), `response`
- * (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its own). Gives
- * what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`, `calls`,
- * `failure` and `refused`.
+ * Runs an exchange through a plugin: `config`, `request` (method, url, headers, body, clientCertificate),
+ * `response` (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its
+ * own). Gives what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`,
+ * `calls`, `failure` and `refused`.
  */
 export function run(Plugin, { config = {}, request = {}, response = {}, calls = [] } = {}) {
   const seen = { action: 'continue', spans: {}, logs: [], calls: [] };

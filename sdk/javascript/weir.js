@@ -192,6 +192,15 @@ export class Request extends Head {
     return this.handle.clientAddress();
   }
 
+  /**
+   * The certificate that the peer showed, which one of the listener's authorities has signed, or
+   * `undefined`: `subject` and `issuer` (by RFC 4514), `sha256` (in upper-case hexadecimal), and
+   * `alternativeNames` with lists `dns`, `uri`, `email` and `ip`.
+   */
+  get clientCertificate() {
+    return this.handle.clientCertificate();
+  }
+
   /** Changes what the router is going to see: `authority`, `path` (with query), `upstream`. */
   reroute({ authority, path, upstream }) {
     ask('reroute', () => this.handle.reroute(authority, path, upstream));

@@ -15,7 +15,8 @@ use bindings::weir::plugin as wit;
 use crate::log::Level;
 use crate::span::{Target, Value, upstream};
 use crate::{
-    Action, BodyError, Flow, HeaderError, Hook, Plugin, RerouteError, RespondError, kv, plugin,
+    Action, AlternativeNames, BodyError, Certificate, Flow, HeaderError, Hook, Plugin,
+    RerouteError, RespondError, kv, plugin,
 };
 
 #[allow(
@@ -234,6 +235,22 @@ impl Request {
         Self(ManuallyDrop::new(unsafe {
             wit::http::Request::from_handle(request.handle())
         }))
+    }
+
+    pub(crate) fn client_certificate(&self) -> Option<Certificate> {
+        let shown = self.0.client_certificate()?;
+        let names = shown.alternative_names;
+        Some(Certificate {
+            subject: shown.subject,
+            issuer: shown.issuer,
+            sha256: shown.sha256,
+            alternative_names: AlternativeNames {
+                dns: names.dns,
+                uri: names.uri,
+                email: names.email,
+                ip: names.ip,
+            },
+        })
     }
 }
 

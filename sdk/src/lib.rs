@@ -91,6 +91,7 @@
     reason = "documented where an author can bring it about"
 )]
 
+mod certificate;
 mod chunk;
 pub mod clock;
 pub mod crypto;
@@ -119,6 +120,7 @@ use guest as backend;
 #[cfg(not(target_arch = "wasm32"))]
 use testing::backend;
 
+pub use certificate::{AlternativeNames, Certificate};
 pub use chunk::Chunk;
 pub use error::{BodyError, HeaderError, RerouteError, RespondError};
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Method};
 
-use crate::{BodyError, HeaderError, RerouteError, backend, head};
+use crate::{BodyError, Certificate, HeaderError, RerouteError, backend, head};
 
 /// The head of the request, as the hooks before this one left it.
 ///
@@ -63,6 +63,27 @@ impl Request {
         address
             .parse()
             .expect("the host gives an IP address without port")
+    }
+
+    /// The certificate that the peer showed, which one of the listener's authorities has signed; none where
+    /// it showed none, or without TLS.
+    ///
+    /// ```
+    /// use weir_sdk::{Action, Request, http};
+    ///
+    /// fn only_billing(request: &Request) -> Action {
+    ///     const BILLING: &str = "spiffe://shop.example/billing";
+    ///     let shown = request.client_certificate();
+    ///     if shown.is_some_and(|shown| shown.alternative_names.uri.iter().any(|uri| uri == BILLING)) {
+    ///         return Action::Continue;
+    ///     }
+    ///     let mut answer = http::Response::new(Vec::new());
+    ///     *answer.status_mut() = http::StatusCode::FORBIDDEN;
+    ///     Action::Respond(answer)
+    /// }
+    /// ```
+    pub fn client_certificate(&self) -> Option<Certificate> {
+        self.0.client_certificate()
     }
 
     /// The first value of a header, by its name in any case. Bytes that are not UTF-8 are read as

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use sha2::{Digest as _, Sha256};
 
 /// A certificate authority of a test's own.
 pub struct Authority {
@@ -108,7 +109,12 @@ impl Authority {
         self.sign(params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Identity {
+    /// A certificate that says just this.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    pub fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity {
@@ -132,6 +138,12 @@ impl Identity {
         std::fs::write(&cert, &self.cert).expect("write the certificate");
         std::fs::write(&key, &self.key).expect("write the key");
         (cert, key)
+    }
+
+    /// The SHA-256 of its DER, in upper-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        let digest = Sha256::digest(&self.chain()[0]);
+        digest.iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
     /// As an item of `certificates`.

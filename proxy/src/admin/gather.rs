@@ -161,6 +161,12 @@ impl Collector for Exported {
                 "Most bytes that the spool may take.",
                 [([], spool.max_bytes)],
             )?;
+            counter(
+                encoder,
+                "weir_spool_unsynced",
+                "Traces that could not be synced to the disk, so that a power cut may take them.",
+                [([], spool.unsynced)],
+            )?;
             gauge(
                 encoder,
                 "weir_spool_oldest_age_seconds",

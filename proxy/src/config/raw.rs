@@ -218,10 +218,10 @@ pub(super) struct Upstream {
     pub(super) upgrades: Vec<String>,
     /// How long this upstream is waited for.
     pub(super) timeouts: UpstreamTimeouts,
-    /// Most requests that wait for a response's head at once, over all workers, each of which takes
-    /// its share; what is more is answered with 503. Default: 10000.
+    /// Most requests that wait for a response's head at once, over all workers; what is more is
+    /// answered with 503. Default: 10000, of which each worker takes its share.
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub(super) max_requests: u64,
+    pub(super) max_requests: Option<u64>,
     /// Connections to each endpoint, and requests that wait for one.
     pub(super) limits: upstream::Limits,
     /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
@@ -457,7 +457,7 @@ impl Default for Upstream {
             proxy_protocol: None,
             upgrades: vec!["websocket".to_owned()],
             timeouts: UpstreamTimeouts::default(),
-            max_requests: 10_000,
+            max_requests: None,
             limits: upstream::Limits::default(),
             balance: upstream::Balance::default(),
             hash_by: None,

@@ -20,6 +20,7 @@ use super::units::{ByteSize, Duration};
 use super::{
     Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
 };
+use crate::tls::client::System;
 
 mod acme;
 mod clients;
@@ -69,6 +70,7 @@ pub(super) struct Resolver<'a> {
     taken: HashMap<SocketAddr, Path>,
     /// Files of dead letters, by the keys that say so.
     letter_files: HashMap<PathBuf, Path>,
+    system: System,
     faults: Vec<Fault>,
 }
 
@@ -88,6 +90,7 @@ impl<'a> Resolver<'a> {
             judged,
             taken: HashMap::new(),
             letter_files: HashMap::new(),
+            system: System::default(),
             faults: Vec::new(),
         }
     }

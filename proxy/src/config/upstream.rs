@@ -8,6 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::tls;
 
+/// Requests that wait for a response's head, where nothing else is said.
+pub const MAX_REQUESTS: u64 = 10_000;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// At least one, with a sum of weights that is not zero.
@@ -15,8 +18,9 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// Protocols that a connection may be switched to, in lower case.
     pub upgrades: Vec<String>,
-    /// Most requests that wait for a response's head at once (503 past it).
-    pub max_requests: u64,
+    /// Most requests that wait for a response's head at once (503 past it); where it is not set, each
+    /// worker has its share of [`MAX_REQUESTS`].
+    pub max_requests: Option<u64>,
     pub limits: UpstreamLimits,
     pub balance: Balance,
     pub health: Option<Health>,

@@ -77,7 +77,7 @@ impl Body {
     /// A body that is at hand. The exchange ends at once where there is none.
     pub(super) fn whole(bytes: Bytes, trailers: Option<HeaderMap>, mut life: Life) -> Self {
         if bytes.is_empty() && trailers.is_none() {
-            life.finish(End::Complete);
+            life.finish(End::Complete, Instant::now());
             return Self {
                 content: Content::Empty,
                 life,
@@ -96,13 +96,14 @@ impl Body {
         }
     }
 
-    /// The end of the exchange, with the last piece if there is one.
+    /// The end of the exchange, with the last piece if there is one, and what it came over.
     fn end(
         &mut self,
         piece: Option<Frame<Bytes>>,
+        lease: Option<Lease>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.life.finish(End::Complete);
+        complete(&mut self.life, lease);
         self.content = Content::Empty;
         match self.life.take_hold() {
             None => Poll::Ready(piece.map(Ok)),
@@ -122,9 +123,9 @@ impl Body {
                 this.life.sends(piece.len());
                 let is_last = rest.is_empty();
                 match trailers.take() {
-                    None if is_last => this.end(Some(Frame::data(piece)), cx),
+                    None if is_last => this.end(Some(Frame::data(piece)), None, cx),
                     Some(trailers) if piece.is_empty() => {
-                        this.end(Some(Frame::trailers(*trailers)), cx)
+                        this.end(Some(Frame::trailers(*trailers)), None, cx)
                     }
                     behind => {
                         *trailers = behind;
@@ -151,15 +152,13 @@ impl Body {
                 match piece {
                     Some(Ok(_)) if !streaming.has_ended() => Poll::Ready(piece),
                     Some(Err(broken)) => {
-                        this.life.finish(broken.into());
+                        this.life.finish(broken.into(), Instant::now());
                         this.content = Content::Empty;
                         Poll::Ready(piece)
                     }
                     Some(Ok(_)) | None => {
-                        if let Some(lease) = streaming.lease.take() {
-                            this.life.worker().pools.give(lease);
-                        }
-                        this.end(piece.and_then(Result::ok), cx)
+                        let lease = streaming.lease.take();
+                        this.end(piece.and_then(Result::ok), lease, cx)
                     }
                 }
             }
@@ -209,10 +208,7 @@ impl Body {
         mut life: Life,
     ) -> Self {
         if body.is_end_stream() {
-            if let Some(lease) = lease {
-                life.worker().pools.give(lease);
-            }
-            life.finish(End::Complete);
+            complete(&mut life, lease);
             return Self {
                 content: Content::Empty,
                 life,
@@ -231,6 +227,15 @@ impl Body {
             life,
         }
     }
+}
+
+/// Ends an exchange that went well, behind what its response came over.
+fn complete(life: &mut Life, lease: Option<Lease>) {
+    let now = Instant::now();
+    if let Some(lease) = lease {
+        life.worker().pools.give(lease, now);
+    }
+    life.finish(End::Complete, now);
 }
 
 impl Streaming {

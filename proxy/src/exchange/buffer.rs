@@ -370,7 +370,7 @@ impl Bodies for ResponseSource<'_> {
                 });
                 if let Content::Upstream(reply) = std::mem::replace(&mut self.content, whole) {
                     state.end_call(None, now);
-                    self.worker.pools.give(reply.lease);
+                    self.worker.pools.give(reply.lease, now);
                 }
                 return Ok(fit);
             }

@@ -91,17 +91,17 @@ impl Call<'_> {
             worker: worker.index,
             client: life.state().request.addresses(),
         };
-        let mut now;
+        let mut now = progress.now;
         let outcome = loop {
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
             let endpoint = &upstream.endpoints[index];
             if !names_host {
                 endpoint.name_in(request.headers_mut());
             }
-            let called = upstream
-                .call(endpoint, request, upload, &target.timeouts, &caller)
+            let (called, ended) = upstream
+                .call(endpoint, request, upload, &target.timeouts, &caller, now)
                 .await;
-            now = Instant::now();
+            now = ended;
             learn(upstream, index, &called, now);
             tried.push(index);
             let spare = spare.as_ref();

@@ -83,7 +83,8 @@ impl Outward {
         // Not of the generation of now: the answer that this is for may have begun before it.
         let local = self.generation.local(upstream);
         local.budget.deposit();
-        let upload = Upload::new(Instant::now());
+        let mut now = Instant::now();
+        let upload = Upload::new(now);
         let (head, body) = request.into_parts();
         let body = RequestBody::new(Through::whole(body, None), upload.clone(), Duration::MAX);
         let mut request = Box::new(Request::from_parts(head, body));
@@ -95,7 +96,7 @@ impl Outward {
         let spare = Spare::of(upstream, &request);
         let mut tried = Tried::new();
         let mut index = upstream
-            .choose(&local, key, &tried, Instant::now())
+            .choose(&local, key, &tried, now)
             .unwrap_or_default();
         let timeouts = &upstream.config.timeouts;
         let caller = Caller {
@@ -111,10 +112,11 @@ impl Outward {
                 endpoint.name_in(request.headers_mut());
             }
             let busy = (upstream.endpoints.len() > 1).then(|| Busy::new(&local, index));
-            let called = upstream
-                .call(endpoint, request, &upload, timeouts, &caller)
+            let (called, ended) = upstream
+                .call(endpoint, request, &upload, timeouts, &caller, now)
                 .await;
-            super::call::learn(upstream, index, &called, Instant::now());
+            now = ended;
+            super::call::learn(upstream, index, &called, now);
             tried.push(index);
             let spare = spare.as_ref();
             let next = retry::next(upstream, &local, worker.index, key, &tried, &called, spare);
@@ -165,7 +167,7 @@ impl Outward {
             }
         }
         let (head, _) = reply.response.into_parts();
-        worker.pools.give(reply.lease);
+        worker.pools.give(reply.lease, Instant::now());
         let (body, room): (Bytes, Room) = read.into_whole();
         Ok(Reply {
             answer: Answer {

@@ -67,7 +67,7 @@ pub(super) fn tell(
     if fields.has_standard() {
         let own = element(peer.ip(), host.as_ref(), scheme);
         append(headers, FORWARDED, own);
-    } else {
+    } else if trusted {
         // It would end with a hop that is not the last.
         headers.remove(FORWARDED);
     }

@@ -41,6 +41,8 @@ pub(super) fn read(
     state.request.upgrade = extended::take(&mut head)?;
     state.request.client = Some(forwarded::client(&head.headers, client.peer, clients));
     state.request.local = Some(client.local);
+    let tls = client.tls.as_ref();
+    state.request.certificate = tls.and_then(|tls| tls.certificate().cloned());
     state.request.scheme = client.scheme();
     name_request(state, &head.headers);
     note_root(state, &head, client);
@@ -227,16 +229,17 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 /// or how long it is.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let mut present = [false; HOP_BY_HOP.len()];
-    for name in headers.keys() {
+    let mut names_others = false;
+    for (name, value) in &*headers {
         // Hardly another field's name is as long as one of these.
         if matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17)
             && let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name)
         {
             present[index] = true;
+            names_others |= *name == CONNECTION && !is_plain(value);
         }
     }
-    let [connection, ..] = present;
-    if connection {
+    if names_others {
         for name in named(headers) {
             headers.remove(name);
         }
@@ -246,13 +249,17 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether `Connection` says what nearly every peer says, and names no other field.
+fn is_plain(connection: &HeaderValue) -> bool {
+    matches!(connection.as_bytes(), b"keep-alive" | b"close")
+}
+
 /// The fields that `Connection` names.
 fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter();
     values
+        .filter(|value| !is_plain(value))
         .filter_map(|value| value.to_str().ok())
-        // What nearly every peer says, and names no other field.
-        .filter(|value| !["keep-alive", "close"].contains(value))
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH)

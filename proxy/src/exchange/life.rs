@@ -199,11 +199,10 @@ impl Life {
     }
 
     /// Ends the exchange: its trace is handed off when this returns.
-    pub(super) fn finish(&mut self, end: End) {
+    pub(super) fn finish(&mut self, end: End, now: Instant) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let now = Instant::now();
         let cells = &self.cells[self.worker.index];
         cells.active.dec();
         let Some(mut state) = self.state.take() else {
@@ -337,6 +336,8 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.finish(End::ClientGone);
+        if !self.ended {
+            self.finish(End::ClientGone, Instant::now());
+        }
     }
 }

@@ -115,10 +115,10 @@ impl Copy {
             worker: worker.index,
             client: self.client,
         };
-        let called = upstream
-            .call(endpoint, request, &upload, timeouts, &caller)
+        let (called, now) = upstream
+            .call(endpoint, request, &upload, timeouts, &caller, now)
             .await;
-        call::learn(upstream, index, &called, Instant::now());
+        call::learn(upstream, index, &called, now);
         let Ok(reply) = called else {
             return;
         };
@@ -136,7 +136,7 @@ impl Copy {
         };
         // One that goes on for ever is cut.
         if let Ok(true) = tokio::time::timeout(timeouts.body, discarded).await {
-            pools.give(lease);
+            pools.give(lease, Instant::now());
         }
     }
 }

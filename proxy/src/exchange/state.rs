@@ -16,6 +16,7 @@ use super::buffer::Room;
 use crate::listener::proxy_protocol::Addresses;
 use crate::plugin::Side;
 use crate::plugin::stream::Piece;
+use crate::tls::Certificate;
 use crate::trace::recorder::{self, Recorder};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::Upstream;
@@ -92,6 +93,8 @@ pub struct RequestHead {
     pub authority: String,
     pub headers: HeaderMap,
     pub client: Option<SocketAddr>,
+    /// What the certificate says that was shown on the client's connection.
+    pub certificate: Option<Arc<Certificate>>,
     /// What the client's connection was made to.
     pub local: Option<SocketAddr>,
     /// It is a call of gRPC, whose status comes in trailers.

@@ -7,14 +7,17 @@
 /// Says what is wrong with a path, which has no query.
 pub fn check(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
-    if bytes
-        .iter()
-        .any(|byte| !byte.is_ascii_graphic() || *byte == b'\\' || *byte == b'#')
-    {
-        return Err("the path holds a character that must be escaped");
+    let (mut before, mut has_dots) = (0, false);
+    for &byte in bytes {
+        if !byte.is_ascii_graphic() || byte == b'\\' || byte == b'#' {
+            return Err("the path holds a character that must be escaped");
+        }
+        // Most paths have no segment that begins with a dot.
+        has_dots |= byte == b'.' && before == b'/';
+        before = byte;
     }
     if !bytes.contains(&b'%') {
-        return if has_dot_segment(path) {
+        return if has_dots && has_dot_segment(path) {
             Err(DOTS)
         } else {
             Ok(())
@@ -49,7 +52,6 @@ pub fn check(path: &str) -> Result<(), &'static str> {
 const DOTS: &str = "the path holds a dot segment";
 
 fn has_dot_segment(path: &str) -> bool {
-    // Most paths have no segment that begins with a dot.
     path.contains("/.")
         && path
             .split('/')

@@ -102,7 +102,7 @@ impl Tunnel {
         let switched = tokio::time::timeout(SWITCH, upstream).await;
         let _lease = lease.once_switched();
         let Ok(Ok(upstream)) = switched else {
-            life.finish(End::UpstreamBody("upgrade"));
+            life.finish(End::UpstreamBody("upgrade"), Instant::now().into_std());
             return;
         };
         let progress = Progress {
@@ -178,7 +178,7 @@ fn finish(life: &mut Life, progress: &Progress, end: End) {
         "weir.tunnel.sent_bytes",
         count(&progress.sent),
     );
-    life.finish(end);
+    life.finish(end, Instant::now().into_std());
 }
 
 /// The client's side: counts, and ends the exchange before the client sees an end.

@@ -11,6 +11,7 @@
 //! limit where a broker turned out to take less than is configured. What is refused for good
 //! becomes a [`dead_letter`], if those are wanted.
 
+mod callback;
 mod certificate;
 mod client;
 mod client_config;
@@ -19,6 +20,7 @@ mod dead_letter;
 mod delivery;
 mod encoding;
 mod errors;
+mod kept;
 mod pace;
 mod parts;
 mod probe;
@@ -41,6 +43,7 @@ use client::Producer;
 use dead_letter::DeadLetters;
 use delivery::{Back, Desk, Returned, Sent};
 use encoding::{Encoded, Encoder, Part};
+use kept::{Record, Room};
 
 pub(super) use client_config::queue_bytes;
 pub(crate) use client_config::{batch_wait, check_property, check_together};
@@ -71,6 +74,8 @@ pub(super) fn run(config: &config::Kafka, feed: &Feed) {
         desk: Desk::new(config, feed),
         letters: DeadLetters::new(config),
         encoder: Encoder::new(config),
+        // The other half is for records that are copied.
+        room: Room::new(client_config::window_bytes(config) / 2),
         backoff: BACKOFF,
         unreadable: LogLimit::new(UNREADABLE),
     };
@@ -89,6 +94,7 @@ struct Exporter<'a> {
     desk: Arc<Desk>,
     letters: DeadLetters<'a>,
     encoder: Encoder,
+    room: Room,
     backoff: Duration,
     unreadable: LogLimit,
 }
@@ -275,9 +281,19 @@ impl Exporter<'_> {
     }
 
     fn export(&mut self, taken: &Taken, producer: &mut Producer) {
+        // A receiver's message is all that is needed to make it anew.
+        let held = if self.encoder.is_prepared() {
+            None
+        } else {
+            self.room.hold(&taken.chunk)
+        };
         for (index, record) in taken.chunk.records().enumerate() {
             let place = taken.place(index).of(self.encoder.origin(record));
-            match self.send(place, record, producer, false) {
+            let keep = || match &held {
+                Some(held) => Record::InChunk(Arc::clone(held), index),
+                None => Record::Own(Arc::from(record)),
+            };
+            match self.send(place, record, keep, producer, false) {
                 Ok(Made::Messages | Made::Refused) => {}
                 Ok(Made::Nothing) => self.feed.meter.sampled_out(),
                 Err(error) => {
@@ -291,17 +307,19 @@ impl Exporter<'_> {
         producer.poll_all();
     }
 
-    /// Encodes a record and sends its messages; `again` where it was sent before.
+    /// Encodes a record and sends its messages; `again` where it was sent before. `keep` is called where
+    /// it may be needed again.
     fn send(
         &mut self,
         place: Place,
         record: &[u8],
+        keep: impl Fn() -> Record,
         producer: &Producer,
         again: bool,
     ) -> Result<Made, encoding::Error> {
         let settled = self.feed.source.settled();
         let is_prepared = self.encoder.is_prepared();
-        let mut kept: Option<Arc<[u8]>> = None;
+        let mut kept: Option<Record> = None;
         let mut begun = false;
         let mut begin = |part: Part| {
             if !begun && (part.count > 1 || again) {
@@ -315,7 +333,7 @@ impl Exporter<'_> {
             let keeps = !is_prepared || part.count > 1 || again;
             let sent = Sent {
                 place: place.part(part.index),
-                record: keeps.then(|| kept.get_or_insert_with(|| Arc::from(record)).clone()),
+                record: keeps.then(|| kept.get_or_insert_with(&keep).clone()),
             };
             settled.sent(sent.place);
             producer.send(sent, message, &self.feed.stop);
@@ -348,12 +366,12 @@ impl Exporter<'_> {
     }
 
     /// Sends a trace in smaller messages than the one of so many bytes that its topic did not take.
-    fn split(&mut self, place: Place, record: &[u8], payload_bytes: usize, producer: &Producer) {
+    fn split(&mut self, place: Place, record: &Record, payload_bytes: usize, producer: &Producer) {
         let limit = self.desk.payload_bytes();
         let alone = limit.min(payload_bytes.saturating_sub(1)).max(1);
         self.encoder
             .limit(limit.min(payload_bytes / 2).max(1), alone);
-        match self.send(place, record, producer, true) {
+        match self.send(place, record.bytes(), || record.clone(), producer, true) {
             Ok(Made::Refused) => {}
             // It was encoded before: there is no other case but messages.
             Ok(Made::Messages | Made::Nothing) | Err(_) => self.desk.split_settled(place),

@@ -43,7 +43,7 @@ impl Chunk {
     }
 
     /// Memory that the chunk holds.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.bytes.capacity() + self.records.capacity() * size_of::<Range<usize>>()
     }
 

@@ -73,6 +73,8 @@ pub struct Status {
     pub max_bytes: u64,
     /// Bytes of one segment.
     pub segment_bytes: u64,
+    /// Records of this run that could not be synced: a power cut may take them.
+    pub unsynced: u64,
     /// What the disk did not do lately.
     pub problem: Option<String>,
 }

@@ -402,6 +402,32 @@ fn note(
     called: &Called,
     state: &mut State,
 ) {
+    if !state.recorder.is_silent() {
+        describe(plugin, hook, span, took, called, state);
+    }
+    let recorder = &mut state.recorder;
+    match &called.result {
+        Ok(Action::Respond) => {
+            recorder.attribute(span, "short_circuit", true);
+            recorder.end(span, Status::Ok, "short-circuit", called.end);
+        }
+        Ok(_) => recorder.end(span, Status::Ok, "", called.end),
+        Err(failure) => {
+            recorder.attribute(span, "error.type", failure.reason());
+            recorder.end(span, Status::Error, &failure.to_string(), called.end);
+        }
+    }
+}
+
+/// What its attributes say of that.
+fn describe(
+    plugin: &Plugin,
+    hook: Hook,
+    span: SpanIndex,
+    took: Duration,
+    called: &Called,
+    state: &mut State,
+) {
     let decision = match (&called.result, hook) {
         (Ok(Action::Proceed), Hook::PreRequest) if state.upstream.is_some() => "reroute",
         (Ok(Action::Respond), _) => "respond",
@@ -432,17 +458,6 @@ fn note(
     }
     if !state.changed.is_empty() {
         recorder.list(span, "weir.hook.headers_changed", &state.changed);
-    }
-    match &called.result {
-        Ok(Action::Respond) => {
-            recorder.attribute(span, "short_circuit", true);
-            recorder.end(span, Status::Ok, "short-circuit", called.end);
-        }
-        Ok(_) => recorder.end(span, Status::Ok, "", called.end),
-        Err(failure) => {
-            recorder.attribute(span, "error.type", failure.reason());
-            recorder.end(span, Status::Error, &failure.to_string(), called.end);
-        }
     }
 }
 

@@ -1,21 +1,25 @@
 //! The one wasmtime engine of a process, and the clock that interrupts its guests.
 //!
-//! Guests are stopped by epochs: a thread raises the epoch each millisecond while any hook runs,
-//! and sleeps when none does. A hook that passes an epoch yields to its worker, so that others on
-//! the same worker go on.
+//! Guests are stopped by epochs: a thread raises the epoch while any hook runs, each millisecond where
+//! some run for as long, and sleeps when none does. A hook that has run for a millisecond at an epoch
+//! yields to its worker, so that others on the same worker go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-/// How often running guests are interrupted.
+/// How often guests that run for long are interrupted.
 pub const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without any hook after which the clock sleeps.
-const IDLE_TICKS: u32 = 100;
+/// The same while none does. Nearly all hooks are over in less than a tick, and each tick takes a core from
+/// what it serves.
+pub const CALM_TICK: Duration = Duration::from_millis(4);
+
+/// For how long the clock ticks before it looks whether there was any hook, and sleeps where there was none.
+const SPAN: Duration = Duration::from_millis(100);
 
 /// Most bytes of stack that one call of a guest may use. A call may stand on another, of a hook that
 /// called an import that calls the guest's allocator; then each has as many.
@@ -39,6 +43,8 @@ pub struct Engine {
 pub struct Clock {
     /// A hook ran since the clock last looked.
     active: AtomicBool,
+    /// A guest has run for a tick in this span.
+    hurried: AtomicBool,
     sleeping: AtomicBool,
     thread: std::sync::OnceLock<Thread>,
 }
@@ -75,6 +81,7 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config)?;
         let clock = Arc::new(Clock {
             active: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             thread: std::sync::OnceLock::new(),
         });
@@ -107,11 +114,24 @@ impl Clock {
         }
     }
 
+    /// Says that a guest has run for a tick: from now on it is interrupted after each.
+    pub(super) fn hurry(&self) {
+        if !self.hurried.swap(true, Ordering::Relaxed)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
     /// Raises the epoch through one span of activity, or sleeps until there is some.
     fn tick(&self, engine: &wasmtime::Engine) {
         if self.active.swap(false, Ordering::SeqCst) {
-            for _ in 0..IDLE_TICKS {
-                std::thread::sleep(TICK);
+            self.hurried.store(false, Ordering::Relaxed);
+            let end = Instant::now() + SPAN;
+            while Instant::now() < end {
+                let hurried = self.hurried.load(Ordering::Relaxed);
+                // Woken by a guest, it ticks once too soon: that guest yields once more.
+                std::thread::park_timeout(if hurried { TICK } else { CALM_TICK });
                 engine.increment_epoch();
             }
             return;

@@ -4,6 +4,7 @@
 //! the engine's clock where it uses more time than it may.
 
 mod meter;
+mod turns;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -103,7 +104,12 @@ impl Sandbox {
         let in_callback = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| {
             clock.touch();
-            in_callback.check().map(|()| UpdateDeadline::Yield(1))
+            Ok(if in_callback.check(Instant::now())? {
+                clock.hurry();
+                UpdateDeadline::YieldCustom(1, Box::pin(turns::pause()))
+            } else {
+                UpdateDeadline::Continue(1)
+            })
         });
         let desk = store.data().desk();
         Self {
@@ -292,7 +298,7 @@ impl<'m> Metered<'m> {
                     Ok(Poll::Ready(result)) => result,
                     Err(_panic) => Err(wasmtime::Error::new(HostPanic)),
                     Ok(Poll::Pending) => {
-                        cpu = self.meter.suspend(cpu);
+                        cpu = self.meter.suspend(cpu, end);
                         let timer = timer.get_or_insert_with(|| {
                             let deadline = self.start + self.wall_time;
                             Box::pin(tokio::time::sleep_until(deadline.into()))

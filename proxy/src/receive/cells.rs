@@ -253,6 +253,14 @@ impl Collected {
                 .iter()
                 .filter_map(|(labels, _, spool, _)| Some((*labels, spool.as_ref()?.bytes))),
         )?;
+        counter(
+            encoder,
+            "weir_otlp_spool_unsynced",
+            "Messages that could not be synced to the disk, so that a power cut may take them.",
+            lanes
+                .iter()
+                .filter_map(|(labels, _, spool, _)| Some((*labels, spool.as_ref()?.unsynced))),
+        )?;
         gauge(
             encoder,
             "weir_otlp_degraded",

@@ -1,11 +1,12 @@
 //! TLS to upstreams: whom they are believed by, and what they are shown.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -17,7 +18,7 @@ use super::{Alpn, Pem, provider, roots, versions};
 /// What TLS to an upstream is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// PEM text of the authorities; `None` is the system's.
+    /// PEM text of the authorities; `None` is the [`System`]'s.
     pub ca: Option<String>,
     /// Asked for and checked instead of the endpoint's host.
     pub server_name: Option<String>,
@@ -42,18 +43,28 @@ pub enum Fault {
 /// TLS to an upstream, ready to connect.
 pub struct Client {
     spec: Spec,
+    /// The system's authorities, where it goes by them.
+    system: Option<Arc<RootCertStore>>,
     config: Arc<ClientConfig>,
     /// Offers HTTP/1.1 alone.
     http1: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
 }
 
-/// The system's authorities, read once.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Arc::new(roots)
-});
+/// The system's authorities as a configuration finds them: read when the first asks, for all of it.
+#[derive(Default)]
+pub struct System(OnceCell<Arc<RootCertStore>>);
+
+impl System {
+    fn roots(&self) -> Arc<RootCertStore> {
+        let roots = self.0.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        Arc::clone(roots)
+    }
+}
 
 impl Client {
     /// Checks and builds; every fault at once.
@@ -61,12 +72,13 @@ impl Client {
     /// # Panics
     ///
     /// Never: the provider has suites for both versions of TLS.
-    pub fn new(spec: Spec) -> Result<Self, Vec<Fault>> {
+    pub fn new(spec: Spec, system: &System) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let roots = match &spec.ca {
-            Some(ca) => roots(ca).map(Arc::new).map_err(Fault::Ca),
-            None if SYSTEM.is_empty() => Err(Fault::NoSystemRoots),
-            None => Ok(Arc::clone(&SYSTEM)),
+        let system = spec.ca.is_none().then(|| system.roots());
+        let roots = match (&spec.ca, &system) {
+            (Some(ca), _) => roots(ca).map(Arc::new).map_err(Fault::Ca),
+            (None, Some(system)) if !system.is_empty() => Ok(Arc::clone(system)),
+            (None, _) => Err(Fault::NoSystemRoots),
         };
         let verifier = roots.and_then(|roots| {
             WebPkiServerVerifier::builder_with_provider(roots, provider())
@@ -109,10 +121,16 @@ impl Client {
         config.alpn_protocols = spec.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
         Ok(Self {
             spec,
+            system,
             config: Arc::new(config),
             http1: Arc::new(http1),
             server_name,
         })
+    }
+
+    /// Those of the system, where it goes by them.
+    fn anchors(&self) -> Option<&[TrustAnchor<'static>]> {
+        self.system.as_deref().map(|system| &*system.roots)
     }
 
     /// The handshake with an endpoint of this host; with `http1` for that version alone.
@@ -136,7 +154,7 @@ impl Client {
 /// By what it was made of: made anew of the same, it is the same.
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
-        self.spec == other.spec
+        self.spec == other.spec && self.anchors() == other.anchors()
     }
 }
 

@@ -1,5 +1,8 @@
-//! What a handshake told of the connection and of who is at its other end, as attributes of the
-//! root spans of its requests.
+//! What a handshake told of the connection and of who is at its other end: as attributes of the root
+//! spans of its requests, and for plugins.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
@@ -8,24 +11,38 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::certificate::alternative_names;
+use super::distinguished_name;
 use crate::trace::Value;
 use crate::trace::recorder::Template;
 
-/// Most names of a certificate that are kept, and bytes of each text.
+/// Most names of a certificate that are on a trace, and bytes of each text.
 const MAX_NAMES: usize = 32;
 const MAX_TEXT: usize = 1024;
 
 /// See the module's documentation.
 pub struct Peer {
     attributes: Template,
+    certificate: Option<Arc<Certificate>>,
 }
 
-/// What the client's certificate says.
-struct Certificate {
-    sha256: String,
-    subject: String,
-    issuer: String,
-    names: Vec<String>,
+/// What the client's certificate says, all of it: a handshake's certificates have at most 64 KiB.
+#[derive(Default)]
+pub struct Certificate {
+    /// By RFC 4514, as the issuer.
+    pub subject: String,
+    pub issuer: String,
+    /// Of its DER, in upper-case hexadecimal.
+    pub sha256: String,
+    pub alternative_names: AlternativeNames,
+}
+
+/// Names beside the subject, by their kinds.
+#[derive(Default)]
+pub struct AlternativeNames {
+    pub dns: Vec<String>,
+    pub uri: Vec<String>,
+    pub email: Vec<String>,
+    pub ip: Vec<String>,
 }
 
 impl Peer {
@@ -40,7 +57,7 @@ impl Peer {
         let suite = suite.map(|name| name.replacen("TLS13_", "TLS_", 1));
         let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         let chain = session.peer_certificates().unwrap_or_default();
-        let certificate = chain.first().map(Certificate::of);
+        let certificate = chain.first().map(|der| Arc::new(Certificate::of(der)));
 
         let mut attributes = vec![
             ("tls.protocol.version", Value::Text(version)),
@@ -52,27 +69,34 @@ impl Peer {
         attributes.extend(name.map(|name| ("tls.client.server_name", Value::Text(name))));
         if let Some(certificate) = &certificate {
             let Certificate {
-                sha256,
                 subject,
                 issuer,
-                names,
-            } = certificate;
+                sha256,
+                alternative_names,
+            } = &**certificate;
             attributes.push(("tls.client.hash.sha256", Value::Text(sha256)));
             if !subject.is_empty() {
-                attributes.push(("tls.client.subject", Value::Text(subject)));
+                attributes.push(("tls.client.subject", Value::Text(bounded(subject))));
             }
-            attributes.push(("tls.client.issuer", Value::Text(issuer)));
-            let names = names.iter().map(String::as_str).collect();
-            attributes.push(("tls.client.x509.alternative_names", Value::List(names)));
+            attributes.push(("tls.client.issuer", Value::Text(bounded(issuer))));
+            let names = alternative_names.all().take(MAX_NAMES).map(bounded);
+            let names = Value::List(names.collect());
+            attributes.push(("tls.client.x509.alternative_names", names));
         }
         Self {
             attributes: Template::new(attributes),
+            certificate,
         }
     }
 
     /// For root spans.
     pub fn attributes(&self) -> &Template {
         &self.attributes
+    }
+
+    /// What the client showed, and was verified.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
     }
 }
 
@@ -81,35 +105,45 @@ impl Certificate {
         let sha256 = Sha256::digest(der);
         let mut this = Self {
             sha256: sha256.iter().map(|byte| format!("{byte:02X}")).collect(),
-            subject: String::new(),
-            issuer: String::new(),
-            names: Vec::new(),
+            ..Self::default()
         };
         // What webpki has verified is there to be read; if not, the digest still names it.
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
-            this.subject = bounded(&certificate.subject().to_string()).to_owned();
-            this.issuer = bounded(&certificate.issuer().to_string()).to_owned();
-            let names = alternative_names(&certificate).filter_map(text_of);
-            this.names = names.take(MAX_NAMES).collect();
+            this.subject = distinguished_name::text(certificate.subject());
+            this.issuer = distinguished_name::text(certificate.issuer());
+            this.alternative_names = AlternativeNames::of(&certificate);
         }
         this
     }
 }
 
-fn text_of(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => {
-            Some(bounded(text).to_owned())
-        }
-        GeneralName::IPAddress(bytes) => {
-            if let Ok(bytes) = <[u8; 4]>::try_from(*bytes) {
-                return Some(std::net::Ipv4Addr::from(bytes).to_string());
+impl AlternativeNames {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let mut this = Self::default();
+        for name in alternative_names(certificate) {
+            match name {
+                GeneralName::DNSName(text) => this.dns.push((*text).to_owned()),
+                GeneralName::URI(text) => this.uri.push((*text).to_owned()),
+                GeneralName::RFC822Name(text) => this.email.push((*text).to_owned()),
+                GeneralName::IPAddress(bytes) => this.ip.extend(address(bytes)),
+                _ => {}
             }
-            let bytes = <[u8; 16]>::try_from(*bytes).ok()?;
-            Some(std::net::Ipv6Addr::from(bytes).to_string())
         }
-        _ => None,
+        this
     }
+
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let kinds = [&self.dns, &self.uri, &self.email, &self.ip];
+        kinds.into_iter().flatten().map(String::as_str)
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(bytes).to_string());
+    }
+    let bytes = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(Ipv6Addr::from(bytes).to_string())
 }
 
 fn bounded(text: &str) -> &str {

@@ -123,7 +123,7 @@ impl Recorder {
         self.span("", Kind::HttpRequest, SpanIndex::ROOT, now);
     }
 
-    /// Notes nothing of this trace from now on but when its spans began and ended, for nobody is
+    /// Notes nothing of this trace from now on but which spans it has and how they ended, for nobody is
     /// going to read it.
     pub fn silence(&mut self) {
         self.silent = true;
@@ -420,6 +420,9 @@ impl Recorder {
     }
 
     fn offset(&mut self, now: Instant) -> u64 {
+        if self.silent {
+            return 0;
+        }
         if self.noted.0 != now {
             let since = now.saturating_duration_since(self.start).as_nanos();
             self.noted = (now, u64::try_from(since).unwrap_or(u64::MAX));

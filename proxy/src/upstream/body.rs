@@ -68,8 +68,9 @@ impl Upload {
         }))
     }
 
-    pub fn progressed(&self) {
-        self.0.last.set(Instant::now());
+    /// A piece has gone out, or all but the body begins to.
+    pub fn progressed(&self, now: Instant) {
+        self.0.last.set(now);
     }
 
     /// Since when it is the upstream that keeps the exchange waiting: now, while it is the client.
@@ -189,14 +190,14 @@ impl Body for RequestBody {
                     sending.ended();
                 }
                 sending.patience.renew();
-                sending.upload.progressed();
+                sending.upload.progressed(Instant::now());
                 if let Some(data) = frame.data_ref() {
                     sending.copied(data);
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
-                sending.upload.progressed();
+                sending.upload.progressed(Instant::now());
                 sending.ended();
                 return Poll::Ready(None);
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::{Body as _, Incoming};
@@ -105,11 +105,15 @@ impl Http1 {
         self.upload.as_ref().is_some_and(Upload::is_open)
     }
 
-    async fn send(&mut self, mut request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+    async fn send(
+        &mut self,
+        mut request: Outgoing,
+        asked: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         for_http1(&mut request);
         self.upload = request.body().upload();
         let driver = &self.driver;
-        if !request.body().is_end_stream() || request.headers().contains_key(UPGRADE) {
+        if asked || !request.body().is_end_stream() {
             driver.go_apart();
         }
         self.left.store(HEADS, Relaxed);
@@ -262,10 +266,15 @@ impl Connection {
         }
     }
 
-    /// Sends a request whose target is in origin form, and waits for the response's head.
-    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+    /// Sends a request whose target is in origin form, which may have `asked` to switch, and waits for
+    /// the response's head.
+    pub async fn send(
+        &mut self,
+        request: Outgoing,
+        asked: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         match self {
-            Self::Http1(connection) => connection.send(request).await,
+            Self::Http1(connection) => connection.send(request, asked).await,
             // Boxed because it is large, and HTTP/1.1 shall not pay for it.
             Self::Http2(connection) => Box::pin(connection.send(request)).await,
         }

@@ -22,20 +22,18 @@ use crate::config::UpstreamLimits;
 const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_millis(64);
 
-/// The limits of an upstream, for each endpoint.
+/// The limits of an upstream, for each endpoint, over all workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Over all workers.
     connections: Option<u64>,
-    /// Of one worker.
     pending: u64,
 }
 
 impl Limits {
-    pub fn new(limits: &UpstreamLimits, workers: usize) -> Self {
+    pub fn new(limits: &UpstreamLimits) -> Self {
         Self {
             connections: limits.connections,
-            pending: limits.pending.div_ceil(workers as u64),
+            pending: limits.pending,
         }
     }
 }
@@ -119,10 +117,13 @@ impl Drop for Usable {
 struct Waiting<'p>(&'p Places, &'p Limits);
 
 impl<'p> Waiting<'p> {
-    fn new(places: &'p Places, limits: &'p Limits) -> Self {
+    /// `None` where as many wait as may.
+    fn new(places: &'p Places, limits: &'p Limits) -> Option<Self> {
+        let more = |waiting| (waiting < limits.pending).then_some(waiting + 1);
+        let counted = places.total.waiting.fetch_update(SeqCst, SeqCst, more);
+        counted.ok()?;
         places.count(|places| places.waiting.set(places.waiting.get() + 1));
-        places.total.waiting.fetch_add(1, SeqCst);
-        Self(places, limits)
+        Some(Self(places, limits))
     }
 }
 
@@ -226,10 +227,7 @@ impl Places {
         limits: &Limits,
         mut found: impl FnMut() -> Option<T>,
     ) -> Result<T, Error> {
-        if self.waiting.get() >= limits.pending {
-            return Err(Error::Overload);
-        }
-        let _waiting = Waiting::new(self, limits);
+        let _waiting = Waiting::new(self, limits).ok_or(Error::Overload)?;
         self.bell.notify_waiters();
         // Kept over looks: who was here first is told first.
         let mut here = pin!(self.freed.notified());

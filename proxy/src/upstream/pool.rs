@@ -107,10 +107,14 @@ impl Lease {
         }
     }
 
-    /// Sends a request over it, and waits for the response's head.
-    pub async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Unanswered> {
+    /// Sends a request over it, which may have `asked` to switch, and waits for the response's head.
+    pub async fn send(
+        &mut self,
+        request: Outgoing,
+        asked: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         match &mut self.connection {
-            Some(connection) => connection.send(request).await,
+            Some(connection) => connection.send(request, asked).await,
             None => Err(Unanswered::Unsent(request)),
         }
     }
@@ -130,6 +134,7 @@ impl Pool {
         endpoint: &Arc<Endpoint>,
         longest: Duration,
         Wanted { alone, client }: Wanted,
+        now: Instant,
     ) -> Option<Lease> {
         if !alone && !self.shared.is_empty() {
             let fresh = |shared: &Rc<Http2>| !shared.is_closed() && shared.idle() < longest;
@@ -145,16 +150,22 @@ impl Pool {
             let idle = &self.idle[at];
             let connection = &idle.connection;
             let fits = connection.client == client;
-            if fits && idle.since.elapsed() < longest && connection.is_ready() {
+            let is_old = now.saturating_duration_since(idle.since) >= longest;
+            if fits && !is_old && connection.is_ready() {
                 let connection = self.idle.remove(at).connection;
                 return Some(Lease::new(Connection::Http1(connection), endpoint));
             }
-            if connection.is_closed() || idle.since.elapsed() >= longest {
+            if connection.is_closed() || is_old {
                 self.idle.remove(at);
             }
             // Else its task has not run since the last response ended: soon ready, left for later.
         }
         None
+    }
+
+    /// However long it was idle.
+    fn take_any(&mut self, endpoint: &Arc<Endpoint>, wanted: Wanted) -> Option<Lease> {
+        self.take(endpoint, Duration::MAX, wanted, Instant::now())
     }
 
     fn share(&mut self, connection: Rc<Http2>) {
@@ -218,12 +229,13 @@ impl Pools {
         }
     }
 
-    /// A connection that can be written to now.
+    /// A connection that can be written to `now`.
     pub fn take(
         &self,
         endpoint: &Arc<Endpoint>,
         longest: Duration,
         wanted: Wanted,
+        now: Instant,
     ) -> Option<Lease> {
         let mut pool = self.pool(endpoint);
         pool.longest = longest;
@@ -231,7 +243,7 @@ impl Pools {
         if pool.places.is_waited_for() {
             return None;
         }
-        pool.take(endpoint, longest, wanted)
+        pool.take(endpoint, longest, wanted, now)
     }
 
     /// Makes a connection within `limit`, or shares one that is made meanwhile; says whether it was
@@ -248,7 +260,7 @@ impl Pools {
             Some(place) => place,
             None => {
                 let found = || {
-                    let used = self.pool(endpoint).take(endpoint, Duration::MAX, wanted);
+                    let used = self.pool(endpoint).take_any(endpoint, wanted);
                     let new = || places.take(limits);
                     let new = || new().map(|(place, usable)| Found::Place(place, usable));
                     used.map(Found::Lease).or_else(new)
@@ -271,7 +283,7 @@ impl Pools {
                 None
             };
             if one.is_some()
-                && let Some(lease) = self.pool(endpoint).take(endpoint, Duration::MAX, wanted)
+                && let Some(lease) = self.pool(endpoint).take_any(endpoint, wanted)
             {
                 return Ok((lease, false));
             }
@@ -292,8 +304,8 @@ impl Pools {
             .map_err(|_| Error::ConnectTimeout(limit))?
     }
 
-    /// Gives a connection back whose response has ended.
-    pub fn give(&self, mut lease: Lease) {
+    /// Gives a connection back whose response has ended `now`.
+    pub fn give(&self, mut lease: Lease, now: Instant) {
         // One of HTTP/2 is in the pool already.
         if !matches!(&lease.connection, Some(Connection::Http1(_))) {
             return;
@@ -315,7 +327,7 @@ impl Pools {
         }
         pool.idle.push(Idle {
             connection,
-            since: Instant::now(),
+            since: now,
         });
         pool.places.free_one();
     }

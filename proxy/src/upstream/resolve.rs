@@ -5,10 +5,10 @@
 //! name that does not resolve keeps what it last resolved to; a host that never did is resolved when a
 //! connection is made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -24,7 +24,30 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What names resolved to, and when.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<HashMap<Name, Resolved>>);
+pub struct Names {
+    known: Mutex<HashMap<Name, Resolved>>,
+    /// Those that are being looked up.
+    asked: Arc<Mutex<HashSet<Name>>>,
+}
+
+/// Names that are being looked up; dropped, what has not come is due as before.
+#[derive(Debug)]
+pub struct Lookups {
+    tasks: JoinSet<(Name, io::Result<Vec<Target>>)>,
+    since: Instant,
+}
+
+/// A name that is being looked up, until this is dropped.
+struct Asked {
+    name: Name,
+    all: Arc<Mutex<HashSet<Name>>>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.name);
+    }
+}
 
 /// What is resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,9 +139,9 @@ impl Names {
         }
     }
 
-    /// Resolves the names of this configuration that are due at `now`; true where one resolves to
-    /// something else than before.
-    pub async fn refresh(&self, config: &Config, now: Instant) -> bool {
+    /// Begins to resolve the names of this configuration that are due at `now`, and are not being looked
+    /// up already.
+    pub fn ask(&self, config: &Config, now: Instant) -> Lookups {
         let mut due: Vec<Name> = Vec::new();
         for upstream in config.upstreams.values() {
             for entry in &upstream.endpoints {
@@ -128,25 +151,44 @@ impl Names {
                 }
             }
         }
-        // Who waits no longer drops the rest, which is due as before.
-        let mut lookups = JoinSet::new();
-        for name in due {
+        self.look_up(due, &config.dns.servers, now)
+    }
+
+    fn look_up(&self, names: Vec<Name>, servers: &[SocketAddr], now: Instant) -> Lookups {
+        let mut tasks = JoinSet::new();
+        for name in names {
+            if !lock(&self.asked).insert(name.clone()) {
+                continue;
+            }
+            let asked = Asked {
+                name: name.clone(),
+                all: Arc::clone(&self.asked),
+            };
             let before = self.known().get(&name).map(|known| known.targets.clone());
-            let servers = config.dns.servers.clone();
-            lookups.spawn(async move {
+            let servers = servers.to_vec();
+            tasks.spawn(async move {
+                let _asked = asked;
                 let look_up = look_up(&name, &servers, before.unwrap_or_default());
                 let found = tokio::time::timeout(LIMIT, look_up).await;
                 let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 (name, found)
             });
         }
+        Lookups { tasks, since: now }
+    }
+
+    /// Waits for the next name, and takes what has come beside it; true where one resolves to something
+    /// else than before, `None` where there are no more. Cancel safe.
+    pub async fn hear(&self, lookups: &mut Lookups) -> Option<bool> {
+        let mut done = Some(lookups.tasks.join_next().await?);
         let mut changed = false;
-        while let Some(done) = lookups.join_next().await {
-            if let Ok((name, found)) = done {
-                changed |= self.note(name, found, now);
+        while let Some(one) = done {
+            if let Ok((name, found)) = one {
+                changed |= self.note(name, found, lookups.since);
             }
+            done = lookups.tasks.try_join_next();
         }
-        changed
+        Some(changed)
     }
 
     fn is_due(&self, name: &Name, interval: Duration, now: Instant) -> bool {
@@ -197,8 +239,12 @@ impl Names {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Name, Resolved>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn look_up(
@@ -337,6 +383,33 @@ mod tests {
         assert!(!note(&names, &host, found(&["10.0.0.1:80"])));
         assert!(note(&names, &host, found(&["10.0.0.2:80"])));
         assert_eq!(places(&names, &host), [addresses(&["10.0.0.2:80"])]);
+    }
+
+    #[test]
+    fn a_name_that_gets_no_answer_holds_up_no_other() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let servers = [silent.local_addr().unwrap()];
+        let (names, now) = (Names::default(), Instant::now());
+        let (hangs, comes) = (entry("_api._tcp.test", true), entry("localhost", false));
+        let due = || vec![Name::of(&hangs), Name::of(&comes)];
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut first = names.look_up(due(), &servers, now);
+            assert_eq!(names.hear(&mut first).await, Some(true));
+            assert!(!places(&names, &comes)[0].is_empty());
+            assert_eq!(first.tasks.len(), 1, "the other is still looked up");
+            // Nor is it asked again meanwhile.
+            let mut second = names.look_up(due(), &servers, now);
+            assert_eq!(second.tasks.len(), 1);
+            assert_eq!(names.hear(&mut second).await, Some(false));
+            assert_eq!(names.hear(&mut second).await, None);
+            // It is as soon as nobody waits for the first answer.
+            first.tasks.shutdown().await;
+            assert_eq!(names.look_up(due(), &servers, now).tasks.len(), 2);
+        });
     }
 
     #[test]

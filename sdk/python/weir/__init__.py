@@ -188,6 +188,13 @@ class Request(_Head):
         """The client's address, without port."""
         return self._handle.client_address()
 
+    @property
+    def client_certificate(self):
+        """The certificate that the peer showed, which one of the listener's authorities has signed, or
+        None: `subject` and `issuer` (by RFC 4514), `sha256` (in upper-case hexadecimal), and
+        `alternative_names` with lists `dns`, `uri`, `email` and `ip`."""
+        return self._handle.client_certificate()
+
     def reroute(self, authority=None, path=None, upstream=None):
         """Changes what the router is going to see; `path` with its query."""
         _ask("reroute", self._handle.reroute, authority, path, upstream)

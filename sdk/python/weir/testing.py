@@ -16,6 +16,7 @@ import json
 import re
 import secrets
 import sys
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import weir
@@ -143,6 +144,27 @@ class _Head:
         self.streamed = True
 
 
+@dataclass
+class _AlternativeNames:
+    dns: list = field(default_factory=list)
+    uri: list = field(default_factory=list)
+    email: list = field(default_factory=list)
+    ip: list = field(default_factory=list)
+
+
+@dataclass
+class _Certificate:
+    """As Weir gives it, of what a test says."""
+
+    subject: str = ""
+    issuer: str = ""
+    sha256: str = ""
+    alternative_names: dict | _AlternativeNames = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.alternative_names = _AlternativeNames(**self.alternative_names)
+
+
 class _Request(_Head):
     def __init__(self, request, most):
         super().__init__(_lines(request.get("headers")), request.get("body"), most)
@@ -151,6 +173,8 @@ class _Request(_Head):
         self._method = request.get("method", "GET")
         self._scheme, self._authority, self._path = parts.scheme, parts.netloc, parts.path or "/"
         self._query = parts.query or None
+        shown = request.get("client_certificate")
+        self._certificate = None if shown is None else _Certificate(**shown)
         self.upstream = None
         self.routed = False
 
@@ -171,6 +195,9 @@ class _Request(_Head):
 
     def client_address(self):
         return "192.0.2.1"
+
+    def client_certificate(self):
+        return self._certificate
 
     def reroute(self, authority, path_and_query, upstream):
         if self.routed:
@@ -401,10 +428,10 @@ class _Metrics:
 
 
 def run(plugin, config=None, request=None, response=None, calls=()):
-    """Runs an exchange through a plugin: `request` (method, url, headers, body), `response` (status,
-    headers, body: the upstream's) and `calls` (what upstreams reply to calls of its own). Gives what a
-    case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`, `calls`, `failure`
-    and `refused`."""
+    """Runs an exchange through a plugin: `request` (method, url, headers, body, client_certificate),
+    `response` (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its
+    own). Gives what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`,
+    `calls`, `failure` and `refused`."""
     seen = {"action": "continue", "spans": {}, "logs": [], "calls": []}
     host = _Host(calls, seen)
     weir._host = host

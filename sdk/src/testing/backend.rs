@@ -8,7 +8,7 @@ use super::context::{Context, Event, Log, Span};
 use super::head::{Fields, check_status, is_plain};
 use crate::log::Level;
 use crate::span::{Target, Value, upstream};
-use crate::{BodyError, HeaderError, RerouteError, RespondError, kv};
+use crate::{BodyError, Certificate, HeaderError, RerouteError, RespondError, kv};
 
 pub(crate) use outward::{
     counter, digest, equal, gauge, histogram, hmac, may_call, metric_add, metric_set, send, verify,
@@ -29,6 +29,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) query: Option<String>,
     pub(crate) client_address: String,
+    pub(crate) client_certificate: Option<Certificate>,
     pub(crate) fields: Fields,
     pub(crate) upstream: Option<String>,
     pub(crate) routed: bool,
@@ -93,6 +94,10 @@ impl Request {
 
     pub(crate) fn client_address(&self) -> String {
         self.client_address.clone()
+    }
+
+    pub(crate) fn client_certificate(&self) -> Option<Certificate> {
+        self.client_certificate.clone()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {

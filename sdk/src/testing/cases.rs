@@ -31,6 +31,9 @@
 //!     expect: { refused: nobody to greet }
 //! ```
 //!
+//! A request by `https` may have a `client_certificate`, with `subject`, `issuer`, `sha256` and
+//! `alternative_names` (lists `dns`, `uri`, `email` and `ip`), each empty where it is not said.
+//!
 //! All of `expect` is optional; a plugin that fails or refuses its configuration where the case
 //! does not say so fails the case. A value is a text or a number, `{contains: …}` for a part of a
 //! text, or `null` for what must not be there; a header that came several times is a list. `failure`,
@@ -47,6 +50,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::Certificate;
 pub use native::run_cases;
 
 /// Where a request goes to whose URL is a path.
@@ -113,6 +117,7 @@ struct Request {
     url: String,
     headers: BTreeMap<String, Value>,
     body: String,
+    client_certificate: Option<Certificate>,
 }
 
 impl Default for Request {
@@ -122,6 +127,7 @@ impl Default for Request {
             url: "/".into(),
             headers: BTreeMap::new(),
             body: String::new(),
+            client_certificate: None,
         }
     }
 }
@@ -242,13 +248,15 @@ impl Case {
         self.config.as_ref().unwrap_or(&Value::Null)
     }
 
-    /// The request that begins the exchange.
+    /// The request that begins the exchange; the client's [`Certificate`], where there is one, is among
+    /// its extensions.
     pub fn request(&self) -> Result<http::Request<Vec<u8>>, String> {
         let Request {
             method,
             url,
             headers,
             body,
+            client_certificate,
         } = &self.request;
         let url = if url.starts_with('/') {
             format!("{ORIGIN}{url}")
@@ -260,6 +268,9 @@ impl Case {
         let mut request = http::Request::builder().method(method.as_str()).uri(url);
         for (name, value) in lines(headers, "request.headers")? {
             request = request.header(name, value);
+        }
+        if let Some(certificate) = client_certificate {
+            request = request.extension(certificate.clone());
         }
         request
             .body(body.clone().into_bytes())
@@ -290,6 +301,13 @@ impl Case {
                 "request.url: `{}` is neither a path nor a URL",
                 self.request.url
             ));
+        }
+        if self.request.client_certificate.is_some() && request.uri().scheme_str() != Some("https")
+        {
+            return Err(
+                "request.client_certificate: is shown by https alone: make `url` as https://host/path"
+                    .into(),
+            );
         }
         self.response()?;
         self.check_calls()?;

@@ -11,7 +11,7 @@ use super::backend;
 use super::calls::{Called, Upstreams};
 use super::context::{Context, Log, Numbers, Span, Values};
 use super::head::{Fields, check_answer};
-use crate::{Action, Hook, Interests, Plugin, Request, Response, plugin};
+use crate::{Action, Certificate, Hook, Interests, Plugin, Request, Response, plugin};
 
 /// 2026-01-02T03:04:05Z.
 const START: Duration = Duration::from_secs(1_767_323_045);
@@ -98,7 +98,7 @@ impl<P: Plugin> Host<P> {
     /// Begins an exchange and runs `on_pre_request` and `on_request`, until one answers.
     ///
     /// Scheme and authority are those of the URI, or else `http` and the `host` header's; the
-    /// client's address is 192.0.2.1.
+    /// client's address is 192.0.2.1. A [`Certificate`] that it shows is an extension of the request.
     ///
     /// # Panics
     ///
@@ -142,6 +142,7 @@ impl<P: Plugin> Host<P> {
             path: head.uri.path().into(),
             query: head.uri.query().map(Into::into),
             client_address: client.into(),
+            client_certificate: head.extensions.get::<Certificate>().cloned(),
             fields,
             upstream: None,
             routed: false,

@@ -1,6 +1,7 @@
 //! Both ABIs carry every function of the contract, and carry it alike: the guest `census` calls each
 //! of them and says what it got.
 
+mod certificates;
 mod said;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,11 @@ struct Outcome {
 
 impl Census {
     fn new(abi: Abi, of: &Value) -> Self {
+        Self::listening(abi, of, json!({}))
+    }
+
+    /// On a listener with these further keys.
+    fn listening(abi: Abi, of: &Value, mut listener: Value) -> Self {
         let upstream = Upstream::new(|seen, stream| {
             let mut response = b"HTTP/1.1 200 OK\r\nx-multi: one\r\nX-Multi: two\r\nx-empty:\r\n\
                 x-latin: caf\xe9\r\nx-utf: \xc3\xbc\r\nx-gone: gone\r\ncontent-length: 5\r\n"
@@ -51,7 +57,9 @@ impl Census {
         config["plugins"]["census"] = json!({
             "module": abi.guest("census"), "config": of, "upstreams": ["other"], "limits": { "calls": 12, "cpu_time": "5s" },
         });
-        config["listeners"][0]["plugins"] = json!(["census"]);
+        listener["address"] = json!("127.0.0.1:0");
+        listener["plugins"] = json!(["census"]);
+        config["listeners"] = json!([listener]);
         Self(Stand::with(upstream, config))
     }
 

@@ -229,6 +229,35 @@ fn a_directory_that_refuses_holds_up_no_other_name_and_takes_nothing_away() {
 }
 
 #[test]
+fn a_directory_that_does_not_answer_holds_up_no_other() {
+    let upstream = Upstream::hello();
+    let folder = TempDir::new().expect("a folder");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut directory = Directory::default();
+    // More names than orders are under way at a time.
+    let waiting: Vec<String> = (0..6).map(|number| format!("w{number}.example")).collect();
+    let waiting: Vec<&str> = waiting.iter().map(String::as_str).collect();
+    let mut hangs = directory.acme("http-01", &waiting);
+    let address = silent.local_addr().expect("an address");
+    hangs["directory"] = json!(format!("https://{address}/dir"));
+    let other = directory.acme("http-01", &["a.example"]);
+    let mut config = config(&upstream, folder.path(), &json!({ "acme": hangs }));
+    let weir = Weir::start(&config.to_string());
+    start(&mut directory, &weir, json!({}));
+    let _asked = silent.accept().expect("weir connects");
+
+    // On a listener of its own, behind the one that waits.
+    let listener = json!({ "address": "127.0.0.1:0", "tls": { "acme": other } });
+    let listeners = config["listeners"].as_array_mut().expect("listeners");
+    listeners.push(listener);
+    assert_eq!(weir.reload(&config.to_string()).status, 200);
+    wait_for(&weir, "a.example", "ok");
+    for domain in waiting {
+        assert_eq!(ready(&weir, domain)["state"], "starting", "{domain}");
+    }
+}
+
+#[test]
 fn a_directory_that_has_forgotten_the_account_is_given_another() {
     let upstream = Upstream::hello();
     let folder = TempDir::new().expect("a folder");

@@ -3,6 +3,7 @@
 
 mod acme;
 mod attacks;
+mod authorities;
 mod certificates;
 mod clients;
 mod connect;

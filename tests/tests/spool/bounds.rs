@@ -53,6 +53,7 @@ fn a_full_spool_answers_and_counts_and_takes_traces_again_once_there_is_room() {
     let kept = asked.len() - lost;
     assert!((80..=126).contains(&kept), "{kept}");
     assert_eq!(weir.count("weir_spool_bytes"), 6 << 20);
+    assert!(weir.metrics().contains("\nweir_spool_unsynced_total 0\n"));
     let ready = weir.ready();
     assert_eq!(ready["spool"]["state"], "degraded");
     assert_eq!(

@@ -2,6 +2,7 @@
 //! whatever is away.
 
 mod bounds;
+mod drains;
 mod ends;
 mod handover;
 mod kills;

@@ -4,6 +4,7 @@ mod bound;
 mod ejection;
 mod health;
 mod proxy_protocol;
+mod requests;
 mod retries;
 mod srv;
 mod weights;

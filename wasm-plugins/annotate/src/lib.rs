@@ -5,6 +5,7 @@
 //! config:                                # each key may be left out
 //!   attributes: { gen_ai.input.messages: "hi" }  # on the hook's span, an event of it and the call
 //!   log: a line
+//!   client: true                         # what the client's certificate says, as attribute `client`
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub struct Annotate {
     attributes: BTreeMap<String, String>,
     /// A line for the log.
     log: Option<String>,
+    /// Say what the client's certificate says, as attribute `client` of the hook's span.
+    client: bool,
 }
 
 impl Plugin for Annotate {
@@ -35,7 +38,7 @@ impl Plugin for Annotate {
         Interests::none().on_request()
     }
 
-    fn on_request(&self, _: &mut Request) -> Action {
+    fn on_request(&self, request: &mut Request) -> Action {
         let mut event: Vec<(&str, Value<'_>)> = Vec::new();
         for (name, value) in &self.attributes {
             span::set_attribute(name, value);
@@ -45,6 +48,9 @@ impl Plugin for Annotate {
         span::add_event("annotated", &event);
         if let Some(line) = &self.log {
             weir_sdk::info!("{line}");
+        }
+        if self.client {
+            span::set_attribute("client", format!("{:?}", request.client_certificate()));
         }
         Action::Continue
     }

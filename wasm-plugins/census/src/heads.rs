@@ -83,6 +83,12 @@ pub(crate) fn read_request(request: &Request) {
     say("path", request.path());
     say("query", request.query());
     say("client-address", request.client_address());
+    let shown = request.client_certificate().map(|shown| {
+        let names = shown.alternative_names;
+        let names = [names.dns, names.uri, names.email, names.ip];
+        (shown.subject, shown.issuer, shown.sha256, names)
+    });
+    say("client-certificate", shown);
     read(request);
 }
 

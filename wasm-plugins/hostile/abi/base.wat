@@ -6,6 +6,8 @@
   (import "weir:plugin/http@0.1.0" "[method]request.headers" (func $headers (param i32 i32)))
   (import "weir:plugin/http@0.1.0" "[method]request.path" (func $path (param i32 i32)))
   (import "weir:plugin/http@0.1.0" "[method]request.query" (func $query (param i32 i32)))
+  (import "weir:plugin/http@0.1.0" "[method]request.client-certificate"
+    (func $certificate (param i32 i32)))
   (import "weir:plugin/http@0.1.0" "[method]request.set-header"
     (func $set-header (param i32 i32 i32 i32 i32 i32)))
   (import "weir:plugin/http@0.1.0" "[method]request.respond"

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, endpoints};
 use crate::app::App;
-use crate::config::{Action, PluginUse, RouteMatch};
+use crate::config::{Action, MAX_REQUESTS, PluginUse, RouteMatch};
 use crate::exchange::target;
 use crate::metrics::snapshot;
 use crate::router::{Difference, Head, Miss};
@@ -214,7 +214,7 @@ pub(super) fn upstreams(app: &App) -> Answer {
         Upstream {
             name: &upstream.name,
             endpoints: endpoints::known(upstream, now).collect(),
-            max_requests: upstream.config.max_requests,
+            max_requests: upstream.config.max_requests.unwrap_or(MAX_REQUESTS),
             routes: routes.map(|route| &*route.name).collect(),
             metrics: counted.find(|of| of.name == upstream.name).cloned(),
         }

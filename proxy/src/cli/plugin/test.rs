@@ -239,7 +239,11 @@ impl Subject {
     }
 }
 
-fn configured(module: &Module, config: &Value, upstreams: Vec<String>) -> config::Plugin {
+pub(super) fn configured(
+    module: &Module,
+    config: &Value,
+    upstreams: Vec<String>,
+) -> config::Plugin {
     config::Plugin {
         upstreams,
         module: module.clone(),

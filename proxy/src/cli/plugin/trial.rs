@@ -5,6 +5,8 @@
 //! response that is given.
 
 mod given;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -30,6 +32,7 @@ use crate::plugin::registry::{self, Registry};
 use crate::plugin::variants::Plugins;
 use crate::plugin::{Hook, Plugin};
 use crate::server::respond::{self, Refusal};
+use crate::tls;
 use crate::trace::{Kind, SpanIndex, Status, json, record};
 use given::Given;
 
@@ -351,7 +354,24 @@ fn begin(request: &Request<Vec<u8>>, now: Instant) -> State {
     head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     head.headers = request.headers().clone();
     head.client = Some(CLIENT);
+    head.certificate = request.extensions().get().map(certificate);
     state
+}
+
+/// What a case says that the client's certificate says.
+fn certificate(shown: &weir_sdk::Certificate) -> Arc<tls::Certificate> {
+    let names = &shown.alternative_names;
+    Arc::new(tls::Certificate {
+        subject: shown.subject.clone(),
+        issuer: shown.issuer.clone(),
+        sha256: shown.sha256.clone(),
+        alternative_names: tls::AlternativeNames {
+            dns: names.dns.clone(),
+            uri: names.uri.clone(),
+            email: names.email.clone(),
+            ip: names.ip.clone(),
+        },
+    })
 }
 
 /// The span of a call that is not made.

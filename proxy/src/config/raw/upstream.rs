@@ -105,8 +105,8 @@ pub(in crate::config) struct Limits {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) connections: Option<u64>,
     /// Most requests to one endpoint that wait for a connection, where there are as many as there may
-    /// be; over all workers, each of which takes its share. What is more is answered with 503, and so
-    /// is what waits longer than `timeouts.connect`. Default: 1000.
+    /// be, over all workers. What is more is answered with 503, and so is what waits longer than
+    /// `timeouts.connect`. Default: 1000.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(in crate::config) pending: u64,
 }

@@ -113,14 +113,14 @@ impl Resolver<'_> {
         if let Some(complaint) = shown.and_then(|shown| shown.complaint(SystemTime::now())) {
             self.fault(Code::Certificate, &cert_at, complaint);
         }
-        let client = Client::new(Spec {
+        let spec = Spec {
             ca: ca.map(|ca| ca.expose().to_owned()),
             server_name: raw.server_name.clone(),
             identity,
             alpn,
             only_1_3: raw.min_version == raw::tls::Version::V1_3,
-        });
-        let client = match client {
+        };
+        let client = match Client::new(spec, &self.system) {
             Ok(client) => client,
             Err(faults) => {
                 for fault in faults {

@@ -93,7 +93,7 @@ fn what_is_left_out_has_the_documented_default() {
                         tunnel: seconds(600),
                     },
                     upgrades: vec!["websocket".to_owned()],
-                    max_requests: 10_000,
+                    max_requests: None,
                     limits: UpstreamLimits {
                         connections: None,
                         pending: 1000,

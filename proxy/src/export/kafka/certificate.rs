@@ -11,7 +11,7 @@ use super::errors::{
     DEMANDED, EXPIRED, NOT_ACCEPTED, NOT_YET, OTHER_NAME, UNKNOWN_AUTHORITY, UNTRUSTED,
 };
 use crate::config;
-use crate::tls::client::{Client, Spec};
+use crate::tls::client::{Client, Spec, System};
 
 /// Longest wait for the handshake.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -40,15 +40,15 @@ fn fault(broker: &str, config: &config::Kafka) -> Option<&'static str> {
         // What librdkafka goes by is not known here.
         return None;
     }
-    let client = Client::new(Spec {
+    let spec = Spec {
         ca: ca.as_ref().map(|pem| pem.expose().to_owned()),
         server_name: None,
         // A broker that wants to know who comes shows its own certificate first.
         identity: None,
         alpn: Vec::new(),
         only_1_3: false,
-    });
-    let client = client.ok()?;
+    };
+    let client = Client::new(spec, &System::default()).ok()?;
     let (host, _port) = broker.rsplit_once(':')?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -15,6 +15,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 
+use super::callback::contained;
 use super::client_config;
 use super::delivery::{Desk, Returned, Sent, size};
 use super::encoding::Message;
@@ -24,6 +25,9 @@ use super::stall::{self, Watch};
 use super::topic;
 use crate::config;
 use crate::export::stop::Stop;
+
+#[cfg(test)]
+mod tests;
 
 /// Wait for room in librdkafka's queue.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
@@ -198,30 +202,36 @@ struct Context {
 impl ClientContext for Context {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.events.fetch_add(1, Relaxed);
-        // What matters is said once by the desk, in words people understand.
-        tracing::debug!(target: "librdkafka", exporter = self.desk.exporter(), facility, "{line}");
-        // A broker that hangs up is logged as no error, though it may be why nothing works.
-        if facility == "FAIL"
-            && let Some((_thread, reason)) = line.split_once("]: ")
-        {
-            self.desk.broker_failed(reason);
-        }
+        contained(|| {
+            // A broker that hangs up is logged as no error, though it may be why nothing works.
+            if facility == "FAIL"
+                && let Some((_thread, reason)) = line.split_once("]: ")
+            {
+                self.desk.broker_failed(reason);
+            }
+            // What matters is said once by the desk, in words people understand.
+            let exporter = self.desk.exporter();
+            tracing::debug!(target: "librdkafka", exporter, facility, "{line}");
+        });
     }
 
     fn stats_raw(&self, json: &[u8]) {
         self.events.fetch_add(1, Relaxed);
-        match serde_json::from_slice::<Statistics>(json) {
+        contained(|| match serde_json::from_slice::<Statistics>(json) {
             Ok(statistics) => self.desk.statistics(&statistics),
             Err(error) => tracing::debug!(%error, "statistics of librdkafka do not read"),
-        }
+        });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.events.fetch_add(1, Relaxed);
-        match error.rdkafka_error_code() {
+        let ended = contained(|| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => self.desk.client_failed(),
             Some(RDKafkaErrorCode::AllBrokersDown) => self.desk.brokers_lost(),
             _ => self.desk.broker_failed(reason),
+        });
+        if !ended {
+            self.desk.client_failed();
         }
     }
 }
@@ -231,6 +241,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         self.events.fetch_add(1, Relaxed);
-        self.desk.delivery(result, *sent);
+        if !contained(|| self.desk.delivery(result, *sent)) {
+            // Another client sends what this one still has.
+            self.desk.client_failed();
+        }
     }
 }

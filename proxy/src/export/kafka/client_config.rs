@@ -21,7 +21,7 @@ pub(in crate::export) fn queue_bytes(config: &Kafka) -> usize {
 
 /// What of `buffer_bytes` is for messages that librdkafka holds; never less than one message. As
 /// much is for what they are made of, should they have to be made anew.
-fn window_bytes(config: &Kafka) -> usize {
+pub(super) fn window_bytes(config: &Kafka) -> usize {
     (config.buffer_bytes / 8).max(config.producer.max_message_bytes + 1024)
 }
 

@@ -11,6 +11,7 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::callback::contained;
 use super::client_config;
 use super::errors::{self, Problem};
 use crate::config;
@@ -178,15 +179,17 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
-        tracing::debug!(target: "librdkafka", facility, "{line}");
+        contained(|| tracing::debug!(target: "librdkafka", facility, "{line}"));
     }
 
     fn stats_raw(&self, _: &[u8]) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            let cause = errors::broker_cause(reason);
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+            contained(|| {
+                let cause = errors::broker_cause(reason);
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+            });
         }
     }
 }

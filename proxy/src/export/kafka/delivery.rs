@@ -2,13 +2,14 @@
 //!
 //! It outlives clients: messages that one gave back are sent by the next, and those that are too
 //! large for the topic are split anew by the exporter. What is refused for good waits here as
-//! [`Letter`]s until it has been written elsewhere ([`super::dead_letter`]), or is lost.
+//! [`Letter`]s until it has been written elsewhere ([`super::dead_letter`]), or is lost. What is
+//! logged of a message comes last: a log that breaks is not to leave it unsettled.
 
 mod letters;
 mod returned;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use rdkafka::message::{BorrowedHeaders, DeliveryResult, Message as _};
 
 use super::encoding::payload_bytes;
 use super::errors::{self, Problem, Verdict};
+use super::kept::Record;
 use super::parts::{Outcome, Parts};
 use crate::config;
 use crate::export::Feed;
@@ -52,7 +54,7 @@ pub(super) struct Desk {
 pub(super) struct Sent {
     pub(super) place: Place,
     /// `None` where it is the message itself, of a receiver's.
-    pub(super) record: Option<Arc<[u8]>>,
+    pub(super) record: Option<Record>,
 }
 
 /// What is to be done about a message that came back.
@@ -60,7 +62,7 @@ pub(super) enum Back {
     Send(Sent, Returned),
     /// The topic does not take a payload of so many bytes: the trace is to be made anew, smaller.
     Split {
-        record: Arc<[u8]>,
+        record: Record,
         payload_bytes: usize,
     },
 }
@@ -223,7 +225,7 @@ impl Desk {
 
     /// Puts a trace aside to be made anew, in the place of all of it that came back. It counts as
     /// one message until [`Desk::settle`] is called for its place.
-    fn split(&self, state: &mut Desktop, place: Place, record: Arc<[u8]>, payload_bytes: usize) {
+    fn split(&self, state: &mut Desktop, place: Place, record: Record, payload_bytes: usize) {
         let trace = place.trace();
         let others: Vec<Place> = state
             .returned
@@ -326,13 +328,13 @@ impl Desk {
         let message = problem.to_string();
         let mut state = self.state();
         state.well = false;
+        self.health.set(State::Degraded(message.clone()));
         if let Some(count) = state
             .connection_failures
             .permit(&message, "", Instant::now())
         {
             tracing::error!(exporter = self.exporter, count, "{message}");
         }
-        self.health.set(State::Degraded(message));
     }
 
     /// Logs the counts that the limit has held back.
@@ -394,19 +396,13 @@ impl Desk {
         match error {
             None => self.acknowledge(sent.place, size(key, payload)),
             Some(error) => {
-                let place = sent.place;
-                let settled = panic::catch_unwind(AssertUnwindSafe(|| {
-                    let headers = message.headers().map(BorrowedHeaders::detach);
-                    let message = Returned {
-                        key: key.map(<[u8]>::to_owned),
-                        payload: payload.to_owned(),
-                        headers: headers.unwrap_or_default(),
-                    };
-                    self.not_sent(sent, error, message);
-                }));
-                if settled.is_err() {
-                    self.settle(&mut self.state(), place, Outcome::Lost(Reason::Refused));
-                }
+                let headers = message.headers().map(BorrowedHeaders::detach);
+                let message = Returned {
+                    key: key.map(<[u8]>::to_owned),
+                    payload: payload.to_owned(),
+                    headers: headers.unwrap_or_default(),
+                };
+                self.not_sent(sent, error, message);
             }
         }
     }
@@ -438,9 +434,12 @@ impl Desk {
         match errors::verdict(error) {
             Verdict::Purged => {}
             Verdict::Later => {
-                let message = self.log_failure(&mut state, error, message.key.as_deref());
+                let cause = errors::write_cause(error, &self.topic);
+                let trace = trace_of(&message).into_owned();
+                state.returned.insert(sent.place, Back::Send(sent, message));
                 state.well = false;
-                self.health.set(State::Degraded(message));
+                self.health.set(State::Degraded(failure(&trace, &cause)));
+                return self.log_failure(&mut state, &trace, &cause);
             }
             Verdict::TooLarge => {
                 state.shrink = true;
@@ -458,27 +457,25 @@ impl Desk {
         state.returned.insert(sent.place, Back::Send(sent, message));
     }
 
-    fn log_failure(
-        &self,
-        state: &mut Desktop,
-        error: RDKafkaErrorCode,
-        key: Option<&[u8]>,
-    ) -> String {
-        let cause = errors::write_cause(error, &self.topic);
-        self.log_cause(state, &cause, key)
-    }
-
-    fn log_cause(&self, state: &mut Desktop, cause: &str, key: Option<&[u8]>) -> String {
-        let trace = key.map_or("without a key".into(), String::from_utf8_lossy);
-        let message = format!("kafka plugin: failed to write trace {trace}: {cause}");
-        let permit = state.write_failures.permit(cause, &trace, Instant::now());
+    fn log_failure(&self, state: &mut Desktop, trace: &str, cause: &str) {
+        let permit = state.write_failures.permit(cause, trace, Instant::now());
         if let Some(count) = permit {
+            let message = failure(trace, cause);
             tracing::error!(exporter = self.exporter, count, "{message}");
         }
-        message
     }
 
     fn state(&self) -> MutexGuard<'_, Desktop> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is said of a message that was not written.
+fn failure(trace: &str, cause: &str) -> String {
+    format!("kafka plugin: failed to write trace {trace}: {cause}")
+}
+
+fn trace_of(message: &Returned) -> Cow<'_, str> {
+    let key = message.key.as_deref();
+    key.map_or("without a key".into(), String::from_utf8_lossy)
 }

@@ -158,7 +158,7 @@ pub(super) fn sync(store: &Store) {
             stream.unsynced().retain(|one| one.segment.last().is_none());
             continue;
         }
-        let next = stream.next();
+        let (before, next) = (*stream.synced.borrow(), stream.next());
         let unsynced = std::mem::take(&mut *stream.unsynced());
         let mut left = Vec::with_capacity(unsynced.len());
         for mut one in unsynced {
@@ -176,6 +176,8 @@ pub(super) fn sync(store: &Store) {
                 if let Err(error) = synced {
                     store.fail("cannot sync", &one.segment.path, &error);
                     one.segment.condemn();
+                    let last = one.segment.last().unwrap_or_else(|| stream.next());
+                    store.count_unsynced(last.saturating_sub(one.segment.first.max(before)));
                     continue;
                 }
                 one.synced = end;

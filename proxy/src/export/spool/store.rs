@@ -44,6 +44,8 @@ pub(in crate::export) struct Store {
     workers: AtomicU32,
     /// Bytes of all segments and spares.
     bytes: AtomicU64,
+    /// Records that could not be synced.
+    unsynced: AtomicU64,
     holders: Mutex<BTreeMap<String, Holder>>,
     epochs: AtomicU64,
     /// Whether a process that this one takes over from still delivers: exporters wait for its end.
@@ -107,6 +109,7 @@ impl Store {
             version: AtomicU64::new(1),
             workers: AtomicU32::new(0),
             bytes: AtomicU64::new(bytes),
+            unsynced: AtomicU64::new(0),
             holders: Mutex::new(holders),
             epochs: AtomicU64::new(0),
             waits: AtomicBool::new(predecessor),
@@ -464,11 +467,17 @@ impl Store {
         self.complaints.note(message);
     }
 
+    /// Counts records that are in the page cache alone.
+    pub(super) fn count_unsynced(&self, records: u64) {
+        self.unsynced.fetch_add(records, Ordering::Relaxed);
+    }
+
     pub(super) fn status(&self) -> Status {
         Status {
             bytes: self.bytes.load(Ordering::Relaxed),
             max_bytes: self.options.max_bytes,
             segment_bytes: self.options.segment_bytes,
+            unsynced: self.unsynced.load(Ordering::Relaxed),
             problem: self.complaints.latest(),
         }
     }

@@ -76,6 +76,24 @@ impl http::HostRequest for Host {
         Host::client_address(self)
     }
 
+    fn client_certificate(&mut self, _: Request) -> wasmtime::Result<Option<http::Certificate>> {
+        let certificate = Host::client_certificate(self)?;
+        Ok(certificate.map(|certificate| {
+            let names = &certificate.alternative_names;
+            http::Certificate {
+                subject: certificate.subject.clone(),
+                issuer: certificate.issuer.clone(),
+                sha256: certificate.sha256.clone(),
+                alternative_names: http::AlternativeNames {
+                    dns: names.dns.clone(),
+                    uri: names.uri.clone(),
+                    email: names.email.clone(),
+                    ip: names.ip.clone(),
+                },
+            }
+        }))
+    }
+
     fn header(&mut self, _: Request, name: String) -> wasmtime::Result<Option<String>> {
         let value = Host::header(self, Which::Request, &name)?;
         Ok(value.map(|value| text(value).into_owned()))

@@ -1,6 +1,7 @@
 //! The heads of request and response, and answers instead of them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
@@ -11,6 +12,7 @@ use crate::exchange::state::{Answer, HeadBytes, RequestHead};
 use crate::exchange::{target, trailers};
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
 use crate::plugin::{Failure, Hook};
+use crate::tls::Certificate;
 
 /// Most fields that a head may have after a plugin's change, and bytes beside those that came.
 pub(super) const HEAD_FIELDS: usize = 256;
@@ -54,6 +56,12 @@ impl Host {
     pub(in crate::plugin) fn client_address(&mut self) -> wasmtime::Result<String> {
         let client = self.request()?.client;
         Ok(client.map_or_else(String::new, |client| client.ip().to_string()))
+    }
+
+    pub(in crate::plugin) fn client_certificate(
+        &mut self,
+    ) -> wasmtime::Result<Option<Arc<Certificate>>> {
+        Ok(self.request()?.certificate.clone())
     }
 
     /// A field of the request, for a response hook that asked for it.

@@ -13,19 +13,24 @@ use crate::plugin::host::Host;
 /// A `string` or `list<u8>`, at `place`.
 pub(super) fn give(guest: &mut Caller<'_, Host>, place: u32, bytes: &[u8]) -> Done {
     let place = room::<8>(guest, place)?;
-    let pair = put(guest, bytes)?;
-    store(parts(guest)?.0, place, &pair)
+    let (pair, memory) = put_and_look(guest, bytes)?;
+    store(memory, place, &pair)
 }
 
 /// An `option` of the same.
 pub(super) fn give_option(guest: &mut Caller<'_, Host>, place: u32, value: Option<&[u8]>) -> Done {
-    let place = room::<12>(guest, place)?;
+    check_aligned(place, 4)?;
     let mut option = [0; 12];
-    if let Some(bytes) = value {
-        option[0] = 1;
-        option[4..].copy_from_slice(&put(guest, bytes)?);
-    }
-    store(parts(guest)?.0, place, &option)
+    let memory = match value {
+        Some(bytes) => {
+            let (pair, memory) = put_and_look(guest, bytes)?;
+            option[0] = 1;
+            option[4..].copy_from_slice(&pair);
+            memory
+        }
+        None => parts(guest)?.0,
+    };
+    store(memory, place as usize, &option)
 }
 
 /// A `result` of the same, or of an error that is an enum.
@@ -108,9 +113,18 @@ pub(super) fn room<const N: usize>(guest: &mut Caller<'_, Host>, place: u32) -> 
 
 /// Copies bytes to the guest: pointer and length, as they lie in memory.
 pub(super) fn put(guest: &mut Caller<'_, Host>, bytes: &[u8]) -> Done<[u8; 8]> {
-    let pointer = allocate(guest, 1, bytes.len())?;
-    store(parts(guest)?.0, pointer as usize, bytes)?;
-    Ok(pair(pointer, bytes.len()))
+    put_and_look(guest, bytes).map(|(pair, _)| pair)
+}
+
+/// As [`put`], with the memory as it is then.
+fn put_and_look<'g>(
+    guest: &'g mut Caller<'_, Host>,
+    bytes: &[u8],
+) -> Done<([u8; 8], &'g mut [u8])> {
+    let pointer = reallocate(guest, 1, bytes.len())?;
+    let (memory, _) = parts(guest)?;
+    store(memory, pointer as usize, bytes)?;
+    Ok((pair(pointer, bytes.len()), memory))
 }
 
 /// As [`put`], in an import that is a future: the guest is then called on a stack of its own.
@@ -151,11 +165,19 @@ fn pair(pointer: u32, len: usize) -> [u8; 8] {
 }
 
 /// Room in the guest's memory, of its own allocator.
+fn allocate(guest: &mut Caller<'_, Host>, align: u32, size: usize) -> Done<u32> {
+    let pointer = reallocate(guest, align, size)?;
+    let (memory, _) = parts(guest)?;
+    check_bounds(memory, pointer, size)?;
+    Ok(pointer)
+}
+
+/// As [`allocate`], which may give a place out of the memory's bounds.
 #[allow(
     unsafe_code,
     reason = "the safe calls are not to be had within an import that is no future"
 )]
-fn allocate(guest: &mut Caller<'_, Host>, align: u32, size: usize) -> Done<u32> {
+fn reallocate(guest: &mut Caller<'_, Host>, align: u32, size: usize) -> Done<u32> {
     let len = u32::try_from(size).map_err(|_| out_of_bounds())?;
     let realloc = exports(guest.data_mut())?.realloc;
     let mut values = [0, 0, align, len].map(ValRaw::u32);
@@ -174,7 +196,5 @@ fn allocate(guest: &mut Caller<'_, Host>, align: u32, size: usize) -> Done<u32> 
     confine(guest.data_mut(), false);
     let pointer = values[0].get_u32();
     check_aligned(pointer, align)?;
-    let (memory, _) = parts(guest)?;
-    check_bounds(memory, pointer, size)?;
     Ok(pointer)
 }

@@ -2,15 +2,15 @@
 //! thread.
 //!
 //! CPU time is the thread's own clock, so that what preempts the worker does not count. Reading it
-//! is a system call: it is read only in a call that outlasts a tick of the engine's clock, and the
-//! time up to that first reading is taken as running, at most one tick of it.
+//! is a system call: it is read only in a call that outlasts a tick of the engine's clock, or waits. The
+//! time up to that first reading is taken as running, and one tick of it is held against the limit.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
-use crate::plugin::engine::TICK;
+use crate::plugin::engine::{CALM_TICK, TICK};
 
 /// All in nanoseconds.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(super) struct Meter {
     start: AtomicU64,
     /// CPU time of the call up to `read`.
     used: AtomicU64,
+    /// What of that others may have used: of the time before the first reading, all but a tick.
+    doubtful: AtomicU64,
     /// The thread's CPU clock when it was last read in this call; 0 while it was not.
     read: AtomicU64,
     cpu_limit: AtomicU64,
@@ -36,30 +38,39 @@ pub(super) enum Stop {
 
 impl Meter {
     pub(super) fn begin(&self, start: Instant, limits: &Limits) {
-        let whole = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let start = nanos(start);
         self.start.store(start, Relaxed);
         self.used.store(0, Relaxed);
+        self.doubtful.store(0, Relaxed);
         self.read.store(0, Relaxed);
         self.cpu_limit.store(whole(limits.cpu_time), Relaxed);
         self.deadline
             .store(start.saturating_add(whole(limits.wall_time)), Relaxed);
     }
 
-    /// At a tick while the guest runs.
-    pub(super) fn check(&self) -> wasmtime::Result<()> {
-        if self.advance() > self.cpu_limit.load(Relaxed) {
+    /// At a tick while the guest runs. Whether it has run for as long as one, and others are to have their
+    /// turn; most hooks that one meets have not, and go on.
+    pub(super) fn check(&self, now: Instant) -> wasmtime::Result<bool> {
+        let cpu_limit = self.cpu_limit.load(Relaxed);
+        let is_late = nanos(now) > self.deadline.load(Relaxed);
+        let is_young =
+            self.read.load(Relaxed) == 0 && self.passed(now) < whole(TICK).min(cpu_limit);
+        if is_young && !is_late {
+            return Ok(false);
+        }
+        let used = self.advance(now) - self.doubtful.load(Relaxed);
+        if used > cpu_limit {
             Err(wasmtime::Error::new(Stop::Cpu))
-        } else if nanos(Instant::now()) > self.deadline.load(Relaxed) {
+        } else if is_late {
             Err(wasmtime::Error::new(Stop::Wall))
         } else {
-            Ok(())
+            Ok(true)
         }
     }
 
-    /// The guest waits; `ran` by the wall clock. The CPU time of the call so far.
-    pub(super) fn suspend(&self, ran: Duration) -> Duration {
-        ran.min(Duration::from_nanos(self.advance()))
+    /// The guest waits at `now`; `ran` by the wall clock. The CPU time of the call so far.
+    pub(super) fn suspend(&self, ran: Duration, now: Instant) -> Duration {
+        ran.min(Duration::from_nanos(self.advance(now)))
     }
 
     /// The guest goes on: what ran on the thread meanwhile was not of the call.
@@ -67,19 +78,30 @@ impl Meter {
         self.read.store(thread_cpu(), Relaxed);
     }
 
-    fn advance(&self) -> u64 {
-        let now = thread_cpu();
-        let more = match self.read.swap(now, Relaxed) {
+    fn passed(&self, now: Instant) -> u64 {
+        nanos(now).saturating_sub(self.start.load(Relaxed))
+    }
+
+    fn advance(&self, now: Instant) -> u64 {
+        let cpu = thread_cpu();
+        let more = match self.read.swap(cpu, Relaxed) {
             0 => {
-                let passed = nanos(Instant::now()).saturating_sub(self.start.load(Relaxed));
-                passed.min(u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX))
+                // It was let go on at one tick, and the next was a calm one.
+                let first = self.passed(now).min(whole(TICK + CALM_TICK));
+                self.doubtful
+                    .store(first.saturating_sub(whole(TICK)), Relaxed);
+                first
             }
-            read => now.saturating_sub(read),
+            read => cpu.saturating_sub(read),
         };
         let used = self.used.load(Relaxed) + more;
         self.used.store(used, Relaxed);
         used
     }
+}
+
+fn whole(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// After an arbitrary origin.
@@ -102,4 +124,58 @@ fn thread_cpu() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At a call's first tick, so long after it began under this limit of CPU time.
+    fn first_tick(
+        passed: Duration,
+        cpu_time: Duration,
+        wall_time: Duration,
+    ) -> Result<bool, String> {
+        let limits = Limits {
+            memory: None,
+            cpu_time,
+            wall_time,
+            body: 0,
+            answer: 0,
+            answer_time: Duration::ZERO,
+            kv: 0,
+            calls: 0,
+        };
+        // Times count from the first that was asked for.
+        nanos(Instant::now());
+        let (meter, start) = (Meter::default(), Instant::now());
+        meter.begin(start, &limits);
+        let checked = meter.check(start + passed);
+        checked.map_err(|error| error.to_string())
+    }
+
+    const LONG: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_call_that_has_run_for_less_than_a_tick_goes_on() {
+        let first = |passed| first_tick(passed, LONG, LONG);
+        assert_eq!(first(Duration::ZERO), Ok(false));
+        assert_eq!(first(TICK / 2), Ok(false));
+        assert_eq!(first(TICK), Ok(true));
+    }
+
+    #[test]
+    fn a_limit_shorter_than_a_tick_holds_at_the_first() {
+        let limit = TICK / 4;
+        let stopped = || Err(Stop::Cpu.to_string());
+        assert_eq!(first_tick(TICK / 2, limit, LONG), stopped());
+        let stopped = || Err(Stop::Wall.to_string());
+        assert_eq!(first_tick(TICK / 2, LONG, limit), stopped());
+    }
+
+    #[test]
+    fn one_tick_before_the_first_reading_is_held_against_the_limit() {
+        // Something else may have had the core since.
+        assert_eq!(first_tick(TICK * 20, TICK, LONG), Ok(true));
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use instant_acme::Account;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::order::{self, Error, Stage};
@@ -21,7 +21,7 @@ use crate::tls::certificate::Identity;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// Most orders under way.
+/// Most orders under way at a directory.
 const ORDERS: usize = 4;
 
 /// The longest sleep before the wall clock is looked at again.
@@ -57,19 +57,24 @@ pub struct Keeper {
 }
 
 /// What all names share.
+#[derive(Default)]
 struct Shared {
     answers: Arc<Answers>,
-    orders: Semaphore,
-    /// By folder and directory.
-    accounts: tokio::sync::Mutex<Vec<(Arc<Issuer>, Account)>>,
+    directories: Mutex<Vec<(Arc<Issuer>, Arc<Directory>)>>,
 }
 
-impl Default for Shared {
+/// What names of one directory share: one that hangs holds up no other's.
+struct Directory {
+    orders: Semaphore,
+    /// Made by the first order, for which the others wait.
+    account: Mutex<Arc<OnceCell<Account>>>,
+}
+
+impl Default for Directory {
     fn default() -> Self {
         Self {
-            answers: Arc::default(),
             orders: Semaphore::new(ORDERS),
-            accounts: tokio::sync::Mutex::default(),
+            account: Mutex::default(),
         }
     }
 }
@@ -138,7 +143,7 @@ impl Keeper {
         let Some(data_dir) = &self.data_dir else {
             return;
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let mut wanted = Vec::new();
         for (spec, shown) in servers.filter_map(|server| server.acme()) {
             for domain in &spec.domains {
@@ -173,7 +178,7 @@ impl Keeper {
 
     /// In the order of names.
     pub fn status(&self) -> Vec<Status> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.kept);
         let mut all: Vec<_> = kept.values().map(|kept| kept.subject.status()).collect();
         all.sort_by(|one, other| one.domain.cmp(&other.domain));
         all
@@ -201,7 +206,7 @@ impl Subject {
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.now)
     }
 
     fn attend(&self, shown: &Arc<Shown>) {
@@ -342,9 +347,10 @@ async fn keep(subject: Arc<Subject>, data_dir: PathBuf, shared: Arc<Shared>) {
 
 async fn renew(subject: &Subject, data_dir: &Path, shared: &Shared) -> Result<(), Error> {
     let wanted = subject.now().wanted.clone();
-    let _place = shared.orders.acquire().await;
+    let directory = shared.directory(&wanted.issuer);
+    let _place = directory.orders.acquire().await;
     let folder = Folder::of(data_dir, &wanted.issuer);
-    let account = shared.account(&wanted.issuer, &folder).await?;
+    let account = directory.account(&wanted.issuer, &folder).await?;
     let stage = Stage {
         challenge: wanted.challenge,
         answers: &shared.answers,
@@ -355,7 +361,7 @@ async fn renew(subject: &Subject, data_dir: &Path, shared: &Shared) -> Result<()
         Ok(issued) => issued,
         Err(error) => {
             // The next try asks the directory anew where everything is.
-            shared.forget(&wanted.issuer).await;
+            directory.forget();
             if error.is_of_the_account() {
                 folder.forget_account();
             }
@@ -377,25 +383,37 @@ async fn renew(subject: &Subject, data_dir: &Path, shared: &Shared) -> Result<()
 }
 
 impl Shared {
-    /// The account at a directory; orders that need a new one wait for the first.
-    async fn account(&self, issuer: &Arc<Issuer>, folder: &Folder) -> Result<Account, Error> {
-        let mut accounts = self.accounts.lock().await;
-        if let Some((_, account)) = accounts.iter().find(|(known, _)| known == issuer) {
-            return Ok(account.clone());
+    fn directory(&self, issuer: &Arc<Issuer>) -> Arc<Directory> {
+        let mut all = lock(&self.directories);
+        if let Some((_, directory)) = all.iter().find(|(known, _)| known == issuer) {
+            return Arc::clone(directory);
         }
-        let account = order::account(issuer, folder).await;
-        if account.as_ref().is_err_and(Error::is_of_the_account) {
-            folder.forget_account();
-        }
-        let account = account?;
-        accounts.push((Arc::clone(issuer), account.clone()));
-        Ok(account)
+        let directory = Arc::default();
+        all.push((Arc::clone(issuer), Arc::clone(&directory)));
+        directory
+    }
+}
+
+impl Directory {
+    async fn account(&self, issuer: &Issuer, folder: &Folder) -> Result<Account, Error> {
+        let cell = Arc::clone(&lock(&self.account));
+        let made = cell.get_or_try_init(|| async {
+            let account = order::account(issuer, folder).await;
+            if account.as_ref().is_err_and(Error::is_of_the_account) {
+                folder.forget_account();
+            }
+            account
+        });
+        made.await.cloned()
     }
 
-    async fn forget(&self, issuer: &Arc<Issuer>) {
-        let mut accounts = self.accounts.lock().await;
-        accounts.retain(|(known, _)| known != issuer);
+    fn forget(&self) {
+        *lock(&self.account) = Arc::default();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

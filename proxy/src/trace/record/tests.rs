@@ -337,7 +337,7 @@ fn a_recorder_begins_anew() {
 }
 
 #[test]
-fn a_silent_recorder_notes_when_spans_were_and_nothing_else() {
+fn a_silent_recorder_notes_which_spans_were_and_nothing_else() {
     let mut fixture = Fixture::new(None);
     fixture.recorder.silence();
     fixture.request(200);
@@ -353,8 +353,8 @@ fn a_silent_recorder_notes_when_spans_were_and_nothing_else() {
     let trace = decoded(&record);
     assert_eq!((trace.head.dropped, trace.head.failed), (0, true));
     assert_eq!(trace.spans.len(), 2);
-    assert_eq!((trace.spans[1].start, trace.spans[1].end), (10_000, 11_000));
     for span in &trace.spans {
+        assert_eq!((span.start, span.end), (0, 0));
         assert_eq!((span.name, span.message), ("", ""));
         assert_eq!(span.attributes, Attributes::default());
     }

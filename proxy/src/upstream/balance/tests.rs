@@ -31,7 +31,7 @@ fn weighted(weights: &[u32], balance: Balance) -> Upstream {
             tunnel: second,
         },
         upgrades: Vec::new(),
-        max_requests: 1,
+        max_requests: Some(1),
         limits: config::UpstreamLimits {
             connections: None,
             pending: 0,

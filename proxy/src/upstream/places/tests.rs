@@ -61,6 +61,30 @@ fn a_request_gets_the_place_that_another_worker_frees() {
 }
 
 #[test]
+fn as_many_wait_as_may_over_all_workers_whichever_they_come_to() {
+    for second in [0, 1] {
+        let workers = workers(2);
+        let limits = limits(1, 2);
+        let held = workers[0].take(&limits);
+        let wait = |worker: usize| {
+            let worker = &workers[worker];
+            worker.wait(&limits, move || worker.take(&limits))
+        };
+        run(async {
+            let refused = async {
+                tokio::task::yield_now().await;
+                assert!(matches!(wait(1).await, Err(Error::Overload)));
+                assert!(matches!(wait(0).await, Err(Error::Overload)));
+                drop(held);
+            };
+            let one = async { assert!(wait(0).await.is_ok()) };
+            let other = async { assert!(wait(second).await.is_ok()) };
+            tokio::join!(one, other, refused);
+        });
+    }
+}
+
+#[test]
 fn no_more_wait_than_may() {
     let worker = workers(1).remove(0);
     let limits = limits(1, 0);

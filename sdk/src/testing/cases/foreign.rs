@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::{Action, Case, Observed, Place};
+use crate::Certificate;
 
 impl Case {
     /// The case's exchange: `config`, `request`, `response` and `calls`, with fields as lists of name
@@ -23,6 +24,7 @@ impl Case {
                 "url": request.uri().to_string(),
                 "headers": fields(request.headers()),
                 "body": text(request.body()),
+                "client_certificate": request.extensions().get::<Certificate>(),
             },
             "response": message(&response),
             "calls": self.canned(),
@@ -133,6 +135,7 @@ mod tests {
         assert_eq!(exchange["request"]["url"], "http://example.com/x");
         let lines = json!([["x-a", "1"], ["x-a", "2"]]);
         assert_eq!(exchange["request"]["headers"], lines);
+        assert!(exchange["request"]["client_certificate"].is_null());
         assert_eq!(exchange["calls"][0]["error"], "too_large");
         assert_eq!(exchange["calls"][0]["path"], "/k");
         assert_eq!(exchange["calls"][1]["reply"]["body"], "b");
@@ -146,6 +149,22 @@ mod tests {
         seen["response"]["status"] = json!(200);
         let observed = Observed::of_exchange(&seen).expect("it was seen");
         assert_eq!(cases[0].differences(&observed).len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_goes_out_whole() {
+        let cases = parse(
+            "cases: [{name: n, request: {url: 'https://a/', client_certificate: {subject: CN=a}}}]",
+        );
+        let exchange = cases.expect("a case")[0].exchange();
+        let none: [&str; 0] = [];
+        assert_eq!(
+            exchange["request"]["client_certificate"],
+            json!({
+                "subject": "CN=a", "issuer": "", "sha256": "",
+                "alternative_names": { "dns": none, "uri": none, "email": none, "ip": none },
+            })
+        );
     }
 
     #[test]

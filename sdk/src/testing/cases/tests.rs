@@ -69,6 +69,35 @@ fn headers_are_texts_numbers_or_lists() {
 }
 
 #[test]
+fn a_certificate_is_shown_by_https_alone() {
+    let shown =
+        "client_certificate: {subject: CN=alice, alternative_names: {uri: ['spiffe://x/alice']}}";
+    let case = case(&format!("request: {{url: 'https://a.example/', {shown}}}"));
+    let request = case.request().expect("a request");
+    let certificate = request.extensions().get::<Certificate>();
+    let certificate = certificate.expect("a certificate");
+    assert_eq!(certificate.subject, "CN=alice");
+    assert_eq!(certificate.issuer, "");
+    assert_eq!(certificate.alternative_names.uri, ["spiffe://x/alice"]);
+
+    for url in ["/", "http://a.example/"] {
+        let fault = fault(&format!(
+            "cases: [{{name: x, request: {{url: '{url}', {shown}}}}}]"
+        ));
+        assert!(
+            fault.contains("case `x`: request.client_certificate: is shown by https"),
+            "{fault}"
+        );
+    }
+    let url = "url: 'https://a.example/'";
+    for unknown in ["{sobject: CN=a}", "{alternative_names: {sobject: [a]}}"] {
+        let text =
+            format!("cases: [{{name: x, request: {{{url}, client_certificate: {unknown}}}}}]");
+        assert!(fault(&text).contains("sobject"), "{}", fault(&text));
+    }
+}
+
+#[test]
 fn faults_of_the_file_are_named() {
     assert!(fault("cases: []").contains("nothing to test"));
     assert!(fault("cases: [{nam: x}]").contains("nam"));

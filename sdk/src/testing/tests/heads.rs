@@ -5,8 +5,8 @@ use http::{Method, StatusCode};
 use super::{Scripted, get};
 use crate::testing::Host;
 use crate::{
-    Action, Error, HeaderError, Interests, Plugin, Request, RerouteError, RespondError, Response,
-    Route,
+    Action, Certificate, Error, HeaderError, Interests, Plugin, Request, RerouteError,
+    RespondError, Response, Route,
 };
 
 #[test]
@@ -22,6 +22,26 @@ fn a_request_reads_as_it_was_sent() {
     });
     host.host()
         .request(get("https://example.com:8443/a%20b?c=d"));
+}
+
+#[test]
+fn a_certificate_is_that_of_the_requests_extensions() {
+    let host = Scripted::none().request(|request| {
+        let shown = request.client_certificate();
+        let shown = shown.map_or_else(|| "nobody".into(), |shown| shown.subject);
+        request.set_header("x-shown", shown).unwrap();
+        Action::Continue
+    });
+    let host = host.host();
+    let alice = Certificate {
+        subject: "CN=alice".into(),
+        ..Certificate::default()
+    };
+    let request = http::Request::get("https://example.com/").extension(alice);
+    let exchange = host.request(request.body(()).unwrap());
+    assert_eq!(exchange.request_headers()["x-shown"], "CN=alice");
+    let exchange = host.request(get("https://example.com/"));
+    assert_eq!(exchange.request_headers()["x-shown"], "nobody");
 }
 
 #[test]

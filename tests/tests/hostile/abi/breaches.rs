@@ -88,6 +88,18 @@ pub(super) const BREACHES: &[(&str, &str, &str, &str)] = &[
         "abi",
     ),
     (
+        "record-unaligned",
+        "(call $certificate (local.get $handle) (i32.const 33))",
+        "",
+        "abi",
+    ),
+    (
+        "record-beyond",
+        "(call $certificate (local.get $handle) (i32.const 0x10ffc8))",
+        "",
+        "abi",
+    ),
+    (
         "list-result-unaligned",
         "(call $headers (local.get $handle) (i32.const 33))",
         "",

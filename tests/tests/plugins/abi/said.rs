@@ -71,6 +71,7 @@ fn assert_first(outcome: &Outcome) {
             ("path", r#""/a/b%20c""#),
             ("query", r#"Some("x=1&y")"#),
             ("client-address", r#""127.0.0.1""#),
+            ("client-certificate", "None"),
             ("header \"x-multi\"", r#"Some("one")"#),
             ("values \"x-multi\"", r#"["one", "two", "three"]"#),
             ("header \"X-EMPTY\"", r#"Some("")"#),

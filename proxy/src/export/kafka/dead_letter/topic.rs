@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 
 use super::{CAUSE, EXPORTER, KEY, REASON, TOPIC, WINDOW};
 use crate::config;
+use crate::export::kafka::callback::contained;
 use crate::export::kafka::delivery::{Desk, Letter};
 use crate::export::kafka::encoding::header;
 use crate::export::kafka::errors::{self, Problem, Verdict};
@@ -204,7 +205,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
-        tracing::debug!(target: "librdkafka", facility, "{line}");
+        contained(|| tracing::debug!(target: "librdkafka", facility, "{line}"));
     }
 
     fn stats_raw(&self, _: &[u8]) {}
@@ -213,7 +214,10 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        self.state().cause = Some(errors::broker_cause(reason));
+        contained(|| {
+            let cause = errors::broker_cause(reason);
+            self.state().cause = Some(cause);
+        });
     }
 }
 
@@ -225,6 +229,6 @@ impl ProducerContext for Context {
             let code = error.rdkafka_error_code();
             code.unwrap_or(RDKafkaErrorCode::Fail)
         });
-        self.settled(number, error);
+        contained(|| self.settled(number, error));
     }
 }

@@ -1,6 +1,6 @@
 //! The desk's dead letters: what was refused for good, until it is written elsewhere or lost.
 
-use super::{Desk, Desktop, Returned};
+use super::{Desk, Desktop, Returned, trace_of};
 use crate::export::kafka::errors::Problem;
 use crate::export::kafka::parts::Outcome;
 use crate::export::source::Place;
@@ -43,7 +43,7 @@ impl Desk {
         cause: String,
     ) {
         state.refused += 1;
-        self.log_cause(state, &cause, message.key.as_deref());
+        let (trace, said) = (trace_of(&message).into_owned(), cause.clone());
         if self.has_dead_letters {
             let letter = Letter {
                 place,
@@ -56,6 +56,7 @@ impl Desk {
         } else {
             self.settle(state, place, Outcome::Lost(reason));
         }
+        self.log_failure(state, &trace, &said);
     }
 
     /// Takes what was refused for good and is not written elsewhere yet, up to so many bytes.

@@ -1,9 +1,8 @@
 //! Messages that come back from a client, to be sent by another or made anew.
 
-use std::sync::Arc;
-
 use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 
+use crate::export::kafka::kept::Record;
 use crate::export::prepared;
 
 /// A message that a client gave back.
@@ -15,7 +14,7 @@ pub(in crate::export::kafka) struct Returned {
 
 impl Returned {
     /// The record of a receiver's that it was made of.
-    pub(super) fn as_record(&self, origin: prepared::Origin) -> Option<Arc<[u8]>> {
+    pub(super) fn as_record(&self, origin: prepared::Origin) -> Option<Record> {
         let is_content_type = |header: &Header<'_, &[u8]>| header.key == "content-type";
         let content_type = self.headers.iter().find(is_content_type)?.value?;
         let content_type = prepared::ContentType::named(content_type)?;
@@ -25,7 +24,7 @@ impl Returned {
         };
         let mut record = Vec::new();
         prepared::write(content_type, origin, key, &self.payload, &mut record);
-        Some(record.into())
+        Some(Record::Own(record.into()))
     }
 
     pub(in crate::export::kafka) fn bytes(&self) -> usize {

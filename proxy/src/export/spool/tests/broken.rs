@@ -293,9 +293,30 @@ fn a_sync_that_failed_is_never_tried_again_on_that_file() {
     let count = |path: &PathBuf| syncs.iter().filter(|synced| *synced == path).count();
     assert_eq!(count(&condemned), 1);
     assert_eq!(count(&segments[1]), 1);
+    assert_eq!(store.status().unsynced, 1);
     // Nobody waits for what will not come.
     assert_eq!(*store.streams()[0].synced.borrow(), 2);
     assert_eq!(exporter.deliver(), texts(0..2));
+}
+
+#[test]
+fn what_cannot_be_synced_is_counted_once_and_delivered() {
+    let files = Faulty::default();
+    let store = open(&files);
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store.clone());
+    append(&mut writer, 0).unwrap();
+    keeper::sync(&store);
+    assert_eq!(store.status().unsynced, 0);
+    files.fail(|operation, _| (operation == "sync").then(|| error(EIO)).flatten());
+    // Over some segments; what was synced before is not among them.
+    (1..30).for_each(|number| append(&mut writer, number).unwrap());
+    assert!(files.files(".seg").len() > 2);
+    keeper::sync(&store);
+    keeper::sync(&store);
+    assert_eq!(store.status().unsynced, 29);
+    assert_eq!(*store.streams()[0].synced.borrow(), 30);
+    assert_eq!(exporter.deliver(), texts(0..30));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::plugin::host::{self, Host, Reroute, Which};
 use crate::plugin::module::abi::{Done, drop_handle, method, parts};
 use crate::plugin::module::given::{give, give_list, give_option, give_result, put, room, store};
 use crate::plugin::module::passed::{Passed, number};
+use crate::tls::{AlternativeNames, Certificate};
 
 pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
 
@@ -220,6 +221,36 @@ fn give_value(guest: &mut Guest<'_>, to: u32, value: Option<&HeaderValue>) -> Do
     give_option(guest, to, value.as_deref().map(str::as_bytes))
 }
 
+/// `option<certificate>`: the discriminant, and from 4 three texts and four lists of texts.
+fn give_certificate(guest: &mut Guest<'_>, to: u32, certificate: Option<&Certificate>) -> Done {
+    let place = room::<60>(guest, to)?;
+    let Some(certificate) = certificate else {
+        return store(parts(guest)?.0, place, &[0]);
+    };
+    let Certificate {
+        subject,
+        issuer,
+        sha256,
+        alternative_names,
+    } = certificate;
+    let AlternativeNames {
+        dns,
+        uri,
+        email,
+        ip,
+    } = alternative_names;
+    // All of them within the room.
+    for (text, at) in [subject, issuer, sha256].into_iter().zip([4, 12, 20]) {
+        give(guest, to + at, text.as_bytes())?;
+    }
+    for (names, at) in [dns, uri, email, ip].into_iter().zip([28, 36, 44, 52]) {
+        give_list(guest, to + at, (names.len(), names), |guest, name| {
+            put(guest, name.as_bytes())
+        })?;
+    }
+    store(parts(guest)?.0, place, &[1])
+}
+
 /// A `u16`, which is passed as 32 bits.
 #[allow(clippy::cast_possible_truncation, reason = "so the ABI reads a u16")]
 fn word(value: u32) -> u16 {
@@ -284,6 +315,15 @@ fn request(linker: &mut Linker<Host>) -> Done {
     ] {
         reads(linker, Which::Response, name, read)?;
     }
+    linker.func_wrap(
+        HTTP,
+        "[method]request.client-certificate",
+        |mut guest: Guest<'_>, head: u32, to: u32| -> Done {
+            let (_, host) = method(&mut guest, head, Which::Request)?;
+            let certificate = host.client_certificate()?;
+            give_certificate(&mut guest, to, certificate.as_deref())
+        },
+    )?;
     linker.func_wrap(
         HTTP,
         "[method]request.query",

@@ -2,6 +2,8 @@
 //! at. The scaffold is built and tested as it is on the way, then changed while `dev` serves it, and an
 //! exchange that it served is replayed.
 
+mod certificates;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
