@@ -40,6 +40,9 @@ use history::History;
 /// Part of the grace that is kept for delivering traces once the workers have ended.
 const DELIVERY: Duration = Duration::from_secs(5);
 
+/// For how long a name that resolves to something else waits for others that do.
+const TOGETHER: Duration = Duration::from_millis(20);
+
 /// Why Weir did not start, or a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -402,6 +405,11 @@ impl App {
         let mut lookups = self.names.ask(&self.generation().config, Instant::now());
         while let Some(changed) = self.names.hear(&mut lookups).await {
             if changed {
+                // Names often change together.
+                while let Ok(Some(true)) =
+                    tokio::time::timeout(TOGETHER, self.names.hear(&mut lookups)).await
+                {
+                }
                 self.replace_endpoints().await;
             }
         }

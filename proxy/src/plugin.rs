@@ -45,6 +45,7 @@ use engine::Engine;
 
 pub use failure::Failure;
 pub use sandbox::Seed;
+pub use sandbox::turns::longest_wait;
 
 /// Where in an exchange a plugin is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,7 +43,7 @@ pub struct Engine {
 pub struct Clock {
     /// A hook ran since the clock last looked.
     active: AtomicBool,
-    /// A guest has run for a tick in this span.
+    /// A guest has run for a tick since the span began.
     hurried: AtomicBool,
     sleeping: AtomicBool,
     thread: std::sync::OnceLock<Thread>,
@@ -126,13 +126,14 @@ impl Clock {
     /// Raises the epoch through one span of activity, or sleeps until there is some.
     fn tick(&self, engine: &wasmtime::Engine) {
         if self.active.swap(false, Ordering::SeqCst) {
-            self.hurried.store(false, Ordering::Relaxed);
+            // A guest that runs on says so again at the first tick.
+            let mut hurried = self.hurried.swap(false, Ordering::Relaxed);
             let end = Instant::now() + SPAN;
             while Instant::now() < end {
-                let hurried = self.hurried.load(Ordering::Relaxed);
                 // Woken by a guest, it ticks once too soon: that guest yields once more.
                 std::thread::park_timeout(if hurried { TICK } else { CALM_TICK });
                 engine.increment_epoch();
+                hurried = self.hurried.load(Ordering::Relaxed);
             }
             return;
         }

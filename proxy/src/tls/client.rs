@@ -59,7 +59,11 @@ impl System {
     fn roots(&self) -> Arc<RootCertStore> {
         let roots = self.0.get_or_init(|| {
             let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let found = rustls_native_certs::load_native_certs();
+            for error in &found.errors {
+                tracing::warn!("an authority of the system's does not read: {error}");
+            }
+            roots.add_parsable_certificates(found.certs);
             Arc::new(roots)
         });
         Arc::clone(roots)

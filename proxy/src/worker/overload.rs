@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::Worker;
+use crate::plugin;
 
 /// From one tick to the next.
 const TICK: Duration = Duration::from_millis(5);
@@ -158,7 +159,12 @@ pub(super) async fn watch(worker: &Worker) {
             tokio::time::sleep_until(due.into()).await;
             let now = Instant::now();
             let tick = now.saturating_duration_since(due);
-            let lateness = tick.max(worker.overload.longest_wait(now));
+            // What is put off so that sockets are looked at is work that waits too.
+            let put_off = worker
+                .overload
+                .longest_wait(now)
+                .max(plugin::longest_wait(now));
+            let lateness = tick.max(put_off);
             worker.cells().lateness.record(lateness);
             let target = worker.generation().config.overload;
             let late = target.is_some_and(|target| lateness > target);

@@ -21,6 +21,8 @@ pub(super) struct Meter {
     used: AtomicU64,
     /// What of that others may have used: of the time before the first reading, all but a tick.
     doubtful: AtomicU64,
+    /// `used` when the guest last went on.
+    slice: AtomicU64,
     /// The thread's CPU clock when it was last read in this call; 0 while it was not.
     read: AtomicU64,
     cpu_limit: AtomicU64,
@@ -42,14 +44,15 @@ impl Meter {
         self.start.store(start, Relaxed);
         self.used.store(0, Relaxed);
         self.doubtful.store(0, Relaxed);
+        self.slice.store(0, Relaxed);
         self.read.store(0, Relaxed);
         self.cpu_limit.store(whole(limits.cpu_time), Relaxed);
         self.deadline
             .store(start.saturating_add(whole(limits.wall_time)), Relaxed);
     }
 
-    /// At a tick while the guest runs. Whether it has run for as long as one, and others are to have their
-    /// turn; most hooks that one meets have not, and go on.
+    /// At a tick while the guest runs. Whether it has run for about as long as one, and others are to have
+    /// their turn; most hooks that one meets have not, and go on.
     pub(super) fn check(&self, now: Instant) -> wasmtime::Result<bool> {
         let cpu_limit = self.cpu_limit.load(Relaxed);
         let is_late = nanos(now) > self.deadline.load(Relaxed);
@@ -58,13 +61,16 @@ impl Meter {
         if is_young && !is_late {
             return Ok(false);
         }
-        let used = self.advance(now) - self.doubtful.load(Relaxed);
+        let all = self.advance(now);
+        let used = all - self.doubtful.load(Relaxed);
+        let slice = all - self.slice.load(Relaxed);
         if used > cpu_limit {
             Err(wasmtime::Error::new(Stop::Cpu))
         } else if is_late {
             Err(wasmtime::Error::new(Stop::Wall))
         } else {
-            Ok(true)
+            // Ticks come not quite evenly.
+            Ok(slice >= whole(TICK / 2))
         }
     }
 
@@ -75,6 +81,7 @@ impl Meter {
 
     /// The guest goes on: what ran on the thread meanwhile was not of the call.
     pub(super) fn resume(&self) {
+        self.slice.store(self.used.load(Relaxed), Relaxed);
         self.read.store(thread_cpu(), Relaxed);
     }
 
@@ -130,13 +137,8 @@ fn thread_cpu() -> u64 {
 mod tests {
     use super::*;
 
-    /// At a call's first tick, so long after it began under this limit of CPU time.
-    fn first_tick(
-        passed: Duration,
-        cpu_time: Duration,
-        wall_time: Duration,
-    ) -> Result<bool, String> {
-        let limits = Limits {
+    fn limits(cpu_time: Duration, wall_time: Duration) -> Limits {
+        Limits {
             memory: None,
             cpu_time,
             wall_time,
@@ -145,11 +147,19 @@ mod tests {
             answer_time: Duration::ZERO,
             kv: 0,
             calls: 0,
-        };
+        }
+    }
+
+    /// At a call's first tick, so long after it began under this limit of CPU time.
+    fn first_tick(
+        passed: Duration,
+        cpu_time: Duration,
+        wall_time: Duration,
+    ) -> Result<bool, String> {
         // Times count from the first that was asked for.
         nanos(Instant::now());
         let (meter, start) = (Meter::default(), Instant::now());
-        meter.begin(start, &limits);
+        meter.begin(start, &limits(cpu_time, wall_time));
         let checked = meter.check(start + passed);
         checked.map_err(|error| error.to_string())
     }
@@ -171,6 +181,16 @@ mod tests {
         assert_eq!(first_tick(TICK / 2, limit, LONG), stopped());
         let stopped = || Err(Stop::Wall.to_string());
         assert_eq!(first_tick(TICK / 2, LONG, limit), stopped());
+    }
+
+    #[test]
+    fn a_call_that_has_just_gone_on_after_a_wait_goes_on_at_a_tick() {
+        let (meter, start) = (Meter::default(), Instant::now());
+        meter.begin(start, &limits(LONG, LONG));
+        let ran = TICK * 3;
+        assert_eq!(meter.suspend(ran, start + ran), ran);
+        meter.resume();
+        assert!(!meter.check(start + ran).unwrap());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! A round is what a runtime does from one look at its sockets to the next.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Most guests that go on in a round; each runs for about a tick of the engine's clock.
 const GUESTS: usize = 3;
@@ -19,8 +20,8 @@ struct Turns {
     round: Cell<u64>,
     /// How many guests may still go on in it.
     left: Cell<usize>,
-    /// Those that wait, by the numbers that they drew.
-    waiting: RefCell<BTreeSet<u64>>,
+    /// Those that wait, by the numbers that they drew, and since when.
+    waiting: RefCell<BTreeMap<u64, Instant>>,
     next: Cell<u64>,
 }
 
@@ -35,6 +36,17 @@ pub(super) async fn pause() {
             return;
         }
     }
+}
+
+/// How long the guest of this worker has waited that waits for the longest time.
+pub fn longest_wait(now: Instant) -> Duration {
+    TURNS.with(|turns| {
+        let waiting = turns.waiting.borrow();
+        let first = waiting.first_key_value();
+        first.map_or(Duration::ZERO, |(_, since)| {
+            now.saturating_duration_since(*since)
+        })
+    })
 }
 
 impl Turns {
@@ -65,7 +77,7 @@ impl Place {
         TURNS.with(|turns| {
             let number = turns.next.get();
             turns.next.set(number + 1);
-            turns.waiting.borrow_mut().insert(number);
+            turns.waiting.borrow_mut().insert(number, Instant::now());
             Self(number)
         })
     }
@@ -121,7 +133,7 @@ mod tests {
             let order = order.borrow();
             assert_eq!(order.len(), ALL * SLICES);
             for turn in order.chunks(ALL) {
-                let each: BTreeSet<_> = turn.iter().collect();
+                let each: std::collections::BTreeSet<_> = turn.iter().collect();
                 assert_eq!(each.len(), ALL, "{turn:?}");
             }
         });
