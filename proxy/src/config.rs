@@ -156,6 +156,8 @@ pub struct Listener {
     pub max_head_bytes: usize,
     /// Most bytes a request's body may have, where its route does not say it (413 past it).
     pub max_body_bytes: Option<u64>,
+    /// Fewest bytes of it in a second of waiting, where its route does not say it (408 below it); 0 is any.
+    pub min_body_rate: u64,
     pub underscores: Underscores,
     pub max_connections: Option<u64>,
     pub balance: ListenerBalance,

@@ -150,7 +150,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
         reached: [0; 2],
         now: Instant::now(),
     };
-    let mut body = RequestSource::new(worker, body, &listener.config);
+    let mut body = RequestSource::new(worker, body, &listener.config, life.state());
     let outward = Outward {
         worker: Rc::clone(worker),
         generation: Rc::clone(&generation),
@@ -277,6 +277,9 @@ async fn run_request_hooks<'g>(
     let chain = &listener.chains[index];
     if let Some(most) = route.max_body_bytes {
         body.limit(most);
+    }
+    if let Some(least) = route.min_body_rate {
+        body.pace(least);
     }
     if body.is_too_large() {
         return (chain, Err(respond::refusal(&Refusal::RequestTooLarge)));

@@ -57,6 +57,8 @@ pub struct Route {
     pub rewrite: config::Rewrite,
     /// Most bytes of a request's body; `None` is what the listener has.
     pub max_body_bytes: Option<u64>,
+    /// Fewest bytes of it in a second; `None` is what the listener has.
+    pub min_body_rate: Option<u64>,
     pub cells: Arc<[RouteCells]>,
 }
 
@@ -121,6 +123,7 @@ impl Route {
             mirror: route.mirror.as_ref().and_then(mirror),
             rewrite: route.rewrite.clone(),
             max_body_bytes: route.max_body_bytes,
+            min_body_rate: route.min_body_rate,
             cells,
         }
     }

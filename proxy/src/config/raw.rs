@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteSize, Duration};
+use super::units::{ByteRate, ByteSize, Duration};
 
 pub(super) mod acme;
 pub(super) mod breaker;
@@ -144,6 +144,10 @@ pub(super) struct Listener {
     /// Most bytes a request's body may have (413 past it), where its route does not say it. Default:
     /// no limit.
     pub(super) max_body_bytes: Option<ByteSize>,
+    /// Fewest bytes a second of a request's body while Weir waits for it, once it has waited for
+    /// `timeouts.body` (408 below it), where its route does not say it; up to 1GiB, and `0B` is any. gRPC
+    /// may be slower. Default: 240B.
+    pub(super) min_body_rate: ByteRate,
     /// What becomes of requests' fields with `_` in their names, which some upstreams read as `-`:
     /// `drop` takes them out, `refuse` answers 400, `pass` leaves them. Default: drop.
     pub(super) underscores: clients::Underscores,
@@ -418,6 +422,7 @@ impl Default for Listener {
             timeouts: ListenerTimeouts::default(),
             max_head_bytes: ByteSize::kib(64),
             max_body_bytes: None,
+            min_body_rate: ByteRate(ByteSize(240)),
             underscores: clients::Underscores::default(),
             max_connections: None,
             balance: clients::ListenerBalance::default(),

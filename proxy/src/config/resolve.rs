@@ -16,7 +16,7 @@ use super::environment::Environment;
 use super::fault::{Code, Fault};
 use super::path::Path;
 use super::tree::{Node, Value};
-use super::units::{ByteSize, Duration};
+use super::units::{ByteRate, ByteSize, Duration};
 use super::{
     Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
 };
@@ -210,6 +210,7 @@ impl<'a> Resolver<'a> {
                 body: self.positive(&timeouts.key("body"), raw.timeouts.body),
                 send: self.positive(&timeouts.key("send"), raw.timeouts.send),
             };
+            let min_body_rate = self.body_rate(&at, raw.min_body_rate);
             let tls = raw.tls.map(|tls| self.listener_tls(&at.key("tls"), &tls));
             let trusted = Path::root().key("trusted_proxies");
             if raw.proxy_protocol && !self.is_present(&trusted) && !self.is_judged(&trusted) {
@@ -233,6 +234,7 @@ impl<'a> Resolver<'a> {
                 timeouts,
                 max_head_bytes: raw.max_head_bytes.bytes(),
                 max_body_bytes: raw.max_body_bytes.map(|size| size.0),
+                min_body_rate,
                 underscores: clients::underscores(raw.underscores),
                 max_connections: raw.max_connections,
                 balance: clients::balance(raw.balance),
@@ -329,6 +331,15 @@ impl<'a> Resolver<'a> {
         if size.0 < least.0 {
             self.fault(Code::InvalidValue, at, format!("must be at least {least}"));
         }
+    }
+
+    /// Of a listener or a route.
+    fn body_rate(&mut self, at: &Path, ByteRate(rate): ByteRate) -> u64 {
+        if rate.0 > ByteSize::mib(1024).0 {
+            let at = &at.key("min_body_rate");
+            self.fault(Code::InvalidValue, at, "must be at most 1GiB");
+        }
+        rate.0
     }
 
     fn file(&self, path: &str) -> PathBuf {

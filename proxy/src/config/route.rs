@@ -19,6 +19,8 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// Most bytes a request's body may have (413 past it); `None` is what the listener has.
     pub max_body_bytes: Option<u64>,
+    /// Fewest bytes of it in a second (408 below it), where 0 is any; `None` is what the listener has.
+    pub min_body_rate: Option<u64>,
     /// Request hooks run in this order, response hooks in reverse.
     pub plugins: Vec<PluginUse>,
 }

@@ -316,6 +316,7 @@ fn unit_hint(value: &Value, schema: &Json) -> Option<String> {
     let (small, large) = match text(schema, "title")? {
         units::DURATION => ("ms", "ms"),
         units::BYTE_SIZE => ("MiB", "B"),
+        units::BYTE_RATE => ("B", "B"),
         _ => return None,
     };
     let number: Option<u64> = match value {

@@ -18,9 +18,15 @@ pub(super) struct Duration(pub(super) time::Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ByteSize(pub(super) u64);
 
+/// So many bytes in a second, written as the amount alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(super) struct ByteRate(pub(super) ByteSize);
+
 /// Titles in the schema, by which messages know the types.
 pub(super) const DURATION: &str = "duration";
 pub(super) const BYTE_SIZE: &str = "byte size";
+pub(super) const BYTE_RATE: &str = "byte rate";
 
 /// Units in milliseconds, largest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -157,6 +163,22 @@ impl JsonSchema for ByteSize {
             "type": "string",
             "pattern": "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$",
             "examples": ["16MiB", "64KiB", "10MB", "512B"]
+        })
+    }
+}
+
+impl JsonSchema for ByteRate {
+    fn schema_name() -> Cow<'static, str> {
+        "ByteRate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": BYTE_RATE,
+            "description": "A whole number and a unit (B, KiB, MiB, GiB, or kB, MB, GB) of bytes a second, such as `240B`.",
+            "type": "string",
+            "pattern": "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$",
+            "examples": ["240B", "1KiB", "0B"]
         })
     }
 }

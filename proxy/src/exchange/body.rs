@@ -255,7 +255,7 @@ impl Streaming {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(piece) => {
-                self.patience.renew();
+                self.patience.renew(Instant::now);
                 if let Some(since) = self.waiting.take() {
                     life.waited(since.elapsed());
                 }

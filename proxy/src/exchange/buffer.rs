@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::patience::Patience;
 use super::state::{Answer, HeadBytes, Held, ResponseHead, State};
 use super::stream::Through;
 use super::{Content, content, trailers};
@@ -31,9 +32,6 @@ use crate::worker::Worker;
 pub(super) use read::{Read, Stopped};
 pub use room::Room;
 
-/// How long nothing may come of a body that is at hand, but goes through plugins.
-const LONG: Duration = Duration::from_hours(1);
-
 fn fit(bytes: &Bytes, most: usize) -> Fit {
     if bytes.len() > most {
         Fit::TooLarge
@@ -46,7 +44,9 @@ fn fit(bytes: &Bytes, most: usize) -> Fit {
 pub(super) struct RequestSource<'w> {
     worker: &'w Worker,
     body: Through<Incoming>,
-    longest_wait: Duration,
+    patience: Patience,
+    /// Its client may be as slow as it likes: messages of gRPC come when there are any.
+    may_drip: bool,
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
     flow: Option<Rc<Flow>>,
@@ -55,22 +55,38 @@ pub(super) struct RequestSource<'w> {
 }
 
 impl<'w> RequestSource<'w> {
-    pub(super) fn new(worker: &'w Worker, body: Incoming, listener: &config::Listener) -> Self {
+    pub(super) fn new(
+        worker: &'w Worker,
+        body: Incoming,
+        listener: &config::Listener,
+        state: &State,
+    ) -> Self {
         let mut body = Through::new(body);
         body.limit(listener.max_body_bytes.unwrap_or(u64::MAX));
-        Self {
+        let mut source = Self {
             worker,
             body,
-            longest_wait: listener.timeouts.body,
+            patience: Patience::new(listener.timeouts.body),
+            // There is no gRPC over HTTP/1.1: who says so there has another reason.
+            may_drip: state.request.grpc && state.version == Version::HTTP_2,
             read: None,
             flow: None,
             begun: None,
-        }
+        };
+        source.pace(listener.min_body_rate);
+        source
     }
 
     /// It may have so many bytes, whatever was said before.
     pub(super) fn limit(&mut self, most: u64) {
         self.body.limit(most);
+    }
+
+    /// So many bytes of it are to come in a second, whatever was said before.
+    pub(super) fn pace(&mut self, least: u64) {
+        if !self.may_drip {
+            self.patience.pace(least);
+        }
     }
 
     /// Whether it is known to be larger than it may be.
@@ -105,7 +121,7 @@ impl<'w> RequestSource<'w> {
         if self.body.is_piped() {
             headers.remove(CONTENT_LENGTH);
         }
-        RequestBody::new(self.body, upload, self.longest_wait)
+        RequestBody::new(self.body, upload, self.patience)
     }
 }
 
@@ -115,7 +131,7 @@ impl Bodies for RequestSource<'_> {
             return Ok(fit(bytes, most));
         }
         let read = self.read.get_or_insert_default();
-        match read.fill(&mut self.body, most, self.longest_wait).await {
+        match read.fill(&mut self.body, most, &mut self.patience).await {
             Ok(()) if read.ended => {
                 let bytes = read.whole();
                 let fit = fit(&bytes, most);
@@ -333,7 +349,7 @@ impl Bodies for ResponseSource<'_> {
             // The connection is switched: there is no body.
             Content::Upstream(reply) if reply.switched.is_some() => return Ok(Fit::Whole),
             Content::Upstream(reply) => (reply.response.body_mut(), reply.body_timeout),
-            Content::Streamed(body) => (body, LONG),
+            Content::Streamed(body) => (body, Duration::MAX),
             Content::Answer(answer) => {
                 let bytes = answer.body.clone();
                 let fit = fit(&bytes, most);
@@ -348,7 +364,8 @@ impl Bodies for ResponseSource<'_> {
         };
         let (start, before) = (Instant::now(), worked());
         let read = self.read.get_or_insert_default();
-        let filled = read.fill(body, most, longest_wait).await;
+        let mut patience = Patience::new(longest_wait);
+        let filled = read.fill(body, most, &mut patience).await;
         let now = Instant::now();
         let (took, worked) = (now.saturating_duration_since(start), worked());
         if let Content::Upstream(_) = self.content {

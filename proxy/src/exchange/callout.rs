@@ -14,6 +14,7 @@ use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 
 use super::buffer::{Read, Room, Stopped};
+use super::patience::Patience;
 use super::state::Answer;
 use super::stream::Through;
 use crate::plugin::callout::{Callout, Calls, Error, Made, Refused, Reply};
@@ -86,7 +87,8 @@ impl Outward {
         let mut now = Instant::now();
         let upload = Upload::new(now);
         let (head, body) = request.into_parts();
-        let body = RequestBody::new(Through::whole(body, None), upload.clone(), Duration::MAX);
+        let body = Through::whole(body, None);
+        let body = RequestBody::new(body, upload.clone(), Patience::new(Duration::MAX));
         let mut request = Box::new(Request::from_parts(head, body));
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(AGENT);
@@ -141,7 +143,9 @@ impl Outward {
 
         let mut read = Read::default();
         let wait = reply.body_timeout;
-        let filled = read.fill(reply.response.body_mut(), most, wait).await;
+        let mut patience = Patience::new(wait);
+        let body = reply.response.body_mut();
+        let filled = read.fill(body, most, &mut patience).await;
         let refused = |error, reason, message| Refused {
             error,
             reason,

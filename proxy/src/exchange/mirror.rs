@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 
 use super::buffer::Room;
 use super::call;
+use super::patience::Patience;
 use super::state::RequestHead;
 use super::stream::Through;
 use crate::app::generation::Mirror;
@@ -94,7 +95,7 @@ impl Copy {
         let now = Instant::now();
         let upload = Upload::new(now);
         let body = Through::whole(self.body.freeze(), None);
-        let body = RequestBody::new(body, upload.clone(), Duration::MAX);
+        let body = RequestBody::new(body, upload.clone(), Patience::new(Duration::MAX));
         let mut request = Box::new(Request::new(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;

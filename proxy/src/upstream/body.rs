@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -19,7 +19,7 @@ use crate::plugin::stream::Stop;
 /// Why a client's body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("nothing came for too long")]
+    #[error("came too slowly, or not at all")]
     Timeout,
     #[error("broke off or was malformed")]
     Broken,
@@ -113,7 +113,7 @@ impl RequestBody {
         self.0.is_none()
     }
 
-    pub fn new(body: Through<Incoming>, upload: Upload, longest_wait: Duration) -> Self {
+    pub fn new(body: Through<Incoming>, upload: Upload, patience: Patience) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
@@ -121,7 +121,7 @@ impl RequestBody {
         Self(Some(Box::new(Sending {
             body,
             upload,
-            patience: Patience::new(longest_wait),
+            patience,
             copy: None,
         })))
     }
@@ -189,8 +189,9 @@ impl Body for RequestBody {
                     trailers::strip(trailers);
                     sending.ended();
                 }
-                sending.patience.renew();
-                sending.upload.progressed(Instant::now());
+                let now = Instant::now();
+                sending.patience.renew(|| now);
+                sending.upload.progressed(now);
                 if let Some(data) = frame.data_ref() {
                     sending.copied(data);
                 }
@@ -202,7 +203,10 @@ impl Body for RequestBody {
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(broke))) => broke.into(),
-            Poll::Pending if sending.body.waits_for_guest() => return Poll::Pending,
+            Poll::Pending if sending.body.waits_for_guest() => {
+                sending.patience.renew(Instant::now);
+                return Poll::Pending;
+            }
             Poll::Pending => match sending.patience.poll(sending.body.seen(), cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(()) => Fault::Timeout,

@@ -53,3 +53,37 @@ fn an_upstream_that_sends_is_not_cut_for_what_a_plugin_keeps_back() {
         assert!(response.complete);
     }
 }
+
+#[test]
+fn a_client_is_not_slow_because_a_plugin_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let hello = Upstream::hello();
+    let mut config = config(&hello);
+    config["listeners"][0]["timeouts"] = json!({ "body": "1s" });
+    config["listeners"][0]["min_body_rate"] = "1GiB".into();
+    config["upstreams"]["up"]["endpoints"] = json!([format!("http://{address}")]);
+    // Longer than the client may be waited for, until it is stopped and passed over.
+    config["plugins"]["pieces"] = json!({
+        "module": guest("pieces"),
+        "config": { "request": { "work": "spin", "at": 2 } },
+        "limits": { "cpu_time": "2500ms" },
+        "on_error": "continue",
+    });
+    config["routes"][0]["plugins"] = json!(["pieces"]);
+    let stand = Stand::with(hello, config);
+    let mut client = Connection::open(stand.weir.proxy());
+    client.send("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n");
+    client.send("1\r\na\r\n");
+    let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+    upstream.read_head().expect("a head");
+    assert_eq!(upstream.read_chunk().as_deref(), Some(&b"a"[..]));
+    for piece in ["b", "c"] {
+        client.send(format!("1\r\n{piece}\r\n"));
+        assert_eq!(upstream.read_chunk().as_deref(), Some(piece.as_bytes()));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(upstream.read_chunk().as_deref(), Some(&b""[..]));
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.receive().expect("a response").status, 200);
+}

@@ -7,6 +7,7 @@ mod authorities;
 mod certificates;
 mod clients;
 mod connect;
+mod drips;
 mod http2;
 mod translation;
 mod upgrades;

@@ -4,6 +4,7 @@ mod actions;
 mod bodies;
 mod connections;
 mod doubtful;
+mod drips;
 mod failures;
 mod heads;
 mod lies;

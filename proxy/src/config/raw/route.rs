@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::PluginUse;
-use crate::config::units::{ByteSize, Duration};
+use crate::config::units::{ByteRate, ByteSize, Duration};
 
 /// Which requests are sent where, or answered how, and through which plugins. One of `upstream`,
 /// `split`, `redirect` and `respond` must be there.
@@ -36,6 +36,9 @@ pub(in crate::config) struct Route {
     pub(in crate::config) timeouts: RouteTimeouts,
     /// Most bytes a request's body may have (413 past it). Default: the listener's.
     pub(in crate::config) max_body_bytes: Option<ByteSize>,
+    /// Fewest bytes a second of a request's body (408 below it); up to 1GiB, and `0B` is any. Default: the
+    /// listener's.
+    pub(in crate::config) min_body_rate: Option<ByteRate>,
     /// Plugins: request hooks in this order, response hooks in reverse. A name, or `name: {…}` with
     /// keys that on this route take the place of those of its `config`. Default: none.
     #[schemars(extend("uniqueItems" = true))]

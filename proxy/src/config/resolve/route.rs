@@ -42,6 +42,7 @@ impl Resolver<'_> {
                 .map(|time| self.positive(&timeouts.key("response"), time)),
             body: (raw.timeouts.body).map(|time| self.positive(&timeouts.key("body"), time)),
         };
+        let min_body_rate = raw.min_body_rate.map(|rate| self.body_rate(at, rate));
         let rewrite = self.rewrite(at, &pattern, raw.rewrite.as_ref());
         let action = self.action(at, &pattern, &raw);
         let mirror = (raw.mirror.as_ref()).map(|mirror| self.mirror(&at.key("mirror"), mirror));
@@ -54,6 +55,7 @@ impl Resolver<'_> {
             rewrite,
             timeouts,
             max_body_bytes: raw.max_body_bytes.map(|size| size.0),
+            min_body_rate,
             plugins,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -48,12 +48,13 @@ impl Read {
         (self.whole(), self.room)
     }
 
-    /// Reads until the end, or until there are more bytes than `most`.
+    /// Reads until the end, or until there are more bytes than `most`. Plugins that it comes through have
+    /// limits of their own.
     pub(in crate::exchange) async fn fill<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         body: &mut Through<B>,
         most: usize,
-        longest_wait: Duration,
+        patience: &mut Patience,
     ) -> Result<(), Stopped> {
         let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if self.bytes.len().saturating_add(told) > most {
@@ -64,13 +65,13 @@ impl Read {
                 self.ended = true;
                 break;
             }
-            let mut patience = Patience::new(longest_wait);
             let next = poll_fn(|cx| {
                 let frame = Pin::new(&mut *body).poll_frame(cx);
-                if frame.is_pending() {
+                if frame.is_pending() && !body.waits_for_guest() {
                     let over = patience.poll(body.seen(), cx);
                     return over.map(|()| Err(Stopped::Fault(Fault::Timeout)));
                 }
+                patience.renew(Instant::now);
                 frame.map(Ok)
             });
             match next.await? {
