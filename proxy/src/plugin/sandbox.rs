@@ -4,7 +4,7 @@
 //! the engine's clock where it uses more time than it may.
 
 mod meter;
-pub mod turns;
+pub(super) mod turns;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
