@@ -1,5 +1,6 @@
 //! Several endpoints of an upstream: which are chosen, checked, left out, and tried again.
 
+mod balance;
 mod bound;
 mod ejection;
 mod health;
