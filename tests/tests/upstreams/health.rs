@@ -82,6 +82,29 @@ fn what_checks_find_unwell_gets_no_request_until_it_is_well() {
 }
 
 #[test]
+fn one_that_is_well_again_begins_with_a_tenth_of_its_weight() {
+    let (good, ill) = (Patient::new(true), Patient::new(false));
+    let weir = start(
+        &urls(&[&good.upstream, &ill.upstream]),
+        json!({
+            "health": { "path": "/health", "interval": "20ms" },
+            // It does not come far with this here.
+            "slow_start": "1h",
+        }),
+    );
+    let address = ill.upstream.address().to_string();
+    for state in ["unhealthy", "ok"] {
+        ill.well.store(state == "ok", Ordering::SeqCst);
+        eventually(state, || {
+            (state_of(&weir, address.clone()) == state).then_some(())
+        });
+    }
+    assert_eq!(errors(&send(&weir, "GET", 110)), 0);
+    let served = ill.requests();
+    assert!(served.abs_diff(10) <= 2, "{served}");
+}
+
+#[test]
 fn a_reload_between_two_checks_begins_no_row_anew() {
     let (good, ill) = (Patient::new(true), Patient::new(true));
     let keys = json!({ "health": { "path": "/health", "interval": "1s", "unhealthy": 3 } });
