@@ -307,8 +307,8 @@ async fn send(
         })
     };
     // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
-    let asked = request.headers().contains_key(UPGRADE);
-    let alone = asked && endpoint.config.protocol != config::Protocol::Http2;
+    let asked = request.headers().get(UPGRADE).cloned();
+    let alone = asked.is_some() && endpoint.config.protocol != config::Protocol::Http2;
     let wanted = Wanted { alone, client };
     let mut refused = 0;
     loop {
@@ -334,7 +334,7 @@ async fn send(
             }
         };
         upload.progressed(now);
-        match round_trip(&mut lease, request, asked, upload, timeouts).await {
+        match round_trip(&mut lease, request, asked.as_ref(), upload, timeouts).await {
             Ok(response) => return Ok(reply(response, lease)),
             Err(Failed::Unsent(unsent)) if is_last => {
                 let closed = std::io::Error::other("closed as soon as it was made");
@@ -407,17 +407,17 @@ enum Failed {
     Final(Error),
 }
 
-/// One request over one connection, until the response's head; `asked` where it asks to switch.
+/// One request over one connection, until the response's head; `asked` is what it asks to switch to.
 async fn round_trip(
     lease: &mut Lease,
     request: Outgoing,
-    asked: bool,
+    asked: Option<&HeaderValue>,
     upload: &Upload,
     timeouts: &UpstreamTimeouts,
 ) -> Result<Response<Incoming>, Failed> {
     let mut alarm = lease.take_alarm();
     let sent = {
-        let mut sending = pin!(lease.send(request, asked));
+        let mut sending = pin!(lease.send(request, asked.is_some()));
         poll_fn(|cx| {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(Some(sent));
@@ -447,10 +447,18 @@ async fn round_trip(
         return Err(Failed::Final(Error::Framing));
     }
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switched && !(asked && response.headers().contains_key(UPGRADE)) {
+    if switched && !asked.is_some_and(|asked| is_switched_to(asked, response.headers())) {
         return Err(Failed::Final(Error::Switched));
     }
     Ok(response)
+}
+
+/// Whether the one protocol that a 101 names is that which was asked for.
+fn is_switched_to(asked: &HeaderValue, headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(UPGRADE).iter();
+    let first = named.next();
+    first.is_some_and(|first| first.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+        && named.next().is_none()
 }
 
 /// Whether others could find the end of a response's body elsewhere. The HTTP code does not look where a

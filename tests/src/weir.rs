@@ -49,6 +49,12 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+fn write_script(file: &Path, text: &str) {
+    std::fs::write(file, format!("#!/bin/sh\n{text}\n")).expect("write the script");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(file, executable).expect("an executable");
+}
+
 /// A running Weir; killed when dropped, unless it has ended.
 pub struct Weir {
     child: Child,
@@ -111,15 +117,32 @@ impl Weir {
     pub fn link(&self, script: &str) {
         let (file, link) = (self.folder().join("next"), self.folder().join("link"));
         let (folder, weir) = (self.folder().display(), binary());
-        let text = format!(
-            "#!/bin/sh\nFOLDER='{folder}'\nWEIR='{}'\n{script}\n",
-            weir.display()
-        );
-        std::fs::write(&file, text).expect("write the script");
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&file, executable).expect("an executable");
+        let text = format!("FOLDER='{folder}'\nWEIR='{}'\n{script}", weir.display());
+        write_script(&file, &text);
         symlink(&file, &link).expect("a link");
         std::fs::rename(&link, self.folder().join("weir")).expect("another link in its place");
+    }
+
+    /// Starts where `/etc/hosts` is the file `hosts` of its own folder, with this text at first: in a mount
+    /// namespace of its own.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, as where users may make no such namespace.
+    pub fn with_hosts(config: &str, hosts: &str) -> Self {
+        let alone = |folder: &Path| {
+            let (file, script) = (folder.join("hosts"), folder.join("alone"));
+            std::fs::write(&file, hosts).expect("write the hosts");
+            let mount = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+            let text = format!(
+                "exec unshare --map-root-user --mount sh -c '{mount}' '{}' '{}' \"$@\"",
+                file.display(),
+                binary().display()
+            );
+            write_script(&script, &text);
+            script
+        };
+        Self::launch_by(alone, config, &[], &["--no-watch"])
     }
 
     fn launch(config: &str, environment: &[(&str, &str)], flags: &[&str]) -> Self {

@@ -1,14 +1,16 @@
 //! The access log.
 
-use std::io::Write as _;
-use std::net::Shutdown;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use weir_tests::client::Connection;
+use weir_tests::client::{self, Connection};
+use weir_tests::service::free_port;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::Weir;
+use weir_tests::weir::{Weir, binary};
 
 use crate::config;
 
@@ -161,4 +163,49 @@ fn a_file_that_cannot_be_opened_keeps_weir_from_starting_and_a_reload_from_chang
     let weir = Weir::start(&config(&upstream, json!({})).to_string());
     assert_eq!(weir.reload(&bad.to_string()).status, 500);
     assert_eq!(weir.get("/", &[]).status, 200);
+}
+
+/// Ends when dropped, whatever became of the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn without_a_path_lines_go_to_standard_output_in_either_format() {
+    let upstream = Upstream::hello();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("weir.yaml");
+    let expected = |line: &str, format: &str| match format {
+        "json" => serde_json::from_str::<Value>(line).is_ok_and(|line| line["path"] == "/x"),
+        _ => line.contains(" 127.0.0.1 \"GET /x HTTP/1.1\" 200 5 "),
+    };
+    for format in ["json", "text"] {
+        let mut config = config(&upstream, json!({ "access_log": { "format": format } }));
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        config["listeners"][0]["address"] = json!(address.to_string());
+        std::fs::write(&file, config.to_string()).expect("written");
+        let mut weir = Command::new(binary())
+            .args(["run", "--no-watch", "--config"])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Running)
+            .expect("weir starts");
+        let mut lines = BufReader::new(weir.0.stdout.take().expect("piped")).lines();
+        eventually("it listens", || TcpStream::connect(address).ok());
+        assert_eq!(client::get(address, "/x?secret", &[]).status, 200);
+        let line = lines.next().expect("a line").expect("text");
+        assert!(expected(&line, format), "{line}");
+        // Nothing else goes there, neither the log nor a line of the connection that asked for nothing.
+        let id = weir.0.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(told.expect("kill runs").success());
+        assert!(lines.next().is_none());
+    }
 }

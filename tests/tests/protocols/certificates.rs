@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -71,6 +72,29 @@ fn tls_1_2_and_1_3_are_spoken_and_1_2_may_be_refused() {
             (failed() == u64::from(!old_is_served)).then_some(())
         });
     }
+}
+
+#[test]
+fn who_speaks_nothing_newer_than_tls_1_1_is_refused() {
+    let upstream = Upstream::hello();
+    let (weir, _) = start_tls(&upstream, json!({}));
+    // OpenSSL's client has the old versions where it is told that they are good enough.
+    for (version, served) in [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true)] {
+        let output = Command::new("openssl")
+            .args(["s_client", version, "-cipher", "DEFAULT@SECLEVEL=0"])
+            .args(["-servername", "a.example", "-connect"])
+            .arg(weir.proxy().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), served, "{version}: {said}");
+        // It was Weir that refused.
+        assert_eq!(said.contains(" alert "), !served, "{version}: {said}");
+    }
+    eventually("they are counted", || {
+        (counted(&weir, "weir_tls_handshake_failures_total", "protocol") == 2).then_some(())
+    });
 }
 
 #[test]

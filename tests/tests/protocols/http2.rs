@@ -185,16 +185,18 @@ fn streams_are_served_side_by_side() {
 #[test]
 fn no_more_streams_are_allowed_than_configured() {
     let upstream = Upstream::hello();
-    let weir = start(&upstream, json!({ "http2": { "max_streams": 7 } }));
-    let mut raw = Raw::open(weir.proxy());
-    let (kind, _, _, payload) = raw.read().expect("settings");
-    assert_eq!(kind, 4);
-    let settings: Vec<_> = payload
-        .chunks(6)
-        .map(|one| (one[1], u32::from_be_bytes([one[2], one[3], one[4], one[5]])))
-        .collect();
-    assert!(settings.contains(&(3, 7)), "{settings:?}");
-    assert!(settings.contains(&(6, 64 << 10)), "{settings:?}");
+    for (keys, most) in [(json!({}), 100), (json!({ "max_streams": 7 }), 7)] {
+        let weir = start(&upstream, json!({ "http2": keys }));
+        let mut raw = Raw::open(weir.proxy());
+        let (kind, _, _, payload) = raw.read().expect("settings");
+        assert_eq!(kind, 4);
+        let settings: Vec<_> = payload
+            .chunks(6)
+            .map(|one| (one[1], u32::from_be_bytes([one[2], one[3], one[4], one[5]])))
+            .collect();
+        assert!(settings.contains(&(3, most)), "{settings:?}");
+        assert!(settings.contains(&(6, 64 << 10)), "{settings:?}");
+    }
 }
 
 #[test]

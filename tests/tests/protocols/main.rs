@@ -61,6 +61,13 @@ fn assert_serves(weir: &Weir) {
     assert_eq!(weir.get("/", &[]).status, 200);
 }
 
+/// Whether an attack, before which Weir took `before`, left its memory within bounds.
+#[track_caller]
+fn assert_hardly_grown(weir: &Weir, before: u64) {
+    let grown = weir.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "by {} KiB", grown >> 10);
+}
+
 fn dial(authority: &Authority) -> Dial<'_> {
     Dial::to(authority, "a.example")
 }

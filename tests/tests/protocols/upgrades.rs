@@ -163,22 +163,55 @@ fn bytes_behind_an_upgrade_that_is_refused_are_no_tunnels() {
 
 #[test]
 fn a_switch_that_nobody_asked_for_is_a_502() {
-    let (listener, weir) = start(json!({}), json!({}));
+    let (listener, weir) = start(json!({ "upgrades": ["websocket", "chat/2"] }), json!({}));
+    let to = |protocol: &str| {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        )
+    };
     for (request, answer) in [
-        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", SWITCH),
-        (ASK, "HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", to("websocket")),
+        (ASK, "HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned()),
+        (ASK, to("chat/2")),
+        (ASK, to("h2c")),
+        (ASK, to("websocket\r\nupgrade: h2c")),
     ] {
         let mut client = Connection::open(weir.proxy());
         client.send(request);
         let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
         upstream.read_head().expect("a head");
-        upstream.send(answer);
-        assert_eq!(client.receive().expect("a response").status, 502);
+        upstream.send(&answer);
+        assert_eq!(
+            client.receive().expect("a response").status,
+            502,
+            "{answer}"
+        );
         assert_eq!(
             upstream.read_to_end(),
             b"",
             "its connection is not used again"
         );
+    }
+}
+
+#[test]
+fn a_protocol_other_than_websocket_is_switched_to_where_it_is_allowed() {
+    let (listener, weir) = start(json!({ "upgrades": ["chat/2"] }), json!({}));
+    // Its name is compared in any case.
+    for answered in ["chat/2", "Chat/2"] {
+        let mut client = Connection::open(weir.proxy());
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: chat/2\r\n\r\n");
+        let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+        upstream.read_head().expect("a head");
+        upstream.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {answered}\r\n\r\n"
+        ));
+        let head = client.receive_head().expect("a head");
+        assert_eq!((head.status, head.header("upgrade")), (101, Some(answered)));
+        client.send("ping");
+        assert_eq!(upstream.read_exactly(4), b"ping");
+        upstream.send("pong");
+        assert_eq!(client.read_exactly(4), b"pong");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Requests that two programs could read in two ways, row by row: refused before an upstream sees a
 //! byte, or brought to one form, whose bytes are compared.
 
+use std::net::TcpListener;
+
 use weir_tests::client::Connection;
 use weir_tests::recorder::Recorder;
 use weir_tests::weir::Weir;
@@ -368,6 +370,34 @@ fn a_bad_chunk_ends_the_request_without_an_end_for_the_upstream() {
         "3\rX\nabc\r\n0\r\n\r\n",
         "3\r\nabc\r\n0\r\nx : y\r\nno colon\r\n\r\n",
     ]);
+}
+
+/// As [`assert_aborted`], of what surely had begun: the upstream has a chunk before the bad one comes.
+#[test]
+fn a_bad_chunk_behind_one_that_was_sent_on_ends_the_upstreams_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let weir = Setup::to(format!("http://{address}")).start();
+    for bad in [
+        "g\r\n",
+        "0x3\r\nabc\r\n",
+        "3\r\nabcd\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
+        let mut client = Connection::open(weir.proxy());
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+        upstream.read_head().expect("a head");
+        assert_eq!(upstream.read_chunk().as_deref(), Some(&b"abc"[..]));
+        client.send(format!("{bad}0\r\n\r\n{SMUGGLED}"));
+        assert_eq!(client.receive().expect("a response").status, 400, "{bad:?}");
+        assert_eq!(client.read_to_end(), b"", "{bad:?}");
+        // Closed: nothing else can come by it, nor has an end of the body come.
+        let rest = upstream.read_to_end();
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("0\r\n\r\n"), "{bad:?}: {rest:?}");
+        assert!(!rest.contains("GET"), "{bad:?}: {rest:?}");
+    }
 }
 
 #[test]

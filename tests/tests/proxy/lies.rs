@@ -114,6 +114,28 @@ fn bytes_behind_a_response_are_nobodys() {
 }
 
 #[test]
+fn a_body_behind_a_response_to_head_is_nobodys() {
+    for lie in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nevil",
+    ] {
+        let (upstream, weir) = liar(move |stream| {
+            let _ = stream.write_all(lie.as_bytes());
+        });
+        let mut client = Connection::open(weir.proxy());
+        let answer = ask_by("HEAD", &mut client, "/lie");
+        assert!([200, 304].contains(&answer.status), "{lie:?}: {answer:?}");
+        // A stray byte of it would stand before these.
+        for _ in 0..3 {
+            assert_eq!(ask(&mut client, "/truth").text(), "truth", "{lie:?}");
+        }
+        assert_eq!(upstream.connections(), 2, "{lie:?}");
+    }
+}
+
+#[test]
 fn bytes_that_come_when_nothing_was_asked_are_nobodys() {
     for lie in ["HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", "x"] {
         let (ended, has_ended) = mpsc::channel();

@@ -57,6 +57,9 @@ fn routes_by_host_path_and_method_in_the_order_of_the_configuration() {
         ("PUT", "one.example", "/v1/a", "two"),
         ("GET", "one.example", "/users/7/posts", "two"),
         ("DELETE", "one.example", "/exact", "one"),
+        // A host in the target rules, whatever `Host` says.
+        ("GET", "one.example", "http://two.example/v1/a", "two"),
+        ("GET", "two.example", "http://one.example/v1/a", "one"),
     ] {
         let response = routed.send(method, host, path);
         assert_eq!(response.text(), expected, "{method} {host} {path}");

@@ -21,7 +21,8 @@ use weir_tests::weir::{Weir, guest};
 
 const GENERATION: &str = "weir_config_generation";
 
-/// Clients that send one request after the other over connections they keep.
+/// Clients that send one request after the other: over connections they keep, and one of them over a new
+/// one each time.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -33,20 +34,23 @@ impl Load {
     fn on(address: SocketAddr) -> Self {
         let (stop, answered): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
         let clients = (0..8)
-            .map(|_| {
+            .map(|number| {
                 let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
                 thread::spawn(move || {
-                    let mut connection = Connection::open(address);
+                    let mut kept = (number > 0).then(|| Connection::open(address));
                     while !stop.load(Ordering::Relaxed) {
-                        connection.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
-                        let response = connection
-                            .receive()
-                            .expect("an answer on a kept connection");
+                        let response = if let Some(kept) = &mut kept {
+                            kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
+                            let response = kept.receive().expect("an answer on a kept connection");
+                            assert_eq!(response.header("connection"), None);
+                            response
+                        } else {
+                            client::get(address, "/steady", &[])
+                        };
                         assert_eq!(
                             (response.status, response.text()),
                             (200, "hello".to_owned())
                         );
-                        assert_eq!(response.header("connection"), None);
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
                 })

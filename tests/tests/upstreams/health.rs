@@ -1,10 +1,12 @@
 //! Active checks, and names.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use weir_tests::http2;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -77,6 +79,29 @@ fn what_checks_find_unwell_gets_no_request_until_it_is_well() {
     let check = check.expect("a check");
     assert_eq!(check.header("host"), Some(address.as_str()));
     assert_eq!(check.header("user-agent"), Some("weir-health"));
+}
+
+#[test]
+fn one_that_is_well_again_begins_with_a_tenth_of_its_weight() {
+    let (good, ill) = (Patient::new(true), Patient::new(false));
+    let weir = start(
+        &urls(&[&good.upstream, &ill.upstream]),
+        json!({
+            "health": { "path": "/health", "interval": "20ms" },
+            // It does not come far with this here.
+            "slow_start": "1h",
+        }),
+    );
+    let address = ill.upstream.address().to_string();
+    for state in ["unhealthy", "ok"] {
+        ill.well.store(state == "ok", Ordering::SeqCst);
+        eventually(state, || {
+            (state_of(&weir, address.clone()) == state).then_some(())
+        });
+    }
+    assert_eq!(errors(&send(&weir, "GET", 110)), 0);
+    let served = ill.requests();
+    assert!(served.abs_diff(10) <= 2, "{served}");
 }
 
 #[test]
@@ -238,4 +263,28 @@ fn names_are_resolved_and_addresses_of_both_families_are_one_endpoint() {
     // A name that nobody has keeps nothing from starting.
     let nowhere = start(&["http://nowhere.invalid:1".to_owned()], json!({}));
     assert_eq!(errors(&send(&nowhere, "GET", 1)), 1);
+}
+
+#[test]
+fn a_name_that_gets_another_address_leads_there_whatever_its_family() {
+    // A port of which nobody listens at 127.0.0.1, which `::1` stands for too where IPv4 is asked for.
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    held.bind(&any.into()).expect("a port");
+    let port = held.local_addr().expect("an address").as_socket();
+    let port = port.expect("an IP address").port();
+    let all = ["127.0.0.2", "127.0.0.3", "::1"].map(|ip| (ip, Mortal::at(ip, port)));
+    let hosts = |ip: &str| format!("{ip} api.test\n");
+
+    let url = format!("http://api.test:{port}");
+    let config = config(&[url], json!({ "resolve_interval": "1s" })).to_string();
+    let weir = Weir::with_hosts(&config, &hosts("127.0.0.2"));
+    for (ip, upstream) in &all {
+        std::fs::write(weir.folder().join("hosts"), hosts(ip)).expect("written");
+        eventually("requests go to the new address", || {
+            let before = upstream.served();
+            assert_eq!(errors(&send(&weir, "GET", 10)), 0);
+            (upstream.served() == before + 10).then_some(())
+        });
+    }
 }

@@ -1,5 +1,6 @@
 //! Several endpoints of an upstream: which are chosen, checked, left out, and tried again.
 
+mod balance;
 mod bound;
 mod ejection;
 mod health;
@@ -76,7 +77,11 @@ struct Mortal {
 
 impl Mortal {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::at("127.0.0.1", 0)
+    }
+
+    fn at(ip: &str, port: u16) -> Self {
+        let listener = TcpListener::bind((ip, port)).expect("a port");
         let mut this = Self {
             address: listener.local_addr().expect("an address"),
             alive: Arc::default(),
