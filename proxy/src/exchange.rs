@@ -145,11 +145,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     };
 
     worker.overload.turn(Work::Request).await;
-    let mut progress = Progress {
-        parent: SpanIndex::ROOT,
-        reached: [0; 2],
-        now: Instant::now(),
-    };
+    let mut progress = Progress::new(Instant::now());
     let mut body = RequestSource::new(worker, body, &listener.config);
     let outward = Outward {
         worker: Rc::clone(worker),

@@ -23,7 +23,8 @@ use http::HeaderMap;
 
 use super::callout::{Calls, NoCalls};
 use super::chain::warn;
-use super::instances::{Instances, Kept};
+use super::instances::Instances;
+use super::own::Seat;
 use super::{Action, Call, Failure, Hook, Plugin};
 use crate::config::{Limits, OnError};
 use crate::exchange::content;
@@ -69,15 +70,16 @@ impl Stop {
 /// A plugin in the way of one body, with the instance that saw its head.
 pub struct Pipe {
     plugin: Arc<Plugin>,
+    /// Of the head. Failures count with it.
+    head: Hook,
+    /// Of the pieces.
     hook: Hook,
     instances: Rc<Instances>,
     worker: usize,
     /// Of the head's hook.
     span: SpanIndex,
-    /// `None` where the rest passes by.
-    instance: Option<Kept>,
-    /// Linear memory after its last call, in bytes.
-    memory: usize,
+    /// Of the instance; `None` where the rest passes by.
+    seat: Option<Rc<Seat>>,
     /// The guest has seen a piece.
     started: bool,
     /// It has put others in the place of some.
@@ -85,22 +87,21 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// `hook` is that of the pieces.
     pub(super) fn new(
         plugin: &Arc<Plugin>,
-        hook: Hook,
+        (head, hook): (Hook, Hook),
         span: SpanIndex,
         (instances, worker): (&Rc<Instances>, usize),
-        (instance, memory): (Kept, usize),
+        seat: Rc<Seat>,
     ) -> Self {
         Self {
             plugin: Arc::clone(plugin),
+            head,
             hook,
             instances: Rc::clone(instances),
             worker,
             span,
-            instance: Some(instance),
-            memory,
+            seat: Some(seat),
             started: false,
             replaced: false,
         }
@@ -108,10 +109,10 @@ impl Pipe {
 
     /// The instance is free again.
     pub(super) fn release(&mut self) {
-        if let Some(kept) = self.instance.take() {
-            let memory = self.memory;
+        if let Some(seat) = self.seat.take() {
+            let now = Instant::now();
             self.instances
-                .give(&self.plugin, kept, memory, Instant::now());
+                .succeeded(&self.plugin, self.head, seat.take(), now);
         }
     }
 
@@ -130,7 +131,7 @@ impl Pipe {
         place: usize,
         piece: Piece,
     ) -> Result<VecDeque<Piece>, Stop> {
-        if self.instance.is_none() {
+        if self.seat.is_none() {
             return Ok(self.pass(piece));
         }
         // A body outlives the exchange that could make any.
@@ -161,15 +162,19 @@ impl Pipe {
         Ok(on)
     }
 
-    /// The guest's answer is past its bound, and nobody asks for more. Its breaker learns nothing: by
-    /// taking an answer slowly, clients could open it.
+    /// The guest's answer is past its bound, or its instance did not get free in time: nobody asks it for
+    /// more. Its breaker learns nothing: by taking an answer slowly, clients could open it.
     pub(super) fn cut(&mut self, flow: &Flow, place: usize, failure: Failure) {
-        self.instance = None;
+        self.seat = None;
         self.plugin.cells(self.hook)[self.worker].fail(&failure);
+        self.note_failed(flow, place, failure, Instant::now());
+    }
+
+    fn note_failed(&self, flow: &Flow, place: usize, failure: Failure, now: Instant) {
         warn(&self.plugin, self.hook, &failure);
         let sum = &mut flow.sums.borrow_mut()[place];
         sum.errors += 1;
-        sum.last = Instant::now();
+        sum.last = now;
         sum.failure = Some(failure);
     }
 
@@ -178,7 +183,8 @@ impl Pipe {
         self.plugin.config.limits
     }
 
-    /// Calls the guest with a piece; `None` where it failed.
+    /// Calls the guest with a piece; `None` where it failed, or another hook of the exchange did with the
+    /// same instance.
     pub(super) async fn ask(
         &mut self,
         flow: &Flow,
@@ -186,7 +192,15 @@ impl Pipe {
         piece: Piece,
         calls: &dyn Calls,
     ) -> Option<Told> {
-        let mut kept = self.instance.take()?;
+        let seat = self.seat.take()?;
+        let mut own = match seat.lock(&self.limits()).await {
+            Ok(own) => own,
+            Err(failure) => {
+                self.cut(flow, place, failure);
+                return None;
+            }
+        };
+        let mut kept = own.take()?;
         let mut loan = Loan::new(flow);
         let state = loan.state.as_mut()?;
         self.started = true;
@@ -205,15 +219,13 @@ impl Pipe {
         let took = called.end.saturating_duration_since(start);
         let failure = called.result.as_ref().err();
         self.plugin.cells(self.hook)[self.worker].record(took, failure);
-        let sum = &mut flow.sums.borrow_mut()[place];
-        sum.calls = sum.calls.saturating_add(1);
-        sum.total += took;
-        sum.cpu += called.cpu;
-        sum.last = called.end;
+        flow.sums.borrow_mut()[place].add(took, &called);
         match called.result {
             Ok(action) => {
-                self.instance = Some(kept);
-                self.memory = called.memory;
+                kept.has(called.memory);
+                *own = Some(kept);
+                drop(own);
+                self.seat = Some(seat);
                 let state = loan.state.as_mut()?;
                 let mut piece = std::mem::take(&mut state.piece);
                 self.replaced |= action == Action::Replace;
@@ -228,10 +240,8 @@ impl Pipe {
             }
             Err(failure) => {
                 self.instances
-                    .failed(&self.plugin, kept.hook, &failure, called.end);
-                warn(&self.plugin, self.hook, &failure);
-                sum.errors += 1;
-                sum.failure = Some(failure);
+                    .failed(&self.plugin, self.head, &failure, called.end);
+                self.note_failed(flow, place, failure, called.end);
                 None
             }
         }

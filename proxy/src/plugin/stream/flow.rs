@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Pipe, Stop};
 use crate::exchange::state::{Answer, State};
-use crate::plugin::{Failure, Hook};
+use crate::plugin::{Called, Failure, Hook};
 use crate::trace::{SpanIndex, Status};
 
 /// What one side's pipes and its exchange share.
@@ -30,6 +30,15 @@ pub(super) struct Sum {
     pub(super) cpu: Duration,
     pub(super) last: Instant,
     pub(super) failure: Option<Failure>,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, took: Duration, called: &Called) {
+        self.calls = self.calls.saturating_add(1);
+        self.total += took;
+        self.cpu += called.cpu;
+        self.last = called.end;
+    }
 }
 
 impl Flow {
