@@ -184,6 +184,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     if let Some(answer) = life.answered_in_stream() {
         content = Content::Answer(answer);
     }
+    let begun = begun.or_else(|| life.begun_in_stream(&outward));
 
     if chain.wants(Hook::Response) && worker.overload.turn(Work::Response).await {
         progress.now = Instant::now();

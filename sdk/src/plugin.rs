@@ -316,6 +316,9 @@ pub enum Flow {
     Replace(Vec<u8>),
     /// Of a request: send this instead, and the body no further. As [`Action::Respond`].
     Respond(Answer<Vec<u8>>),
+    /// The same, with a body that [`Plugin::on_answer_body`] gives piece by piece. As
+    /// [`Action::RespondStreamed`].
+    RespondStreamed(Answer<()>),
     /// Break the body off: who receives it sees that it did not reach its end.
     Abort,
 }

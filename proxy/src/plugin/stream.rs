@@ -82,6 +82,8 @@ pub struct Pipe {
     seat: Option<Rc<Seat>>,
     /// The guest has seen a piece.
     started: bool,
+    /// It has not seen the body's end, and never will.
+    broken: bool,
     /// It has put others in the place of some.
     replaced: bool,
 }
@@ -103,6 +105,23 @@ impl Pipe {
             span,
             seat: Some(seat),
             started: false,
+            broken: false,
+            replaced: false,
+        }
+    }
+
+    /// The same for pieces of the answer that the guest gave to one of its body's.
+    fn answering(&mut self, last: bool) -> Self {
+        Self {
+            plugin: Arc::clone(&self.plugin),
+            head: self.head,
+            hook: Hook::AnswerBody,
+            instances: Rc::clone(&self.instances),
+            worker: self.worker,
+            span: self.span,
+            seat: self.seat.take(),
+            started: true,
+            broken: !last,
             replaced: false,
         }
     }
@@ -110,9 +129,9 @@ impl Pipe {
     /// The instance is free again.
     pub(super) fn release(&mut self) {
         if let Some(seat) = self.seat.take() {
+            let free = seat.take().filter(|_| !self.broken);
             let now = Instant::now();
-            self.instances
-                .succeeded(&self.plugin, self.head, seat.take(), now);
+            self.instances.succeeded(&self.plugin, self.head, free, now);
         }
     }
 
@@ -146,7 +165,12 @@ impl Pipe {
         let mut on: VecDeque<Piece> = match told.action {
             Action::Replace => told.written.into_iter().map(Piece::of).collect(),
             Action::Abort => return Err(Stop::Aborted),
-            Action::Respond => return Err(Stop::Answered),
+            Action::Respond => {
+                if told.streams_answer {
+                    *flow.answering.borrow_mut() = Some(self.answering(last));
+                }
+                return Err(Stop::Answered);
+            }
             Action::Proceed => [Piece::of(data)].into(),
         };
         if last {
@@ -236,6 +260,7 @@ impl Pipe {
                     action,
                     piece,
                     written: std::mem::take(&mut state.written),
+                    streams_answer: state.streams_answer,
                 })
             }
             Err(failure) => {
@@ -254,6 +279,8 @@ pub(super) struct Told {
     /// As it left it: its trailers may have changed.
     pub(super) piece: Piece,
     pub(super) written: Vec<Bytes>,
+    /// Its answer has a body that comes piece by piece.
+    streams_answer: bool,
 }
 
 /// What a guest keeps of a body must not meet another exchange, so one that saw part of it is

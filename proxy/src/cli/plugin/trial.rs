@@ -278,7 +278,7 @@ impl Trial {
             },
         };
         state(&mut slot).response = head;
-        let begun = given.begun.take();
+        let begun = given.begun(calls);
         let mut given = Given::response(&body);
         if let Some(begun) = begun {
             given.begin(begun, state(&mut slot));

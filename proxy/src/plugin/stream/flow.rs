@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::{Pipe, Stop};
 use crate::exchange::state::{Answer, State};
+use crate::plugin::answer::Begun;
+use crate::plugin::callout::Calls;
 use crate::plugin::{Called, Failure, Hook};
 use crate::trace::{SpanIndex, Status};
 
@@ -15,6 +17,8 @@ pub struct Flow {
     pub(super) state: RefCell<Option<Box<State>>>,
     pub(super) sums: RefCell<Vec<Sum>>,
     pub(super) stop: Cell<Option<Stop>>,
+    /// Of the plugin that stopped it by an answer in pieces.
+    pub(super) answering: RefCell<Option<Pipe>>,
 }
 
 /// The calls of one plugin for the pieces of one body.
@@ -49,6 +53,7 @@ impl Flow {
             state: RefCell::new(Some(side)),
             sums: RefCell::default(),
             stop: Cell::new(None),
+            answering: RefCell::default(),
         })
     }
 
@@ -85,6 +90,12 @@ impl Flow {
             .as_mut()
             .filter(|_| answered)
             .and_then(|state| state.answer.take())
+    }
+
+    /// What the body of that answer comes of, where it comes piece by piece. Once.
+    pub fn begun(&self, calls: &dyn Calls) -> Option<Box<Begun>> {
+        let pipe = self.answering.take()?;
+        Some(Begun::new(pipe, calls.lasting()))
     }
 
     /// What plugins left for their later hooks.
