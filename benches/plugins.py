@@ -2,7 +2,8 @@
 """What each bundled plugin costs: `weir plugin bench` on the exchange of its `cases.yaml`, as a table in
 Markdown.
 
-A hook's cost is the median of a warm instance, its span included, and nothing of a socket.
+A hook's cost is the median of a warm instance, its span included, and nothing of a socket. What a fresh
+instance takes is what each request costs beside it with `isolation: request`.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def row(name, figures):
         ", ".join(str(hook["median_ns"]) for hook in hooks),
         str(round(memory / 1024)),
         str(round(figures["size_bytes"] / 1024)),
+        str(round(figures["fresh_instance_ns"] / 1000)),
         hooks[0]["case"],
     ]
 
@@ -38,8 +40,8 @@ def main():
     parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", help="the binary")
     parser.add_argument("--iterations", type=int, default=100_000, help="how often each exchange is run")
     args = parser.parse_args()
-    print("| plugin | hooks | ns a hook | instance, KiB | module, KiB | measured |")
-    print("|---|---|---:|---:|---:|---|")
+    print("| plugin | hooks | ns a hook | instance, KiB | module, KiB | fresh, µs | measured |")
+    print("|---|---|---:|---:|---:|---:|---|")
     for cases in sorted((ROOT / "wasm-plugins").glob("*/cases.yaml")):
         name = cases.parent.name
         figures = measure(args.weir, name, cases, args.iterations)

@@ -21,7 +21,6 @@ use weir::plugin::instances::Instances;
 use weir::plugin::registry::Registry;
 use weir::plugin::stream::Pipe;
 use weir::plugin::variants::Plugins;
-use weir::trace::SpanIndex;
 
 const PLUGINS: usize = 5;
 
@@ -101,11 +100,7 @@ async fn exchange(chain: &Chain, runner: Runner<'_>, slot: &mut Option<Box<State
         state.response.headers = headers();
         state.recorder.begin(None, now);
     }
-    let mut progress = Progress {
-        parent: SpanIndex::ROOT,
-        reached: [0; 2],
-        now,
-    };
+    let mut progress = Progress::new(now);
     let body = &mut NoBody;
     let outcome = chain.run_request(Hook::Request, runner, slot, &mut progress, body);
     assert_eq!(outcome.await, Outcome::Proceed);
@@ -152,7 +147,7 @@ fn benches(criterion: &mut Criterion) {
                 let start = Instant::now();
                 for _ in 0..count {
                     let made = Instances::default()
-                        .take(plugin, Hook::Request, start)
+                        .take(plugin, Hook::Request, &mut None, start)
                         .await;
                     drop(made.expect("room"));
                 }

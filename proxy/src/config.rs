@@ -215,11 +215,11 @@ pub struct Plugin {
     pub recycle: Recycle,
 }
 
-/// Whether hooks share warm instances.
+/// Whether requests share warm instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     Shared,
-    /// A fresh one each.
+    /// A fresh one each, for all its hooks.
     Request,
 }
 

@@ -145,11 +145,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     };
 
     worker.overload.turn(Work::Request).await;
-    let mut progress = Progress {
-        parent: SpanIndex::ROOT,
-        reached: [0; 2],
-        now: Instant::now(),
-    };
+    let mut progress = Progress::new(Instant::now());
     let mut body = RequestSource::new(worker, body, &listener.config, life.state());
     let outward = Outward {
         worker: Rc::clone(worker),
@@ -188,6 +184,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     if let Some(answer) = life.answered_in_stream() {
         content = Content::Answer(answer);
     }
+    let begun = begun.or_else(|| life.begun_in_stream(&outward));
 
     if chain.wants(Hook::Response) && worker.overload.turn(Work::Response).await {
         progress.now = Instant::now();

@@ -24,6 +24,7 @@ pub mod kv;
 mod language;
 pub mod measures;
 pub mod module;
+mod own;
 pub mod registry;
 mod sandbox;
 pub mod stream;

@@ -259,6 +259,7 @@ class FakeChunk {
     this.last = isLast;
     this.out = [];
     this.answer = undefined;
+    this.streamed = false;
   }
 
   data() {
@@ -287,6 +288,10 @@ class FakeChunk {
 
   respond(status, fields, body) {
     FakeHead.prototype.respond.call(this, status, fields, body);
+  }
+
+  respondStreamed(status, fields) {
+    FakeHead.prototype.respondStreamed.call(this, status, fields);
   }
 }
 
@@ -409,7 +414,9 @@ export function run(Plugin, { config = {}, request = {}, response = {}, calls = 
     const flow = bound[hook](chunk);
     if (flow === 'replace') handle.bytes = join(chunk.out);
     if (flow === 'abort') throw new Error('the body was broken off');
-    if (flow === 'respond') answered(chunk.answer);
+    if (flow !== 'respond') return;
+    if (chunk.streamed) pieces(chunk.answer);
+    answered(chunk.answer);
   };
   const pieces = (answer) => {
     if (head.method() === 'HEAD' || answer.status === 204 || answer.status === 304) return;

@@ -149,14 +149,18 @@ fn on_body<P: Plugin>(
             }
             bindings::Flow::Replace
         }
-        Flow::Respond(answer) => {
-            finish(Action::Respond(answer), |status, headers, body| {
-                chunk.respond(status, headers, body.unwrap_or_default())
-            });
-            bindings::Flow::Respond
-        }
+        Flow::Respond(answer) => answered(chunk, Action::Respond(answer)),
+        Flow::RespondStreamed(answer) => answered(chunk, Action::RespondStreamed(answer)),
         Flow::Abort => bindings::Flow::Abort,
     }
+}
+
+fn answered(chunk: &wit::http::Chunk, answer: Action) -> bindings::Flow {
+    finish(answer, |status, headers, body| match body {
+        Some(body) => chunk.respond(status, headers, body),
+        None => chunk.respond_streamed(status, headers),
+    });
+    bindings::Flow::Respond
 }
 
 fn on_request_head<P: Plugin>(

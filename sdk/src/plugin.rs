@@ -23,7 +23,8 @@ pub type Error = Box<dyn std::error::Error>;
 ///
 /// Hooks take `&self`: an instance serves many exchanges, one hook at a time, and Weir runs as
 /// many instances as it needs and drops them as it likes. What a later hook of the same exchange
-/// must know goes through [`exchange::set`](crate::exchange::set), not through `self`.
+/// must know goes through [`exchange::set`](crate::exchange::set), not through `self`: that lasts
+/// for one exchange only where the operator says `isolation: request`.
 ///
 /// A hook that panics fails: its span carries message, file and line, and the plugin's `on_error`
 /// decides what becomes of the request.
@@ -315,6 +316,9 @@ pub enum Flow {
     Replace(Vec<u8>),
     /// Of a request: send this instead, and the body no further. As [`Action::Respond`].
     Respond(Answer<Vec<u8>>),
+    /// The same, with a body that [`Plugin::on_answer_body`] gives piece by piece. As
+    /// [`Action::RespondStreamed`].
+    RespondStreamed(Answer<()>),
     /// Break the body off: who receives it sees that it did not reach its end.
     Abort,
 }

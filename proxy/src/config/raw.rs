@@ -295,7 +295,7 @@ pub(super) struct Plugin {
     pub(super) on_large_body: OnLargeBody,
     /// What one instance and one hook may use.
     pub(super) limits: Limits,
-    /// Whether requests share warm instances, or each hook has a fresh one, which costs some tens of
+    /// Whether requests share warm instances, or each has a fresh one, which costs some tens of
     /// microseconds: `shared` or `request`. Default: shared.
     pub(super) isolation: Isolation,
     /// When a plugin that keeps failing is not called any more.

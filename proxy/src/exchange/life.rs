@@ -18,6 +18,8 @@ use crate::export::local::Priority;
 use crate::export::spool::Hold;
 use crate::metrics::RouteCells;
 use crate::plugin::Side;
+use crate::plugin::answer::Begun;
+use crate::plugin::callout::Calls;
 use crate::plugin::stream::Flow;
 use crate::trace::context::Context;
 use crate::trace::{SpanIndex, Status};
@@ -104,6 +106,11 @@ impl Life {
         let flow = Rc::clone(self.flows[Side::Request as usize].as_ref()?);
         flow.settle(self.state());
         flow.answer()
+    }
+
+    /// What that answer's body comes of, where it comes piece by piece.
+    pub(super) fn begun_in_stream(&self, calls: &dyn Calls) -> Option<Box<Begun>> {
+        self.flows[Side::Request as usize].as_ref()?.begun(calls)
     }
 
     /// The state, which a call of a hook takes and gives back.

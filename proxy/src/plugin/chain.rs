@@ -3,6 +3,8 @@
 //! Request-side hooks run in the order of the configuration until one answers or fails; response
 //! hooks run in reverse, for every plugin whose place the request side had reached.
 
+mod notes;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,14 +12,18 @@ use std::time::{Duration, Instant};
 use super::answer::Begun;
 use super::callout::Calls;
 use super::instances::Instances;
+use super::own::{self, Own};
 use super::stream::Pipe;
-use super::{Action, Call, Called, Failure, Hook, Plugin, Side};
+use super::{Action, Call, Called, Hook, Plugin, Side};
 use crate::coding::Decoder;
 use crate::config::{OnError, OnLargeBody};
 use crate::exchange::content::{self, Undecoded, View};
-use crate::exchange::state::{Answer, Held, State};
+use crate::exchange::state::{Answer, State};
 use crate::server::respond::{self, Refusal};
-use crate::trace::{Kind, SpanIndex, Status};
+use crate::trace::{Kind, SpanIndex};
+use notes::{nanos, note, refuse};
+
+pub(super) use notes::warn;
 
 /// Plugins in the order of their request hooks.
 #[derive(Clone, Default)]
@@ -27,7 +33,6 @@ pub struct Chain {
 }
 
 /// Where an exchange stands between hooks.
-#[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Span that the next hook's span hangs on.
     pub parent: SpanIndex,
@@ -36,6 +41,20 @@ pub struct Progress {
     pub reached: [usize; 2],
     /// When the last thing ended; the next hook's span begins here.
     pub now: Instant,
+    /// Instances that no other exchange has.
+    own: Own,
+}
+
+impl Progress {
+    /// Of an exchange of which no hook has run.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            parent: SpanIndex::ROOT,
+            reached: [0; 2],
+            now,
+            own: Own::default(),
+        }
+    }
 }
 
 /// What came of a run of hooks.
@@ -291,12 +310,14 @@ async fn run(
 
     // What it took to make a fresh instance.
     let mut made = None;
-    let called = match runner.instances.take(plugin, hook, start).await {
-        Ok(mut kept) => {
-            // A fresh instance took its time, which is not the hook's.
-            let start = if kept.is_fresh() {
+    let seat = progress.own.seat(plugin, hook);
+    let called = match own::take(seat.as_deref(), runner.instances, plugin, hook, start).await {
+        Ok((mut kept, place)) => {
+            // A fresh instance took its time, and one's own may have been waited for: not the hook's.
+            let fresh = kept.is_fresh();
+            let start = if fresh || place.is_some() {
                 let now = Instant::now();
-                made = Some(now.saturating_duration_since(start));
+                made = fresh.then(|| now.saturating_duration_since(start));
                 now
             } else {
                 start
@@ -311,30 +332,47 @@ async fn run(
                 calls: runner.calls,
             };
             let called = kept.instance.call(call, slot).await;
-            let free = (runner.instances, runner.worker);
-            match (&called.result, slot.as_deref_mut()) {
+            let pieces = match (&called.result, slot.as_deref()) {
                 (Ok(Action::Proceed), Some(state))
                     if plugin.streams_after(hook) && !state.skips_body =>
                 {
-                    let (side, hook) = (hook.side(), hook.side().pieces());
-                    let pipe = Pipe::new(plugin, hook, span, free, (kept, called.memory));
-                    let decoder = view.as_deref_mut().and_then(View::take_decoder);
-                    let decodes = decoder.is_some();
-                    if body.attach(pipe, decoder, state) && decodes {
-                        content::changed(state, side);
-                        view = None;
-                    }
+                    Some(hook.side().pieces())
                 }
                 (Ok(Action::Respond), Some(state)) if state.streams_answer => {
-                    let hook = Hook::AnswerBody;
-                    let pipe = Pipe::new(plugin, hook, span, free, (kept, called.memory));
-                    body.answers(Begun::new(pipe, runner.calls.lasting()));
+                    Some(Hook::AnswerBody)
                 }
-                (Ok(_), _) => {
-                    let memory = called.memory;
-                    runner.instances.give(plugin, kept, memory, called.end);
+                _ => None,
+            };
+            if called.result.is_ok() {
+                kept.has(called.memory);
+            }
+            match (pieces, slot.as_deref_mut()) {
+                (Some(pieces), Some(state)) => {
+                    let seat = own::leave(kept, place, seat.as_ref());
+                    let free = (runner.instances, runner.worker);
+                    let pipe = Pipe::new(plugin, (hook, pieces), span, free, seat);
+                    if pieces == Hook::AnswerBody {
+                        body.answers(Begun::new(pipe, runner.calls.lasting()));
+                    } else {
+                        let decoder = view.as_deref_mut().and_then(View::take_decoder);
+                        let decodes = decoder.is_some();
+                        if body.attach(pipe, decoder, state) && decodes {
+                            content::changed(state, hook.side());
+                            view = None;
+                        }
+                    }
                 }
-                (Err(_), _) => {}
+                _ if called.result.is_ok() => {
+                    let free = match place {
+                        Some(mut place) => {
+                            *place = Some(kept);
+                            None
+                        }
+                        None => Some(kept),
+                    };
+                    runner.instances.succeeded(plugin, hook, free, called.end);
+                }
+                _ => {}
             }
             called
         }
@@ -372,108 +410,5 @@ async fn run(
         Ok(_) => Outcome::Proceed,
         Err(_) if plugin.config.on_error == OnError::Continue => Outcome::Proceed,
         Err(_) => Outcome::Failed,
-    }
-}
-
-/// A span for a hook that was not called, because it could not see the body.
-fn refuse(
-    plugin: &Plugin,
-    hook: Hook,
-    reason: &str,
-    message: &str,
-    state: &mut State,
-    progress: &mut Progress,
-) {
-    let recorder = &mut state.recorder;
-    let name = &plugin.face(hook).span_name;
-    let span = recorder.span(name, Kind::Plugin, progress.parent, progress.now);
-    recorder.attribute(span, "weir.hook.decision", "refuse");
-    recorder.attribute(span, "error.type", reason);
-    recorder.end(span, Status::Error, message, progress.now);
-    progress.parent = span;
-}
-
-/// Ends the hook's span with what it did and cost.
-fn note(
-    plugin: &Plugin,
-    hook: Hook,
-    span: SpanIndex,
-    took: Duration,
-    called: &Called,
-    state: &mut State,
-) {
-    if !state.recorder.is_silent() {
-        describe(plugin, hook, span, took, called, state);
-    }
-    let recorder = &mut state.recorder;
-    match &called.result {
-        Ok(Action::Respond) => {
-            recorder.attribute(span, "short_circuit", true);
-            recorder.end(span, Status::Ok, "short-circuit", called.end);
-        }
-        Ok(_) => recorder.end(span, Status::Ok, "", called.end),
-        Err(failure) => {
-            recorder.attribute(span, "error.type", failure.reason());
-            recorder.end(span, Status::Error, &failure.to_string(), called.end);
-        }
-    }
-}
-
-/// What its attributes say of that.
-fn describe(
-    plugin: &Plugin,
-    hook: Hook,
-    span: SpanIndex,
-    took: Duration,
-    called: &Called,
-    state: &mut State,
-) {
-    let decision = match (&called.result, hook) {
-        (Ok(Action::Proceed), Hook::PreRequest) if state.upstream.is_some() => "reroute",
-        (Ok(Action::Respond), _) => "respond",
-        (Ok(_), _) => "continue",
-        (Err(_), _) => "error",
-    };
-    let recorder = &mut state.recorder;
-    let wait = took.saturating_sub(called.cpu);
-    let memory = i64::try_from(called.memory).unwrap_or(i64::MAX);
-    recorder.template(span, &plugin.face(hook).template, |attributes| {
-        attributes.add("weir.hook.cpu_ns", nanos(called.cpu));
-        attributes.add("weir.hook.wait_ns", nanos(wait));
-        attributes.add("weir.hook.memory_bytes", memory);
-        attributes.add("weir.hook.decision", decision);
-    });
-    if let Some(most) = plugin.holds(hook.side()) {
-        let replaced = state.body_replaced;
-        let body = match hook.side() {
-            Side::Request => &state.request_body,
-            Side::Response => &state.response_body,
-        };
-        let held = match body {
-            _ if replaced => "replaced",
-            Held::Whole(bytes) if bytes.len() <= most => "held",
-            _ => "bypassed",
-        };
-        recorder.attribute(span, "weir.hook.body", held);
-    }
-    if !state.changed.is_empty() {
-        recorder.list(span, "weir.hook.headers_changed", &state.changed);
-    }
-}
-
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Logs a failure; a plugin that fails on every request does not fill the log.
-pub(super) fn warn(plugin: &Plugin, hook: Hook, failure: &Failure) {
-    if plugin.may_warn() {
-        tracing::warn!(
-            plugin = %plugin.name,
-            hook = hook.label(),
-            reason = failure.reason(),
-            error = %failure,
-            "plugin failed"
-        );
     }
 }

@@ -26,7 +26,10 @@ const SPAN: Duration = Duration::from_millis(100);
 const STACK: usize = 512 << 10;
 
 /// Instances that may exist at once in a process, over all plugins and workers.
-const INSTANCES: u32 = 4_000;
+pub(super) const INSTANCES: u32 = 4_000;
+
+/// Most core instances that one of a component is of. One in Python has 38: the interpreter's libraries.
+const CORES: u32 = 64;
 
 /// Stacks that may exist beside one for each: an import that has waited calls the guest's allocator on
 /// another.
@@ -54,12 +57,11 @@ impl Engine {
     pub fn new() -> Result<Self, wasmtime::Error> {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(INSTANCES)
-            .total_core_instances(4 * INSTANCES)
+            .total_core_instances(CORES * INSTANCES)
             .total_memories(INSTANCES)
             .total_tables(4 * INSTANCES)
             .total_stacks(INSTANCES + MORE_STACKS)
-            // One in Python has 38: the interpreter's libraries.
-            .max_core_instances_per_component(64)
+            .max_core_instances_per_component(CORES)
             .max_memories_per_component(4)
             .max_tables_per_component(32)
             .max_memory_size(4 << 30)

@@ -1,8 +1,9 @@
 //! A worker's warm instances, and its breakers.
 //!
 //! Belongs to one worker: no lock. An instance is taken for one hook and given back when the hook
-//! went well; one that failed is dropped by not giving it back. A plugin that keeps failing is not
-//! called any more for a while: its [`Breaker`] is open.
+//! went well; one that failed is dropped by not giving it back. One that an exchange has for itself
+//! stays with it (`own`). A plugin that keeps failing is not called any more for a while: its
+//! [`Breaker`] is open.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -53,8 +54,8 @@ struct Warm {
 /// An instance, and what is known of its life.
 pub struct Kept {
     pub instance: Instance,
-    /// What it was taken for. Pieces of a body behind a head are of the head's hook.
-    pub hook: Hook,
+    /// Linear memory after its last call that went well, in bytes; `None` before the first.
+    memory: Option<usize>,
     life: Life,
     counted: Counted,
 }
@@ -62,7 +63,20 @@ pub struct Kept {
 impl Kept {
     /// Whether it has served no hook yet.
     pub fn is_fresh(&self) -> bool {
-        self.life.served == 0
+        self.memory.is_none()
+    }
+
+    /// A call went well, and has left it with so much memory.
+    pub(super) fn has(&mut self, memory: usize) {
+        self.memory = Some(memory);
+        self.counted.has(memory);
+    }
+
+    /// It has served a hook; `None` where a fresh one is to take its place.
+    fn served(mut self, limit: usize, now: Instant) -> Option<Self> {
+        let memory = self.memory.unwrap_or_default();
+        self.life.serve(memory);
+        (!self.life.is_worn(memory, limit, now)).then_some(self)
     }
 }
 
@@ -161,24 +175,29 @@ impl Breaker {
 }
 
 impl Instances {
-    /// A warm instance for a hook of a head, or a fresh one.
-    pub async fn take(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<Kept, Failure> {
+    /// The exchange's `own` instance for a hook of a head, a warm or a fresh one.
+    pub async fn take(
+        &self,
+        plugin: &Plugin,
+        hook: Hook,
+        own: &mut Option<Kept>,
+        now: Instant,
+    ) -> Result<Kept, Failure> {
         let breaker = &plugin.config.breaker;
-        let warm = self.with(plugin.id, |warm| {
+        let ready = self.with(plugin.id, |warm| {
             if !warm.breaker.lets(hook, breaker, now) {
                 return Err(Failure::BreakerOpen(breaker.failures));
             }
-            Ok(warm.free.pop())
+            Ok(own.take().or_else(|| warm.free.pop()))
         })?;
-        if let Some(mut kept) = warm {
-            kept.hook = hook;
+        if let Some(kept) = ready {
             return Ok(kept);
         }
         // Boxed because it is rare, and large.
-        Box::pin(self.make(plugin, hook, now)).await
+        Box::pin(self.make(plugin, now)).await
     }
 
-    async fn make(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<Kept, Failure> {
+    async fn make(&self, plugin: &Plugin, now: Instant) -> Result<Kept, Failure> {
         let mut made = plugin.instance().await;
         if matches!(made, Err(Failure::Instantiate(_))) {
             // The process has no more: those that are idle make room.
@@ -187,25 +206,25 @@ impl Instances {
         }
         Ok(Kept {
             instance: made?,
-            hook,
+            memory: None,
             life: Life::new(plugin.config.recycle, now),
             counted: Counted::new(&plugin.vitals),
         })
     }
 
-    /// Gives an instance back after a hook that went well, with so much memory.
-    pub fn give(&self, plugin: &Plugin, mut kept: Kept, memory: usize, now: Instant) {
-        kept.life.serve(memory);
-        kept.counted.has(memory);
-        let keeps = plugin.config.isolation == Isolation::Shared
-            && !kept
-                .life
-                .is_worn(memory, plugin.config.limits.memory(), now);
+    /// A hook of a head went well, and so did all pieces of the body behind it. Its instance is free,
+    /// unless the exchange has it for itself.
+    pub fn succeeded(&self, plugin: &Plugin, hook: Hook, free: Option<Kept>, now: Instant) {
+        let again = free.filter(|_| plugin.config.isolation == Isolation::Shared);
+        let limit = plugin.config.limits.memory();
+        let again = again.and_then(|kept| kept.served(limit, now));
         self.with(plugin.id, |warm| {
-            if warm.breaker.succeed(kept.hook, &plugin.config.breaker, now) {
+            if warm.breaker.succeed(hook, &plugin.config.breaker, now) {
                 warm.open = None;
             }
-            if keeps && warm.free.len() < WARM {
+            if let Some(kept) = again
+                && warm.free.len() < WARM
+            {
                 warm.free.push(kept);
             }
         });

@@ -23,7 +23,8 @@ use http::HeaderMap;
 
 use super::callout::{Calls, NoCalls};
 use super::chain::warn;
-use super::instances::{Instances, Kept};
+use super::instances::Instances;
+use super::own::Seat;
 use super::{Action, Call, Failure, Hook, Plugin};
 use crate::config::{Limits, OnError};
 use crate::exchange::content;
@@ -69,49 +70,68 @@ impl Stop {
 /// A plugin in the way of one body, with the instance that saw its head.
 pub struct Pipe {
     plugin: Arc<Plugin>,
+    /// Of the head. Failures count with it.
+    head: Hook,
+    /// Of the pieces.
     hook: Hook,
     instances: Rc<Instances>,
     worker: usize,
     /// Of the head's hook.
     span: SpanIndex,
-    /// `None` where the rest passes by.
-    instance: Option<Kept>,
-    /// Linear memory after its last call, in bytes.
-    memory: usize,
+    /// Of the instance; `None` where the rest passes by.
+    seat: Option<Rc<Seat>>,
     /// The guest has seen a piece.
     started: bool,
+    /// It has not seen the body's end, and never will.
+    broken: bool,
     /// It has put others in the place of some.
     replaced: bool,
 }
 
 impl Pipe {
-    /// `hook` is that of the pieces.
     pub(super) fn new(
         plugin: &Arc<Plugin>,
-        hook: Hook,
+        (head, hook): (Hook, Hook),
         span: SpanIndex,
         (instances, worker): (&Rc<Instances>, usize),
-        (instance, memory): (Kept, usize),
+        seat: Rc<Seat>,
     ) -> Self {
         Self {
             plugin: Arc::clone(plugin),
+            head,
             hook,
             instances: Rc::clone(instances),
             worker,
             span,
-            instance: Some(instance),
-            memory,
+            seat: Some(seat),
             started: false,
+            broken: false,
+            replaced: false,
+        }
+    }
+
+    /// The same for pieces of the answer that the guest gave to one of its body's.
+    fn answering(&mut self, last: bool) -> Self {
+        Self {
+            plugin: Arc::clone(&self.plugin),
+            head: self.head,
+            hook: Hook::AnswerBody,
+            instances: Rc::clone(&self.instances),
+            worker: self.worker,
+            span: self.span,
+            seat: self.seat.take(),
+            started: true,
+            broken: !last,
             replaced: false,
         }
     }
 
     /// The instance is free again.
     pub(super) fn release(&mut self) {
-        if let Some(kept) = self.instance.take() {
-            let memory = self.memory;
-            self.instances
-                .give(&self.plugin, kept, memory, Instant::now());
+        if let Some(seat) = self.seat.take() {
+            let free = seat.take().filter(|_| !self.broken);
+            let now = Instant::now();
+            self.instances.succeeded(&self.plugin, self.head, free, now);
         }
     }
 
@@ -130,7 +150,7 @@ impl Pipe {
         place: usize,
         piece: Piece,
     ) -> Result<VecDeque<Piece>, Stop> {
-        if self.instance.is_none() {
+        if self.seat.is_none() {
             return Ok(self.pass(piece));
         }
         // A body outlives the exchange that could make any.
@@ -145,7 +165,12 @@ impl Pipe {
         let mut on: VecDeque<Piece> = match told.action {
             Action::Replace => told.written.into_iter().map(Piece::of).collect(),
             Action::Abort => return Err(Stop::Aborted),
-            Action::Respond => return Err(Stop::Answered),
+            Action::Respond => {
+                if told.streams_answer {
+                    *flow.answering.borrow_mut() = Some(self.answering(last));
+                }
+                return Err(Stop::Answered);
+            }
             Action::Proceed => [Piece::of(data)].into(),
         };
         if last {
@@ -161,15 +186,19 @@ impl Pipe {
         Ok(on)
     }
 
-    /// The guest's answer is past its bound, and nobody asks for more. Its breaker learns nothing: by
-    /// taking an answer slowly, clients could open it.
+    /// The guest's answer is past its bound, or its instance did not get free in time: nobody asks it for
+    /// more. Its breaker learns nothing: by taking an answer slowly, clients could open it.
     pub(super) fn cut(&mut self, flow: &Flow, place: usize, failure: Failure) {
-        self.instance = None;
+        self.seat = None;
         self.plugin.cells(self.hook)[self.worker].fail(&failure);
+        self.note_failed(flow, place, failure, Instant::now());
+    }
+
+    fn note_failed(&self, flow: &Flow, place: usize, failure: Failure, now: Instant) {
         warn(&self.plugin, self.hook, &failure);
         let sum = &mut flow.sums.borrow_mut()[place];
         sum.errors += 1;
-        sum.last = Instant::now();
+        sum.last = now;
         sum.failure = Some(failure);
     }
 
@@ -178,7 +207,8 @@ impl Pipe {
         self.plugin.config.limits
     }
 
-    /// Calls the guest with a piece; `None` where it failed.
+    /// Calls the guest with a piece; `None` where it failed, or another hook of the exchange did with the
+    /// same instance.
     pub(super) async fn ask(
         &mut self,
         flow: &Flow,
@@ -186,7 +216,15 @@ impl Pipe {
         piece: Piece,
         calls: &dyn Calls,
     ) -> Option<Told> {
-        let mut kept = self.instance.take()?;
+        let seat = self.seat.take()?;
+        let mut own = match seat.lock(&self.limits()).await {
+            Ok(own) => own,
+            Err(failure) => {
+                self.cut(flow, place, failure);
+                return None;
+            }
+        };
+        let mut kept = own.take()?;
         let mut loan = Loan::new(flow);
         let state = loan.state.as_mut()?;
         self.started = true;
@@ -205,15 +243,13 @@ impl Pipe {
         let took = called.end.saturating_duration_since(start);
         let failure = called.result.as_ref().err();
         self.plugin.cells(self.hook)[self.worker].record(took, failure);
-        let sum = &mut flow.sums.borrow_mut()[place];
-        sum.calls = sum.calls.saturating_add(1);
-        sum.total += took;
-        sum.cpu += called.cpu;
-        sum.last = called.end;
+        flow.sums.borrow_mut()[place].add(took, &called);
         match called.result {
             Ok(action) => {
-                self.instance = Some(kept);
-                self.memory = called.memory;
+                kept.has(called.memory);
+                *own = Some(kept);
+                drop(own);
+                self.seat = Some(seat);
                 let state = loan.state.as_mut()?;
                 let mut piece = std::mem::take(&mut state.piece);
                 self.replaced |= action == Action::Replace;
@@ -224,14 +260,13 @@ impl Pipe {
                     action,
                     piece,
                     written: std::mem::take(&mut state.written),
+                    streams_answer: state.streams_answer,
                 })
             }
             Err(failure) => {
                 self.instances
-                    .failed(&self.plugin, kept.hook, &failure, called.end);
-                warn(&self.plugin, self.hook, &failure);
-                sum.errors += 1;
-                sum.failure = Some(failure);
+                    .failed(&self.plugin, self.head, &failure, called.end);
+                self.note_failed(flow, place, failure, called.end);
                 None
             }
         }
@@ -244,6 +279,8 @@ pub(super) struct Told {
     /// As it left it: its trailers may have changed.
     pub(super) piece: Piece,
     pub(super) written: Vec<Bytes>,
+    /// Its answer has a body that comes piece by piece.
+    streams_answer: bool,
 }
 
 /// What a guest keeps of a body must not meet another exchange, so one that saw part of it is

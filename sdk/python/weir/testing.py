@@ -493,6 +493,8 @@ def _exchange(bound, host, seen, request, response):
             handle.bytes = chunk.out
         if flow == "abort":
             raise RuntimeError("the body was broken off")
+        if chunk.streamed:
+            chunk.answer["body"] = made(chunk.answer["status"])
         return chunk.answer
 
     answer = call("on_pre_request", "pre_request", weir.Request, head)

@@ -14,7 +14,8 @@ pub struct Stream {
     pub pieces: Vec<Vec<u8>>,
     /// The trailers behind it.
     pub trailers: HeaderMap,
-    /// What was answered instead of sending the request on.
+    /// What was answered instead of sending the request on; of an answer in pieces
+    /// [`Exchange::stream_answer`] has the body.
     pub answer: Option<http::Response<Vec<u8>>>,
     /// The plugin broke it off.
     pub aborted: bool,
@@ -126,7 +127,9 @@ impl<P: Plugin> Exchange<'_, P> {
                     stream.pieces.append(&mut chunk.0.written);
                     stream.pieces.push(bytes);
                 }
-                Flow::Respond(_) => panic!("the host refuses the answer: there is one"),
+                Flow::Respond(_) | Flow::RespondStreamed(_) => {
+                    panic!("the host refuses the answer: there is one")
+                }
                 Flow::Abort => stream.aborted = true,
             }
             if stream.ended || stream.aborted {
@@ -159,11 +162,12 @@ impl<P: Plugin> Exchange<'_, P> {
                     stream.pieces.push(bytes);
                 }
                 Flow::Respond(answer) => {
-                    assert!(hook == Hook::Request, "only a request can be answered");
-                    if let Err(refused) = check_answer(&answer) {
-                        panic!("the host refuses the answer: {refused}");
-                    }
-                    stream.answer = Some(answer);
+                    stream.answer = Some(given(hook, answer));
+                    break;
+                }
+                Flow::RespondStreamed(answer) => {
+                    stream.answer = Some(given(hook, answer.map(|()| Vec::new())));
+                    self.streamed = Some(hook);
                     break;
                 }
                 Flow::Abort => {
@@ -177,4 +181,13 @@ impl<P: Plugin> Exchange<'_, P> {
         stream.pieces.retain(|piece| !piece.is_empty());
         stream
     }
+}
+
+/// An answer to a piece, as the host takes it.
+fn given(hook: Hook, answer: http::Response<Vec<u8>>) -> http::Response<Vec<u8>> {
+    assert!(hook == Hook::Request, "only a request can be answered");
+    if let Err(refused) = check_answer(&answer) {
+        panic!("the host refuses the answer: {refused}");
+    }
+    answer
 }

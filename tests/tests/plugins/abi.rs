@@ -199,6 +199,7 @@ fn both_abis_carry_the_pieces_of_bodies() {
         request("GET /", "skip"),
         request("GET /", "streamed"),
         request("GET /", "streamed-back"),
+        with_body("content-length: 8", "streamed"),
     ];
     let outcomes = compare(&json!({ "stream": true }), &requests);
     let said = |request: usize, hook: usize, name: &str| {
@@ -240,12 +241,31 @@ fn both_abis_carry_the_pieces_of_bodies() {
             ("given.data", "[]"),
             ("given.is-last", "true"),
             ("given.respond", "Err(RespondError::TooLate)"),
+            ("given.streamed", "Err(RespondError::TooLate)"),
             ("given.write.large", "Err(\"too-large\")"),
             ("given.set-trailer", "Ok(())"),
         ] {
             assert_eq!(said(request, hook, name), expected, "{name}");
         }
     }
+    // A piece of a request may be answered so, one of a response not.
+    for (hook, name, expected) in [
+        (
+            1,
+            "chunk.streamed.status",
+            "Err(RespondError::InvalidStatus)",
+        ),
+        (1, "chunk.streamed", "Ok(())"),
+        (1, "chunk.streamed.last", "Ok(())"),
+        (1, "given.respond", "Err(RespondError::TooLate)"),
+        (2, "chunk.streamed", "Err(RespondError::TooLate)"),
+    ] {
+        assert_eq!(said(8, hook, name), expected, "{name}");
+    }
+    let response = &outcomes[8].response;
+    assert!(response.complete);
+    assert_eq!(response.text(), "[given][]");
+    assert_eq!(response.header("x-tea"), Some("2"));
 }
 
 /// What the census of the one ABI says, and what comes of requests, is that of the other.

@@ -1,6 +1,8 @@
 //! Answers that plugins give piece by piece, of either ABI: a piece is asked for when the one before has
 //! been taken, the worker serves others meanwhile, and what breaks off is never ended as if it were whole.
 
+mod uploads;
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::{Mutex, mpsc};

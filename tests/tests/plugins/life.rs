@@ -151,7 +151,7 @@ fn counted(keys: &Value, requests: usize) -> Vec<Value> {
 }
 
 #[test]
-fn an_instance_serves_one_hook_where_it_is_to() {
+fn an_instance_serves_one_request_where_it_is_to() {
     assert_eq!(counted(&json!({ "isolation": "shared" }), 3), [1, 2, 3]);
     assert_eq!(counted(&json!({ "isolation": "request" }), 3), [1, 1, 1]);
 }

@@ -8,6 +8,7 @@ mod callouts;
 mod chain;
 mod encodings;
 mod genai;
+mod isolation;
 mod jwt;
 mod life;
 mod loading;

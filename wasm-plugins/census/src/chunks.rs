@@ -20,6 +20,8 @@ pub(crate) fn read(chunk: &Chunk) -> Flow {
     );
     say("chunk.remove-trailer", chunk.remove_trailer("x-gone"));
     say("chunk.trailers.after", chunk.trailers());
+    say("chunk.streamed.status", chunk.respond_streamed(99, &[]));
+    say("chunk.streamed", chunk.respond_streamed(299, &[]));
     say("chunk.respond.status", chunk.respond(99, &[], b""));
     say(
         "chunk.respond",
@@ -32,6 +34,11 @@ pub(crate) fn read(chunk: &Chunk) -> Flow {
     match &data[..] {
         b"pass" => Flow::Pass,
         b"respond" => Flow::Respond,
+        b"streamed" => {
+            let fields: &[(&str, &[u8])] = &[("x-tea", b"2")];
+            say("chunk.streamed.last", chunk.respond_streamed(299, fields));
+            Flow::Respond
+        }
         b"abort" => Flow::Abort,
         _ => Flow::Replace,
     }
@@ -47,6 +54,7 @@ pub(crate) fn give(chunk: &Chunk) -> Flow {
     say("given.data", chunk.data());
     say("given.is-last", chunk.is_last());
     say("given.respond", chunk.respond(418, &[], b"tea"));
+    say("given.streamed", chunk.respond_streamed(418, &[]));
     say("given.write.large", named!(chunk.write(&vec![0; 5 << 20])));
     if GIVEN.replace(true) {
         GIVEN.set(false);

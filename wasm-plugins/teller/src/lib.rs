@@ -3,7 +3,9 @@
 //!
 //! ```yaml
 //! config:                          # each key may be left out
-//!   hook: request                  # `pre-request` or `response`: where it answers
+//!   hook: request                  # `pre-request`, `request-body` or `response`: where it answers
+//!   behind: 1                      # of `request-body`: pieces that it lets by first
+//!   holds: 1000                    # most bytes of a request's body to hold, whose number `x-held` says
 //!   pieces: 3                      # without it, there is no end
 //!   size: 65536                    # bytes of a piece, instead of `piece <n>`
 //!   wait: value                    # for each piece; see `Wait`
@@ -32,6 +34,7 @@ enum Hook {
     PreRequest,
     #[default]
     Request,
+    RequestBody,
     Response,
 }
 
@@ -73,6 +76,8 @@ struct Fault {
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     hook: Hook,
+    behind: u32,
+    holds: Option<u64>,
     pieces: Option<u32>,
     size: Option<usize>,
     wait: Wait,
@@ -85,6 +90,7 @@ pub struct Config {
 pub struct Teller {
     config: Config,
     told: Cell<u32>,
+    let_by: Cell<u32>,
     asked: Counter,
 }
 
@@ -92,7 +98,7 @@ const GO: &str = "go";
 const DAY: Duration = Duration::from_hours(24);
 
 impl Teller {
-    fn answer(&self) -> Action {
+    fn answer(&self, held: Option<usize>) -> http::Response<()> {
         exchange::set("left", "for the pieces");
         self.told.set(0);
         let mut head = http::Response::builder()
@@ -101,7 +107,10 @@ impl Teller {
         if let Some(encoding) = &self.config.encoding {
             head = head.header("content-encoding", encoding);
         }
-        Action::RespondStreamed(head.body(()).expect("a head"))
+        if let Some(held) = held {
+            head = head.header("x-held", held);
+        }
+        head.body(()).expect("a head")
     }
 
     /// The piece, where what it waits for has come.
@@ -135,15 +144,21 @@ impl Plugin for Teller {
         Ok(Self {
             config,
             told: Cell::new(0),
+            let_by: Cell::new(0),
             asked: Counter::new("asked", "Pieces asked for.", &[])?,
         })
     }
 
     fn interests(&self) -> Interests {
-        match self.config.hook {
+        let interests = match self.config.hook {
             Hook::PreRequest => Interests::none().on_pre_request(),
             Hook::Request => Interests::none().on_request(),
+            Hook::RequestBody => Interests::none().stream_request_body(),
             Hook::Response => Interests::none().on_response(),
+        };
+        match self.config.holds {
+            Some(most) => interests.buffer_request_body(most),
+            None => interests,
         }
     }
 
@@ -153,7 +168,15 @@ impl Plugin for Teller {
 
     fn on_request(&self, request: &mut Request) -> Action {
         match request.path().as_str() {
-            "/told" => self.answer(),
+            "/told" if matches!(self.config.hook, Hook::RequestBody) => {
+                exchange::set("tells", "a piece");
+                Action::Continue
+            }
+            "/told" => {
+                let body = self.config.holds.map(|_| request.body());
+                let held = body.map(|body| body.expect("the body").len());
+                Action::RespondStreamed(self.answer(held))
+            }
             "/go" => {
                 kv::add(GO, 1, DAY).expect("a number");
                 Action::Respond(http::Response::new(Vec::new()))
@@ -164,10 +187,23 @@ impl Plugin for Teller {
 
     fn on_response(&self, response: &mut Response) -> Action {
         if response.request_path() == "/told" {
-            self.answer()
+            Action::RespondStreamed(self.answer(None))
         } else {
             Action::Continue
         }
+    }
+
+    fn on_request_body(&self, _: &mut Chunk) -> Flow {
+        if exchange::get("tells").is_none() {
+            return Flow::Pass;
+        }
+        let let_by = self.let_by.get();
+        if let_by < self.config.behind {
+            self.let_by.set(let_by + 1);
+            return Flow::Pass;
+        }
+        self.let_by.set(0);
+        Flow::RespondStreamed(self.answer(None))
     }
 
     fn on_answer_body(&self, chunk: &mut Chunk) -> Flow {

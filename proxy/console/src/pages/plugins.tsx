@@ -110,7 +110,7 @@ function One({ plugin }: { plugin: Configured }) {
           label="Instances"
           value={count(plugin.instances)}
           note={
-            (plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each hook") +
+            (plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each request") +
             (plugin.configurations > 1 ? `; of ${count(plugin.configurations)} configurations` : "")
           }
         />

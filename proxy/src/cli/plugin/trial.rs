@@ -129,7 +129,7 @@ impl Trial {
         let instances = Instances::default();
         let made = self
             .runtime
-            .block_on(instances.take(plugin, Hook::Request, start));
+            .block_on(instances.take(plugin, Hook::Request, &mut None, start));
         let took = start.elapsed();
         made.map(|_| took)
             .map_err(|failure| Error::new(failure.to_string()))
@@ -182,11 +182,7 @@ impl Trial {
     ) -> [Option<u64>; 3] {
         let now = Instant::now();
         let mut slot = Some(Box::new(begin(request, now)));
-        let mut progress = Progress {
-            parent: SpanIndex::ROOT,
-            reached: [0; 2],
-            now,
-        };
+        let mut progress = Progress::new(now);
         let runner = Runner {
             instances: &self.instances,
             worker: 0,
@@ -230,11 +226,7 @@ impl Trial {
     ) -> Done {
         let now = Instant::now();
         let mut slot = Some(Box::new(begin(request, now)));
-        let mut progress = Progress {
-            parent: SpanIndex::ROOT,
-            reached: [0; 2],
-            now,
-        };
+        let mut progress = Progress::new(now);
         let runner = Runner {
             instances: &self.instances,
             worker: 0,
@@ -286,7 +278,7 @@ impl Trial {
             },
         };
         state(&mut slot).response = head;
-        let begun = given.begun.take();
+        let begun = given.begun(calls);
         let mut given = Given::response(&body);
         if let Some(begun) = begun {
             given.begin(begun, state(&mut slot));

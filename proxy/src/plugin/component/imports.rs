@@ -335,6 +335,15 @@ impl http::HostChunk for Host {
         respond(self, status, &headers, Some(&body))
     }
 
+    fn respond_streamed(
+        &mut self,
+        _: Chunk,
+        status: u16,
+        headers: Fields,
+    ) -> wasmtime::Result<Result<(), RespondError>> {
+        respond(self, status, &headers, None)
+    }
+
     fn drop(&mut self, _: Chunk) -> wasmtime::Result<()> {
         Ok(())
     }

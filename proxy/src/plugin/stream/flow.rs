@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{Pipe, Stop};
 use crate::exchange::state::{Answer, State};
-use crate::plugin::{Failure, Hook};
+use crate::plugin::answer::Begun;
+use crate::plugin::callout::Calls;
+use crate::plugin::{Called, Failure, Hook};
 use crate::trace::{SpanIndex, Status};
 
 /// What one side's pipes and its exchange share.
@@ -15,6 +17,8 @@ pub struct Flow {
     pub(super) state: RefCell<Option<Box<State>>>,
     pub(super) sums: RefCell<Vec<Sum>>,
     pub(super) stop: Cell<Option<Stop>>,
+    /// Of the plugin that stopped it by an answer in pieces.
+    pub(super) answering: RefCell<Option<Pipe>>,
 }
 
 /// The calls of one plugin for the pieces of one body.
@@ -32,6 +36,15 @@ pub(super) struct Sum {
     pub(super) failure: Option<Failure>,
 }
 
+impl Sum {
+    pub(super) fn add(&mut self, took: Duration, called: &Called) {
+        self.calls = self.calls.saturating_add(1);
+        self.total += took;
+        self.cpu += called.cpu;
+        self.last = called.end;
+    }
+}
+
 impl Flow {
     /// Begins where the exchange stands; `side` is a state to work on.
     pub fn new(exchange: &State, mut side: Box<State>) -> Rc<Self> {
@@ -40,6 +53,7 @@ impl Flow {
             state: RefCell::new(Some(side)),
             sums: RefCell::default(),
             stop: Cell::new(None),
+            answering: RefCell::default(),
         })
     }
 
@@ -76,6 +90,12 @@ impl Flow {
             .as_mut()
             .filter(|_| answered)
             .and_then(|state| state.answer.take())
+    }
+
+    /// What the body of that answer comes of, where it comes piece by piece. Once.
+    pub fn begun(&self, calls: &dyn Calls) -> Option<Box<Begun>> {
+        let pipe = self.answering.take()?;
+        Some(Begun::new(pipe, calls.lasting()))
     }
 
     /// What plugins left for their later hooks.

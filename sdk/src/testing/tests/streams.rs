@@ -43,8 +43,20 @@ impl Plugin for Lines {
         match &chunk.data()[..] {
             b"answer" => Flow::Respond(http::Response::new(b"answered".to_vec())),
             b"abort" => Flow::Abort,
+            b"stream" => {
+                *self.0.borrow_mut() = b"told".to_vec();
+                Flow::RespondStreamed(http::Response::new(()))
+            }
             _ => Flow::Pass,
         }
+    }
+
+    fn on_answer_body(&self, _: &mut Chunk) -> Flow {
+        let told = self.0.take();
+        if told.is_empty() {
+            return Flow::Pass;
+        }
+        Flow::Replace(told)
     }
 
     fn on_response_body(&self, chunk: &mut Chunk) -> Flow {
@@ -107,6 +119,22 @@ fn a_body_of_the_request_goes_through_in_one_piece() {
     assert_eq!(exchange.answer().expect("an answer").body(), b"answered");
     let mut exchange = host.request(request());
     assert!(exchange.stream_request(["a", "abort", "b"]).aborted);
+}
+
+#[test]
+fn a_piece_may_be_answered_piece_by_piece() {
+    let host = host();
+    let mut exchange = host.request(request().map(|()| "stream".to_owned()));
+    assert!(exchange.answer().expect("an answer").body().is_empty());
+    let response = exchange.response(http::Response::new("of the upstream"));
+    assert_eq!(response.body(), b"told");
+    let mut exchange = host.request(request());
+    let sent = exchange.stream_request(["a", "stream", "b"]);
+    assert_eq!(sent.pieces, [b"a"]);
+    assert!(sent.answer.is_some());
+    let told = exchange.stream_answer(2);
+    assert_eq!(told.pieces, [b"told"]);
+    assert!(told.ended);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::exchange::state::{Answer, Held, State};
 use crate::exchange::stream::{Broke, Through};
 use crate::plugin::Side;
 use crate::plugin::answer::{Begun, Pieces};
+use crate::plugin::callout::Calls;
 use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
@@ -30,7 +31,9 @@ pub(super) struct Given {
     /// On its way through plugins that stream it.
     piped: Option<(Through<Received>, Rc<Flow>)>,
     /// Where a hook answered with a body that comes piece by piece.
-    pub(super) begun: Option<Box<Begun>>,
+    begun: Option<Box<Begun>>,
+    /// The same of a hook of a piece.
+    answered: Option<Rc<Flow>>,
 }
 
 impl Given {
@@ -40,6 +43,7 @@ impl Given {
             bytes: Bytes::copy_from_slice(request.body()),
             piped: None,
             begun: None,
+            answered: None,
         }
     }
 
@@ -49,6 +53,7 @@ impl Given {
             bytes: Bytes::copy_from_slice(body),
             piped: None,
             begun: None,
+            answered: None,
         }
     }
 
@@ -66,6 +71,12 @@ impl Given {
         self.piped = Some((body, flow));
     }
 
+    /// What the body of an answer comes of, where it comes piece by piece.
+    pub(super) fn begun(&mut self, calls: &dyn Calls) -> Option<Box<Begun>> {
+        let begun = self.begun.take();
+        begun.or_else(|| self.answered.take()?.begun(calls))
+    }
+
     /// Lets the body through the plugins that stream it; an error is what is answered instead.
     pub(super) async fn flow(&mut self, state: &mut State) -> Result<(), Answer> {
         let Some((body, flow)) = self.piped.take() else {
@@ -73,7 +84,9 @@ impl Given {
         };
         let collected = tokio::time::timeout(ANSWER_TIME, body.collect()).await;
         let answer = flow.answer();
+        flow.settle(state);
         flow.finish(state);
+        self.answered = Some(flow);
         let failed = || respond::refusal(&Refusal::PluginFailed);
         match collected {
             Ok(Ok((bytes, _))) => {

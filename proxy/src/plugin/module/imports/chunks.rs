@@ -3,7 +3,9 @@
 use wasmtime::Linker;
 
 use super::Guest;
-use super::heads::{HTTP, body_result, changes_field, gives_fields, removes_field, responds};
+use super::heads::{
+    HTTP, body_result, changes_field, gives_fields, removes_field, responds, responds_streamed,
+};
 use crate::plugin::host::{Host, Which};
 use crate::plugin::module::abi::{Done, drop_handle, method};
 use crate::plugin::module::given::{give, store};
@@ -53,5 +55,6 @@ pub(super) fn link(linker: &mut Linker<Host>) -> Done {
     gives_fields(linker, "[method]chunk.trailers", CHUNK)?;
     changes_field(linker, "[method]chunk.set-trailer", CHUNK, Host::set_header)?;
     removes_field(linker, "[method]chunk.remove-trailer", CHUNK)?;
-    responds(linker, "[method]chunk.respond", CHUNK)
+    responds(linker, "[method]chunk.respond", CHUNK)?;
+    responds_streamed(linker, "[method]chunk.respond-streamed", CHUNK)
 }

@@ -183,7 +183,7 @@ pub(super) fn responds(linker: &mut Linker<Host>, name: &str, which: Which) -> D
 }
 
 /// A method that begins an answer whose body comes piece by piece.
-fn responds_streamed(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
+pub(super) fn responds_streamed(linker: &mut Linker<Host>, name: &str, which: Which) -> Done {
     linker.func_wrap(
         HTTP,
         name,

@@ -1,0 +1,152 @@
+//! Instances that an exchange has for itself: those of plugins whose `isolation` is `request`.
+//!
+//! The first hook of such a plugin leaves its instance in a [`Seat`], where the exchange's later hooks
+//! find it with all that it has in its memory, and pieces of bodies too; the end of the exchange drops it. A
+//! call that failed or was dropped leaves the seat empty, and the next hook has a fresh one.
+//!
+//! While nobody calls it, as when the upstream takes long, such an instance counts among those that the
+//! process may have. Half of these are for this: where they are taken, an exchange has no seat, and each of
+//! its hooks a fresh instance. So none waits for another, and those who share instances find some.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::engine::INSTANCES;
+use super::instances::{Instances, Kept};
+use super::{Failure, Hook, Plugin};
+use crate::config::{Isolation, Limits};
+
+/// Most seats that exchanges have at once in the process.
+const MOST: u32 = INSTANCES / 2;
+
+static TAKEN: AtomicU32 = AtomicU32::new(0);
+
+/// The seats of one exchange, by the plugin's id.
+#[derive(Default)]
+pub(super) struct Own(SmallVec<[(u32, Rc<Seat>); 1]>);
+
+/// Where an instance is between calls that are to find it again; empty where there is none any more.
+pub(super) struct Seat {
+    instance: Mutex<Option<Kept>>,
+    /// Its place among all seats; `None` for one that no exchange has.
+    _ticket: Option<Ticket>,
+}
+
+/// What is in a seat, for who calls it.
+pub(super) type Place<'s> = MutexGuard<'s, Option<Kept>>;
+
+struct Ticket(&'static AtomicU32);
+
+impl Own {
+    /// The plugin's seat, for a hook of a head. None where instances are shared, no hook comes behind
+    /// this one, or there are too many.
+    pub(super) fn seat(&mut self, plugin: &Plugin, hook: Hook) -> Option<Rc<Seat>> {
+        if plugin.config.isolation == Isolation::Shared {
+            return None;
+        }
+        if let Some((_, seat)) = self.0.iter().find(|(id, _)| *id == plugin.id) {
+            return Some(Rc::clone(seat));
+        }
+        let later = &Hook::ALL[hook as usize + 1..];
+        if !later.iter().any(|later| plugin.wants(*later)) {
+            return None;
+        }
+        let seat = Rc::new(Seat {
+            instance: Mutex::default(),
+            _ticket: Some(Ticket::take(&TAKEN)?),
+        });
+        self.0.push((plugin.id, Rc::clone(&seat)));
+        Some(seat)
+    }
+}
+
+impl Seat {
+    /// For one that nobody else calls.
+    fn alone(kept: Kept) -> Rc<Self> {
+        Rc::new(Self {
+            instance: Mutex::new(Some(kept)),
+            _ticket: None,
+        })
+    }
+
+    /// Waits until no other call has the instance: a hook of a head and pieces of either body may come
+    /// at the same time. No longer than a call may last.
+    pub(super) async fn lock(&self, limits: &Limits) -> Result<Place<'_>, Failure> {
+        if let Ok(place) = self.instance.try_lock() {
+            return Ok(place);
+        }
+        let waiting = tokio::time::timeout(limits.wall_time, self.instance.lock());
+        let waited = waiting.await;
+        waited.map_err(|_| Failure::WallTime(limits.wall_time))
+    }
+
+    /// The instance, where nobody else is going to call it.
+    pub(super) fn take(self: Rc<Self>) -> Option<Kept> {
+        Rc::into_inner(self)?.instance.into_inner()
+    }
+}
+
+/// An instance for a hook of a head, and its place where it has one: held until the hook has ended.
+pub(super) async fn take<'s>(
+    seat: Option<&'s Seat>,
+    instances: &Instances,
+    plugin: &Plugin,
+    hook: Hook,
+    now: Instant,
+) -> Result<(Kept, Option<Place<'s>>), Failure> {
+    let mut place = match seat {
+        Some(seat) => Some(seat.lock(&plugin.config.limits).await?),
+        None => None,
+    };
+    let mut none = None;
+    let own = place.as_deref_mut().unwrap_or(&mut none);
+    let kept = instances.take(plugin, hook, own, now).await?;
+    Ok((kept, place))
+}
+
+/// Leaves an instance where pieces of a body, and later hooks, find it.
+pub(super) fn leave(kept: Kept, place: Option<Place<'_>>, seat: Option<&Rc<Seat>>) -> Rc<Seat> {
+    match (place, seat) {
+        (Some(mut place), Some(seat)) => {
+            *place = Some(kept);
+            Rc::clone(seat)
+        }
+        _ => Seat::alone(kept),
+    }
+}
+
+impl Ticket {
+    fn take(of: &'static AtomicU32) -> Option<Self> {
+        let more = |taken| (taken < MOST).then_some(taken + 1);
+        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then_some(Self(of))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_are_bounded_and_free_again_when_dropped() {
+        // Others of the process are for other tests too.
+        static OF: AtomicU32 = AtomicU32::new(0);
+        let mut taken: Vec<_> = (0..MOST).map(|_| Ticket::take(&OF)).collect();
+        assert!(taken.iter().all(Option::is_some));
+        assert!(Ticket::take(&OF).is_none());
+        taken.pop();
+        assert!(Ticket::take(&OF).is_some());
+        drop(taken);
+        assert_eq!(OF.load(Ordering::Relaxed), 0);
+    }
+}
