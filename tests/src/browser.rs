@@ -34,6 +34,8 @@ pub fn drive(scenario: &str, weir: &Weir, given: &Value) {
         .env("WEIR_BROWSER", told.to_string())
         .output()
         .expect("node runs: `make services` installs it");
+    // What it measured.
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
