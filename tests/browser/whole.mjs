@@ -36,7 +36,7 @@ export async function large(browser, { key }) {
   await grid.waitFor();
   const large = await handled(page, grid);
   await browser.note("scroll", { spans, small, large });
-  console.log(`${spans} spans: ${large.frames_a_second} frames a second; of few: ${small.frames_a_second}`);
+  browser.said.push(`${spans} spans: ${large.frames_a_second} frames a second; of few: ${small.frames_a_second}`);
   // What a frame has to do, which no busy machine changes: that it fits into a sixtieth of a second follows where it
   // does for a small trace, and where it is little. A row more or less comes into view by where the scroll stands.
   const { scrolled, chosen } = large;
@@ -214,10 +214,11 @@ export async function narrow(browser, { key }) {
   await page.getByRole("link", { name: "GET /v1/items/7" }).waitFor();
   const trace = await page.getByRole("link", { name: "GET /v1/items/7" }).getAttribute("href");
   const paths = ["/", "/traces", new URL(trace, page.url()).pathname, "/routes", "/upstreams", "/plugins", "/plugins/auth", "/exporters", "/exporters/traces", "/otlp", "/configuration"];
-  for (const [width, height] of [[1600, 900], [760, 900], [390, 844]]) {
-    await page.setViewportSize({ width, height });
-    for (const path of paths) {
-      await browser.open(path);
+  for (const path of paths) {
+    // A page is loaded in the narrowest, where most of it has to give way; the others are a window made wider.
+    for (const [width, height] of [[390, 844], [760, 900], [1600, 900]]) {
+      await page.setViewportSize({ width, height });
+      if (width === 390) await browser.open(path);
       await page.locator("h1").waitFor();
       const name = `at-${width}-${path.startsWith("/traces/") ? "trace" : path.slice(1).replace("/", "-") || "overview"}`;
       if (width === 390) await browser.look(name);
