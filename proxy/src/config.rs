@@ -47,7 +47,7 @@ pub use chain::PluginUse;
 pub use clients::{
     AccessLog, AccessLogFormat, Clients, Forwarded, ListenerBalance, Network, Underscores,
 };
-pub use document::{Document, Edit, EditError, Edited, Field, Text};
+pub use document::{Document, Edit, EditError, Edited, Field, Line, Text};
 pub use effective::effective;
 pub use environment::Environment;
 pub use fault::Faults;

@@ -1,34 +1,35 @@
-// A browser that notices what a person would not: errors in the console, requests to other hosts,
+// A visitor of the console who notices what a person would not: errors in the console, requests to other hosts,
 // and what axe finds.
 
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 
+/** When the clipboard is free, which all visitors have in common. */
+let clipboard = Promise.resolve();
+
 export class Browser {
-  #chromium;
   #axe;
   #given;
-  #browser;
+  #context;
   #complaints = [];
   page;
+  /** What is to be told of one that went well. */
+  said = [];
 
-  constructor(chromium, axe, given) {
-    this.#chromium = chromium;
+  constructor(axe, given) {
     this.#axe = axe;
     this.#given = given;
   }
 
-  async start() {
-    this.#browser = await this.#chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: ["--no-sandbox", "--disable-dev-shm-usage"],
-    });
-    const context = await this.#browser.newContext({
+  /** With cookies, storage and pages of its own. */
+  async start(chromium) {
+    const context = await chromium.newContext({
       viewport: { width: 1280, height: 800 },
       baseURL: this.#given.admin,
       reducedMotion: "reduce",
       acceptDownloads: true,
     });
+    this.#context = context;
     context.setDefaultTimeout(30_000);
     this.page = await context.newPage();
     this.page.on("pageerror", (error) => this.#complaints.push(`error in the page: ${error.stack}`));
@@ -49,7 +50,7 @@ export class Browser {
   }
 
   async stop() {
-    await this.#browser?.close();
+    await this.#context?.close();
   }
 
   async check() {
@@ -70,6 +71,19 @@ export class Browser {
 
   shoot(name) {
     return this.page.screenshot({ path: `${this.#given.shots}/${name}.png` });
+  }
+
+  /** Lets nobody else copy meanwhile. */
+  async withClipboard(use) {
+    const before = clipboard;
+    let free;
+    clipboard = new Promise((done) => (free = done));
+    await before;
+    try {
+      await use();
+    } finally {
+      free();
+    }
   }
 
   /** What a paste gives. */
@@ -95,17 +109,20 @@ export class Browser {
     for (const theme of ["light", "dark"]) {
       await this.page.emulateMedia({ colorScheme: theme });
       await this.shoot(`${name}-${theme}`);
-      await this.page.evaluate(this.#axe);
-      const found = await this.page.evaluate(() =>
-        globalThis.axe.run(document, {
+      // It stays in the page until another is loaded.
+      if (!(await this.page.evaluate(() => "axe" in globalThis))) await this.page.evaluate(this.#axe);
+      // What is well would be told node by node too, and is most of what it finds.
+      const violations = await this.page.evaluate(async () => {
+        const found = await globalThis.axe.run(document, {
           runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-        }),
-      );
-      const violations = found.violations.map((one) => ({
-        rule: one.id,
-        help: one.help,
-        nodes: one.nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`),
-      }));
+          resultTypes: ["violations"],
+        });
+        return found.violations.map((one) => ({
+          rule: one.id,
+          help: one.help,
+          nodes: one.nodes.slice(0, 3).map((node) => `${node.target} ${node.failureSummary}`),
+        }));
+      });
       assert.deepEqual(violations, [], `${name} in the ${theme} theme`);
     }
     await this.page.emulateMedia({ colorScheme: "light" });

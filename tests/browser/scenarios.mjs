@@ -226,9 +226,11 @@ export async function locked(browser) {
   await sheet.getByText("batch_size: 7").waitFor();
   assert.equal(await sheet.getByRole("button", { name: "Write and reload" }).count(), 0);
   await browser.look("kafka-read-only");
-  await sheet.getByRole("button", { name: "Copy YAML" }).click();
-  await sheet.getByRole("button", { name: "Copied" }).waitFor();
-  assert.equal(await browser.pasted(), await sheet.locator("pre").textContent());
+  await browser.withClipboard(async () => {
+    await sheet.getByRole("button", { name: "Copy YAML" }).click();
+    await sheet.getByRole("button", { name: "Copied" }).waitFor();
+    assert.equal(await browser.pasted(), await sheet.locator("pre").textContent());
+  });
   await page.keyboard.press("Escape");
   await browser.open("/configuration");
   await page.getByText("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").first().waitFor();
@@ -252,10 +254,12 @@ export async function copied(browser) {
   await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
   const sheet = page.getByRole("dialog", { name: "What to write into the file" });
   await sheet.getByText("can be reached by other machines").waitFor();
-  await sheet.getByRole("button", { name: "Copy YAML" }).click();
-  await sheet.getByRole("button", { name: "Copied" }).and(page.locator(":focus")).waitFor();
   const yaml = "# remove exporters.traces.kafka.flush_interval_ms\nexporters:\n  traces:\n    kafka:\n      batch_size: 7\n";
-  assert.equal(await browser.pasted(), yaml);
+  await browser.withClipboard(async () => {
+    await sheet.getByRole("button", { name: "Copy YAML" }).click();
+    await sheet.getByRole("button", { name: "Copied" }).and(page.locator(":focus")).waitFor();
+    assert.equal(await browser.pasted(), yaml);
+  });
 }
 
 /** A file that cannot be edited in its place: what is wrong, and the YAML. */

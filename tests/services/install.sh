@@ -135,7 +135,7 @@ tests)
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio
-    python api schemathesis
+    python api schemathesis==4.32.5
     go_install h2spec github.com/summerwind/h2spec/cmd/h2spec v2.2.1+incompatible
     python otlp opentelemetry-sdk opentelemetry-exporter-otlp opentelemetry-proto protobuf
     collector

@@ -8,6 +8,7 @@ mod overview;
 mod plugins;
 mod requests;
 mod routes;
+mod shapes;
 mod traces;
 
 pub(super) use overview::{STARTED, recent};

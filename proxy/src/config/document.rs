@@ -54,7 +54,7 @@ impl Edited {
 }
 
 /// A line of a difference: `-`, `+` or a space, and its text.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Line {
     pub sign: char,
     /// In the new text, in the old for one that is gone.

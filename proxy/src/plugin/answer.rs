@@ -40,14 +40,14 @@ enum Next {
 }
 
 impl Begun {
-    pub(super) fn new(pipe: Pipe, calls: Rc<dyn Calls>) -> Box<Self> {
+    pub(super) fn new(pipe: Pipe, calls: Rc<dyn Calls>) -> Self {
         let limits = pipe.limits();
-        Box::new(Self {
+        Self {
             pipe,
             calls,
             left: limits.answer,
             until: Instant::now() + limits.answer_time,
-        })
+        }
     }
 
     async fn next(&mut self, flow: &Flow, place: usize) -> Result<Next, Stop> {

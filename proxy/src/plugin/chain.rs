@@ -352,7 +352,7 @@ async fn run(
                     let free = (runner.instances, runner.worker);
                     let pipe = Pipe::new(plugin, (hook, pieces), span, free, seat);
                     if pieces == Hook::AnswerBody {
-                        body.answers(Begun::new(pipe, runner.calls.lasting()));
+                        body.answers(Box::new(Begun::new(pipe, runner.calls.lasting())));
                     } else {
                         let decoder = view.as_deref_mut().and_then(View::take_decoder);
                         let decodes = decoder.is_some();

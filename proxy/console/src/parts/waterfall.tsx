@@ -5,6 +5,9 @@ import { type Node, rows } from "./spans";
 
 const ROW = 26;
 
+/** Rows that are there beyond each end of what is in view. */
+const BEYOND = 4;
+
 /** Bars of the minimap: more could not be told apart. */
 const BARS = 600;
 
@@ -60,12 +63,14 @@ export function Waterfall(props: {
     count: shown.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW,
-    overscan: 8,
+    overscan: BEYOND,
   });
   const items = virtual.getVirtualItems();
-  // Rows that leave the view are used again for those that come into it: a fast scroll changes texts, and
-  // makes no elements. Rows in view follow each other, so no two have the same place.
-  const places = Math.max(64, items.length);
+  // Rows that leave the view are used again for those that come into it: a scroll changes texts, and makes no
+  // elements. Rows in view follow each other, so no two have the same place; with more places than rows, some
+  // would be made and others thrown away in each frame.
+  const inView = Math.ceil((virtual.scrollRect?.height ?? 0) / ROW) + 1;
+  const places = Math.max(inView + 2 * BEYOND, items.length);
   const at = useMemo(() => shown.findIndex((node) => node.span.SpanID === selected), [shown, selected]);
   useEffect(() => {
     // A link to a span leads to its row.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, guard};
 use crate::app::App;
-use crate::config::{self, Document, Edit, Edited, Faults, Field};
+use crate::app::history::Load;
+use crate::config::{self, Document, Edit, Edited, Faults, Field, Line};
 
 /// One save after the other.
 static SAVING: Mutex<()> = Mutex::const_new(());
@@ -43,6 +44,77 @@ pub(super) struct Form {
     fields: Vec<Field>,
 }
 
+/// What is in force.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Effective {
+    file: String,
+    generation: u64,
+    /// Why nothing can be saved, where nothing can.
+    read_only: Option<String>,
+    /// As YAML, with the source of each value in a comment; `null` where the file has faults.
+    text: Option<String>,
+    faults: Vec<Fault>,
+    /// Whether the file says something else than what is served.
+    pending: bool,
+    /// From what is served to the file.
+    difference: Vec<Line>,
+    /// The newest first.
+    loads: Vec<Load>,
+}
+
+/// What is wrong with a configuration, or should be known of it.
+#[derive(Serialize, JsonSchema)]
+struct Fault {
+    /// Such as `WEIR-C004`.
+    code: &'static str,
+    severity: config::fault::Severity,
+    /// The key's, such as `routes[0].upstream`.
+    path: String,
+    /// 0 outside the file.
+    line: u64,
+    message: String,
+    /// The way out, where there is one to tell.
+    hint: Option<String>,
+}
+
+/// What changes would do.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Preview {
+    /// Whether the file is not any more what the form was made from.
+    conflict: bool,
+    /// Of the file's text of now.
+    digest: String,
+    difference: Vec<Line>,
+    /// Whether anything changes, be it a secret that is not shown.
+    changes: bool,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+    read_only: Option<String>,
+}
+
+/// What was saved, and is served.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Saved {
+    generation: u64,
+    difference: Vec<Line>,
+}
+
+/// Why nothing was saved.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Faulty {
+    faults: Vec<Fault>,
+    difference: Vec<Line>,
+}
+
+/// What came of a trial.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Probed {
+    ok: bool,
+    /// What was found; `null` where the configuration has faults.
+    message: Option<String>,
+    faults: Vec<Fault>,
+}
+
 fn document(app: &App) -> Result<&Document, Problem> {
     let why = "this configuration does not come from a file";
     app.document()
@@ -62,7 +134,7 @@ pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
     let file = document.file.display().to_string();
     let (text, faults) = match document.effective() {
         Ok(text) => (Some(text), Vec::new()),
-        Err(faults) => (None, faults_json(&faults)),
+        Err(faults) => (None, told(&faults)),
     };
     // What is served is not what is written: nobody asked for a reload, or it failed.
     let pending = document
@@ -74,16 +146,16 @@ pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
             .with_served(|served| document.difference(served, &now)),
         _ => None,
     };
-    let answer = json!({
-        "file": file,
-        "generation": generation.number,
-        "read_only": guard::may_save(app).err(),
-        "text": text,
-        "faults": faults,
-        "pending": pending,
-        "difference": difference.unwrap_or_default(),
-        "loads": app.history().loads(),
-    });
+    let answer = Effective {
+        file,
+        generation: generation.number,
+        read_only: guard::may_save(app).err(),
+        text,
+        faults,
+        pending,
+        difference: difference.unwrap_or_default(),
+        loads: app.history().loads(),
+    };
     Ok(body(StatusCode::OK, &answer))
 }
 
@@ -129,15 +201,15 @@ pub(super) fn preview(app: &App, changes: Changes) -> Result<Answer, Problem> {
     let text = document.read().map_err(|faults| faulty(&faults))?;
     let edited = edit(document, &text, &changes.edits)?;
     let (faults, warnings) = judged(&edited);
-    let answer = json!({
-        "conflict": text.digest != changes.digest,
-        "digest": text.digest,
-        "difference": edited.difference,
-        "changes": edited.changes(&text),
-        "faults": faults,
-        "warnings": warnings,
-        "read_only": guard::may_save(app).err(),
-    });
+    let answer = Preview {
+        conflict: text.digest != changes.digest,
+        changes: edited.changes(&text),
+        digest: text.digest,
+        difference: edited.difference,
+        faults,
+        warnings,
+        read_only: guard::may_save(app).err(),
+    };
     Ok(body(StatusCode::OK, &answer))
 }
 
@@ -152,7 +224,10 @@ pub(super) async fn save(app: &Arc<App>, changes: Changes) -> Result<Answer, Pro
     }
     let edited = edit(document, &text, &changes.edits)?;
     if let Err(faults) = &edited.outcome {
-        let answer = json!({ "faults": faults_json(faults), "difference": edited.difference });
+        let answer = Faulty {
+            faults: told(faults),
+            difference: edited.difference,
+        };
         return Ok(body(StatusCode::UNPROCESSABLE_ENTITY, &answer));
     }
     let (app, keys) = (Arc::clone(app), changes.edits.len());
@@ -181,7 +256,10 @@ async fn put_in_force(
     match app.reload().await {
         Ok(generation) => {
             tracing::info!(generation, keys, "configuration saved");
-            let answer = json!({ "generation": generation, "difference": edited.difference });
+            let answer = Saved {
+                generation,
+                difference: edited.difference.clone(),
+            };
             Ok(body(StatusCode::OK, &answer))
         }
         Err(error) => {
@@ -206,25 +284,23 @@ fn edit(document: &Document, text: &config::Text, edits: &[Edit]) -> Result<Edit
 }
 
 /// Faults and warnings.
-fn judged(edited: &Edited) -> (Vec<Value>, Vec<Value>) {
+fn judged(edited: &Edited) -> (Vec<Fault>, Vec<Fault>) {
     match &edited.outcome {
-        Ok(loaded) => (Vec::new(), faults_json(&loaded.warnings)),
-        Err(faults) => (faults_json(faults), Vec::new()),
+        Ok(loaded) => (Vec::new(), told(&loaded.warnings)),
+        Err(faults) => (told(faults), Vec::new()),
     }
 }
 
-fn faults_json(faults: &Faults) -> Vec<Value> {
-    let json = |fault: &config::fault::Fault| {
-        json!({
-            "code": fault.code,
-            "severity": fault.severity(),
-            "path": fault.path,
-            "line": fault.place.line,
-            "message": fault.message,
-            "hint": fault.hint,
-        })
+fn told(faults: &Faults) -> Vec<Fault> {
+    let told = |fault: &config::fault::Fault| Fault {
+        code: fault.code.as_str(),
+        severity: fault.severity(),
+        path: fault.path.clone(),
+        line: fault.place.line,
+        message: fault.message.clone(),
+        hint: fault.hint.clone(),
     };
-    faults.list.iter().map(json).collect()
+    faults.list.iter().map(told).collect()
 }
 
 /// Connects as an exporter would with these changes, and asks whether traces would be taken.
@@ -241,17 +317,26 @@ pub(super) async fn test_exporter(app: &Arc<App>, trial: Trial) -> Result<Answer
         match edit(document, &text, &trial.edits)?.outcome {
             Ok(mut loaded) => loaded.config.exporters.swap_remove(&trial.exporter),
             Err(faults) => {
-                let answer = json!({ "ok": false, "faults": faults_json(&faults) });
+                let answer = Probed {
+                    ok: false,
+                    message: None,
+                    faults: told(&faults),
+                };
                 return Ok(body(StatusCode::OK, &answer));
             }
         }
     };
     let exporter = exporter.ok_or_else(|| Problem::missing("exporter of that name"))?;
     let tried = tokio::task::spawn_blocking(move || exporter.probe()).await;
-    let answer = match tried {
-        Ok(Ok(said)) => json!({ "ok": true, "message": said }),
-        Ok(Err(problem)) => json!({ "ok": false, "message": problem }),
-        Err(panic) => json!({ "ok": false, "message": panic.to_string() }),
+    let (ok, message) = match tried {
+        Ok(Ok(said)) => (true, said),
+        Ok(Err(problem)) => (false, problem),
+        Err(panic) => (false, panic.to_string()),
+    };
+    let answer = Probed {
+        ok,
+        message: Some(message),
+        faults: Vec::new(),
     };
     Ok(body(StatusCode::OK, &answer))
 }

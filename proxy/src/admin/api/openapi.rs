@@ -3,6 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::configuration::Faulty;
 use super::operations::{ALL, Answer, FILTER, Kind, Operation, Parameter, entry};
 
 /// The document.
@@ -16,11 +17,8 @@ pub(super) fn document() -> Value {
     let mut answers = settings().for_serialize().into_generator();
     let mut bodies = settings().into_generator();
     let problem = |description: &str| {
-        let content = json!({
-            "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } },
-            // Faults of a configuration are told one by one.
-            "application/json": { "schema": { "type": "object" } },
-        });
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        let content = json!({ "application/problem+json": { "schema": schema } });
         json!({ "description": description, "content": content })
     };
     let mut paths = Map::new();
@@ -29,7 +27,9 @@ pub(super) fn document() -> Value {
             Answer::Json(schema) => {
                 json!({ "application/json": { "schema": schema(&mut answers) } })
             }
-            Answer::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
+            Answer::Events(schema) => {
+                json!({ "text/event-stream": { "schema": schema(&mut answers) } })
+            }
         };
         let mut responses = json!({ "200": { "description": "It is so.", "content": answer } });
         let guarded = [
@@ -42,6 +42,11 @@ pub(super) fn document() -> Value {
         }
         for status in entry.problems {
             responses[status.to_string()] = problem(meaning(*status));
+        }
+        if entry.operation == Operation::Save {
+            // Faults are told one by one.
+            let schema = answers.subschema_for::<Faulty>();
+            responses["422"]["content"]["application/json"] = json!({ "schema": schema });
         }
         let filter = match entry.operation {
             Operation::Traces | Operation::Tail => FILTER,
@@ -156,5 +161,24 @@ mod tests {
         }
         let paths = document["paths"].as_object().expect("paths");
         assert_eq!(paths.len(), ALL.len());
+    }
+
+    #[test]
+    fn whatever_is_answered_is_described() {
+        let document = document();
+        for (path, operations) in document["paths"].as_object().expect("paths") {
+            for operation in operations.as_object().expect("operations").values() {
+                let content = operation["responses"]["200"]["content"].as_object();
+                for (kind, of) in content.expect("content") {
+                    let reference = of["schema"]["$ref"].as_str();
+                    let schema = reference.map_or(&of["schema"], |of| {
+                        let pointer = of.trim_start_matches('#');
+                        document.pointer(pointer).expect("a schema")
+                    });
+                    let members = schema["required"].as_array().map_or(0, Vec::len);
+                    assert!(members > 0, "{path} as {kind}: {schema}");
+                }
+            }
+        }
     }
 }

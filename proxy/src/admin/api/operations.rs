@@ -4,9 +4,8 @@
 use http::Method;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
-use serde_json::{Map, Value};
 
-use super::{configuration, otlp, plugins, requests, routes, traces};
+use super::{configuration, otlp, overview, plugins, requests, routes, shapes, traces};
 use crate::store::Page;
 
 /// One thing to be asked for.
@@ -52,7 +51,8 @@ pub(super) type Make = fn(&mut SchemaGenerator) -> Schema;
 
 pub(super) enum Answer {
     Json(Make),
-    Events,
+    /// Each as this says.
+    Events(Make),
 }
 
 /// Of the query.
@@ -93,9 +93,6 @@ const fn required(name: &'static str, kind: Kind, description: &'static str) -> 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
-
-/// What is not described any further.
-type Object = Map<String, Value>;
 
 const LIST: &[Parameter] = &[
     optional(
@@ -170,7 +167,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
         Operation::Overview => get(
             "overview",
             "Counters, quantiles, and how all parts fare",
-            of::<Object>,
+            of::<overview::Overview>,
         ),
         Operation::Traces => Entry {
             parameters: LIST,
@@ -197,12 +194,12 @@ pub(super) fn entry(operation: Operation) -> Entry {
             )
         },
         Operation::Tail => Entry {
-            answer: Answer::Events,
+            answer: Answer::Events(shapes::event),
             problems: &[400, 409, 429],
             ..get(
                 "traces/tail",
                 "Traces as they end: events `trace` with a summary, `missed` with a count",
-                of::<Object>,
+                shapes::event,
             )
         },
         Operation::Trace => Entry {
@@ -211,7 +208,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
             ..get(
                 "traces/{id}",
                 "A trace, and the summaries of all requests with its id",
-                of::<Object>,
+                shapes::one,
             )
         },
         Operation::Message => Entry {
@@ -220,7 +217,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
             ..get(
                 "traces/{id}/message",
                 "The message that an exporter makes of a trace, and what it would be without filters",
-                of::<Object>,
+                shapes::message,
             )
         },
         Operation::Routes => get(
@@ -240,7 +237,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
             ..get(
                 "routes/test",
                 "Which route a request takes, and why not the others",
-                of::<Object>,
+                of::<routes::Tested>,
             )
         },
         Operation::Upstreams => get(
@@ -251,7 +248,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
         Operation::Plugins => get(
             "plugins",
             "Plugins with their hooks, limits and counters",
-            of::<Object>,
+            of::<plugins::Plugins>,
         ),
         Operation::PluginLogs => Entry {
             problems: &[404, 409],
@@ -268,12 +265,16 @@ pub(super) fn entry(operation: Operation) -> Entry {
             of::<requests::Sent>,
             &[400, 409, 413, 415, 422],
         ),
-        Operation::Exporters => get("exporters", "Exporters, and how they fare", of::<Object>),
+        Operation::Exporters => get(
+            "exporters",
+            "Exporters, and how they fare",
+            of::<overview::Exporters>,
+        ),
         Operation::TestExporter => post(
             "exporters/test",
             "Connects as an exporter would, with changes that are not saved",
             of::<configuration::Trial>,
-            of::<Object>,
+            of::<configuration::Probed>,
             &[400, 404, 409, 413, 415, 422],
         ),
         Operation::Otlp => get(
@@ -286,7 +287,7 @@ pub(super) fn entry(operation: Operation) -> Entry {
             ..get(
                 "configuration",
                 "What is in force, with the source of each value",
-                of::<Object>,
+                of::<configuration::Effective>,
             )
         },
         Operation::Form => Entry {
@@ -308,17 +309,17 @@ pub(super) fn entry(operation: Operation) -> Entry {
             "configuration/preview",
             "What changes would do to the file, which stays as it is",
             of::<configuration::Changes>,
-            of::<Object>,
+            of::<configuration::Preview>,
             &[400, 409, 413, 415, 422],
         ),
         Operation::Save => post(
             "configuration/save",
             "Writes changes to the file, and reloads",
             of::<configuration::Changes>,
-            of::<Object>,
+            of::<configuration::Saved>,
             &[400, 409, 413, 415, 422],
         ),
-        Operation::Document => get("openapi.json", "This document", of::<Object>),
+        Operation::Document => get("openapi.json", "This document", shapes::document),
     }
 }
 

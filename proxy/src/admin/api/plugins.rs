@@ -5,12 +5,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::{Answer, Problem, traces};
 use crate::admin::body;
 use crate::app::App;
 use crate::config::{Isolation, OnError, PluginUse};
+use crate::metrics::snapshot;
 use crate::plugin::Hook;
 use crate::plugin::vitals::Now;
 use crate::store::{Filter, Store};
@@ -21,6 +21,65 @@ const TRACES: usize = 100;
 
 /// Most lines of an answer.
 const LINES: usize = 100;
+
+/// What `/api/plugins` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Plugins {
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Plugin {
+    /// Of the configuration.
+    key: String,
+    /// As spans have it.
+    name: String,
+    module: String,
+    /// By which ABI it is called: `component` or `module`.
+    kind: &'static str,
+    /// Of the module's bytes.
+    digest: String,
+    /// Whether the configuration says which digest it must have.
+    pinned: bool,
+    /// `reject` or `continue`.
+    on_error: &'static str,
+    limits: Limits,
+    /// `shared` or `request`.
+    isolation: &'static str,
+    /// Those that chains give it, and its own where that is in use.
+    configurations: usize,
+    /// Over all workers.
+    instances: u64,
+    /// Bytes that these take.
+    memory: u64,
+    breaker: Breaker,
+    workers: usize,
+    /// That it has.
+    hooks: Vec<&'static str>,
+    /// Of hooks that ran.
+    metrics: Vec<snapshot::Hook>,
+    /// In whose chains it stands.
+    routes: Vec<String>,
+    listeners: Vec<String>,
+}
+
+/// Of a hook's call.
+#[derive(Serialize, JsonSchema)]
+struct Limits {
+    /// Bytes.
+    memory: usize,
+    cpu_ms: f64,
+    wall_ms: f64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Breaker {
+    /// In a row, after which hooks are not called for a while.
+    failures: u32,
+    pause_ms: f64,
+    /// Workers in which it is open.
+    open: u64,
+}
 
 /// What `/api/plugins/{name}/logs` answers.
 #[derive(Serialize, JsonSchema)]
@@ -42,7 +101,7 @@ struct Line {
 pub(super) fn plugins(app: &App) -> Answer {
     let generation = app.generation();
     let metrics = app.metrics().snapshot();
-    let plugins: Vec<Value> = generation
+    let plugins = generation
         .plugins
         .iter()
         .map(|(key, variants)| {
@@ -52,53 +111,50 @@ pub(super) fn plugins(app: &App) -> Answer {
             let hooks = Hook::ALL
                 .into_iter()
                 .filter(|hook| variants.iter().any(|plugin| plugin.wants(*hook)));
-            let counted: Vec<_> = metrics
-                .hooks
-                .iter()
-                .filter(|of| of.plugin == plugin.name && of.duration.count > 0)
-                .collect();
+            let counted = metrics.hooks.iter();
+            let counted = counted.filter(|of| of.plugin == plugin.name && of.duration.count > 0);
             let routes = generation.config.routes.iter();
             let routes = routes.filter(|route| stands_in(key, &route.plugins));
             let listeners = generation.config.listeners.iter();
             let listeners = listeners.filter(|listener| stands_in(key, &listener.plugins));
             let vitals: Now = variants.iter().map(|plugin| plugin.vitals.now()).sum();
-            json!({
-                "key": key,
-                "name": plugin.name,
-                "module": module,
-                "kind": plugin.kind(),
-                "digest": plugin.digest,
-                "pinned": config.sha256.is_some(),
-                "on_error": match config.on_error {
+            Plugin {
+                key: key.clone(),
+                name: plugin.name.clone(),
+                module,
+                kind: plugin.kind(),
+                digest: plugin.digest.clone(),
+                pinned: config.sha256.is_some(),
+                on_error: match config.on_error {
                     OnError::Reject => "reject",
                     OnError::Continue => "continue",
                 },
-                "limits": {
-                    "memory": config.limits.memory(),
-                    "cpu_ms": config.limits.cpu_time.as_secs_f64() * 1e3,
-                    "wall_ms": config.limits.wall_time.as_secs_f64() * 1e3,
+                limits: Limits {
+                    memory: config.limits.memory(),
+                    cpu_ms: config.limits.cpu_time.as_secs_f64() * 1e3,
+                    wall_ms: config.limits.wall_time.as_secs_f64() * 1e3,
                 },
-                "isolation": match config.isolation {
+                isolation: match config.isolation {
                     Isolation::Shared => "shared",
                     Isolation::Request => "request",
                 },
-                "configurations": variants.iter().count(),
-                "instances": vitals.instances,
-                "memory": vitals.memory,
-                "breaker": {
-                    "failures": config.breaker.failures,
-                    "pause_ms": config.breaker.pause.as_secs_f64() * 1e3,
-                    "open": vitals.open_breakers,
+                configurations: variants.iter().count(),
+                instances: vitals.instances,
+                memory: vitals.memory,
+                breaker: Breaker {
+                    failures: config.breaker.failures,
+                    pause_ms: config.breaker.pause.as_secs_f64() * 1e3,
+                    open: vitals.open_breakers,
                 },
-                "workers": generation.config.workers,
-                "hooks": hooks.map(Hook::label).collect::<Vec<_>>(),
-                "metrics": counted,
-                "routes": routes.map(|route| route.name.as_str()).collect::<Vec<_>>(),
-                "listeners": listeners.map(|of| of.address.to_string()).collect::<Vec<_>>(),
-            })
+                workers: generation.config.workers.get(),
+                hooks: hooks.map(Hook::label).collect(),
+                metrics: counted.cloned().collect(),
+                routes: routes.map(|route| route.name.clone()).collect(),
+                listeners: listeners.map(|of| of.address.to_string()).collect(),
+            }
         })
         .collect();
-    body(StatusCode::OK, &json!({ "plugins": plugins }))
+    body(StatusCode::OK, &Plugins { plugins })
 }
 
 fn stands_in(key: &str, chain: &[PluginUse]) -> bool {

@@ -6,7 +6,6 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::{Answer, Parameters, Problem};
 use crate::admin::{body, endpoints};
@@ -45,6 +44,42 @@ struct Match {
 struct Listener {
     address: String,
     plugins: Vec<String>,
+}
+
+/// What `/api/routes/test` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Tested {
+    answer: Answered,
+    /// In their order; none where the request is refused before any is tried.
+    routes: Vec<Tried>,
+}
+
+/// The route that is taken, or what Weir answers by itself.
+#[derive(Default, Serialize, JsonSchema)]
+struct Answered {
+    route: Option<String>,
+    status: Option<u16>,
+    /// Methods that a route would take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<Vec<String>>,
+    /// What no route is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// A route, and which of its conditions the request meets.
+#[derive(Serialize, JsonSchema)]
+struct Tried {
+    name: String,
+    #[serde(rename = "match")]
+    matches: Match,
+    host: bool,
+    path: bool,
+    method: bool,
+    header: bool,
+    query: bool,
+    /// `taken`, `no match` or `not tried`.
+    result: &'static str,
 }
 
 /// What `/api/upstreams` answers.
@@ -137,9 +172,15 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
         .contains('@')
         .then_some("userinfo in the request's target");
     if let Some(why) = target::check(url.path()).err().or(userinfo) {
-        let refused = json!({ "status": 400, "route": Value::Null, "why": why });
-        let answer = json!({ "answer": refused, "routes": [] });
-        return Ok(body(StatusCode::OK, &answer));
+        let refused = Tested {
+            answer: Answered {
+                status: Some(400),
+                why: Some(why.to_owned()),
+                ..Answered::default()
+            },
+            routes: Vec::new(),
+        };
+        return Ok(body(StatusCode::OK, &refused));
     }
     let generation = app.generation();
     let head = Head {
@@ -151,7 +192,7 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
     };
     let taken = generation.router.route(&head);
     let differences = generation.router.differences(&head);
-    let tried: Vec<Value> = generation
+    let tried = generation
         .config
         .routes
         .iter()
@@ -163,29 +204,39 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
                 Ok(taken) if index > *taken => "not tried",
                 _ => "no match",
             };
-            json!({
-                "name": route.name,
-                "match": match_of(&route.matches),
-                "host": !matches!(difference, Some(Difference::Host)),
-                "path": !matches!(difference, Some(Difference::Path)),
-                "method": !matches!(difference, Some(Difference::Method)),
-                "header": !matches!(difference, Some(Difference::Header(_))),
-                "query": !matches!(difference, Some(Difference::Query(_))),
-                "result": result,
-            })
+            Tried {
+                name: route.name.clone(),
+                matches: match_of(&route.matches),
+                host: !matches!(difference, Some(Difference::Host)),
+                path: !matches!(difference, Some(Difference::Path)),
+                method: !matches!(difference, Some(Difference::Method)),
+                header: !matches!(difference, Some(Difference::Header(_))),
+                query: !matches!(difference, Some(Difference::Query(_))),
+                result,
+            }
         })
         .collect();
-    let answer = match &taken {
-        Ok(index) => {
-            json!({ "status": Value::Null, "route": generation.config.routes[*index].name })
-        }
-        Err(Miss::NoRoute) => json!({ "status": 404, "route": Value::Null }),
+    let (route, status, allowed) = match &taken {
+        Ok(index) => (
+            Some(generation.config.routes[*index].name.clone()),
+            None,
+            None,
+        ),
+        Err(Miss::NoRoute) => (None, Some(404), None),
         Err(Miss::Method(allowed)) => {
-            let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-            json!({ "status": 405, "route": Value::Null, "allowed": allowed })
+            let allowed = allowed.iter().map(ToString::to_string).collect();
+            (None, Some(405), Some(allowed))
         }
     };
-    let answer = json!({ "answer": answer, "routes": tried });
+    let answer = Tested {
+        answer: Answered {
+            route,
+            status,
+            allowed,
+            why: None,
+        },
+        routes: tried,
+    };
     Ok(body(StatusCode::OK, &answer))
 }
 

@@ -18,7 +18,7 @@ pub(in crate::config) struct Store {
     pub(in crate::config) max_age: Duration,
     /// Most traces that are kept each second, over all workers, with room for five seconds' worth
     /// at once; past it failed requests come first, then the first of each connection, and the
-    /// others are only counted. From 1 to 10000. Default: 100.
+    /// others are only counted. From 1 to 10000. Default: 50.
     #[schemars(range(min = 1, max = 10_000))]
     pub(in crate::config) max_traces_per_second: u32,
     /// Request headers to keep: names in any case, `*` for any run of characters. Values of
@@ -37,7 +37,7 @@ impl Default for Store {
             enabled: true,
             max_bytes: ByteSize::mib(64),
             max_age: Duration::seconds(24 * 60 * 60),
-            max_traces_per_second: 100,
+            max_traces_per_second: 50,
             request_headers: None,
             disable_content_logging: None,
             excluded_attributes: Vec::new(),

@@ -95,7 +95,7 @@ impl Flow {
     /// What the body of that answer comes of, where it comes piece by piece. Once.
     pub fn begun(&self, calls: &dyn Calls) -> Option<Box<Begun>> {
         let pipe = self.answering.take()?;
-        Some(Begun::new(pipe, calls.lasting()))
+        Some(Box::new(Begun::new(pipe, calls.lasting())))
     }
 
     /// What plugins left for their later hooks.
