@@ -42,17 +42,22 @@ pub(super) type Place<'s> = MutexGuard<'s, Option<Kept>>;
 struct Ticket(&'static AtomicU32);
 
 impl Own {
-    /// The plugin's seat, for a hook of a head. None where instances are shared, no hook comes behind
-    /// this one, or there are too many.
+    /// The plugin's seat, for a hook of a head; its last hook takes it along. None where instances are
+    /// shared, no hook comes behind this one, or there are too many.
     pub(super) fn seat(&mut self, plugin: &Plugin, hook: Hook) -> Option<Rc<Seat>> {
         if plugin.config.isolation == Isolation::Shared {
             return None;
         }
-        if let Some((_, seat)) = self.0.iter().find(|(id, _)| *id == plugin.id) {
-            return Some(Rc::clone(seat));
-        }
         let later = &Hook::ALL[hook as usize + 1..];
-        if !later.iter().any(|later| plugin.wants(*later)) {
+        let is_last = !later.iter().any(|later| plugin.wants(*later));
+        if let Some(place) = self.0.iter().position(|(id, _)| *id == plugin.id) {
+            return Some(if is_last {
+                self.0.swap_remove(place).1
+            } else {
+                Rc::clone(&self.0[place].1)
+            });
+        }
+        if is_last {
             return None;
         }
         let seat = Rc::new(Seat {

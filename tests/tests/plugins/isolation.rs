@@ -166,11 +166,18 @@ fn each_stream_of_an_http_2_connection_has_its_own() {
 }
 
 #[test]
-fn it_is_held_while_the_upstream_works_and_gone_behind_it() {
-    for (hooks, held) in [(json!(["request", "response"]), 1), (json!(["request"]), 0)] {
+fn it_is_held_while_the_upstream_works_where_a_hook_is_to_come() {
+    for (hooks, held) in [
+        (json!(["request", "response"]), 1),
+        (json!(["request"]), 0),
+        (json!(["pre-request", "request"]), 0),
+        (json!(["pre-request", "request", "request-body"]), 0),
+    ] {
         let (upstream, go) = slow();
-        let plugin = memo(Abi::Module, json!({ "hooks": hooks }));
-        let stand = before(upstream, plugin);
+        let mut config = config(&upstream);
+        config["plugins"]["memo"] = memo(Abi::Module, json!({ "hooks": hooks }));
+        config["listeners"][0]["plugins"] = json!(["memo"]);
+        let stand = Stand::with(upstream, config);
         let mut client = asking(&stand.weir, &stand.upstream);
         assert_eq!(instances(&stand.weir), held, "{hooks}");
         go.send(()).expect("the upstream waits");
