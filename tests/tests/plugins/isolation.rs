@@ -336,3 +336,34 @@ fn an_answers_pieces_are_of_the_same_instance() {
         eventually("it is gone", || (instances(&stand.weir) == 0).then_some(()));
     }
 }
+
+#[test]
+fn an_answer_breaks_off_where_a_hook_fails_before_its_pieces() {
+    let mut plugin = memo(Abi::Module, json!({ "trap": "response" }));
+    plugin["on_error"] = "continue".into();
+    let stand = before(Upstream::hello(), plugin);
+    let response = stand.weir.get("/told", &[]);
+    assert_eq!(response.status, 200);
+    assert!(!response.complete);
+    assert_eq!(response.text(), "");
+    let trace = stand.trace();
+    assert_eq!(trace.attribute(POSTHOOK, "error.type"), "panic");
+    assert_eq!(trace.root()["Attributes"]["error.type"], "plugin_failed");
+    assert_eq!(instances(&stand.weir), 0);
+}
+
+#[test]
+fn an_answer_to_a_piece_is_of_the_instance_that_saw_it() {
+    for abi in Abi::BOTH {
+        let hooks = ["request", "request-body", "response"];
+        let stand = before(Upstream::hello(), memo(abi, json!({ "hooks": hooks })));
+        let mut client = Connection::open(stand.weir.proxy());
+        client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\ntell");
+        let response = client.receive().expect("a response");
+        assert!(response.complete);
+        let all = "request/ request-body response answer-body";
+        assert_eq!(response.text(), all);
+        assert!(stand.upstream.seen().is_empty(), "no whole request");
+        eventually("it is gone", || (instances(&stand.weir) == 0).then_some(()));
+    }
+}

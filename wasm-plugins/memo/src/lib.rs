@@ -8,7 +8,8 @@
 //! ```
 //!
 //! It answers `/told` piece by piece with what it has in its memory, and `/idle` with nothing. A piece of a
-//! request that is `wait` waits until somebody asks for `/go`; the counter `waits` has how many do, or did.
+//! request that is `wait` waits until somebody asks for `/go`; the counter `waits` has how many do, or did. One
+//! that is `tell` is answered as `/told`.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -109,6 +110,9 @@ impl Plugin for Memo {
             while kv::get(GO).expect("the value").is_none() {}
         }
         self.keep("request-body", "");
+        if chunk.data() == b"tell" {
+            return Flow::RespondStreamed(http::Response::new(()));
+        }
         Flow::Pass
     }
 
