@@ -312,12 +312,11 @@ async fn run(
     let mut made = None;
     let seat = progress.own.seat(plugin, hook);
     let called = match own::take(seat.as_deref(), runner.instances, plugin, hook, start).await {
-        Ok((mut kept, place)) => {
+        Ok((mut kept, place, start)) => {
             // A fresh instance took its time, and one's own may have been waited for: not the hook's.
-            let fresh = kept.is_fresh();
-            let start = if fresh || place.is_some() {
+            let start = if kept.is_fresh() {
                 let now = Instant::now();
-                made = fresh.then(|| now.saturating_duration_since(start));
+                made = Some(now.saturating_duration_since(start));
                 now
             } else {
                 start

@@ -95,22 +95,26 @@ impl Seat {
     }
 }
 
-/// An instance for a hook of a head, and its place where it has one: held until the hook has ended.
+/// An instance for a hook of a head, and its place where it has one: held until the hook has ended. Beside
+/// them, when it was no longer waited for that others were done with it.
 pub(super) async fn take<'s>(
     seat: Option<&'s Seat>,
     instances: &Instances,
     plugin: &Plugin,
     hook: Hook,
     now: Instant,
-) -> Result<(Kept, Option<Place<'s>>), Failure> {
-    let mut place = match seat {
-        Some(seat) => Some(seat.lock(&plugin.config.limits).await?),
-        None => None,
+) -> Result<(Kept, Option<Place<'s>>, Instant), Failure> {
+    let (mut place, now) = match seat {
+        Some(seat) => {
+            let place = seat.lock(&plugin.config.limits).await?;
+            (Some(place), Instant::now())
+        }
+        None => (None, now),
     };
     let mut none = None;
     let own = place.as_deref_mut().unwrap_or(&mut none);
     let kept = instances.take(plugin, hook, own, now).await?;
-    Ok((kept, place))
+    Ok((kept, place, now))
 }
 
 /// Leaves an instance where pieces of a body, and later hooks, find it.
