@@ -24,6 +24,9 @@ use crate::upstream::Upstream;
 /// Of a span whose response's body broke off.
 pub const UNFINISHED: &str = "response body did not reach its end";
 
+/// What plugins left for their later hooks: (plugin's id, key, value).
+pub type Left = SmallVec<[(u32, String, String); 2]>;
+
 /// See the module's documentation.
 #[derive(Default)]
 pub struct State {
@@ -37,8 +40,7 @@ pub struct State {
     pub answer: Option<Answer>,
     /// Upstream that a pre-request hook chose by name.
     pub upstream: Option<String>,
-    /// What plugins left for their later hooks: (plugin's id, key, value).
-    pub held: SmallVec<[(u32, String, String); 2]>,
+    pub held: Left,
     /// Attributes and events for the upstream call's span, set before it began.
     for_upstream: Vec<UpstreamNote>,
     /// About how many bytes these are.
@@ -287,9 +289,9 @@ impl State {
     }
 
     /// Takes what some plugins, by their ids, left for their later hooks.
-    pub fn take_held(&mut self, from: &Self, whose: impl Fn(u32) -> bool) {
+    pub fn take_held(&mut self, from: &Left, whose: impl Fn(u32) -> bool) {
         self.held.retain(|(id, ..)| !whose(*id));
-        let theirs = from.held.iter().filter(|(id, ..)| whose(*id));
+        let theirs = from.iter().filter(|(id, ..)| whose(*id));
         self.held.extend(theirs.cloned());
     }
 

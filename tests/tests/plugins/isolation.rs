@@ -276,6 +276,8 @@ fn a_response_that_comes_while_a_piece_is_looked_at_waits_for_the_instance() {
         let trace = trace(&stand.topic, 22, "/");
         let all = "request/ request-body request-body response".to_owned();
         assert_eq!(kept(&trace, POSTHOOK), (all, false));
+        let left = trace.attribute(POSTHOOK, "memo.left");
+        assert_eq!(left, "2", "by the piece before, when the head came");
     }
 }
 

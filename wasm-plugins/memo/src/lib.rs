@@ -1,5 +1,6 @@
 //! A fixture: keeps its calls in its memory, and nowhere else, and says on the hook's span what it has
-//! there (`memo.kept`), so that a test can see which hooks find it.
+//! there (`memo.kept`), so that a test can see which hooks find it. With a piece of a request it leaves how
+//! many calls that are, which the response's hook says (`memo.left`).
 //!
 //! ```yaml
 //! config:                          # each key may be left out
@@ -17,7 +18,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_sdk::metrics::Counter;
-use weir_sdk::{Action, Chunk, Error, Flow, Interests, Plugin, Request, Response, http, kv, span};
+use weir_sdk::{
+    Action, Chunk, Error, Flow, Interests, Plugin, Request, Response, exchange, http, kv, span,
+};
 
 /// What to do.
 #[derive(Deserialize, JsonSchema)]
@@ -101,6 +104,9 @@ impl Plugin for Memo {
 
     fn on_response(&self, _: &mut Response) -> Action {
         self.keep("response", "");
+        if let Some(left) = exchange::get("kept") {
+            span::set_attribute("memo.left", left);
+        }
         Action::Continue
     }
 
@@ -110,6 +116,7 @@ impl Plugin for Memo {
             while kv::get(GO).expect("the value").is_none() {}
         }
         self.keep("request-body", "");
+        exchange::set("kept", &self.kept.borrow().len().to_string());
         if chunk.data() == b"tell" {
             return Flow::RespondStreamed(http::Response::new(()));
         }

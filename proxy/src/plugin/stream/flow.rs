@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Pipe, Stop};
-use crate::exchange::state::{Answer, State};
+use crate::exchange::state::{Answer, Left, State};
 use crate::plugin::answer::Begun;
 use crate::plugin::callout::Calls;
 use crate::plugin::{Called, Failure, Hook};
@@ -19,6 +19,10 @@ pub struct Flow {
     pub(super) stop: Cell<Option<Stop>>,
     /// Of the plugin that stopped it by an answer in pieces.
     pub(super) answering: RefCell<Option<Pipe>>,
+    /// What plugins had left when a guest was lent the state, where a hook of a response may ask for it
+    /// meanwhile.
+    left: RefCell<Left>,
+    keeps_left: Cell<bool>,
 }
 
 /// The calls of one plugin for the pieces of one body.
@@ -54,11 +58,16 @@ impl Flow {
             sums: RefCell::default(),
             stop: Cell::new(None),
             answering: RefCell::default(),
+            left: RefCell::default(),
+            keeps_left: Cell::new(false),
         })
     }
 
     /// A plugin is going to be called for the pieces of a body: the place of its sum.
     pub(in crate::plugin) fn join(&self, pipe: &Pipe) -> usize {
+        if pipe.hook == Hook::RequestBody && pipe.plugin.wants(Hook::Response) {
+            self.keeps_left.set(true);
+        }
         let mut sums = self.sums.borrow_mut();
         sums.push(Sum {
             plugin: pipe.plugin.id,
@@ -78,7 +87,7 @@ impl Flow {
     pub fn catch_up(&self, exchange: &State) {
         if let Some(state) = &mut *self.state.borrow_mut() {
             state.recorder.catch_up(&exchange.recorder);
-            state.take_held(exchange, |id| !self.has(id));
+            state.take_held(&exchange.held, |id| !self.has(id));
         }
     }
 
@@ -98,10 +107,13 @@ impl Flow {
         Some(Box::new(Begun::new(pipe, calls.lasting())))
     }
 
-    /// What plugins left for their later hooks.
+    /// What plugins left for their later hooks; while one works on a piece, what they had left before it.
     pub fn settle(&self, exchange: &mut State) {
-        if let Some(state) = &*self.state.borrow() {
-            exchange.take_held(state, |id| self.has(id));
+        let whose = |id| self.has(id);
+        match &*self.state.borrow() {
+            Some(state) => exchange.take_held(&state.held, whose),
+            None if self.keeps_left.get() => exchange.take_held(&self.left.borrow(), whose),
+            None => {}
         }
     }
 
@@ -160,6 +172,11 @@ pub(super) struct Loan<'f> {
 impl<'f> Loan<'f> {
     pub(super) fn new(flow: &'f Flow) -> Self {
         let state = flow.state.borrow_mut().take();
+        if let Some(state) = &state
+            && flow.keeps_left.get()
+        {
+            flow.left.borrow_mut().clone_from(&state.held);
+        }
         Self { flow, state }
     }
 }
