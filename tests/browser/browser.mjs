@@ -50,7 +50,13 @@ export class Browser {
   }
 
   async stop() {
+    // What a route was still to answer, nobody waits for.
+    await this.page?.unrouteAll({ behavior: "ignoreErrors" }).catch(() => {});
     await this.#context?.close();
+  }
+
+  complain(what) {
+    this.#complaints.push(what);
   }
 
   async check() {
@@ -69,7 +75,7 @@ export class Browser {
     });
   }
 
-  shoot(name) {
+  async shoot(name) {
     return this.page.screenshot({ path: `${this.#given.shots}/${name}.png` });
   }
 

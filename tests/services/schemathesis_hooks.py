@@ -14,20 +14,22 @@ from collections import defaultdict
 import requests
 import schemathesis
 
-ADMIN, KNOWN = os.environ["WEIR_ADMIN"], json.loads(os.environ["WEIR_KNOWN"])
+ADMIN, PROXY = os.environ["WEIR_ADMIN"], os.environ["WEIR_PROXY"]
+KNOWN = json.loads(os.environ["WEIR_KNOWN"])
 TURNS = defaultdict(itertools.count)
-# Of how many calls one is made so: of some fewer, for they reload, or connect to Kafka.
-OF = defaultdict(lambda: 2, Save=8, TestExporter=8)
+# Of how many calls one is made so: of some fewer, for they reload, connect to Kafka, or wait for a trace.
+OF = defaultdict(lambda: 2, Save=8, TestExporter=8, Tail=16)
 ANSWERED = defaultdict(set)
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
     operation = case.operation.definition.raw["operationId"]
-    if operation == "Tail":
-        kwargs["hooks"] = {"response": begin_only}
-    if next(TURNS[operation]) % OF[operation] == 0:
+    real = next(TURNS[operation]) % OF[operation] == 0
+    if real:
         make_real(operation, case)
+    if operation == "Tail":
+        kwargs["hooks"] = {"response": begin_and_event if real else begin_only}
 
 
 @schemathesis.hook
@@ -70,6 +72,22 @@ def json_body(case, body):
 
 def begin_only(response, **_):
     """A tail does not end: how it begins is all that is read."""
-    if response.headers["content-type"] == "text/event-stream":
-        pieces = iter([response.raw.read1(65536), b""])
-        response.raw.read1 = lambda *_, **__: next(pieces)
+    read_pieces(response, 1)
+
+
+def begin_and_event(response, **_):
+    """Of a tail that follows all, an event too."""
+    read_pieces(response, 2)
+
+
+def read_pieces(response, count):
+    if response.headers["content-type"] != "text/event-stream":
+        return
+    pieces = []
+    for number in range(count):
+        if number > 0:
+            # It is refused, which is a trace as well.
+            requests.get(f"{PROXY}/followed", timeout=60)
+        pieces.append(response.raw.read1(65536))
+    rest = iter([*pieces, b""])
+    response.raw.read1 = lambda *_, **__: next(rest)

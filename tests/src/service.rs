@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,14 +27,23 @@ pub fn service(name: &str) -> PathBuf {
     path
 }
 
-/// A port for a program that takes none of 0.
+/// A port for a program that takes none of 0: below those that the system gives to whoever asks for any, so
+/// that no other test has it before the program does.
 ///
 /// # Panics
 ///
 /// When there is none.
 pub fn free_port() -> u16 {
-    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-    held.local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Each test program begins elsewhere.
+    let first = std::process::id().wrapping_mul(101);
+    let mut ports = (0..10_000).map(|_| {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into());
+        u16::try_from(20_000 + number % 10_000).expect("below 30000")
+    });
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a port")
 }
 
 /// OpenTelemetry's collector with this configuration, once it listens at these addresses.

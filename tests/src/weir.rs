@@ -55,6 +55,17 @@ fn write_script(file: &Path, text: &str) {
     std::fs::set_permissions(file, executable).expect("an executable");
 }
 
+/// What runs a command in a mount namespace of its own, in which it may mount: that of a user namespace, or
+/// where there are none root's own.
+fn unshare() -> Option<&'static str> {
+    let ways = ["unshare --map-root-user --mount", "unshare --mount"];
+    ways.into_iter().find(|way| {
+        let tried = format!("{way} mount --bind /etc/hosts /etc/hosts");
+        let output = Command::new("sh").args(["-c", &tried]).output();
+        output.expect("sh runs").status.success()
+    })
+}
+
 /// A running Weir; killed when dropped, unless it has ended.
 pub struct Weir {
     child: Child,
@@ -124,25 +135,26 @@ impl Weir {
     }
 
     /// Starts where `/etc/hosts` is the file `hosts` of its own folder, with this text at first: in a mount
-    /// namespace of its own.
+    /// namespace of its own. `None` where nobody may make one, as in many containers.
     ///
     /// # Panics
     ///
-    /// When it does not start, as where users may make no such namespace.
-    pub fn with_hosts(config: &str, hosts: &str) -> Self {
+    /// When it does not start.
+    pub fn with_hosts(config: &str, hosts: &str) -> Option<Self> {
+        let unshare = unshare()?;
         let alone = |folder: &Path| {
             let (file, script) = (folder.join("hosts"), folder.join("alone"));
             std::fs::write(&file, hosts).expect("write the hosts");
             let mount = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
             let text = format!(
-                "exec unshare --map-root-user --mount sh -c '{mount}' '{}' '{}' \"$@\"",
+                "exec {unshare} sh -c '{mount}' '{}' '{}' \"$@\"",
                 file.display(),
                 binary().display()
             );
             write_script(&script, &text);
             script
         };
-        Self::launch_by(alone, config, &[], &["--no-watch"])
+        Some(Self::launch_by(alone, config, &[], &["--no-watch"]))
     }
 
     fn launch(config: &str, environment: &[(&str, &str)], flags: &[&str]) -> Self {

@@ -1,5 +1,6 @@
 //! The access log.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
@@ -7,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use weir_tests::client::{self, Connection};
-use weir_tests::service::free_port;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary};
@@ -175,6 +175,15 @@ impl Drop for Running {
     }
 }
 
+/// Where a Weir with this log listens.
+fn listening(log: &Path) -> Option<SocketAddr> {
+    let log = std::fs::read_to_string(log).expect("the log");
+    let lines = log.lines();
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.find(|line| line["message"] == "listening")?;
+    line["address"].as_str()?.parse().ok()
+}
+
 #[test]
 fn without_a_path_lines_go_to_standard_output_in_either_format() {
     let upstream = Upstream::hello();
@@ -185,24 +194,25 @@ fn without_a_path_lines_go_to_standard_output_in_either_format() {
         _ => line.contains(" 127.0.0.1 \"GET /x HTTP/1.1\" 200 5 "),
     };
     for format in ["json", "text"] {
-        let mut config = config(&upstream, json!({ "access_log": { "format": format } }));
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        config["listeners"][0]["address"] = json!(address.to_string());
+        let config = config(&upstream, json!({ "access_log": { "format": format } }));
         std::fs::write(&file, config.to_string()).expect("written");
+        let log = folder.path().join(format!("{format}.log"));
         let mut weir = Command::new(binary())
             .args(["run", "--no-watch", "--config"])
             .arg(&file)
+            .env("WEIR_LOG", "json")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).expect("a file"))
             .spawn()
             .map(Running)
             .expect("weir starts");
         let mut lines = BufReader::new(weir.0.stdout.take().expect("piped")).lines();
-        eventually("it listens", || TcpStream::connect(address).ok());
+        let address = eventually("it listens", || listening(&log));
         assert_eq!(client::get(address, "/x?secret", &[]).status, 200);
         let line = lines.next().expect("a line").expect("text");
         assert!(expected(&line, format), "{line}");
-        // Nothing else goes there, neither the log nor a line of the connection that asked for nothing.
+        // Nothing else goes there, neither the log nor a line of a connection that asks for nothing.
+        drop(TcpStream::connect(address).expect("connect"));
         let id = weir.0.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.expect("kill runs").success());

@@ -50,6 +50,7 @@ fn answers_are_as_the_document_says_whatever_is_asked() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("SCHEMATHESIS_HOOKS", "schemathesis_hooks")
         .env("WEIR_ADMIN", &admin)
+        .env("WEIR_PROXY", format!("http://{}", weir.proxy()))
         .env("WEIR_KNOWN", known.to_string())
         .env("WEIR_ANSWERED", &answered)
         .arg("run")

@@ -278,7 +278,12 @@ fn a_name_that_gets_another_address_leads_there_whatever_its_family() {
 
     let url = format!("http://api.test:{port}");
     let config = config(&[url], json!({ "resolve_interval": "1s" })).to_string();
-    let weir = Weir::with_hosts(&config, &hosts("127.0.0.2"));
+    let Some(weir) = Weir::with_hosts(&config, &hosts("127.0.0.2")) else {
+        // Past what keeps the output of tests that pass.
+        let why = "not tested: another address of a name, for nobody may mount here";
+        let _ = writeln!(std::io::stderr(), "{why}");
+        return;
+    };
     for (ip, upstream) in &all {
         std::fs::write(weir.folder().join("hosts"), hosts(ip)).expect("written");
         eventually("requests go to the new address", || {
