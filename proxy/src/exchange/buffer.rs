@@ -45,8 +45,6 @@ pub(super) struct RequestSource<'w> {
     worker: &'w Worker,
     body: Through<Incoming>,
     patience: Patience,
-    /// Its client may be as slow as it likes: messages of gRPC come when there are any.
-    may_drip: bool,
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
     flow: Option<Rc<Flow>>,
@@ -67,13 +65,14 @@ impl<'w> RequestSource<'w> {
             worker,
             body,
             patience: Patience::new(listener.timeouts.body),
-            // There is no gRPC over HTTP/1.1: who says so there has another reason.
-            may_drip: state.request.grpc && state.version == Version::HTTP_2,
             read: None,
             flow: None,
             begun: None,
         };
-        source.pace(listener.min_body_rate);
+        // Messages of gRPC come when there are any. Over HTTP/1.1 there is none: who says so has another reason.
+        if !(state.request.grpc && state.version == Version::HTTP_2) {
+            source.pace(listener.min_body_rate);
+        }
         source
     }
 
@@ -84,9 +83,7 @@ impl<'w> RequestSource<'w> {
 
     /// So many bytes of it are to come in a second, whatever was said before.
     pub(super) fn pace(&mut self, least: u64) {
-        if !self.may_drip {
-            self.patience.pace(least);
-        }
+        self.patience.pace(least);
     }
 
     /// Whether it is known to be larger than it may be.

@@ -132,7 +132,7 @@ impl Ticket {
     fn take(of: &'static AtomicU32) -> Option<Self> {
         let more = |taken| (taken < MOST).then_some(taken + 1);
         let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.is_ok().then_some(Self(of))
+        taken.is_ok().then(|| Self(of))
     }
 }
 

@@ -80,5 +80,10 @@ fn a_body_that_drips_is_answered_with_408_and_a_call_of_grpc_may_drip() {
         let most = 2 * count;
         let call = drip(&weir, "application/grpc", &mut told, most).await;
         assert_eq!(call, (most, 200));
+        // Where the route says how fast they are to be, they are to be it.
+        config["routes"][0]["min_body_rate"] = json!("1GiB");
+        assert_eq!(weir.reload(&config.to_string()).status, 200);
+        let (_, status) = drip(&weir, "application/grpc", &mut told, 1_000_000).await;
+        assert_eq!(status, 408);
     });
 }
