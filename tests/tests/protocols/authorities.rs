@@ -26,7 +26,10 @@ fn a_reload_goes_by_the_systems_authorities_as_they_are_then() {
     };
     trust(&one);
     let path = bundle.to_str().expect("UTF-8");
-    let weir = Weir::start_with(&config, &[("SSL_CERT_FILE", path)]);
+    let none = folder.path().join("none");
+    std::fs::create_dir(&none).expect("a folder");
+    let none = none.to_str().expect("UTF-8");
+    let weir = Weir::start_with(&config, &[("SSL_CERT_FILE", path), ("SSL_CERT_DIR", none)]);
     assert_eq!(weir.get("/", &[]).status, 502);
 
     trust(&other);
