@@ -18,6 +18,9 @@ use crate::{
 fn every_key_is_there() {
     let trace = trace_of(two_plugins(&Upstream::hello()), &[]).0;
     assert_eq!(keys(&trace), TRACE_KEYS);
+    // The client gave none.
+    assert_ne!(trace["RequestID"], "");
+    assert!(trace["RequestID"].is_string());
     assert_id(&trace["TraceID"], 32);
     assert_time(&trace["StartTime"]);
     assert_time(&trace["EndTime"]);
