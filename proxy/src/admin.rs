@@ -10,6 +10,7 @@ mod pages;
 mod query;
 
 mod endpoints;
+mod exporters;
 mod exposition;
 pub(crate) mod gather;
 
@@ -163,27 +164,7 @@ fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
 }
 
 fn ready(app: &App) -> Response<Full<Bytes>> {
-    let exporters: Vec<_> = app
-        .exporters()
-        .into_iter()
-        .map(|status| {
-            let (state, message) = match &status.state {
-                State::Starting => ("starting", None),
-                State::Ok => ("ok", None),
-                State::Degraded(message) => ("degraded", Some(message.as_str())),
-            };
-            let last_error = status.last_error.as_ref().map(|error| {
-                let at = jiff::Timestamp::try_from(error.at).unwrap_or_default();
-                json!({ "message": error.message, "at": at.to_string() })
-            });
-            json!({
-                "name": status.exporter,
-                "state": state,
-                "message": message,
-                "last_error": last_error,
-            })
-        })
-        .collect();
+    let exporters: Vec<_> = app.exporters().iter().map(exporters::ready).collect();
     let spool = app.spool().map(|spool| {
         let (state, message) = match &spool.problem {
             Some(problem) => ("degraded", Some(problem.as_str())),

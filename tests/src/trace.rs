@@ -53,3 +53,18 @@ impl Trace {
         &self.span(name)["Attributes"][key]
     }
 }
+
+/// How long a span lasted, in milliseconds.
+///
+/// # Panics
+///
+/// When it has no times.
+pub fn lasted(span: &Value) -> f64 {
+    let of_day = |key: &str| {
+        let time = span[key].as_str().expect("a time").trim_end_matches('Z');
+        let (_, time) = time.split_once('T').expect("a date before it");
+        let parts = time.split(':').map(str::parse::<f64>);
+        parts.fold(0.0, |sum, part| 60.0 * sum + part.expect("a number"))
+    };
+    (of_day("EndTime") - of_day("StartTime")).rem_euclid(86_400.0) * 1e3
+}

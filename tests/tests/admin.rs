@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::sync::mpsc;
 
@@ -33,6 +33,12 @@ fn start() -> Weir {
     ))
 }
 
+/// An address at which nobody listens.
+fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
 fn post(weir: &Weir, path: &str) -> client::Response {
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -58,9 +64,7 @@ fn readyz_is_200_and_names_the_generation() {
 
 #[test]
 fn an_exporter_that_fails_is_degraded_in_the_body_of_a_200() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = listener.local_addr().expect("an address");
-    drop(listener);
+    let nobody = nobody();
     let good = Broker::start(&["weir-traces"]).expect("a broker");
     let weir = Weir::start(&config(
         &Upstream::hello(),
@@ -90,6 +94,78 @@ exporters:
     assert_eq!(weir.count("weir_export_degraded{exporter=\"bad\"}"), 1);
     assert_eq!(weir.count("weir_export_degraded{exporter=\"good\"}"), 0);
     assert_eq!(weir.get("/", &[]).status, 200, "a request does not care");
+}
+
+#[test]
+fn readyz_and_metrics_say_what_became_of_traces_and_how_brokers_fare() {
+    let broker = Broker::start(&["weir-traces"]).expect("a broker");
+    let address = broker.bootstrap_servers().to_owned();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let weir = Weir::start(&config(
+        &Upstream::hello(),
+        &format!(
+            "admin: {{ address: \"127.0.0.1:0\" }}
+data_dir: \"{}\"
+spool: {{ segment_bytes: 2MiB }}
+exporters:
+  bad: {{ kafka: {{ brokers: [\"{}\"], topic: weir-traces }} }}
+  good:
+    kafka:
+      brokers: [\"{address}\"]
+      topic: weir-traces
+      flush_interval_ms: 10
+      producer: {{ custom_config: {{ statistics.interval.ms: 100 }} }}",
+            folder.path().display(),
+            nobody(),
+        ),
+    ));
+    for _ in 0..3 {
+        assert_eq!(weir.get("/", &[]).status, 200);
+    }
+    let [bad, good] = eventually("both say how they fare", || {
+        let ready = weir.ready();
+        let [bad, good] = [0_usize, 1].map(|at| ready["exporters"][at].clone());
+        let is_up = good["client"]["brokers"][&address]["up"] == json!(true);
+        (good["delivered"] == 3 && is_up && bad["oldest_s"].as_u64() > Some(0))
+            .then_some([bad, good])
+    });
+    assert_eq!(bad["delivered"], 0);
+    for exporter in [&bad, &good] {
+        assert_eq!(exporter["retried"], 0);
+        assert_eq!(exporter["dropped"], json!({}));
+    }
+    assert!(good["client"]["queue_messages"].is_u64(), "{good}");
+    assert!(weir.ready()["spool"]["bytes"].as_u64() > Some(0));
+    assert!(weir.count("weir_spool_oldest_age_seconds{exporter=\"bad\"}") > 0);
+    assert_eq!(
+        weir.count("weir_export_retried_total{exporter=\"good\"}"),
+        0
+    );
+    let up = format!("weir_kafka_broker_up{{exporter=\"good\",broker=\"{address}\"}}");
+    assert_eq!(weir.count(&up), 1);
+}
+
+#[test]
+fn readyz_and_metrics_say_why_traces_were_dropped() {
+    let weir = Weir::start(&config(
+        &Upstream::hello(),
+        &format!(
+            "admin: {{ address: \"127.0.0.1:0\" }}
+exporters: {{ traces: {{ kafka: {{ brokers: [\"{}\"], topic: t, buffer_bytes: 1B }} }} }}",
+            nobody()
+        ),
+    ));
+    for _ in 0..3 {
+        assert_eq!(weir.get("/", &[]).status, 200);
+    }
+    let dropped = "weir_export_dropped_total{exporter=\"traces\",reason=\"buffer_full\"}";
+    eventually("they are counted", || {
+        (weir.count(dropped) == 3).then_some(())
+    });
+    assert_eq!(
+        weir.ready()["exporters"][0]["dropped"],
+        json!({ "buffer_full": 3 })
+    );
 }
 
 #[test]

@@ -302,7 +302,11 @@ impl Default for Health {
 
 impl Health {
     pub(super) fn get(&self) -> State {
-        let still = self.still(millis());
+        self.at(millis())
+    }
+
+    fn at(&self, now: u64) -> State {
+        let still = self.still(now);
         if still > STALL {
             let message = format!("its thread has not moved for {} s", still.as_secs());
             return State::Degraded(message);
@@ -369,11 +373,13 @@ mod tests {
         health.set(State::Ok);
         assert_eq!(health.get(), State::Ok);
         health.beat.store(1, Relaxed);
-        assert_eq!(health.still(30_001), Duration::from_secs(30));
+        assert_eq!(health.at(30_001), State::Ok);
+        let said = "its thread has not moved for 31 s".to_owned();
+        assert_eq!(health.at(31_001), State::Degraded(said));
         health.beat();
         assert_eq!(health.get(), State::Ok);
         health.rest();
-        assert_eq!(health.still(u64::MAX), Duration::ZERO);
+        assert_eq!(health.at(u64::MAX), State::Ok);
     }
 
     #[test]

@@ -40,6 +40,14 @@ fn addresses(otlp: &Otlp) -> Vec<String> {
         .collect()
 }
 
+/// The part of the page on moving to Weir with this heading.
+fn section(heading: &str) -> &'static str {
+    let page = include_str!("../../../docs/migrating.md");
+    let mut sections = page.split("\n## ");
+    let found = sections.find(|section| section.starts_with(heading));
+    found.expect(heading)
+}
+
 fn has(draft: &Draft, begin: &str) -> bool {
     draft
         .findings()
@@ -109,6 +117,31 @@ fn every_key_of_bifrost_is_taken_over() {
         assert!(has(&draft, finding), "{:?}", draft.findings());
     }
     assert!(!draft.yaml().contains("hunter2"));
+}
+
+#[test]
+fn the_page_on_moving_has_every_key_of_bifrosts() {
+    let section = section("From Bifrost's Kafka connector");
+    for key in [
+        "enabled",
+        "brokers",
+        "topic",
+        "tls_enabled",
+        "ca_cert",
+        "sasl_enabled",
+        "sasl.mechanism",
+        "sasl.username",
+        "sasl.password",
+        "compression",
+        "batch_size",
+        "flush_interval_ms",
+        "auto_create_topic",
+        "disable_content_logging",
+        "request_headers",
+        "plugin_span_filter",
+    ] {
+        assert!(section.contains(&format!("`{key}`")), "{key}");
+    }
 }
 
 /// Any certificate: it is only looked at for being PEM.

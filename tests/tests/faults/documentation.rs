@@ -23,6 +23,18 @@ fn tests(folder: &Path, names: &mut HashSet<String>) {
 fn each_situation_in_the_page_on_trouble_has_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let page = fs::read_to_string(root.join("docs/troubleshooting.md")).expect("the page");
+    // What people search for.
+    for heading in [
+        "Topic does not exist",
+        "Failed to connect/authenticate with broker",
+        "Failed to write trace",
+        "Messages are not appearing in the topic",
+    ] {
+        let section = page.split_once(&format!("\n## {heading}\n"));
+        let (_, section) = section.expect(heading);
+        let section = section.split("\n## ").next().unwrap_or_default();
+        assert!(section.contains(" | test |\n"), "{heading}");
+    }
     let mut known = HashSet::new();
     tests(&root.join("tests/tests"), &mut known);
     tests(&root.join("proxy/src"), &mut known);

@@ -28,8 +28,13 @@ fn refusal(listener: &str, tls: Option<Tls>, sasl: Option<Sasl>) -> String {
 #[test]
 fn a_wrong_password_is_said() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let cause = refusal("SASL_PLAINTEXT", None, sasl(mechanism, "wrong"));
-        assert_eq!(cause, "wrong username or password", "{mechanism}");
+        for (listener, tls) in [("SASL_PLAINTEXT", None), ("SASL_SSL", tls(shared()))] {
+            let cause = refusal(listener, tls, sasl(mechanism, "wrong"));
+            assert_eq!(
+                cause, "wrong username or password",
+                "{listener} {mechanism}"
+            );
+        }
     }
 }
 

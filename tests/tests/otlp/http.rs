@@ -129,7 +129,9 @@ fn bodies_may_be_compressed_and_are_bounded_when_they_are_not_any_more() {
         let response = post(http, "/v1/traces", PROTOBUF, &[&header], broken);
         assert!([400, 413].contains(&response.status), "{name}");
     }
-    assert_eq!(post(http, "/v1/traces", PROTOBUF, &[], &large).status, 413);
+    let refused = post(http, "/v1/traces", PROTOBUF, &[], &large);
+    assert_eq!(refused.status, 413);
+    assert_eq!(refused.header("retry-after"), None);
     for message in otlp.traces(2) {
         assert_eq!(message.payload, body);
     }

@@ -3,6 +3,8 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::{Value, json};
+use weir_tests::config::exporter;
+use weir_tests::upstream::Upstream;
 
 use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request, shared};
 
@@ -29,7 +31,11 @@ fn the_example_of_the_documentation_arrives_as_otlp_json() {
 
 #[test]
 fn protobuf_arrives_to_the_byte() {
-    let body = request(20, 3, 50).encode_to_vec();
+    // With what no encoder would write again: a length in more bytes than it needs, and a field that nobody
+    // knows.
+    let mut body = vec![0x0a, 0x80, 0x80, 0x00];
+    body.extend(request(20, 3, 50).encode_to_vec());
+    body.extend([0x98, 0x4b, 0x07]);
     let (payload, content_type) = payload("otlp_protobuf", &body, PROTOBUF);
     assert_eq!(payload, body);
     assert_eq!(content_type.as_deref(), Some(PROTOBUF));
@@ -87,6 +93,36 @@ fn metrics_and_logs_have_topics_of_their_own() {
         let arrived = shared().read(&otlp.topics[index], 1).remove(0);
         let arrived: Value = serde_json::from_slice(&arrived.payload).expect("JSON");
         assert_eq!(arrived, body);
+    }
+}
+
+#[test]
+fn weirs_own_traces_may_go_to_the_topic_of_what_it_receives() {
+    for (format, kind) in [("otlp_json", JSON), ("otlp_protobuf", PROTOBUF)] {
+        let mut otlp = Otlp::new(format);
+        otlp.config["upstreams"]["up"]["endpoints"] = json!([Upstream::hello().url()]);
+        otlp.config["exporters"]["own"] = exporter(shared(), &otlp.topics[0]);
+        otlp.config["exporters"]["own"]["kafka"]["format"] = json!(format);
+        let weir = otlp.start();
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        let own = otlp.traces(1).remove(0);
+        let response = post(
+            weir.otlp("http"),
+            "/v1/traces",
+            JSON,
+            &[],
+            EXAMPLE.as_bytes(),
+        );
+        assert_eq!(response.status, 200);
+        let received = otlp.traces(2).remove(1);
+        for (message, name) in [(own, "GET all"), (received, "test-operation")] {
+            assert_eq!(message.header("content-type"), Some(kind));
+            let request = match kind {
+                JSON => serde_json::from_slice(&message.payload).expect("OTLP/JSON"),
+                _ => ExportTraceServiceRequest::decode(&message.payload[..]).expect("protobuf"),
+            };
+            assert_eq!(crate::spans(&request).next().expect("a span").name, name);
+        }
     }
 }
 

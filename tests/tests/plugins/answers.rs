@@ -13,7 +13,7 @@ use weir_tests::client::{Connection, Response};
 use weir_tests::config::config;
 use weir_tests::http2::{Client, run};
 use weir_tests::kafka::shared;
-use weir_tests::trace::Trace;
+use weir_tests::trace::{Trace, lasted};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::guest;
@@ -425,17 +425,6 @@ fn a_plugin_that_holds_bodies_waits_for_the_whole() {
     let response = told(&stand);
     assert!(response.complete);
     assert_eq!(response.text(), "<piece 1piece 2>");
-}
-
-/// How long a span says that it lasted, in milliseconds.
-fn lasted(span: &Value) -> f64 {
-    let of_day = |key: &str| {
-        let time = span[key].as_str().expect("a time").trim_end_matches('Z');
-        let (_, time) = time.split_once('T').expect("a date before it");
-        let parts = time.split(':').map(str::parse::<f64>);
-        parts.fold(0.0, |sum, part| 60.0 * sum + part.expect("a number"))
-    };
-    (of_day("EndTime") - of_day("StartTime")).rem_euclid(86_400.0) * 1e3
 }
 
 #[test]

@@ -122,6 +122,34 @@ fn pre_request_hooks_of_a_listener_run_before_routing() {
 }
 
 #[test]
+fn pre_request_hooks_begin_the_one_chain_of_a_requests_hooks() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    for name in ["early", "second"] {
+        config["plugins"][name] = trap("on-pre-request");
+        config["plugins"][name]["on_error"] = json!("continue");
+    }
+    config["plugins"]["mark"] = marker("mark");
+    config["listeners"][0]["plugins"] = json!(["early", "second"]);
+    config["routes"][0]["plugins"] = json!(["mark"]);
+    let stand = Stand::with(upstream, config);
+    assert_eq!(stand.get(&[]).text(), "hello");
+    let trace = stand.trace();
+    for (span, parent) in [
+        ("plugin.early.prerequesthook", "GET all"),
+        (
+            "plugin.second.prerequesthook",
+            "plugin.early.prerequesthook",
+        ),
+        ("plugin.mark.prehook", "plugin.second.prerequesthook"),
+        ("GET", "plugin.mark.prehook"),
+        ("plugin.mark.posthook", "plugin.mark.prehook"),
+    ] {
+        assert_eq!(trace.parent(span), parent, "{span}");
+    }
+}
+
+#[test]
 fn a_pre_request_hook_reaches_its_own_plugin_alone() {
     let upstream = Upstream::hello();
     let mut config = config(&upstream);

@@ -134,6 +134,36 @@ fn a_segment_that_is_cut_under_the_proxy_costs_traces_and_no_answers_and_recover
 }
 
 #[test]
+fn a_byte_that_is_flipped_costs_one_trace_and_is_counted() {
+    let topic = shared().topic();
+    let mut spooled = Spooled::new(&upstream()).to(shared(), &topic);
+    let kafka = &mut spooled.config["exporters"]["traces"]["kafka"];
+    let brokers = std::mem::replace(&mut kafka["brokers"], json!(["127.0.0.1:1"]));
+    let weir = spooled.start();
+    let mut asked = ask_all(weir.proxy(), 20, "flip");
+    kill(weir);
+    let lost = asked.remove(7);
+    let found = spooled.paths(".seg").into_iter().find_map(|path| {
+        let bytes = fs::read(&path).expect("a segment");
+        let mut windows = bytes.windows(lost.len());
+        let at = windows.position(|found| found == lost.as_bytes())?;
+        Some((path, bytes, at))
+    });
+    let (path, mut bytes, at) = found.expect("the trace is on the disk");
+    bytes[at] ^= 1;
+    fs::write(path, bytes).expect("written");
+
+    spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;
+    let weir = spooled.start();
+    let mut arrivals = Arrivals::of(shared(), &topic);
+    arrivals.wait_for(&asked);
+    assert_eq!(arrivals.ids, asked);
+    eventually("it is counted", || {
+        (dropped(&weir, "corrupt") == 1).then_some(())
+    });
+}
+
+#[test]
 fn a_backlog_takes_no_memory_and_a_start_does_not_wait_for_it() {
     let topic = shared().topic();
     let (mut spooled, brokers) = spooled_large(&topic);

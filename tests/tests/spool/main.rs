@@ -8,6 +8,7 @@ mod handover;
 mod kills;
 mod outages;
 mod runs;
+mod synced;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,12 +1,14 @@
 //! The JSON of one trace: its keys, spans, parents and attributes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::kafka::shared;
-use weir_tests::trace::Trace;
+use weir_tests::load::slow_upstream;
+use weir_tests::trace::{Trace, lasted};
 use weir_tests::upstream::Upstream;
 
 use crate::{
@@ -18,6 +20,9 @@ use crate::{
 fn every_key_is_there() {
     let trace = trace_of(two_plugins(&Upstream::hello()), &[]).0;
     assert_eq!(keys(&trace), TRACE_KEYS);
+    // The client gave none.
+    assert_ne!(trace["RequestID"], "");
+    assert!(trace["RequestID"].is_string());
     assert_id(&trace["TraceID"], 32);
     assert_time(&trace["StartTime"]);
     assert_time(&trace["EndTime"]);
@@ -119,6 +124,18 @@ fn attributes_follow_the_semantic_conventions() {
     assert_eq!(hook["weir.hook.generation"], 1);
     assert!(hook["weir.hook.cpu_ns"].is_u64());
     assert!(hook["weir.hook.memory_bytes"].as_u64() > Some(0));
+}
+
+#[test]
+fn overhead_is_what_the_upstream_did_not_take() {
+    let upstream = slow_upstream(Duration::from_millis(50));
+    let trace = trace_of(two_plugins(&upstream), &[]);
+    let of = |name: &str| trace.root()["Attributes"][name].as_f64();
+    let upstream = of("weir.upstream.duration_ms").expect("a number");
+    let overhead = of("weir.overhead.duration_ms").expect("a number");
+    assert!(upstream >= 50.0 && overhead > 0.0, "{upstream} {overhead}");
+    let rest = lasted(trace.root()) - upstream - overhead;
+    assert!(rest.abs() < 0.001, "{rest} ms are neither");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Answer, Problem, requests};
+use crate::admin::exporters::by_reason;
 use crate::admin::{body, guard};
 use crate::app::App;
 use crate::config;
-use crate::export::status::{Reason, State, Status};
+use crate::export::status::{State, Status};
 use crate::metrics::snapshot::Snapshot;
 use crate::store::{Filter, Store, Summary};
 
@@ -259,12 +260,4 @@ fn fares(name: &str, exporter: &config::Exporter, status: Option<&Status>) -> Ex
         dropped: by_reason(status.map_or(&[], |status| &status.dropped)),
         dead_letters: by_reason(status.map_or(&[], |status| &status.dead_letters)),
     }
-}
-
-/// Those that happened.
-fn by_reason(counts: &[(Reason, u64)]) -> BTreeMap<&'static str, u64> {
-    let counts = counts.iter().filter(|(_, count)| *count > 0);
-    counts
-        .map(|(reason, count)| (reason.as_str(), *count))
-        .collect()
 }

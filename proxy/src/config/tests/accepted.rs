@@ -478,6 +478,34 @@ fn a_message_lives_longer_than_its_batch_waits() {
 }
 
 #[test]
+fn what_is_left_out_of_a_receiver_has_the_documented_default() {
+    let config = accepted(&minimal(
+        "receivers: { otlp: { exporter: { kafka: { brokers: ['localhost:9092'] } } } }",
+    ));
+    let otlp = config.otlp.unwrap();
+    let addresses = otlp.addresses().map(|address| address.to_string());
+    assert_eq!(
+        addresses.collect::<Vec<_>>(),
+        ["0.0.0.0:4317", "0.0.0.0:4318"]
+    );
+    assert_eq!(otlp.grpc.unwrap().max_body_bytes, 4 << 20);
+    assert_eq!(otlp.http.unwrap().max_body_bytes, 20 << 20);
+    assert_eq!(otlp.queue_size, Some(10_000));
+    assert_eq!(otlp.queue_bytes, 256 << 20);
+    assert_eq!(otlp.format, crate::config::otlp::Format::Json);
+    for (destination, topic) in [
+        (otlp.traces, "otlp-traces"),
+        (otlp.metrics, "otlp-metrics"),
+        (otlp.logs, "otlp-logs"),
+    ] {
+        assert_eq!(destination.kafka.topic, topic);
+        assert_eq!(destination.kafka.batch_size, 10_000);
+        assert_eq!(destination.kafka.flush_interval, Duration::from_millis(5));
+        assert!(!destination.keyed);
+    }
+}
+
+#[test]
 fn a_receiver_with_a_spool_may_wait_long_for_a_batch() {
     let config = accepted(&minimal(
         "data_dir: data\nreceivers: { otlp: { exporter: { kafka: { brokers: ['localhost:9092'], \

@@ -142,6 +142,15 @@ fn assert_all_options(text: &str) {
     assert!(!draft.yaml().contains("hunter2"));
 }
 
+#[test]
+fn the_page_on_moving_has_every_option_of_rotels() {
+    let section = section("From Rotel's Kafka exporter");
+    let names = OPTIONS.iter().map(|(name, _)| *name);
+    for name in names.chain(["sasl-password"]) {
+        assert!(section.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
 const ROTEL_PASSWORD: &str = "ROTEL_KAFKA_EXPORTER_SASL_PASSWORD";
 
 #[test]

@@ -127,6 +127,27 @@ fn each_property_is_shown_at_its_key_and_what_is_shown_is_set() {
     assert_eq!(&own - &set, BTreeSet::new());
 }
 
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let client = producer(&kafka("127.0.0.1:1", "traces"), 1_000_000);
+    for (property, value) in [
+        ("acks", "all"),
+        ("enable.idempotence", "true"),
+        ("client.id", "weir"),
+        ("message.max.bytes", "1000000"),
+        ("message.send.max.retries", "2147483647"),
+        ("retry.backoff.ms", "100"),
+        ("retry.backoff.max.ms", "1000"),
+        ("message.timeout.ms", "300000"),
+        ("request.timeout.ms", "30000"),
+        ("batch.size", "1000000"),
+        ("partitioner", "consistent_random"),
+        ("security.protocol", "plaintext"),
+    ] {
+        assert_eq!(client.get(property), Some(value), "{property}");
+    }
+}
+
 /// Each key at a value that is not its default.
 #[test]
 fn each_key_sets_its_property_to_its_value() {
