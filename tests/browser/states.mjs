@@ -89,6 +89,17 @@ export async function failing(browser, { key }) {
   await row.getByText("127.0.0.1:1").waitFor();
   await page.getByText(/^Spool: \d.* of .* on the disk$/).waitFor();
   await browser.look("overview-failing");
+  // How each state looks, but for its colour.
+  const looks = await page.locator(".state").evaluateAll((states) => {
+    const looks = {};
+    for (const state of states) {
+      const { borderRadius, clipPath, rotate } = getComputedStyle(state, "::before");
+      looks[state.textContent.trim()] = `${borderRadius} ${clipPath} ${rotate}`;
+    }
+    return looks;
+  });
+  assert.notEqual(looks["Delivering"], looks["Not delivering"]);
+  assert.ok(looks["Delivering"] && !("" in looks), JSON.stringify(looks));
   const menu = page.getByRole("navigation", { name: "Pages" });
   await menu.getByRole("link", { name: "Kafka 1 failing" }).click();
   await page.getByText("Traces wait for Kafka on the disk").waitFor();
