@@ -63,7 +63,7 @@ export async function missing(browser) {
   await browser.look("failure");
 }
 
-/** Without a store, pages say what to add, and the rest works. */
+/** Without a store, and without plugins, pages say what to add, and the rest works. */
 export async function unkept(browser) {
   const { page } = browser;
   await browser.open("/traces");
@@ -77,6 +77,9 @@ export async function unkept(browser) {
   const send = page.getByRole("region", { name: "Send a request" });
   await send.getByRole("button", { name: "Send", exact: true }).click();
   await send.getByRole("status").getByText("after").waitFor();
+  await browser.open("/plugins");
+  await page.getByRole("heading", { name: "No plugin is configured" }).waitFor();
+  await browser.look("plugins-empty");
 }
 
 /** Exporters that do not deliver say why, what waits, and what was given up. */
