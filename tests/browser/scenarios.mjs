@@ -1,9 +1,10 @@
 // What people do with the console, page by page; what is true of all pages is in `whole.mjs`.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 
 export { failing, filters, missing, unkept } from "./states.mjs";
-export { keyboard, large, narrow } from "./whole.mjs";
+export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
 export async function traces(browser, { key }) {
@@ -18,6 +19,10 @@ export async function traces(browser, { key }) {
   await page.getByRole("link", { name: "GET /v1/secret" }).waitFor();
   await page.getByText("answered by auth").waitFor();
   await browser.look("traces");
+  await page.getByRole("img", { name: "14 traces, 0 failed, over time" }).waitFor();
+  await page.getByText("As a table").click();
+  const counts = await page.locator(".histogram tbody td:nth-child(2)").allTextContents();
+  assert.equal(counts.reduce((sum, count) => sum + Number(count), 0), 14);
 
   // Filters stand in the URL, and a reload keeps them.
   await page.getByLabel("Status").selectOption("4xx");
@@ -37,12 +42,27 @@ export async function traces(browser, { key }) {
   await row("plugin.auth.prehook").click();
   const drawer = page.getByRole("complementary", { name: "Span" });
   await drawer.getByText("weir.hook.module_digest").waitFor();
+  const said = (what) => drawer.locator(`xpath=.//dt[.="${what}"]/following-sibling::dd[1]`).textContent();
+  assert.equal(await said("Decision"), "continue");
+  for (const what of ["Start", "Duration", "CPU"]) assert.match(await said(what), /^\+?[\d.]+ (ns|µs|ms)/);
+  assert.match(await said("Guest memory"), /^[\d.]+ [KM]iB$/);
   assert.match(page.url(), /span=/);
   await browser.look("trace-span");
   // The README's picture.
   await page.setViewportSize({ width: 1200, height: 580 });
   await browser.shoot("readme");
   await page.setViewportSize({ width: 1280, height: 800 });
+
+  // A part of the map is dragged over, and is what the rows show.
+  const map = await page.locator(".minimap").boundingBox();
+  const across = (part) => page.mouse.move(map.x + map.width * part, map.y + map.height / 2);
+  await across(0.3);
+  await page.mouse.down();
+  await across(0.5);
+  await across(0.7);
+  await page.mouse.up();
+  await page.getByRole("status").filter({ hasText: "Zoomed to" }).waitFor();
+  await page.getByRole("button", { name: "Whole trace" }).click();
 
   // The whole way by keyboard.
   await page.getByRole("treegrid", { name: "Spans" }).focus();
@@ -69,7 +89,9 @@ export async function traces(browser, { key }) {
     page.waitForEvent("download"),
     page.getByRole("button", { name: "Download" }).click(),
   ]);
-  assert.match(file.suggestedFilename(), /^trace-[0-9a-f]{32}\.json$/);
+  const whole = JSON.parse(await readFile(await file.path(), "utf8"));
+  assert.equal(file.suggestedFilename(), `trace-${whole.TraceID}.json`);
+  assert.equal(whole.Spans[0].Attributes["url.path"], "/v1/items/3");
 }
 
 /** Traces show as they end, those that fit; paused, they wait. */
@@ -233,7 +255,10 @@ export async function locked(browser) {
   });
   await page.keyboard.press("Escape");
   await browser.open("/configuration");
-  await page.getByText("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").first().waitFor();
+  const value = (text) => page.locator(".yaml .row", { hasText: text }).locator(".source");
+  await value(/^ *compression: "lz4"/).getByText("WEIR__EXPORTERS__TRACES__KAFKA__COMPRESSION").waitFor();
+  await value(/^ *flush_interval_ms: 10/).getByText(/^line \d+$/).waitFor();
+  await value(/^ *auto_create_topic: false/).getByText("default").waitFor();
   await browser.look("configuration");
   await page.getByRole("switch", { name: "Only what is written" }).click();
   await browser.look("configuration-written");
@@ -282,7 +307,19 @@ export async function pages(browser, { key }) {
   await browser.open("/");
   await page.getByRole("heading", { name: "Latest traces" }).waitFor();
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
+  const figure = (name) => page.locator(".figure", { hasText: name });
+  await figure("Requests a second").getByText("31 since the start").waitFor();
+  await figure("Errors a second").getByText("0.00 % since the start").waitFor();
+  for (const name of ["Duration, p50", "Weir’s own time, p50", "Upstream’s time, p50"]) {
+    await figure(name).getByText(/^p99 [\d.]+ (µs|ms|s)$/).waitFor();
+  }
+  const parts = page.getByRole("table", { name: "Plugins and upstreams" });
+  await parts.getByRole("row", { name: /^up upstream 30 [\d.]+ (µs|ms|s) [\d.]+ (µs|ms|s) none$/ }).waitFor();
+  await parts.getByRole("row", { name: /^auth prehook 31 [\d.]+ (µs|ms|s) [\d.]+ (µs|ms|s) none$/ }).waitFor();
   await browser.look("overview");
+  await page.getByText("The last two minutes as a table").click();
+  await browser.request("/v1/counted", { headers: { "x-api-key": key } });
+  await page.locator(".chart tbody td:nth-child(2)").getByText(/^0\.[1-9]$/).first().waitFor();
   // A request from here opens its trace.
   const send = page.getByRole("region", { name: "Send a request" });
   assert.equal(await send.getByLabel("Path, or URL with host").inputValue(), "/v1/");
@@ -293,7 +330,12 @@ export async function pages(browser, { key }) {
   await page.getByRole("row", { name: "plugin.headers.prehook" }).waitFor();
   const menu = page.getByRole("navigation", { name: "Pages" });
   await menu.getByRole("link", { name: "Routes" }).click();
-  await page.getByRole("row", { name: /^hello/ }).getByText(/ ago$/).waitFor();
+  await page.getByText("Listener 127.0.0.1:0 request-id").waitFor();
+  const hello = page.getByRole("row", { name: /^hello/ });
+  await hello.getByText(/ ago$/).waitFor();
+  assert.deepEqual(await hello.locator(".chip").allTextContents(), ["request-id listener", "auth", "headers"]);
+  const [, to, rate, requests] = await hello.getByRole("cell").allTextContents().then((cells) => cells.slice(1));
+  assert.match(`${to} ${rate} ${requests}`, /^up \d+\.\d 33$/);
   await page.getByLabel("Path, or URL with host").fill("http://any.test/v1/x");
   await page.getByRole("button", { name: "Test", exact: true }).click();
   await page.getByText("It takes hello").waitFor();
@@ -311,9 +353,14 @@ export async function pages(browser, { key }) {
   await browser.look("plugins");
   await page.getByRole("link", { name: "auth" }).click();
   await page.getByRole("heading", { name: "Its latest traces" }).waitFor();
+  await page.getByText(/Runs on route hello\.\s*Core module, SHA-256 [0-9a-f]{64}$/).waitFor();
+  const hooks = page.getByRole("table", { name: "Hooks" });
+  for (const hook of ["prehook", "posthook"]) {
+    await hooks.getByRole("row", { name: new RegExp(`^${hook} 33 [\\d.]+ (µs|ms|s) [\\d.]+ (µs|ms|s) none$`) }).waitFor();
+  }
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
-  await page.locator(".figure", { hasText: "Instances" }).getByText(/^[1-9]\d*$/).waitFor();
-  await page.locator(".figure", { hasText: "Breaker" }).getByText("Closed").waitFor();
+  await figure("Instances").getByText(/^[1-9]\d*$/).waitFor();
+  await figure("Breaker").getByText("Closed").waitFor();
   await browser.look("plugin");
   await menu.getByRole("link", { name: "OTLP" }).click();
   await page.getByRole("heading", { name: "Nothing is received" }).waitFor();
@@ -336,6 +383,15 @@ export async function broken(browser) {
   await browser.open("/plugins/chatty");
   await page.getByRole("cell", { name: "人口調査" }).first().waitFor();
   await browser.look("plugin-logs");
+  // The same lines stand at the trace, and at the hook that wrote them.
+  await page.getByRole("table", { name: "Lines" }).getByRole("link").first().click();
+  await page.getByRole("row", { name: "plugin.chatty.prehook" }).click();
+  const drawer = page.getByRole("complementary", { name: "Span" });
+  await drawer.getByRole("heading", { name: "Log of the plugin" }).waitFor();
+  await drawer.getByRole("heading", { name: "Events" }).waitFor();
+  await browser.look("trace-span-logs");
+  await page.getByRole("tab", { name: /^Logs [1-9]/ }).click();
+  await page.getByRole("row", { name: /chatty warn warn$/ }).first().waitFor();
 }
 
 /** What was loaded when, what was refused and why, and what the file says that is not served. */
@@ -390,6 +446,9 @@ export async function otlp(browser, { otlp }) {
   const row = page.getByRole("table", { name: "Received" }).getByRole("row", { name: "http/json" });
   await row.filter({ hasText: "logs" }).getByRole("cell", { name: "3", exact: true }).waitFor();
   await row.filter({ hasText: "traces" }).getByText("malformed 1").waitFor();
+  const queue = page.getByRole("table", { name: "Queues" }).getByRole("row", { name: /^logs Delivering/ });
+  await queue.getByRole("cell", { name: /^0 B of / }).waitFor();
+  await queue.getByRole("cell", { name: "1", exact: true }).waitFor();
   const variables = await page.getByLabel("Variables for HTTP").textContent();
   assert.match(variables, /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:\d+\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http\/protobuf/);
   await browser.look("otlp");
@@ -401,7 +460,8 @@ export async function upstreams(browser) {
   await browser.open("/upstreams");
   await page.getByText("1 of 2 endpoints are left out").waitFor();
   await page.getByText("Left out: unhealthy").waitFor();
-  await page.getByText("cannot connect").waitFor();
+  await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
+  await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();
   await browser.look("upstreams-out");
 }
 

@@ -63,7 +63,7 @@ export async function missing(browser) {
   await browser.look("failure");
 }
 
-/** Without a store, pages say what to add, and the rest works. */
+/** Without a store, and without plugins, pages say what to add, and the rest works. */
 export async function unkept(browser) {
   const { page } = browser;
   await browser.open("/traces");
@@ -77,6 +77,9 @@ export async function unkept(browser) {
   const send = page.getByRole("region", { name: "Send a request" });
   await send.getByRole("button", { name: "Send", exact: true }).click();
   await send.getByRole("status").getByText("after").waitFor();
+  await browser.open("/plugins");
+  await page.getByRole("heading", { name: "No plugin is configured" }).waitFor();
+  await browser.look("plugins-empty");
 }
 
 /** Exporters that do not deliver say why, what waits, and what was given up. */
@@ -89,6 +92,17 @@ export async function failing(browser, { key }) {
   await row.getByText("127.0.0.1:1").waitFor();
   await page.getByText(/^Spool: \d.* of .* on the disk$/).waitFor();
   await browser.look("overview-failing");
+  // How each state looks, but for its colour.
+  const looks = await page.locator(".state").evaluateAll((states) => {
+    const looks = {};
+    for (const state of states) {
+      const { borderRadius, clipPath, rotate } = getComputedStyle(state, "::before");
+      looks[state.textContent.trim()] = `${borderRadius} ${clipPath} ${rotate}`;
+    }
+    return looks;
+  });
+  assert.notEqual(looks["Delivering"], looks["Not delivering"]);
+  assert.ok(looks["Delivering"] && !("" in looks), JSON.stringify(looks));
   const menu = page.getByRole("navigation", { name: "Pages" });
   await menu.getByRole("link", { name: "Kafka 1 failing" }).click();
   await page.getByText("Traces wait for Kafka on the disk").waitFor();

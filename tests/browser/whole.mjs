@@ -228,3 +228,54 @@ export async function narrow(browser, { key }) {
     }
   }
 }
+
+/** Who has just sent a request has its trace in view within a second, in the list and on the first page. */
+export async function soon(browser, { admin, key }) {
+  const { page } = browser;
+  // The page's own time goes on where it is told to alone; that of Weir does not stop.
+  await page.clock.install();
+  await browser.request("/v1/first", { headers: { "x-api-key": key } });
+  for (const path of ["/traces", "/"]) {
+    await browser.open(path);
+    await page.getByRole("link", { name: "GET /v1/first" }).waitFor();
+    // As often as it takes for one that asks more seldom to miss it.
+    for (let n = 0; n < 3; n += 1) {
+      await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 1000);
+      const wanted = `/v1/soon-${n}${path}`;
+      await browser.request(wanted, { headers: { "x-api-key": key } });
+      while (!(await fetch(`${admin}/api/traces?q=${wanted}`).then((answer) => answer.text())).includes(wanted));
+      const told = page.waitForResponse(
+        async (response) => new URL(response.url()).pathname === "/api/traces" && (await response.text()).includes(wanted),
+      );
+      // The rest of a second is Weir's, which writes traces five times in one.
+      await Promise.all([told, page.clock.runFor(700)]);
+      await page.clock.resume();
+      await page.getByRole("link", { name: `GET ${wanted}`, exact: true }).waitFor();
+    }
+  }
+}
+
+/** Light or dark is the system's choice, and nothing moves for who wants it so. */
+export async function senses(browser) {
+  const { page } = browser;
+  await browser.open("/");
+  const item = page.getByRole("link", { name: "Traces", exact: true });
+  await item.waitFor();
+  /** From 0, for black, to 1. */
+  const brightness = async (colorScheme) => {
+    await page.emulateMedia({ colorScheme });
+    const colour = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const parts = colour.match(/[\d.]+/g).slice(0, 3).map(Number);
+    return parts.reduce((sum, part) => sum + part, 0) / 3 / 255;
+  };
+  assert.ok((await brightness("light")) > 0.9);
+  assert.ok((await brightness("dark")) < 0.1);
+  const moves = async (reducedMotion) => {
+    await page.emulateMedia({ reducedMotion });
+    return item.evaluate((element) => getComputedStyle(element).transitionDuration !== "0s");
+  };
+  assert.deepEqual([await moves("no-preference"), await moves("reduce")], [true, false]);
+  await item.click();
+  await page.getByRole("heading", { name: "Traces", exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+}

@@ -1,8 +1,12 @@
 //! `weir demo`: the first thing that anyone sees of Weir.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use weir_tests::client;
+use weir_tests::wait::eventually;
 use weir_tests::weir::binary;
 
 #[test]
@@ -99,4 +103,47 @@ fn the_demo_takes_another_port_where_its_own_is_in_use() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Ends with the test, however that ends.
+struct Demo(Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_demo_names_its_console_which_has_the_traces() {
+    let child = Command::new(binary())
+        .args(["demo", "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start weir");
+    let mut demo = Demo(child);
+    let stdout = demo.0.stdout.take().expect("piped");
+    // Kept open, for the demo goes on to write.
+    let mut lines = BufReader::new(stdout).lines();
+    let console: SocketAddr = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let rest = line.trim_start().strip_prefix("console")?;
+            let address = rest.trim_start().strip_prefix("http://")?;
+            address.split('/').next()?.parse().ok()
+        })
+        .expect("it names its console");
+    let get = |target: &str, accept: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}");
+        client::send(console, format!("{head}\r\nconnection: close\r\n\r\n"))
+    };
+    let page = get("/", "text/html");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("<base href"), "{}", page.text());
+    eventually("its three traces are there", || {
+        let answer = get("/api/traces", "application/json").json();
+        (answer["traces"].as_array()?.len() == 3).then_some(())
+    });
 }

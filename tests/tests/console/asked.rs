@@ -158,3 +158,58 @@ fn a_tail_asks_for_the_token_too() {
         }
     }
 }
+
+/// All that the specification of Kafka exporters names.
+#[test]
+fn the_form_of_a_kafka_exporter_has_every_key() {
+    let weir = Weir::start(&with_store().to_string());
+    let at = "at=exporters&at=new&at=kafka";
+    let answer = get(&weir, &format!("/api/configuration/form?{at}")).json();
+    let fields = answer["fields"].as_array().expect("fields");
+    for key in [
+        "enabled",
+        "brokers",
+        "topic",
+        "format",
+        "tls_enabled",
+        "ca_cert",
+        "client_cert",
+        "client_key",
+        "sasl_enabled",
+        "sasl.mechanism",
+        "sasl.username",
+        "sasl.password",
+        "compression",
+        "batch_size",
+        "flush_interval_ms",
+        "auto_create_topic",
+        "disable_content_logging",
+        "excluded_attributes",
+        "request_headers",
+        "redact_headers",
+        "plugin_span_filter.mode",
+        "plugin_span_filter.plugins",
+        "sampling.ratio",
+        "producer.acks",
+        "producer.client_id",
+        "producer.max_message_bytes",
+        "producer.linger_ms",
+        "producer.retries",
+        "producer.retry_backoff_ms",
+        "producer.retry_backoff_max_ms",
+        "producer.message_timeout_ms",
+        "producer.request_timeout_ms",
+        "producer.batch_size",
+        "producer.partitioner",
+        "producer.security_protocol",
+        "producer.custom_config",
+        "dead_letter.topic",
+        "dead_letter.file",
+        "buffer_bytes",
+    ] {
+        assert!(
+            fields.iter().any(|field| field["key"] == key),
+            "no {key}: {fields:?}"
+        );
+    }
+}

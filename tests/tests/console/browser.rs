@@ -50,6 +50,16 @@ fn traces_show_live_as_they_end() {
 }
 
 #[test]
+fn a_trace_is_in_view_within_a_second() {
+    drive("soon", &start(), &key());
+}
+
+#[test]
+fn themes_and_motion_are_as_the_system_wants_them() {
+    drive("senses", &start(), &json!({}));
+}
+
+#[test]
 fn ten_thousand_spans_scroll() {
     drive("large", &start(), &key());
 }

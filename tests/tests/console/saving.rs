@@ -1,5 +1,9 @@
 //! Saves and reloads that take long: whoever leaves or writes meanwhile, file and generation agree.
 
+use std::fs::{File, Permissions};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 use weir_tests::client::{self, Connection};
 use weir_tests::upstream::Upstream;
@@ -112,4 +116,53 @@ fn a_reload_goes_to_its_end_when_its_client_leaves() {
     weir.write(&config().to_string());
     let next = send(&weir, "POST", "/reload", &["host: localhost"], "");
     assert_eq!(next.json()["generation"], 2, "{}", next.text());
+}
+
+/// A save of what can be loaded.
+fn save(weir: &Weir) -> client::Response {
+    let form = get(weir, "/api/configuration/form").json();
+    let path = ["plugins", "slow", "config", "header"];
+    let edits = json!([{ "path": path, "value": "x-other" }]);
+    let body = json!({ "digest": form["digest"], "edits": edits }).to_string();
+    let headers = ["host: localhost", "content-type: application/json"];
+    send(weir, "POST", "/api/configuration/save", &headers, &body)
+}
+
+/// Whoever reads the file during a save has the text from before, or the new one, but no part of either.
+#[test]
+fn a_save_puts_another_file_in_the_place_of_the_first() {
+    let weir = Weir::start(&config().to_string());
+    let before = written(&weir);
+    let path = weir.folder().join("weir.yaml");
+    let private = Permissions::from_mode(0o640);
+    std::fs::set_permissions(&path, private.clone()).expect("its owner may");
+    let mut reader = File::open(&path).expect("the file");
+    let answer = save(&weir);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_ne!(written(&weir), before);
+    let mut read = String::new();
+    reader.read_to_string(&mut read).expect("the first file");
+    assert_eq!(read, before);
+    let now = path.metadata().expect("the file").permissions();
+    assert_eq!(now.mode() & 0o777, private.mode());
+    let names = std::fs::read_dir(weir.folder()).expect("its folder");
+    let left = |name: &str| name.starts_with(".weir.yaml");
+    let mut names = names.map(|entry| entry.expect("an entry").file_name());
+    assert!(!names.any(|name| left(&name.to_string_lossy())));
+}
+
+#[test]
+fn a_file_that_is_marked_as_read_only_is_not_saved_to() {
+    let weir = Weir::start(&config().to_string());
+    let before = written(&weir);
+    let path = weir.folder().join("weir.yaml");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o444)).expect("its owner may");
+    let answer = save(&weir);
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(
+        answer.text().contains("marked as read-only"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(written(&weir), before);
 }

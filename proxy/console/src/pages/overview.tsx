@@ -10,7 +10,7 @@ import { delivered, named, stated } from "../parts/exporter";
 import { now, useRates } from "../parts/history";
 import { Send } from "../parts/send";
 import { latency, Reasons, Table } from "../parts/table";
-import { Rows } from "./traces";
+import { Rows, SOON } from "./traces";
 
 /** Requests, those that failed, and those under way, over all routes. */
 function totals(overview: Fares) {
@@ -177,7 +177,7 @@ function Latest({ overview }: { overview: Fares }) {
   const { data } = useQuery({
     queryKey: ["latest"],
     enabled: overview.store !== null,
-    refetchInterval: 1000,
+    refetchInterval: SOON,
     queryFn: () => get<Page>("traces", new URLSearchParams({ limit: "8" })),
   });
   const rows = data?.traces ?? [];

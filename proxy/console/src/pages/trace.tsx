@@ -3,7 +3,7 @@ import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type AttributeValue, get, Problem, type Summary, type Trace as Whole } from "../api";
 import { useOverview, useTitle } from "../app";
-import { bytes, clock, day, duration, nanoseconds } from "../format";
+import { bytes, clock, count, day, duration, nanoseconds } from "../format";
 import { Copy, Empty, Failure, Head, Level, Loading, Status, Tabs } from "../parts/basics";
 import { Message } from "../parts/message";
 import { logs, type Node, plugin, rows, tree } from "../parts/spans";
@@ -129,7 +129,7 @@ export function Trace({ id }: { id: string }) {
           current={tab}
           onChange={(next) => set("tab", next === "spans" ? null : next)}
           tabs={[
-            { id: "spans", name: `Spans ${trace.Spans.length}` },
+            { id: "spans", name: `Spans ${count(trace.Spans.length)}` },
             { id: "logs", name: `Logs ${logCount}` },
             { id: "headers", name: `Headers ${headerCount}` },
             { id: "message", name: "Message as exported" },

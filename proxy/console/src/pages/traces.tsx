@@ -16,6 +16,12 @@ const SPANS: [string, string, number][] = [
   ["24h", "Last day", 86400],
 ];
 
+/** Between looks at the newest traces, in milliseconds: with what the store takes to write it, a trace shows within a second. */
+export const SOON = 600;
+
+/** A search that looks at more traces than this would keep the store busy, and waits longer. */
+const MANY = 5000;
+
 /** Most rows that a live tail keeps. */
 const LIVE = 500;
 
@@ -211,7 +217,11 @@ function Kept(props: { filters: URLSearchParams; seconds: number; active: boolea
       get<Page>("traces", parameters(pageParam === null ? {} : { before: String(pageParam) })),
     getNextPageParam: (page) => page.next,
     placeholderData: keepPreviousData,
-    refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) > 1 ? false : 2000),
+    refetchInterval: ({ state }) => {
+      const [first, ...older] = state.data?.pages ?? [];
+      if (older.length > 0) return false;
+      return (first?.scanned ?? 0) > MANY ? 2000 : SOON;
+    },
   });
   const rows = list.data?.pages.flatMap((page) => page.traces) ?? [];
   const oldest = rows.at(-1)?.start_us;

@@ -1,6 +1,6 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type CSSProperties, memo, type MouseEvent, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
-import { duration } from "../format";
+import { count, duration } from "../format";
 import { type Node, rows } from "./spans";
 
 const ROW = 26;
@@ -166,7 +166,7 @@ export function Waterfall(props: {
       </p>
       <div className="rows-head" aria-hidden="true">
         <div>
-          {shown.length === 1 ? "1 span" : `${shown.length} spans`}
+          {shown.length === 1 ? "1 span" : `${count(shown.length)} spans`}
           {zoom && " · zoomed"}
         </div>
         <div className="scale">
