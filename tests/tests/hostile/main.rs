@@ -116,6 +116,9 @@ impl Stand {
         // The instance that failed is gone: the next request meets a fresh one.
         if self.hook == "prehook" {
             assert_eq!(self.weir.get("/strict", &[]).text(), "hello");
+            let next = shared().traces(&self.topic, 3).remove(2);
+            let made = next.attribute(&self.span_of("strict"), "weir.hook.made_ns");
+            assert!(made.is_u64(), "{reason}: {made}");
         }
         assert_eq!(self.weir.get("/", &[]).text(), "hello");
     }

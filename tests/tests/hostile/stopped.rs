@@ -13,6 +13,9 @@ use weir_tests::weir::Weir;
 
 use crate::{HARM, Stand, plugin};
 
+/// Hooks that burn their worker at once.
+const BURNERS: usize = 4;
+
 /// Modes in which the hook fails: test, mode, reason, part of the message.
 macro_rules! fails {
     ($($name:ident: $mode:literal, $reason:literal, $message:literal;)*) => {
@@ -43,9 +46,9 @@ fails! {
     endless_recursion_ends_with_the_stack:
         "recursion", "stack", "exhausted its stack";
     unreachable_is_a_trap:
-        "unreachable", "trap", "guest trapped: ";
+        "unreachable", "trap", "` instruction executed in hostile::harm::Mode::harm";
     a_wild_call_is_a_trap:
-        "wild-call", "trap", "guest trapped: ";
+        "wild-call", "trap", "out of bounds table access in hostile::harm::Mode::harm";
     random_bytes_are_bounded:
         "random-flood", "bounds", "4294967295 random bytes at once";
     a_string_that_does_not_exist_is_not_read:
@@ -71,6 +74,7 @@ both! {
     a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place
     what_makes_an_instance_while_a_request_waits_is_stopped_as_a_hook_is
     other_requests_go_on_while_hooks_burn_their_worker
+    who_burns_just_under_its_limit_at_a_high_rate_harms_no_other
     a_client_that_leaves_during_a_hook_ends_it
 }
 
@@ -180,6 +184,57 @@ fn other_requests_go_on_while_hooks_burn_their_worker(abi: Abi) {
     assert_others_go_on(burner);
 }
 
+fn who_burns_just_under_its_limit_at_a_high_rate_harms_no_other(abi: Abi) {
+    const EACH: usize = 20;
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    let burner = &mut config["plugins"]["burner"];
+    *burner = plugin(&abi.guest("hostile"), "burn", "on-request", "reject");
+    // It burns for 20 ms.
+    burner["limits"] = json!({ "cpu_time": "25ms", "wall_time": "1m" });
+    config["routes"] = json!([
+        { "name": "burn", "match": { "path": "/burn" }, "upstream": "up", "plugins": ["burner"] },
+        { "name": "other", "upstream": "up" },
+    ]);
+    let topic = shared().topic();
+    config["exporters"]["traces"] = exporter(shared(), &topic);
+    let weir = Weir::start(&config.to_string());
+    let address = weir.proxy();
+    let burn = || {
+        thread::spawn(move || {
+            for _ in 0..EACH {
+                assert_eq!(client::get(address, "/burn", &[HARM]).text(), "hello");
+            }
+        })
+    };
+    let burners: Vec<_> = (0..BURNERS).map(|_| burn()).collect();
+    let mut others = 0;
+    while !burners.iter().all(thread::JoinHandle::is_finished) {
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        others += 1;
+    }
+    for burner in burners {
+        burner.join().expect("each was answered");
+    }
+    assert!(others > 0);
+    let failures = weir.metrics();
+    let failures = failures
+        .lines()
+        .filter(|line| line.starts_with("weir_hook_failures_total{plugin=\"burner\""));
+    assert!(
+        failures.clone().all(|line| line.ends_with(" 0")),
+        "{:?}",
+        failures.collect::<Vec<_>>()
+    );
+    let traces = shared().traces(&topic, BURNERS * EACH + others);
+    let span = "plugin.burner.prehook";
+    let burnt = traces
+        .iter()
+        .filter(|trace| trace.names().contains(&span))
+        .inspect(|trace| assert_eq!(trace.span(span)["Status"], "ok"));
+    assert_eq!(burnt.count(), BURNERS * EACH);
+}
+
 /// Requests of the same worker are served while hooks of `burner` use all the time they have.
 pub(crate) fn assert_others_go_on(burner: Value) {
     let upstream = Upstream::hello();
@@ -195,7 +250,7 @@ pub(crate) fn assert_others_go_on(burner: Value) {
 
     let address = weir.proxy();
     let burn = || thread::spawn(move || client::get(address, "/burn", &[HARM]));
-    let burners: Vec<_> = (0..4).map(|_| burn()).collect();
+    let burners: Vec<_> = (0..BURNERS).map(|_| burn()).collect();
     eventually("all of them burn", || (burning() > 3.5).then_some(()));
     let mut served = 0;
     while burning() > 0.5 {
@@ -204,7 +259,8 @@ pub(crate) fn assert_others_go_on(burner: Value) {
         assert_eq!(weir.get("/burn", &[]).text(), "hello");
         served += 1;
     }
-    assert!(served > 0);
+    // More than would have their turn where one burner ends and the next begins.
+    assert!(served > 2 * BURNERS, "{served}");
     for burner in burners {
         assert_eq!(burner.join().expect("an answer").status, 500);
     }

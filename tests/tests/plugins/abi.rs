@@ -349,6 +349,17 @@ fn the_census_calls_every_function_of_the_contract() {
     assert_eq!(imports.collect::<BTreeSet<_>>(), contract);
 }
 
+/// A guest has no more handles than the host lends it, however much it asks for.
+#[test]
+fn nothing_in_the_contract_gives_a_guest_a_handle() {
+    use wit_parser::{Handle, TypeDefKind};
+    let (resolve, _) = world();
+    let kinds = || resolve.types.iter().map(|(_, of)| &of.kind);
+    assert!(kinds().any(|kind| matches!(kind, TypeDefKind::Handle(Handle::Borrow(_)))));
+    let owned = kinds().filter(|kind| matches!(kind, TypeDefKind::Handle(Handle::Own(_))));
+    assert_eq!(owned.count(), 0);
+}
+
 #[test]
 fn both_abis_carry_a_refusal_of_the_configuration() {
     let long = "x".repeat(100 << 10);

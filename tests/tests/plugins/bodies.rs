@@ -1,7 +1,7 @@
 //! Bodies that hooks hold whole: read before the hook, replaced by it, bounded.
 
 use std::io::Write as _;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -80,6 +80,40 @@ fn bodies_in_chunks_go_on_with_a_length() {
     assert_eq!(stand.seen().body, b"<question>");
     assert_eq!(stand.seen().header("transfer-encoding"), None);
     assert_eq!(stand.seen().header("content-length"), Some("10"));
+}
+
+#[test]
+fn trailers_pass_behind_what_is_held() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let nobody = Upstream::hello();
+    let mut config = config(&nobody);
+    config["upstreams"]["up"]["endpoints"] = json!([format!("http://{address}")]);
+    config["plugins"]["wrap"] = wrap(both());
+    config["routes"][0]["plugins"] = json!(["wrap"]);
+    let stand = Stand::with(nobody, config);
+    let mut client = Connection::open(stand.weir.proxy());
+    client.send(
+        "POST / HTTP/1.1\r\nhost: test\r\nte: trailers\r\nconnection: te\r\ntrailer: x-end\r\n\
+         transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-end: 1\r\n\r\n",
+    );
+    let read = |from: &mut Connection| {
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
+        while let Some(piece) = from.read_chunk_and_trailers(&mut trailers) {
+            body.extend(piece);
+        }
+        [body, trailers].map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+    upstream.read_head().expect("a head");
+    assert_eq!(read(&mut upstream), ["<abc>", "x-end: 1\r\n"]);
+    upstream.send(
+        "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+         x-sum: 7\r\nset-cookie: a=b\r\n\r\n",
+    );
+    let head = client.receive_head().expect("a head");
+    assert_eq!(head.header("content-length"), None);
+    assert_eq!(read(&mut client), ["<ok>", "x-sum: 7\r\n"]);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use weir_tests::abi::Abi;
 use weir_tests::client;
 use weir_tests::config::config;
+use weir_tests::http2::{self, Reply};
+use weir_tests::tls::Authority;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -226,6 +228,44 @@ fn a_call_that_hangs_ends_with_the_hooks_wall_time() {
         assert_eq!(call["Status"], "error");
         assert_eq!(call["Attributes"]["error.type"], "cancelled");
         assert_eq!(stand.weir.get("/plain", &[]).status, 200);
+    }
+}
+
+#[test]
+fn a_call_goes_by_its_upstreams_tls_version_and_timeouts() {
+    let authority = Authority::default();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let (silent, _release) = hanging();
+    for abi in Abi::BOTH {
+        let other = http2::Upstream::new(Some(identity.server(&["h2"], None)), |_| Reply {
+            body: b"secret",
+            ..Reply::default()
+        });
+        let upstream = Upstream::hello();
+        let mut config = config(&upstream);
+        let url = format!("https://{}", other.address());
+        let stranger = Authority::default();
+        config["upstreams"]["other"] =
+            json!({ "endpoints": [&url], "tls": { "ca": authority.pem() } });
+        config["upstreams"]["doubtful"] =
+            json!({ "endpoints": [&url], "tls": { "ca": stranger.pem() } });
+        config["upstreams"]["silent"] =
+            json!({ "endpoints": [silent.url()], "timeouts": { "response": "50ms" } });
+        let names = ["other", "other", "doubtful", "silent"];
+        config["plugins"]["caller"] = json!({
+            "module": abi.guest("caller"), "upstreams": &names[1..],
+            "config": { "calls": names.map(|name| json!({ "upstream": name, "method": "POST" })) },
+            "limits": { "wall_time": "10m" },
+        });
+        config["routes"][0]["plugins"] = json!(["caller"]);
+        let stand = Stand::with(upstream, config);
+        assert_eq!(stand.get(&[]).status, 200);
+        let trace = stand.trace();
+        let said = [0, 1, 2, 3].map(|index| called(&trace, index).to_owned());
+        assert_eq!(said, ["200 - 6", "200 - 6", "Connect", "Timeout"]);
+        assert_eq!(other.seen().len(), 2, "nothing was said to the doubtful");
+        let connects = "weir_upstream_connects_total{upstream=\"other\"}";
+        assert_eq!(stand.weir.count(connects), 1);
     }
 }
 

@@ -1,13 +1,15 @@
 //! What is loaded as a plugin, and what is not.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use weir::plugin::registry;
 use weir_tests::abi::Abi;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
-use weir_tests::weir::{Weir, guest};
+use weir_tests::weir::{Weir, binary, guest};
 
 use crate::{Stand, trap};
 
@@ -43,6 +45,38 @@ fn a_builtins_digest_is_that_of_its_file() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn each_builtin_is_its_file_and_says_what_it_imports_and_how_it_is_configured() {
+    let mut count = 0;
+    for name in registry::builtins() {
+        let module = fs::read(guest(name)).expect("the guest");
+        assert!(registry::builtin(name) == Some(&*module), "{name}");
+        let output = Command::new(binary())
+            .args(["plugin", "inspect", &format!("builtin:{name}"), "--json"])
+            .output();
+        let said = output.expect("weir runs").stdout;
+        let said: Value = serde_json::from_slice(&said).expect("JSON");
+        assert_eq!(said["sha256"], sha256(&module), "{name}");
+        assert_eq!(said["size_bytes"], module.len(), "{name}");
+        let memory = said["memory_bytes"].as_u64().expect("a number");
+        assert!(memory > 0 && memory.is_multiple_of(64 << 10), "{memory}");
+        let imports = said["imports"].as_object().expect("imports");
+        let foreign = imports
+            .keys()
+            .find(|from| !from.starts_with("weir:plugin/"));
+        assert_eq!(foreign, None, "{name}");
+        let schema = &said["config_schema"];
+        assert_eq!(schema["additionalProperties"], false, "{name}");
+        let keys = schema["properties"].as_object().expect("keys");
+        assert!(!keys.is_empty(), "{name}");
+        for (key, of) in keys {
+            assert!(of["description"].is_string(), "{name}: {key}");
+        }
+        count += 1;
+    }
+    assert!(count >= 13, "{count} plugins");
 }
 
 fn sha256(bytes: &[u8]) -> String {

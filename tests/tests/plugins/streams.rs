@@ -1,10 +1,11 @@
 //! Bodies that go through plugins piece by piece, of either ABI: nothing waits for the next piece,
 //! nothing piles up, and what breaks off is never ended as if it were whole.
 
+mod pressure;
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -383,33 +384,6 @@ fn a_client_that_leaves_in_mid_stream_is_noted() {
         "client_disconnected"
     );
     assert_eq!(trace.attribute(POSTHOOK, "plugin.invocation_count"), 1);
-}
-
-#[test]
-fn a_client_that_does_not_read_holds_the_upstream_back() {
-    let (wrote, written) = mpsc::channel();
-    let upstream = Upstream::new(move |_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n");
-        // A write that takes so long is one that nobody reads.
-        let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
-        let block = vec![b'x'; 64 << 10];
-        let mut total = 0_usize;
-        while total < 1 << 30
-            && let Ok(len) = stream.write(&block)
-        {
-            total += len;
-        }
-        let _ = wrote.send(total);
-    });
-    let stand = stand(upstream, json!({ "response": "upper" }));
-    let before = stand.weir.resident_bytes();
-    let mut client = Connection::open(stand.weir.proxy());
-    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
-    client.receive_head().expect("a head");
-    let total = written.recv().expect("the upstream gave up");
-    assert!(total < 64 << 20, "{total} bytes went into the proxy");
-    let grown = stand.weir.resident_bytes().saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} bytes more");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
 use crate::bindings::weir::plugin::span::{CallKind, Target, Value};
-use crate::bindings::weir::plugin::{crypto, exchange, kv, log, metrics, random, span};
+use crate::bindings::weir::plugin::{clock, crypto, exchange, kv, log, metrics, random, span};
 use crate::bindings::{Action, Request, Response};
 
 const MIB: usize = 1 << 20;
@@ -21,6 +21,8 @@ const PAGE: usize = 64 << 10;
 pub(crate) enum Mode {
     /// Never returns.
     Loop,
+    /// Runs for 20 ms, and goes on.
+    Burn,
     /// Never returns from any `configure` but the first.
     LoopLater,
     /// Never returns, and calls the host all the while.
@@ -124,6 +126,14 @@ impl Mode {
             Self::Loop => loop {
                 black_box(());
             },
+            Self::Burn => {
+                let end = clock::monotonic() + 20_000_000;
+                while clock::monotonic() < end {
+                    for n in 0..1_000 {
+                        black_box(n);
+                    }
+                }
+            }
             Self::LoopLater => {
                 if kv::get("tried").expect("a store").is_some() {
                     Self::Loop.harm_anywhere();
