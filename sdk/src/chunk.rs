@@ -49,8 +49,8 @@ impl Chunk {
     }
 
     /// Adds to what goes on instead of it, before what
-    /// [`Flow::Replace`](crate::Flow::Replace) has; each call makes a piece. One hook may write as
-    /// much as the operator's `limits.body` allows.
+    /// [`Flow::Replace`](crate::Flow::Replace) has; each call makes a piece. One hook may write
+    /// 1024, and as much as the operator's `limits.body` allows.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), BodyError> {
         Ok(self.0.write(bytes.as_ref())?)
     }

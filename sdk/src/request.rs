@@ -57,7 +57,7 @@ impl Request {
         self.0.query()
     }
 
-    /// The address of the peer.
+    /// The client's address: the peer's, or the one that a trusted proxy names.
     pub fn client_address(&self) -> IpAddr {
         let address = self.0.client_address();
         address
