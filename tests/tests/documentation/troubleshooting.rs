@@ -306,6 +306,7 @@ fn what_clients_and_senders_are_told_is_in_the_page() {
         ("exchange/http1.rs", "pub", "#[cfg(test)]"),
         ("exchange/http2.rs", "pub", "#[cfg(test)]"),
         ("exchange/head.rs", "pub", "#[cfg(test)]"),
+        ("exchange/target.rs", "pub", "#[cfg(test)]"),
     ] {
         let text = read(Path::new("proxy/src").join(file));
         let (_, text) = text.split_once(from).expect("it begins");
