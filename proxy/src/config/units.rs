@@ -28,6 +28,9 @@ pub(super) const DURATION: &str = "duration";
 pub(super) const BYTE_SIZE: &str = "byte size";
 pub(super) const BYTE_RATE: &str = "byte rate";
 
+/// What is written of either amount of bytes, by [`SIZE_UNITS`].
+const SIZE_PATTERN: &str = "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$";
+
 /// Units in milliseconds, largest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// Units in bytes, largest first.
@@ -161,7 +164,7 @@ impl JsonSchema for ByteSize {
             "title": BYTE_SIZE,
             "description": "A whole number and a unit (B, KiB, MiB, GiB, or kB, MB, GB), such as `16MiB`.",
             "type": "string",
-            "pattern": "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$",
+            "pattern": SIZE_PATTERN,
             "examples": ["16MiB", "64KiB", "10MB", "512B"]
         })
     }
@@ -177,7 +180,7 @@ impl JsonSchema for ByteRate {
             "title": BYTE_RATE,
             "description": "A whole number and a unit (B, KiB, MiB, GiB, or kB, MB, GB) of bytes a second, such as `240B`.",
             "type": "string",
-            "pattern": "^[0-9]{1,9}(B|KiB|MiB|GiB|kB|MB|GB)$",
+            "pattern": SIZE_PATTERN,
             "examples": ["240B", "1KiB", "0B"]
         })
     }
