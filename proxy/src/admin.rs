@@ -31,8 +31,8 @@ use tokio::task::JoinError;
 
 use crate::app::{App, Error};
 use crate::export::spool;
-use crate::export::status::State;
-use crate::plugin::kv::redis::{self, Redis};
+use crate::health::State;
+use crate::plugin::kv::redis::Redis;
 use crate::receive::lane::Lane;
 use body::Body;
 
@@ -204,11 +204,8 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
 
 /// How the Redis of plugins' values fares.
 fn kv_state(kv: &Redis) -> serde_json::Value {
-    let (state, message) = match kv.state() {
-        redis::State::Starting => ("starting", None),
-        redis::State::Ok => ("ok", None),
-        redis::State::Degraded(message) => ("degraded", Some(message)),
-    };
+    let fares = kv.state();
+    let (state, message) = fares.told();
     json!({ "state": state, "message": message })
 }
 

@@ -38,11 +38,12 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 
 use crate::config;
+use crate::health::State;
 use handoff::{Handoff, Set};
 use log_limit::LogLimit;
 use source::{Place, Sender, Source};
 use spool::Spool;
-use status::{Fates, Health, Meter, Reason, State, Status};
+use status::{Fates, Health, Meter, Reason, Status};
 use stop::{Shutdown, Stop};
 
 /// How long an exporter that a reload took away may go on delivering what it has.

@@ -13,6 +13,7 @@ pub mod export;
 pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod health;
 pub mod import;
 pub mod listener;
 pub mod metrics;

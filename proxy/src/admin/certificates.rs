@@ -4,15 +4,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use serde_json::json;
 
+use crate::health::State;
 use crate::metrics::{counter, gauge};
-use crate::tls::acme::{State, Status};
+use crate::tls::acme::Status;
 
 pub(super) fn ready(status: &Status) -> serde_json::Value {
-    let (state, message) = match &status.state {
-        State::Starting => ("starting", None),
-        State::Ok => ("ok", None),
-        State::Degraded(message) => ("degraded", Some(message)),
-    };
+    let (state, message) = status.state.told();
     let expires = status
         .expires
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())

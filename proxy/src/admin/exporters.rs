@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::export::statistics::Statistics;
-use crate::export::status::{Reason, State, Status};
+use crate::export::status::{Reason, Status};
 
 pub(super) fn ready(status: &Status) -> Value {
-    let (state, message) = match &status.state {
-        State::Starting => ("starting", None),
-        State::Ok => ("ok", None),
-        State::Degraded(message) => ("degraded", Some(message.as_str())),
-    };
+    let (state, message) = status.state.told();
     let last_error = status.last_error.as_ref().map(|error| {
         let at = jiff::Timestamp::try_from(error.at).unwrap_or_default();
         json!({ "message": error.message, "at": at.to_string() })

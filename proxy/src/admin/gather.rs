@@ -11,10 +11,10 @@ use super::{api, certificates, endpoints, exposition};
 use crate::app::App;
 use crate::export::metrics::Clients;
 use crate::export::spool;
-use crate::export::status::{State, Status};
+use crate::export::status::Status;
+use crate::health::State;
 use crate::listener::descriptors;
 use crate::metrics::{Summed, counter, gauge};
-use crate::plugin::kv::redis;
 use crate::push::Pushed;
 use crate::receive::cells::Collected;
 
@@ -94,7 +94,7 @@ struct Exported {
     spool: Option<spool::Status>,
     generation: u64,
     /// How the Redis of plugins' values fares, where there is one.
-    kv: Option<redis::State>,
+    kv: Option<State>,
 }
 
 impl Collector for Exported {
@@ -111,7 +111,7 @@ impl Collector for Exported {
             "Number of the configuration in use.",
             [([], self.generation)],
         )?;
-        let is_degraded = |kv| u64::from(matches!(kv, &redis::State::Degraded(_)));
+        let is_degraded = |kv| u64::from(matches!(kv, &State::Degraded(_)));
         gauge(
             encoder,
             "weir_kv_degraded",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::prepared::{ORIGINS, Origin};
 use super::statistics::{Client, Statistics};
+use crate::health::State;
 
 /// How long an exporter's thread may be busy with one thing.
 const STALL: Duration = Duration::from_secs(30);
@@ -65,15 +66,6 @@ impl Status {
 pub struct LastError {
     pub message: String,
     pub at: SystemTime,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not connected yet, and nothing wrong yet.
-    Starting,
-    Ok,
-    /// Traces wait; what is wrong, as logged.
-    Degraded(String),
 }
 
 /// Why a trace never reached its destination (`reason` of `weir_export_dropped_total`).

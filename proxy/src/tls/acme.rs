@@ -20,7 +20,7 @@ use rustls::sign::CertifiedKey;
 
 use super::client::Client;
 use crate::config::Secret;
-pub use keeper::{Keeper, State, Status};
+pub use keeper::{Keeper, Status};
 
 /// The protocol of the TLS-ALPN-01 challenge (RFC 8737).
 pub const ALPN: &[u8] = b"acme-tls/1";

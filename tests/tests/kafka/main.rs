@@ -14,7 +14,8 @@ use weir::config::{
 };
 use weir::demo::consumer::Message;
 use weir::export::Exporters;
-use weir::export::status::{Reason, State, Status};
+use weir::export::status::{Reason, Status};
+use weir::health::State;
 use weir::trace::recorder::Recorder;
 use weir::trace::{Kind, SpanIndex, Status as SpanStatus, TraceId, record};
 use weir_tests::kafka::{Kafka, PASSWORD, USER, partitions_by_java, shared, unique};

@@ -13,7 +13,7 @@ use crate::admin::exporters::by_reason;
 use crate::admin::{body, guard};
 use crate::app::App;
 use crate::config;
-use crate::export::status::{State, Status};
+use crate::export::status::Status;
 use crate::metrics::snapshot::Snapshot;
 use crate::store::{Filter, Store, Summary};
 
@@ -232,12 +232,7 @@ fn fares(name: &str, exporter: &config::Exporter, status: Option<&Status>) -> Ex
         config::Exporter::Kafka(kafka) => (kafka.brokers.clone(), kafka.topic.as_str()),
         config::Exporter::Otlp(otlp) => (vec![otlp.to.url()], otlp.to.protocol.as_str()),
     };
-    let (state, message) = match status.map(|status| &status.state) {
-        None => ("disabled", None),
-        Some(State::Starting) => ("starting", None),
-        Some(State::Ok) => ("ok", None),
-        Some(State::Degraded(message)) => ("degraded", Some(message.clone())),
-    };
+    let (state, message) = status.map_or(("disabled", None), |status| status.state.told());
     let filter = exporter.filters().plugin_span_filter.as_ref();
     let filter = filter.map(|filter| SpanFilter {
         mode: if filter.include { "include" } else { "exclude" },
@@ -248,7 +243,7 @@ fn fares(name: &str, exporter: &config::Exporter, status: Option<&Status>) -> Ex
         kind: exporter.kind(),
         enabled: exporter.is_enabled(),
         state,
-        message,
+        message: message.map(str::to_owned),
         brokers,
         topic: topic.to_owned(),
         plugin_span_filter: filter,

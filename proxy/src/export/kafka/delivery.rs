@@ -24,7 +24,8 @@ use crate::config;
 use crate::export::Feed;
 use crate::export::log_limit::LogLimit;
 use crate::export::source::{Place, Settled};
-use crate::export::status::{Health, Meter, Reason, State};
+use crate::export::status::{Health, Meter, Reason};
+use crate::health::State;
 pub(super) use letters::Letter;
 pub(super) use returned::{Returned, size};
 

@@ -12,8 +12,9 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::config;
 use crate::demo::consumer::Consumer;
 use crate::export::Exporters;
-use crate::export::status::{Reason, State, Status};
+use crate::export::status::{Reason, Status};
 use crate::export::testing::{self, eventually, kafka};
+use crate::health::State;
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, TraceId, record};
 

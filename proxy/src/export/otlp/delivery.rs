@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::batch::{Batch, Entry};
 use super::verdict::{self, Verdict, Why};
 use super::{Exporter, STEP, Stopped, letters};
-use crate::export::status::{Reason, State};
+use crate::export::status::Reason;
+use crate::health::State;
 use crate::otlp::answer::Partial;
 
 /// Requests are not made smaller than this.

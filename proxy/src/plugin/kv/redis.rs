@@ -19,12 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{ENTRY_BYTES, Error, bounded};
 use crate::config;
+use crate::health::State;
 use crate::metrics::Metrics;
 use health::Health;
 use link::{Command, Link};
 use resp::Reply;
-
-pub use health::State;
 
 /// Commands that wait for a link to look at them.
 const QUEUE: usize = 64;

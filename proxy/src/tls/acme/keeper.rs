@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::order::{self, Error, Stage};
 use super::state::Folder;
 use super::{Answers, Challenge, Issuer, Shown, Spec};
+use crate::health::State;
 use crate::tls::Server;
 use crate::tls::certificate::Identity;
 
@@ -37,15 +38,6 @@ pub struct Status {
     /// Orders that gave a certificate, and that did not.
     pub issued: u64,
     pub failed: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The first order is under way.
-    Starting,
-    Ok,
-    /// The last order failed; the certificate that was there is shown further.
-    Degraded(String),
 }
 
 /// See the module's documentation.

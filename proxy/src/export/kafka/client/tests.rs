@@ -7,8 +7,9 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::export::Feed;
 use crate::export::source::{self, Place};
-use crate::export::status::{Reason, State};
+use crate::export::status::Reason;
 use crate::export::testing::{eventually, kafka};
+use crate::health::State;
 
 const MESSAGES: u64 = 10;
 

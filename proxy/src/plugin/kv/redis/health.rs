@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
+use crate::health::State;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -17,16 +19,6 @@ struct Seen {
     reached: bool,
     /// Why links do not reach it.
     problems: HashMap<ThreadId, String>,
-}
-
-/// How Redis fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing is known yet.
-    Starting,
-    Ok,
-    /// Plugins are told that their values are not available; and why.
-    Degraded(String),
 }
 
 /// Says how one link fares.
