@@ -47,7 +47,7 @@ use encoding::{Encoded, Encoder, Part};
 use kept::{Record, Room};
 
 pub(super) use client_config::queue_bytes;
-pub(crate) use client_config::{batch_wait, check_property, check_together};
+pub(crate) use client_config::{batch_wait, check_property, check_together, own_name};
 pub(crate) use probe::probe;
 
 /// Longest wait for a chunk while acknowledgements are outstanding, and while none are.

@@ -10,7 +10,7 @@ use crate::config::path::Path;
 use crate::config::raw::producer::{self as keys, Property, SecurityProtocol};
 use crate::config::raw::{SecretVar, kafka};
 use crate::config::{Acks, Partitioner, Producer, Secret};
-use crate::export;
+use crate::export::{self, kafka::own_name};
 
 impl Resolver<'_> {
     pub(super) fn producer(&mut self, kafka_at: &Path, kafka: &kafka::Kafka) -> Producer {
@@ -67,7 +67,7 @@ impl Resolver<'_> {
         // Of two names the last wins, as with the client.
         let mut custom = producer.custom_config.iter().rev();
         let custom = custom
-            .find(|(name, _)| matches!(name.as_str(), "acks" | "request.required.acks"))
+            .find(|(name, _)| own_name(name) == "acks")
             .map(|(name, value)| (at.key("custom_config").key(name), value.expose() == "0"));
         let key = || (at.key("acks"), producer.acks == Acks::None);
         let (at, unacknowledged) = custom.unwrap_or_else(key);

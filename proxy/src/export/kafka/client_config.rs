@@ -155,7 +155,7 @@ const TWO_NAMES: [(&str, &str); 8] = [
 ];
 
 /// The name by which a property is set here.
-fn own_name(property: &str) -> &str {
+pub(crate) fn own_name(property: &str) -> &str {
     let twice = TWO_NAMES.iter().find(|(_, other)| *other == property);
     twice.map_or(property, |(own, _)| own)
 }
