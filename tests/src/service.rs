@@ -1,8 +1,9 @@
 //! Programs that `services/install.sh` installs.
 
+use std::io::{BufRead as _, BufReader, Lines};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
@@ -46,6 +47,11 @@ pub fn free_port() -> u16 {
         .expect("a port")
 }
 
+/// An address at which nobody listens.
+pub fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
 /// OpenTelemetry's collector with this configuration, once it listens at these addresses.
 ///
 /// # Panics
@@ -87,12 +93,33 @@ impl Running {
     ///
     /// When it does not start.
     pub fn start(command: &mut Command, folder: TempDir) -> Self {
+        Self::spawn(command.stdout(Stdio::null()), folder)
+    }
+
+    /// The same, with the lines of its standard output. It goes on to write there: keep them.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn speaking(
+        command: &mut Command,
+        folder: TempDir,
+    ) -> (Self, Lines<BufReader<ChildStdout>>) {
+        let mut running = Self::spawn(command.stdout(Stdio::piped()), folder);
+        let stdout = running.child.stdout.take().expect("piped");
+        (running, BufReader::new(stdout).lines())
+    }
+
+    fn spawn(command: &mut Command, folder: TempDir) -> Self {
         let child = command
-            .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).expect("a file"))
             .spawn()
             .expect("it starts: see services/install.sh");
         Self { child, folder }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it runs no more.

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir_tests::client::{self, Connection};
+use weir_tests::service::nobody;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, guest};
@@ -31,12 +31,6 @@ fn start() -> Weir {
         &Upstream::hello(),
         "admin: { address: \"127.0.0.1:0\" }",
     ))
-}
-
-/// An address at which nobody listens.
-fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 fn post(weir: &Weir, path: &str) -> client::Response {

@@ -1,11 +1,11 @@
 //! `weir demo`: the first thing that anyone sees of Weir.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use weir_tests::client;
+use weir_tests::service::Running;
 use weir_tests::wait::eventually;
 use weir_tests::weir::binary;
 
@@ -105,27 +105,12 @@ fn the_demo_takes_another_port_where_its_own_is_in_use() {
     );
 }
 
-/// Ends with the test, however that ends.
-struct Demo(Child);
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn the_demo_names_its_console_which_has_the_traces() {
-    let child = Command::new(binary())
-        .args(["demo", "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start weir");
-    let mut demo = Demo(child);
-    let stdout = demo.0.stdout.take().expect("piped");
-    // Kept open, for the demo goes on to write.
-    let mut lines = BufReader::new(stdout).lines();
+    let addresses = ["--address", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_demo, mut lines) =
+        Running::speaking(Command::new(binary()).arg("demo").args(addresses), folder);
     let console: SocketAddr = lines
         .by_ref()
         .map_while(Result::ok)

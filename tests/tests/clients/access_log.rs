@@ -1,13 +1,13 @@
 //! The access log.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use weir_tests::client::{self, Connection};
+use weir_tests::service::Running;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::{Weir, binary};
@@ -165,19 +165,8 @@ fn a_file_that_cannot_be_opened_keeps_weir_from_starting_and_a_reload_from_chang
     assert_eq!(weir.get("/", &[]).status, 200);
 }
 
-/// Ends when dropped, whatever became of the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Where a Weir with this log listens.
-fn listening(log: &Path) -> Option<SocketAddr> {
-    let log = std::fs::read_to_string(log).expect("the log");
+fn listening(log: &str) -> Option<SocketAddr> {
     let lines = log.lines();
     let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let line = lines.find(|line| line["message"] == "listening")?;
@@ -187,33 +176,28 @@ fn listening(log: &Path) -> Option<SocketAddr> {
 #[test]
 fn without_a_path_lines_go_to_standard_output_in_either_format() {
     let upstream = Upstream::hello();
-    let folder = tempfile::TempDir::new().expect("a folder");
-    let file = folder.path().join("weir.yaml");
     let expected = |line: &str, format: &str| match format {
         "json" => serde_json::from_str::<Value>(line).is_ok_and(|line| line["path"] == "/x"),
         _ => line.contains(" 127.0.0.1 \"GET /x HTTP/1.1\" 200 5 "),
     };
     for format in ["json", "text"] {
         let config = config(&upstream, json!({ "access_log": { "format": format } }));
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let file = folder.path().join("weir.yaml");
         std::fs::write(&file, config.to_string()).expect("written");
-        let log = folder.path().join(format!("{format}.log"));
-        let mut weir = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .args(["run", "--no-watch", "--config"])
             .arg(&file)
-            .env("WEIR_LOG", "json")
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a file"))
-            .spawn()
-            .map(Running)
-            .expect("weir starts");
-        let mut lines = BufReader::new(weir.0.stdout.take().expect("piped")).lines();
-        let address = eventually("it listens", || listening(&log));
+            .env("WEIR_LOG", "json");
+        let (weir, mut lines) = Running::speaking(&mut command, folder);
+        let address = eventually("it listens", || listening(&weir.log()));
         assert_eq!(client::get(address, "/x?secret", &[]).status, 200);
         let line = lines.next().expect("a line").expect("text");
         assert!(expected(&line, format), "{line}");
         // Nothing else goes there, neither the log nor a line of a connection that asks for nothing.
         drop(TcpStream::connect(address).expect("connect"));
-        let id = weir.0.id().to_string();
+        let id = weir.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.expect("kill runs").success());
         assert!(lines.next().is_none());

@@ -6,6 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use weir::config::{Sasl, Secret, Tls};
 use weir_tests::kafka::{Kafka, PASSWORD, shared};
+use weir_tests::service::nobody;
 
 use crate::{complaint, config, sasl, start, tls, topic};
 
@@ -162,9 +163,7 @@ fn a_host_that_does_not_resolve_is_said() {
 
 #[test]
 fn a_broker_that_is_not_there_is_said() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let address = nobody();
     let exporters = start(config(&address.to_string(), "traces"));
     let said = format!("{HEAD}{address}: connection refused");
     assert_eq!(complaint(&exporters), said);

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_tests::client::Connection;
 use weir_tests::kafka::unique;
+use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, nobody, post, request, shared, spans};
+use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request, shared, spans};
 
 #[test]
 fn a_request_too_large_for_a_message_becomes_several() {
@@ -91,7 +92,7 @@ fn an_item_too_large_for_any_message_is_told_by_partial_success() {
 fn a_full_spool_refuses_and_keeps_what_it_has() {
     let folder = TempDir::new().expect("a folder");
     let mut otlp = Otlp::to(
-        &nobody(),
+        &nobody().to_string(),
         [(); 3].map(|()| shared().topic()),
         "otlp_protobuf",
     );
@@ -132,7 +133,7 @@ fn a_full_spool_refuses_and_keeps_what_it_has() {
 fn with_a_spool_a_queue_size_that_is_given_holds() {
     let folder = TempDir::new().expect("a folder");
     let mut otlp = Otlp::to(
-        &nobody(),
+        &nobody().to_string(),
         ["traces", "metrics", "logs"].map(str::to_owned),
         "otlp_protobuf",
     );
@@ -152,7 +153,7 @@ fn a_queue_size_holds_over_a_restart_until_what_was_left_is_delivered() {
     let mut otlp = Otlp::new("otlp_protobuf");
     otlp.config["data_dir"] = json!(folder.path());
     otlp.otlp()["queue_size"] = json!(3);
-    let brokers = std::mem::replace(&mut otlp.kafka()["brokers"], json!([nobody()]));
+    let brokers = std::mem::replace(&mut otlp.kafka()["brokers"], json!([nobody().to_string()]));
     let body = request(1, 1, 10).encode_to_vec();
     let status = |weir: &Weir| post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body).status;
     let mut weir = otlp.start();

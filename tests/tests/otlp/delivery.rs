@@ -10,9 +10,10 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir::demo::consumer::Consumer;
+use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
 
-use crate::{Otlp, PROTOBUF, nobody, own_kafka, post, request, shared, spans};
+use crate::{Otlp, PROTOBUF, own_kafka, post, request, shared, spans};
 
 /// Names of the spans that arrive, until all that are wanted have.
 fn wait_for(broker: &str, topic: &str, wanted: &HashSet<String>) -> HashSet<String> {
@@ -132,7 +133,7 @@ fn with_a_spool_a_dead_broker_delays_and_loses_nothing() {
 #[test]
 fn without_a_spool_nothing_is_acknowledged_that_kafka_has_not() {
     let mut otlp = Otlp::to(
-        &nobody(),
+        &nobody().to_string(),
         ["traces", "metrics", "logs"].map(str::to_owned),
         "otlp_protobuf",
     );

@@ -101,12 +101,6 @@ impl Otlp {
     }
 }
 
-/// A broker's address at which nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
 /// Posts a body, with these header lines too.
 fn post(address: SocketAddr, path: &str, kind: &str, headers: &[&str], body: &[u8]) -> Response {
     let mut request = format!(

@@ -11,11 +11,12 @@ use tempfile::TempDir;
 use weir_tests::grpc::{Answer, call, frame};
 use weir_tests::kafka::Kafka;
 use weir_tests::link::Link;
+use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::clients::{python, script};
-use crate::{Otlp, PROTOBUF, nobody, post, request};
+use crate::{Otlp, PROTOBUF, post, request};
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -73,7 +74,7 @@ fn export(weir: &Weir, body: &[u8]) -> Answer {
 fn only_what_may_have_room_later_is_asked_for_again() {
     let folder = TempDir::new().expect("a folder");
     let topics = ["traces", "metrics", "logs"].map(str::to_owned);
-    let mut otlp = Otlp::to(&nobody(), topics, "otlp_protobuf");
+    let mut otlp = Otlp::to(&nobody().to_string(), topics, "otlp_protobuf");
     otlp.config["data_dir"] = json!(folder.path());
     otlp.otlp()["queue_size"] = json!(1);
     otlp.otlp()["grpc"]["max_body_bytes"] = json!("10KiB");
@@ -99,7 +100,7 @@ fn only_what_may_have_room_later_is_asked_for_again() {
 #[test]
 fn bytes_that_wait_are_bounded_too() {
     let topics = ["traces", "metrics", "logs"].map(str::to_owned);
-    let mut otlp = Otlp::to(&nobody(), topics, "otlp_protobuf");
+    let mut otlp = Otlp::to(&nobody().to_string(), topics, "otlp_protobuf");
     otlp.otlp()["queue_bytes"] = json!("100KiB");
     let weir = otlp.start();
     let http = weir.otlp("http");

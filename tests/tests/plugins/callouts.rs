@@ -8,6 +8,7 @@ use weir_tests::abi::Abi;
 use weir_tests::client;
 use weir_tests::config::config;
 use weir_tests::http2::{self, Reply};
+use weir_tests::service::nobody;
 use weir_tests::tls::Authority;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
@@ -157,12 +158,9 @@ fn an_upstream_that_is_not_there_or_breaks_off_is_an_error_the_plugin_sees() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         });
         let upstream = Upstream::hello();
-        let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = gone.local_addr().expect("an address").port();
-        drop(gone);
         let mut config = config(&upstream);
         config["upstreams"]["other"] = json!({ "endpoints": [other.url()] });
-        config["upstreams"]["gone"] = json!({ "endpoints": [format!("http://127.0.0.1:{port}")] });
+        config["upstreams"]["gone"] = json!({ "endpoints": [format!("http://{}", nobody())] });
         config["plugins"]["caller"] = json!({
             "module": abi.guest("caller"), "upstreams": ["other", "gone"],
             "config": { "calls": [{ "upstream": "gone" }, { "upstream": "other" }] },

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use weir_tests::client::{self, Connection};
+use weir_tests::service::nobody;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -39,10 +40,7 @@ fn failures(weir: &Weir, reason: &str) -> u64 {
 
 #[test]
 fn an_upstream_that_refuses_the_connection_is_answered_with_502() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
-    let weir = Setup::to(format!("http://{address}")).start();
+    let weir = Setup::to(format!("http://{}", nobody())).start();
     assert_problem(&weir.get("/", &[]), 502);
     assert_eq!(failures(&weir, "connect"), 1);
 }

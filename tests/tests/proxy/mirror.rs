@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::thread;
 
 use weir_tests::client::{self, Connection};
+use weir_tests::service::nobody;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -121,9 +122,7 @@ fn no_request_waits_for_a_mirror_that_hangs_or_is_away() {
             thread::park();
         }
     });
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let away = format!("http://{}", listener.local_addr().expect("an address"));
-    drop(listener);
+    let away = format!("http://{}", nobody());
     // They go on until the copies have come, which may be after the responses.
     let _weirs = [hanging.url(), away].map(|shadow| {
         let weir = start(&upstream, &shadow, "");

@@ -1,6 +1,7 @@
 //! Nothing piles up where whoever is to take a body does not.
 
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -10,21 +11,28 @@ use weir_tests::upstream::Upstream;
 
 use super::{accept, facing, stand};
 
+/// Writes up to a gigabyte, until nobody reads it: how many bytes were taken.
+fn taken(stream: &mut TcpStream) -> usize {
+    // A write that takes so long is one that nobody reads.
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    let block = vec![b'x'; 64 << 10];
+    let mut total = 0_usize;
+    while total < 1 << 30
+        && let Ok(len) = stream.write(&block)
+    {
+        total += len;
+    }
+    total
+}
+
 #[test]
 fn a_client_that_does_not_read_holds_the_upstream_back() {
     let (wrote, written) = mpsc::channel();
     let upstream = Upstream::new(move |_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n");
-        // A write that takes so long is one that nobody reads.
-        let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
-        let block = vec![b'x'; 64 << 10];
-        let mut total = 0_usize;
-        while total < 1 << 30
-            && let Ok(len) = stream.write(&block)
-        {
-            total += len;
-        }
-        let _ = wrote.send(total);
+        let _ = wrote.send(taken(stream));
     });
     let stand = stand(upstream, json!({ "response": "upper" }));
     let before = stand.weir.resident_bytes();
@@ -45,18 +53,7 @@ fn an_upstream_that_does_not_read_holds_the_client_back() {
     client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1073741824\r\n\r\n");
     let mut upstream = accept(&listener);
     upstream.read_head().expect("a head");
-    let stream = client.stream();
-    // A write that takes so long is one that nobody reads.
-    stream
-        .set_write_timeout(Some(Duration::from_secs(1)))
-        .expect("a timeout");
-    let block = vec![b'x'; 64 << 10];
-    let mut total = 0_usize;
-    while total < 1 << 30
-        && let Ok(len) = stream.write(&block)
-    {
-        total += len;
-    }
+    let total = taken(client.stream());
     assert!(total < 64 << 20, "{total} bytes went into the proxy");
     let grown = stand.weir.resident_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more");
