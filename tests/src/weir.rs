@@ -134,6 +134,22 @@ impl Weir {
         std::fs::rename(&link, self.folder().join("weir")).expect("another link in its place");
     }
 
+    /// As [`Weir::start`], by `prlimit` with such options (`--as=N`).
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn limited(config: &str, limits: &str) -> Self {
+        let limited = |folder: &Path| {
+            let script = folder.join("limited");
+            let weir = binary();
+            let text = format!("exec prlimit {limits} '{}' \"$@\"", weir.display());
+            write_script(&script, &text);
+            script
+        };
+        Self::launch_by(limited, config, &[], &["--no-watch"])
+    }
+
     /// Starts where `/etc/hosts` is the file `hosts` of its own folder, with this text at first: in a mount
     /// namespace of its own. `None` where nobody may make one, as in many containers.
     ///

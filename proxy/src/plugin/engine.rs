@@ -5,7 +5,7 @@
 //! yields to its worker, so that others on the same worker go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,15 @@ const SPAN: Duration = Duration::from_millis(100);
 /// called an import that calls the guest's allocator; then each has as many.
 const STACK: usize = 512 << 10;
 
-/// Instances that may exist at once in a process, over all plugins and workers.
-pub(super) const INSTANCES: u32 = 4_000;
+/// Instances that may exist at once in a process, over all plugins and workers, where the address space has
+/// room for them: each has 4 GiB of it, so that no access of a guest needs a check.
+const INSTANCES: u32 = 4_000;
+
+/// With fewer there is no serving.
+const FEWEST: u32 = INSTANCES / 32;
+
+/// As many as the process has room for.
+static ROOM: AtomicU32 = AtomicU32::new(INSTANCES);
 
 /// Most core instances that one of a component is of. One in Python has 38: the interpreter's libraries.
 const CORES: u32 = 64;
@@ -55,32 +62,24 @@ pub struct Clock {
 impl Engine {
     /// Makes the engine and starts its clock.
     pub fn new() -> Result<Self, wasmtime::Error> {
-        let mut pool = PoolingAllocationConfig::default();
-        pool.total_component_instances(INSTANCES)
-            .total_core_instances(CORES * INSTANCES)
-            .total_memories(INSTANCES)
-            .total_tables(4 * INSTANCES)
-            .total_stacks(INSTANCES + MORE_STACKS)
-            .max_core_instances_per_component(CORES)
-            .max_memories_per_component(4)
-            .max_tables_per_component(32)
-            .max_memory_size(4 << 30)
-            .table_elements(20_000);
-        let mut config = Config::new();
-        config
-            .strategy(Strategy::Cranelift)
-            .epoch_interruption(true)
-            .concurrency_support(false)
-            .wasm_threads(false)
-            .wasm_exceptions(false)
-            .wasm_memory64(false)
-            .wasm_gc(false)
-            .wasm_function_references(false)
-            .gc_support(false)
-            .max_wasm_stack(STACK)
-            .async_stack_size(2 * STACK + (512 << 10))
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let wasm = wasmtime::Engine::new(&config)?;
+        let mut instances = INSTANCES;
+        let wasm = loop {
+            match wasmtime::Engine::new(&config(instances)) {
+                Ok(engine) => break engine,
+                // Limits (`ulimit -v`), and kernels whose addresses have 39 bits.
+                Err(_) if instances > FEWEST => instances /= 2,
+                Err(error) => return Err(error),
+            }
+        };
+        ROOM.store(instances, Ordering::Relaxed);
+        if instances < INSTANCES {
+            let most = INSTANCES;
+            tracing::warn!(
+                instances,
+                most,
+                "little address space for instances of plugins"
+            );
+        }
         let clock = Arc::new(Clock {
             active: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
@@ -101,6 +100,40 @@ impl Engine {
         let _ = clock.thread.set(handle.thread().clone());
         Ok(Self { wasm, clock })
     }
+}
+
+/// Instances that may exist at once in this process.
+pub(super) fn room() -> u32 {
+    ROOM.load(Ordering::Relaxed)
+}
+
+fn config(instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(CORES * instances)
+        .total_memories(instances)
+        .total_tables(4 * instances)
+        .total_stacks(instances + MORE_STACKS)
+        .max_core_instances_per_component(CORES)
+        .max_memories_per_component(4)
+        .max_tables_per_component(32)
+        .max_memory_size(4 << 30)
+        .table_elements(20_000);
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .wasm_threads(false)
+        .wasm_exceptions(false)
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .gc_support(false)
+        .max_wasm_stack(STACK)
+        .async_stack_size(2 * STACK + (512 << 10))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
 }
 
 impl Clock {

@@ -15,14 +15,12 @@ use std::time::Instant;
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::engine::INSTANCES;
+use super::engine;
 use super::instances::{Instances, Kept};
 use super::{Failure, Hook, Plugin};
 use crate::config::{Isolation, Limits};
 
-/// Most seats that exchanges have at once in the process.
-const MOST: u32 = INSTANCES / 2;
-
+/// Seats that exchanges have in the process.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// The seats of one exchange, by the plugin's id.
@@ -130,7 +128,8 @@ pub(super) fn leave(kept: Kept, place: Option<Place<'_>>, seat: Option<&Rc<Seat>
 
 impl Ticket {
     fn take(of: &'static AtomicU32) -> Option<Self> {
-        let more = |taken| (taken < MOST).then_some(taken + 1);
+        let most = engine::room() / 2;
+        let more = |taken| (taken < most).then_some(taken + 1);
         let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.is_ok().then(|| Self(of))
     }
@@ -150,7 +149,7 @@ mod tests {
     fn seats_are_bounded_and_free_again_when_dropped() {
         // Others of the process are for other tests too.
         static OF: AtomicU32 = AtomicU32::new(0);
-        let mut taken: Vec<_> = (0..MOST).map(|_| Ticket::take(&OF)).collect();
+        let mut taken: Vec<_> = (0..engine::room() / 2).map(|_| Ticket::take(&OF)).collect();
         assert!(taken.iter().all(Option::is_some));
         assert!(Ticket::take(&OF).is_none());
         taken.pop();

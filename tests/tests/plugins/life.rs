@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use weir_tests::client::{Connection, Response};
+use weir_tests::config::config;
 use weir_tests::kafka::shared;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
-use weir_tests::weir::guest;
+use weir_tests::weir::{Weir, guest};
 
 use crate::Stand;
 
@@ -240,4 +241,19 @@ fn compiled_modules_are_kept_and_what_is_damaged_is_compiled_anew() {
     std::fs::write(file, &bytes).expect("written");
     assert!(start());
     assert!(!start(), "it was put right");
+}
+
+#[test]
+fn where_there_are_few_addresses_there_are_fewer_instances() {
+    let mut config = config(&Upstream::hello());
+    config["plugins"]["request-id"] = json!({ "module": "builtin:request-id" });
+    config["routes"][0]["plugins"] = json!(["request-id"]);
+    // 1 TiB: each instance has 4 GiB.
+    let weir = Weir::limited(&config.to_string(), "--as=1099511627776");
+    assert_eq!(weir.get("/", &[]).text(), "hello");
+    let few = "little address space for instances of plugins";
+    weir.says(few);
+    let log = weir.log();
+    let line = log.iter().find(|line| line["message"] == few);
+    assert_eq!(line.expect("the warning")["instances"], 125);
 }
