@@ -195,7 +195,7 @@ impl<'a> Resolver<'a> {
         raw.enabled.then_some(lateness)
     }
 
-    fn listeners(&mut self, raw: Vec<raw::Listener>) -> Vec<Listener> {
+    fn listeners(&mut self, raw: Vec<raw::listener::Listener>) -> Vec<Listener> {
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let at = Path::root().key("listeners").index(index);
