@@ -14,6 +14,7 @@ pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod health;
+mod hex;
 pub mod import;
 pub mod listener;
 pub mod metrics;

@@ -26,6 +26,7 @@ use super::measures::Families;
 use super::variants::{self, Plugins, Variants, Wanted};
 use super::{Code, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Config, KeyPath, Module};
+use crate::hex;
 use crate::metrics::Metrics;
 
 pub use error::{Cause, Error};
@@ -430,7 +431,7 @@ impl Source<'_> {
             }),
         };
         let bytes = bytes.map_err(|cause| fails("module", cause))?;
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = hex::text(&Sha256::digest(&bytes));
         match &config.sha256 {
             Some(pinned) if *pinned != digest => Err(fails(
                 "sha256",
@@ -451,14 +452,4 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let most = bounds::MODULE_BYTES as u64 + 1;
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
