@@ -62,7 +62,9 @@ pub use listener::{Http2, Listener, ListenerTimeouts};
 pub use load::{Finding, Loaded, load, parse, with_findings};
 pub use otlp_exporter::{Destination, LetterFile, OtlpCompression, OtlpExporter, OtlpProtocol};
 pub use path::{Path as KeyPath, Step};
-pub use plugin::{Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, Recycle};
+pub use plugin::{
+    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, Recycle, normal_name,
+};
 pub use plugin_schema::misfits;
 pub use push::{Push, PushFormat};
 pub use route::{

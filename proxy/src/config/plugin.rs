@@ -93,6 +93,11 @@ pub struct Limits {
     pub calls: u32,
 }
 
+/// A plugin's name as span names have it: lower case, spaces as `-`.
+pub fn normal_name(name: &str) -> String {
+    name.to_lowercase().replace(' ', "-")
+}
+
 impl Limits {
     /// Most bytes of linear memory of an instance: what is given, or else what small modules need.
     pub fn memory(&self) -> usize {

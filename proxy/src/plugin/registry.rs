@@ -235,7 +235,7 @@ impl Registry {
                     && old.redis.as_ref().map(Arc::as_ptr) == redis.map(Arc::as_ptr)
             })
         };
-        let name = normal_name(key);
+        let name = config::normal_name(key);
         // Those that are kept count on, and with them the others.
         let families = match configured.iter().find_map(kept) {
             Some(old) => Arc::clone(&old.families),
@@ -397,11 +397,6 @@ fn check_routes(config: &Config, plugins: &Plugins) -> Vec<Error> {
         }
     }
     errors
-}
-
-/// As in span names: lower case, spaces as `-`.
-pub fn normal_name(key: &str) -> String {
-    key.to_lowercase().replace(' ', "-")
 }
 
 /// A module's bytes.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Resolver;
-use super::plugin::normalised;
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::{SecretVar, kafka as keys};
-use crate::config::{Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls};
+use crate::config::{
+    Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls, normal_name,
+};
 use crate::export;
 
 /// The keys of every exporter about what of a trace goes to it.
@@ -193,7 +194,7 @@ impl Resolver<'_> {
         let raw = raw?;
         let at = at.key("plugin_span_filter").key("plugins");
         for (index, name) in raw.plugins.iter().enumerate() {
-            let same = |plugin: &String| normalised(plugin) == normalised(name);
+            let same = |plugin: &String| normal_name(plugin) == normal_name(name);
             if !self.names.plugins.iter().any(same) {
                 let message = format!("no plugin has the name `{name}`");
                 self.fault(Code::IdleFilter, &at.index(index), message);
@@ -201,7 +202,7 @@ impl Resolver<'_> {
         }
         Some(PluginSpanFilter {
             include: raw.mode == keys::FilterMode::Include,
-            plugins: raw.plugins.iter().map(|name| normalised(name)).collect(),
+            plugins: raw.plugins.iter().map(|name| normal_name(name)).collect(),
         })
     }
 }

@@ -10,7 +10,8 @@ use crate::config::raw::plugin as keys;
 use crate::config::tree::Value;
 use crate::config::units::ByteSize;
 use crate::config::{
-    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle, raw,
+    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle,
+    normal_name, raw,
 };
 use crate::plugin::registry::builtins;
 
@@ -72,13 +73,13 @@ impl Resolver<'_> {
     }
 
     fn plugin_name(&mut self, at: &Path, name: &str, seen: &[String]) {
-        let normal = normalised(name);
+        let normal = normal_name(name);
         if name.trim().is_empty() {
             self.fault(Code::InvalidValue, at, "a plugin's name may not be empty");
         } else if name.contains('.') {
             self.fault(Code::InvalidValue, at, "a plugin's name may not have a dot");
             self.hint(format!("write `{}`", name.replace('.', "-")));
-        } else if let Some(other) = seen.iter().find(|other| normalised(other) == normal) {
+        } else if let Some(other) = seen.iter().find(|other| normal_name(other) == normal) {
             let message = format!("`{name}` and `{other}` are both `{normal}` in span names");
             self.fault(Code::InvalidValue, at, message);
         }
@@ -199,9 +200,4 @@ impl Resolver<'_> {
             calls: raw.calls,
         }
     }
-}
-
-/// As in span names.
-pub(super) fn normalised(name: &str) -> String {
-    name.to_lowercase().replace(' ', "-")
 }
