@@ -31,29 +31,9 @@ use crate::metrics::Metrics;
 
 pub use error::{Cause, Error};
 
-/// The bytes of a module that `make guests` makes.
-macro_rules! guest {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/", $name, ".wasm"))
-    };
-}
-
-/// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 13] = [
-    ("basic-auth", guest!("basic-auth")),
-    ("body-limit", guest!("body-limit")),
-    ("cors", guest!("cors")),
-    ("genai", guest!("genai")),
-    ("header-rewrite", guest!("header-rewrite")),
-    ("ip-restriction", guest!("ip-restriction")),
-    ("jwt-auth", guest!("jwt-auth")),
-    ("key-auth", guest!("key-auth")),
-    ("maintenance", guest!("maintenance")),
-    ("rate-limit", guest!("rate-limit")),
-    ("redirect", guest!("redirect")),
-    ("request-id", guest!("request-id")),
-    ("response-transform", guest!("response-transform")),
-];
+/// Modules that are embedded in the binary: the very files that `make guests` makes, by the names in
+/// `build.rs`.
+const BUILTINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
 /// Names of the bundled plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> {
