@@ -18,6 +18,7 @@ pub(super) mod acme;
 pub(super) mod chain;
 pub(super) mod clients;
 pub(super) mod dead_letter;
+pub(super) mod filters;
 pub(super) mod kafka;
 pub(super) mod kv;
 pub(super) mod listener;

@@ -25,6 +25,7 @@ use crate::tls::client::System;
 mod acme;
 mod clients;
 mod dead_letter;
+mod filters;
 mod kafka;
 mod kv;
 mod otlp;
