@@ -25,6 +25,7 @@ use crate::export::spool::{self, Claim, Spool};
 use crate::export::status::Status;
 use crate::listener;
 use crate::listener::sockets::Sockets;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::plugin::engine::Engine;
 use crate::plugin::kv::redis::Redis;
@@ -274,9 +275,7 @@ impl App {
     }
 
     fn stored(&self) -> std::sync::MutexGuard<'_, Option<Arc<Store>>> {
-        self.store
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.store)
     }
 
     fn tell(&self, mut command: impl FnMut() -> Command) {
@@ -286,15 +285,11 @@ impl App {
     }
 
     fn doors(&self) -> std::sync::MutexGuard<'_, Sockets> {
-        self.doors
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.doors)
     }
 
     fn workers(&self) -> std::sync::MutexGuard<'_, Vec<Thread>> {
-        self.workers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.workers)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod health;
 mod hex;
 pub mod import;
 pub mod listener;
+mod lock;
 pub mod metrics;
 pub mod otlp;
 pub mod plugin;

@@ -17,12 +17,13 @@ mod workers;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use crate::lock::lock;
 use crate::plugin::Hook;
 use crate::plugin::measures::Families;
 use encode::histogram;
@@ -155,10 +156,6 @@ impl Metrics {
 
 fn row<T: Default>(workers: usize) -> Arc<[T]> {
     (0..workers).map(|_| T::default()).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sums workers' cells when `/metrics` is read.

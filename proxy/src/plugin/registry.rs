@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
@@ -27,6 +27,7 @@ use super::variants::{self, Plugins, Variants, Wanted};
 use super::{Code, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Config, KeyPath, Module};
 use crate::hex;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 
 pub use error::{Cause, Error};
@@ -354,7 +355,7 @@ impl Registry {
     }
 
     fn stores(&self) -> MutexGuard<'_, HashMap<String, Arc<Kv>>> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stores)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::{balance, eject, places, proxy_protocol};
 use crate::config;
 use crate::listener::proxy_protocol::Addresses;
+use crate::lock::lock;
 
 /// Where connections go.
 pub struct Endpoint {
@@ -93,8 +94,7 @@ impl Endpoint {
 
     /// What the last active check found wrong, if there was one.
     pub fn last_check(&self) -> Option<Result<(), String>> {
-        let last = self.last_check.lock();
-        last.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last_check).clone()
     }
 
     /// When the certificate that it showed last expires, in seconds since 1970.
@@ -107,7 +107,6 @@ impl Endpoint {
     }
 
     pub(super) fn note_check(&self, problem: Option<String>) {
-        let last = self.last_check.lock();
-        *last.unwrap_or_else(PoisonError::into_inner) = Some(problem.map_or(Ok(()), Err));
+        *lock(&self.last_check) = Some(problem.map_or(Ok(()), Err));
     }
 }

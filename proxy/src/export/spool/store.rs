@@ -26,8 +26,8 @@ use super::folder::{self, Claim, Found, Opened};
 use super::segment::{Key, Name, Spare, Stream};
 use super::{Error, Status};
 use crate::config;
-use crate::export::lock;
 use crate::export::status::Reason;
+use crate::lock::lock;
 use holders::Holder;
 
 /// How long a part of a segment that cannot be read holds up the rest.

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Store;
-use crate::export::lock;
 use crate::export::spool::cursor::{self, Cursor};
 use crate::export::spool::folder;
 use crate::export::spool::segment::{Key, Stream};
+use crate::lock::lock;
 
 /// An exporter that needs what is before its cursor no more.
 #[derive(Debug)]
