@@ -13,6 +13,7 @@ fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let guests =
         std::env::var("WEIR_GUESTS").unwrap_or_else(|_| format!("{here}/../target/guests"));
+    let mut table = String::from("&[\n");
     for name in [
         "basic-auth",
         "body-limit",
@@ -37,7 +38,9 @@ fn main() {
                 file.display()
             );
         }
+        embed(name, &file, &mut table);
     }
+    write("plugins.rs", table);
     println!("cargo::rustc-env=WEIR_GUESTS={guests}");
     sdk::embed(&Path::new(&here).join(".."));
 
@@ -51,9 +54,19 @@ fn main() {
     println!("cargo::rerun-if-changed={}", pages.display());
     let mut table = String::from("&[\n");
     list(&pages, &pages, &mut table);
+    write("pages.rs", table);
+}
+
+/// Writes a table of (name, bytes) that the crate includes.
+fn write(file: &str, mut table: String) {
     table.push(']');
     let out = std::env::var("OUT_DIR").expect("cargo sets it");
-    std::fs::write(Path::new(&out).join("pages.rs"), table).expect("write to OUT_DIR");
+    std::fs::write(Path::new(&out).join(file), table).expect("write to OUT_DIR");
+}
+
+fn embed(name: &str, file: &Path, table: &mut String) {
+    let file = file.display().to_string();
+    *table += &format!("    ({name:?}, include_bytes!({file:?})),\n");
 }
 
 /// Adds every file of a folder: its name from `root` on, and its bytes.
@@ -67,11 +80,7 @@ fn list(root: &Path, folder: &Path, table: &mut String) {
         } else if let Ok(name) = path.strip_prefix(root)
             && !name.starts_with(".made-of")
         {
-            let name = name.display().to_string();
-            *table += &format!(
-                "    ({name:?}, include_bytes!({:?})),\n",
-                path.display().to_string()
-            );
+            embed(&name.display().to_string(), &path, table);
         }
     }
 }

@@ -31,7 +31,7 @@ use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,7 @@ use indexmap::IndexMap;
 
 use crate::config;
 use crate::health::State;
+use crate::lock::lock;
 use handoff::{Handoff, Set};
 use log_limit::LogLimit;
 use source::{Place, Sender, Source};
@@ -380,8 +381,4 @@ impl config::Exporter {
             Self::Otlp(config) => otlp::probe(config),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,8 +14,10 @@ pub mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod health;
+mod hex;
 pub mod import;
 pub mod listener;
+mod lock;
 pub mod metrics;
 pub mod otlp;
 pub mod plugin;

@@ -1,31 +1,39 @@
 //! Counters of the hot path, and the Prometheus text made of them.
 //!
 //! Each worker writes cells of its own, found through handles that a generation holds, so counting
-//! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells.
+//! takes no lock, no look-up and no shared cache line. `/metrics` sums the workers' cells. What there is
+//! to count of a thing, and by which names, is a file below.
 
 mod encode;
+mod hooks;
 mod kv;
+mod listeners;
 mod plugins;
+mod routes;
 pub mod snapshot;
+mod upstreams;
 mod workers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use crate::lock::lock;
+use crate::plugin::Hook;
 use crate::plugin::measures::Families;
-use crate::plugin::{Failure, Hook};
-use crate::server::admission::Refused;
-use crate::server::{BadHead, Cut};
-use crate::tls;
 use encode::histogram;
 pub(crate) use encode::{Labels, counter, descriptor, gauge};
+pub use hooks::HookCells;
 pub use kv::KvCells;
+pub use listeners::ListenerCells;
+pub use routes::RouteCells;
+pub use upstreams::UpstreamCells;
+pub use workers::WorkerCells;
 
 /// Counts up; written by one thread, read by any.
 #[derive(Debug, Default)]
@@ -75,96 +83,6 @@ impl Histogram {
         self.sum.add(nanos);
         self.count.inc();
     }
-}
-
-/// One worker's numbers of one hook of one plugin.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct HookCells {
-    duration: Histogram,
-    failures: [Counter; Failure::REASONS.len()],
-}
-
-impl HookCells {
-    pub fn record(&self, duration: Duration, failure: Option<&Failure>) {
-        self.duration.record(duration);
-        if let Some(failure) = failure {
-            self.fail(failure);
-        }
-    }
-
-    /// A failure beside the calls.
-    pub fn fail(&self, failure: &Failure) {
-        self.failures[failure.index()].inc();
-    }
-}
-
-/// One worker's numbers of one route.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct RouteCells {
-    pub duration: Histogram,
-    /// By the status' hundreds, less one.
-    pub responses: [Counter; 5],
-    /// Requests whose client left before the response's end.
-    pub aborted: Counter,
-    pub active: Counter,
-    /// When the latest request began, in nanoseconds since 1970; zero before the first.
-    latest: AtomicU64,
-}
-
-impl RouteCells {
-    /// A request that began at `start` takes the route.
-    pub fn take(&self, start: u64) {
-        self.active.inc();
-        self.latest.store(start, Ordering::Relaxed);
-    }
-}
-
-/// One worker's numbers of one upstream.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct UpstreamCells {
-    /// Until the response's head.
-    pub duration: Histogram,
-    pub connects: Counter,
-    /// Further tries, and those that the budget refused.
-    pub retries: Counter,
-    pub retries_refused: Counter,
-    /// By [`crate::upstream::Error::reason`].
-    pub failures: [Counter; crate::upstream::Error::REASONS.len()],
-    pub active: Counter,
-}
-
-/// One worker's numbers of itself.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct WorkerCells {
-    /// Connections.
-    pub accepted: Counter,
-    pub open: Counter,
-    /// How late what is ready gets its turn.
-    pub lateness: Histogram,
-    /// Requests that were refused because of it.
-    pub shed: Counter,
-}
-
-/// One worker's numbers of one listener.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct ListenerCells {
-    /// By [`BadHead`].
-    pub bad_heads: [Counter; BadHead::REASONS.len()],
-    /// By [`Cut`].
-    pub cuts: [Counter; Cut::REASONS.len()],
-    /// TLS handshakes that were completed.
-    pub handshakes: Counter,
-    /// By [`tls::Failure::REASONS`].
-    pub handshake_failures: [Counter; tls::Failure::REASONS.len()],
-    /// Connections that have a place; with `balance: exact`, other workers count here too.
-    pub open: AtomicU64,
-    /// By [`Refused`].
-    pub refused: [Counter; Refused::REASONS.len()],
 }
 
 type Cells<K, T> = Mutex<BTreeMap<K, Arc<[T]>>>;
@@ -240,10 +158,6 @@ fn row<T: Default>(workers: usize) -> Arc<[T]> {
     (0..workers).map(|_| T::default()).collect()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Sums workers' cells when `/metrics` is read.
 #[derive(Debug)]
 pub struct Summed(pub Arc<Metrics>);
@@ -253,202 +167,10 @@ impl Collector for Summed {
         let metrics = &self.0;
         let encoder = &mut encoder;
         workers::encode(encoder, &metrics.own)?;
-
-        let listeners = lock(&metrics.listeners);
-        let (mut bad, mut cuts) = (Vec::new(), Vec::new());
-        let (mut handshakes, mut failures) = (Vec::new(), Vec::new());
-        for (listener, cells) in &*listeners {
-            let listener = ("listener", listener.as_str());
-            for (index, reason) in BadHead::REASONS.into_iter().enumerate() {
-                let count = sum(cells, |cells| &cells.bad_heads[index]);
-                bad.push(([listener, ("reason", reason)], count));
-            }
-            for (index, reason) in Cut::REASONS.into_iter().enumerate() {
-                let count = sum(cells, |cells| &cells.cuts[index]);
-                cuts.push(([listener, ("reason", reason)], count));
-            }
-            handshakes.push(([listener], sum(cells, |cells| &cells.handshakes)));
-            for (index, reason) in tls::Failure::REASONS.into_iter().enumerate() {
-                let count = sum(cells, |cells| &cells.handshake_failures[index]);
-                if count > 0 {
-                    failures.push(([listener, ("reason", reason)], count));
-                }
-            }
-        }
-        counter(
-            encoder,
-            "weir_http_bad_requests",
-            "Requests whose head could not be read, by reason.",
-            bad,
-        )?;
-        counter(
-            encoder,
-            "weir_http_cuts",
-            "Connections and streams that were cut, by reason.",
-            cuts,
-        )?;
-        counter(
-            encoder,
-            "weir_tls_handshakes",
-            "TLS handshakes with clients.",
-            handshakes,
-        )?;
-        counter(
-            encoder,
-            "weir_tls_handshake_failures",
-            "TLS handshakes with clients that failed, by reason.",
-            failures,
-        )?;
-
-        let mut refused = Vec::new();
-        for (listener, cells) in &*listeners {
-            for (index, reason) in Refused::REASONS.into_iter().enumerate() {
-                refused.push((
-                    [("listener", listener.as_str()), ("reason", reason)],
-                    sum(cells, |cells| &cells.refused[index]),
-                ));
-            }
-        }
-        counter(
-            encoder,
-            "weir_connections_refused",
-            "Connections closed before a request, by reason.",
-            refused,
-        )?;
-
-        let routes = lock(&metrics.routes);
-        let mut responses = Vec::new();
-        let mut durations = Vec::new();
-        let mut aborted = Vec::new();
-        let mut active = Vec::new();
-        for (route, cells) in &*routes {
-            for (index, class) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
-                responses.push((
-                    [("route", route.as_str()), ("status", class)],
-                    sum(cells, |cells| &cells.responses[index]),
-                ));
-            }
-            durations.push((
-                [("route", route.as_str())],
-                summed(cells.iter().map(|cells| &cells.duration)),
-            ));
-            aborted.push((
-                [("route", route.as_str())],
-                sum(cells, |cells| &cells.aborted),
-            ));
-            active.push((
-                [("route", route.as_str())],
-                sum(cells, |cells| &cells.active),
-            ));
-        }
-        counter(
-            encoder,
-            "weir_requests",
-            "Requests answered to their end, by route and class of status.",
-            responses,
-        )?;
-        counter(
-            encoder,
-            "weir_requests_aborted",
-            "Requests whose response did not reach its end.",
-            aborted,
-        )?;
-        gauge(
-            encoder,
-            "weir_requests_active",
-            "Requests under way.",
-            active,
-        )?;
-        histogram(
-            encoder,
-            "weir_request_duration_seconds",
-            "From a request's head to its response's end.",
-            durations,
-        )?;
-
-        let hooks = lock(&metrics.hooks);
-        let mut durations = Vec::new();
-        let mut failures = Vec::new();
-        for ((plugin, hook), cells) in &*hooks {
-            let labels = [("plugin", plugin.as_str()), ("hook", *hook)];
-            durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
-            for (index, reason) in Failure::REASONS.into_iter().enumerate() {
-                let count = sum(cells, |cells| &cells.failures[index]);
-                if count > 0 {
-                    failures.push(([labels[0], labels[1], ("reason", reason)], count));
-                }
-            }
-        }
-        histogram(
-            encoder,
-            "weir_hook_duration_seconds",
-            "Duration of plugin hooks.",
-            durations,
-        )?;
-        counter(
-            encoder,
-            "weir_hook_failures",
-            "Plugin hooks that failed, by reason.",
-            failures,
-        )?;
-
-        let upstreams = lock(&metrics.upstreams);
-        let mut durations = Vec::new();
-        let mut failures = Vec::new();
-        let mut connects = Vec::new();
-        let mut retries = Vec::new();
-        let mut refused = Vec::new();
-        let mut active = Vec::new();
-        for (upstream, cells) in &*upstreams {
-            let labels = [("upstream", upstream.as_str())];
-            durations.push((labels, summed(cells.iter().map(|cells| &cells.duration))));
-            connects.push((labels, sum(cells, |cells| &cells.connects)));
-            retries.push((labels, sum(cells, |cells| &cells.retries)));
-            refused.push((labels, sum(cells, |cells| &cells.retries_refused)));
-            active.push((labels, sum(cells, |cells| &cells.active)));
-            for (index, reason) in crate::upstream::Error::REASONS.into_iter().enumerate() {
-                failures.push((
-                    [labels[0], ("reason", reason)],
-                    sum(cells, |cells| &cells.failures[index]),
-                ));
-            }
-        }
-        histogram(
-            encoder,
-            "weir_upstream_duration_seconds",
-            "From a call's start to its response's head.",
-            durations,
-        )?;
-        counter(
-            encoder,
-            "weir_upstream_connects",
-            "Connections made to upstreams.",
-            connects,
-        )?;
-        counter(
-            encoder,
-            "weir_upstream_retries",
-            "Requests tried again with another endpoint.",
-            retries,
-        )?;
-        counter(
-            encoder,
-            "weir_upstream_retries_refused",
-            "Requests not tried again because the budget was spent.",
-            refused,
-        )?;
-        gauge(
-            encoder,
-            "weir_upstream_requests_active",
-            "Requests under way to upstreams.",
-            active,
-        )?;
-        counter(
-            encoder,
-            "weir_upstream_failures",
-            "Calls to upstreams that failed, by reason.",
-            failures,
-        )?;
+        listeners::encode(encoder, &lock(&metrics.listeners))?;
+        routes::encode(encoder, &lock(&metrics.routes))?;
+        hooks::encode(encoder, &lock(&metrics.hooks))?;
+        upstreams::encode(encoder, &lock(&metrics.upstreams))?;
         kv::encode(encoder, &lock(&metrics.kv))?;
         plugins::encode(encoder, &lock(&metrics.families))
     }

@@ -11,7 +11,7 @@ mod samples;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::config::{Push, PushFormat};
 use crate::export::otlp::client::Client;
 use crate::export::otlp::verdict::{self, Verdict};
+use crate::lock::lock;
 use crate::metrics::counter;
 
 /// Between two looks at whether the configuration has changed.
@@ -51,7 +52,7 @@ pub struct Fares {
 
 impl Pushes {
     pub(crate) fn all(&self) -> Vec<(String, Arc<Fares>)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.0);
         let each = all
             .iter()
             .map(|(name, fares)| (name.clone(), Arc::clone(fares)));
@@ -59,7 +60,7 @@ impl Pushes {
     }
 
     fn of(&self, name: &str) -> Arc<Fares> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         Arc::clone(all.entry(name.to_owned()).or_default())
     }
 }

@@ -7,7 +7,6 @@
 
 pub mod attributes;
 pub mod context;
-pub(crate) mod hex;
 pub mod json;
 pub mod otlp;
 pub mod record;
@@ -20,6 +19,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use self::attributes::Attributes;
+use crate::hex;
 
 /// 16 bytes, not all zero; printed as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

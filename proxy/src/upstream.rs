@@ -6,40 +6,36 @@
 
 pub mod balance;
 pub mod body;
-pub mod connect;
+mod connect;
+pub mod connection;
 pub mod driver;
 pub mod eject;
+mod endpoint;
 pub mod health;
 pub mod places;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod resolve;
 pub mod retry;
+mod send;
 pub mod srv;
 mod switch;
 
-use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use crate::config::{self, UpstreamTimeouts};
 use crate::exchange::stream::Through;
 use crate::listener::proxy_protocol::Addresses;
 use crate::metrics::UpstreamCells;
 use body::{RequestBody, Upload};
-use connect::Unanswered;
 use driver::Received;
-use pool::{Lease, Pools, Wanted};
+pub use endpoint::Endpoint;
+use pool::{Lease, Pools};
+use send::{Way, send};
 
 /// One entry of `upstreams`.
 pub struct Upstream {
@@ -58,24 +54,6 @@ pub struct Upstream {
     pub limits: places::Limits,
     pub cells: Arc<[UpstreamCells]>,
     turnstile: eject::Turnstile,
-}
-
-/// Where connections go.
-pub struct Endpoint {
-    pub config: config::Endpoint,
-    /// What is connected to, the first that accepts; where none is known, the host is resolved.
-    addresses: Vec<SocketAddr>,
-    /// In metrics and logs: as in the configuration, with the address where the host has several.
-    pub label: String,
-    /// Of the label, by which a consistent hash chooses.
-    pub hash: u64,
-    pub state: eject::State,
-    /// Connections to it, and who waits for one.
-    places: Arc<places::Total>,
-    /// What the last active check found wrong; `None` before the first.
-    last_check: Mutex<Option<Result<(), String>>>,
-    /// When the certificate that it showed last expires, in seconds since 1970; 0 before the first.
-    certificate_expires: AtomicI64,
 }
 
 /// Why a call gave no response.
@@ -268,103 +246,6 @@ impl Upstream {
     }
 }
 
-/// How often a request is sent again to an endpoint that refuses it over a connection which it keeps open:
-/// one that has said meanwhile how many streams it takes refuses no more for that (RFC 9113, section 8.7).
-const AGAIN: u32 = 1;
-
-/// Where a request goes, and how.
-struct Way<'w> {
-    endpoint: &'w Arc<Endpoint>,
-    timeouts: &'w UpstreamTimeouts,
-    limits: &'w places::Limits,
-    pools: &'w Pools,
-    /// Whose connection it must be, where the endpoint is told.
-    client: Option<Addresses>,
-}
-
-async fn send(
-    way: &Way<'_>,
-    mut request: Outgoing,
-    upload: &Upload,
-    cells: &UpstreamCells,
-    mut now: Instant,
-) -> Called {
-    let Way {
-        endpoint,
-        timeouts,
-        limits,
-        pools,
-        client,
-    } = *way;
-    let reply = |response: Response<Incoming>, lease: Lease| {
-        Box::new(Reply {
-            response: response.map(|body| Through::new(Received::new(body, lease.driver()))),
-            lease,
-            body_timeout: timeouts.body,
-            switched: None,
-            tunnel_timeout: timeouts.tunnel,
-            busy: None,
-        })
-    };
-    // HTTP/1.1 switches a whole connection; HTTP/2 alone, where it is all that is spoken, a stream.
-    let asked = request.headers().get(UPGRADE).cloned();
-    let alone = asked.is_some() && endpoint.config.protocol != config::Protocol::Http2;
-    let wanted = Wanted { alone, client };
-    let mut refused = 0;
-    loop {
-        let (mut lease, is_last) = match pools.take(endpoint, timeouts.idle, wanted, now) {
-            Some(lease) => (lease, false),
-            None => {
-                // Boxed because it is rare, and large.
-                let connected = pools.connect(endpoint, timeouts.connect, wanted, limits);
-                match Box::pin(connected).await {
-                    Ok((lease, made)) => {
-                        now = Instant::now();
-                        cells.connects.add(made.into());
-                        // One that was found after all may have ended meanwhile.
-                        (lease, made)
-                    }
-                    Err(error) => {
-                        return Err(Failure {
-                            error,
-                            unsent: Some(request),
-                        });
-                    }
-                }
-            }
-        };
-        upload.progressed(now);
-        match round_trip(&mut lease, request, asked.as_ref(), upload, timeouts).await {
-            Ok(response) => return Ok(reply(response, lease)),
-            Err(Failed::Unsent(unsent)) if is_last => {
-                let closed = std::io::Error::other("closed as soon as it was made");
-                return Err(Failure {
-                    error: Error::Connect(closed),
-                    unsent: Some(unsent),
-                });
-            }
-            Err(Failed::Unsent(unsent)) => request = unsent,
-            Err(Failed::Refused(unsent, error)) => {
-                if refused == AGAIN {
-                    return Err(Failure {
-                        error,
-                        unsent: Some(unsent),
-                    });
-                }
-                refused += 1;
-                request = unsent;
-            }
-            Err(Failed::Final(error)) => {
-                return Err(Failure {
-                    error,
-                    unsent: None,
-                });
-            }
-        }
-        now = Instant::now();
-    }
-}
-
 /// Counts a request for as long as it waits for its response's head.
 struct Active<'a> {
     cells: &'a UpstreamCells,
@@ -396,167 +277,5 @@ impl Drop for Active<'_> {
         if let Some(count) = self.under_way {
             count.fetch_sub(1, Relaxed);
         }
-    }
-}
-
-enum Failed {
-    /// Not one byte left: may go over another connection.
-    Unsent(Outgoing),
-    /// The same, but the connection stays.
-    Refused(Outgoing, Error),
-    Final(Error),
-}
-
-/// One request over one connection, until the response's head; `asked` is what it asks to switch to.
-async fn round_trip(
-    lease: &mut Lease,
-    request: Outgoing,
-    asked: Option<&HeaderValue>,
-    upload: &Upload,
-    timeouts: &UpstreamTimeouts,
-) -> Result<Response<Incoming>, Failed> {
-    let mut alarm = lease.take_alarm();
-    let sent = {
-        let mut sending = pin!(lease.send(request, asked.is_some()));
-        poll_fn(|cx| {
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-                return Poll::Ready(Some(sent));
-            }
-            // The time for the answer begins anew with each piece of the request that was sent. While
-            // the client owes the next piece, the body's own deadline runs instead, and this one is
-            // looked at again later.
-            let deadline = upload.upstream_owes_since() + timeouts.response;
-            alarm.poll(cx, deadline.into()).map(|()| None)
-        })
-        .await
-    };
-    lease.keep_alarm(alarm);
-    let Some(sent) = sent else {
-        return Err(Failed::Final(Error::ResponseTimeout(timeouts.response)));
-    };
-    let response = sent.map_err(|error| match error {
-        Unanswered::Unsent(request) => Failed::Unsent(request),
-        Unanswered::Refused(request, error) => Failed::Refused(request, Error::Protocol(error)),
-        Unanswered::CannotSwitch => Failed::Final(Error::CannotSwitch),
-        Unanswered::Failed(error) => Failed::Final(match upload.fault() {
-            Some(fault) => Error::Upload(fault),
-            None => Error::Protocol(error),
-        }),
-    })?;
-    if is_doubtful(&response) {
-        return Err(Failed::Final(Error::Framing));
-    }
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switched && !asked.is_some_and(|asked| is_switched_to(asked, response.headers())) {
-        return Err(Failed::Final(Error::Switched));
-    }
-    Ok(response)
-}
-
-/// Whether the one protocol that a 101 names is that which was asked for.
-fn is_switched_to(asked: &HeaderValue, headers: &HeaderMap) -> bool {
-    let mut named = headers.get_all(UPGRADE).iter();
-    let first = named.next();
-    first.is_some_and(|first| first.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
-        && named.next().is_none()
-}
-
-/// Whether others could find the end of a response's body elsewhere. The HTTP code does not look where a
-/// response to HEAD has none, and makes one of equal lengths.
-fn is_doubtful(response: &Response<Incoming>) -> bool {
-    let headers = response.headers();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    if length.is_some_and(|length| lengths.next().is_some() || !is_length(length)) {
-        return true;
-    }
-    // HTTP/2 has no such field.
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|coding| {
-        codings.next().is_some()
-            || length.is_some()
-            || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-    })
-}
-
-/// Whether it is one number, and nothing else.
-fn is_length(value: &HeaderValue) -> bool {
-    let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
-    digits && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())
-}
-
-impl Endpoint {
-    fn new(config: &config::Endpoint, addresses: Vec<SocketAddr>, several: bool) -> Self {
-        let authority = config.authority();
-        let label = match addresses.first() {
-            Some(address) if several => format!("{authority} ({})", address.ip()),
-            _ => authority,
-        };
-        Self {
-            config: config.clone(),
-            addresses,
-            hash: balance::hash(label.as_bytes()),
-            label,
-            state: eject::State::default(),
-            places: Arc::default(),
-            last_check: Mutex::default(),
-            certificate_expires: AtomicI64::new(0),
-        }
-    }
-
-    #[cfg(test)]
-    fn for_test(port: u16) -> Self {
-        Self::new(&config::Endpoint::new("127.0.0.1", port), Vec::new(), false)
-    }
-
-    /// A connection for this client or for none, for as long as it takes.
-    async fn open(&self, client: Option<Addresses>) -> std::io::Result<TcpStream> {
-        if self.config.port == 0 {
-            return Err(std::io::Error::other("no SRV records are known"));
-        }
-        let mut stream = if self.addresses.is_empty() {
-            TcpStream::connect((self.config.host.as_str(), self.config.port)).await?
-        } else {
-            TcpStream::connect(self.addresses.as_slice()).await?
-        };
-        stream.set_nodelay(true)?;
-        if let Some(version) = self.config.proxy_protocol {
-            let header = proxy_protocol::header(version, client);
-            stream.write_all(&header).await?;
-        }
-        Ok(stream)
-    }
-
-    /// Names it as the host of a request that names none.
-    pub fn name_in(&self, headers: &mut HeaderMap) {
-        // A host that was configured is a field's value.
-        if let Ok(host) = HeaderValue::try_from(self.config.authority()) {
-            headers.insert(HOST, host);
-        }
-    }
-
-    /// Whether an active check was made.
-    fn checked(&self) -> bool {
-        self.last_check().is_some()
-    }
-
-    /// What the last active check found wrong, if there was one.
-    pub fn last_check(&self) -> Option<Result<(), String>> {
-        let last = self.last_check.lock();
-        last.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// When the certificate that it showed last expires, in seconds since 1970.
-    pub fn certificate_expires(&self) -> Option<i64> {
-        Some(self.certificate_expires.load(Relaxed)).filter(|seconds| *seconds != 0)
-    }
-
-    fn note_certificate(&self, expires: i64) {
-        self.certificate_expires.store(expires, Relaxed);
-    }
-
-    fn note_check(&self, problem: Option<String>) {
-        let last = self.last_check.lock();
-        *last.unwrap_or_else(PoisonError::into_inner) = Some(problem.map_or(Ok(()), Err));
     }
 }

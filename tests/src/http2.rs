@@ -157,14 +157,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header block of `GET http://test/`, as HPACK has it without a table of its own.
-pub fn get_block() -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x84, 0x01, 4];
-    block.extend(b"test");
-    block
-}
-
-/// The same, of another path.
+/// The header block of `GET` of a path of `http://test`, as HPACK has it without a table of its own.
 ///
 /// # Panics
 ///

@@ -2,13 +2,14 @@
 //! nothing. For who looks; nothing else reads it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Text;
+use crate::lock::lock;
 
 /// What is older is forgotten.
 const MOST: usize = 20;
@@ -39,26 +40,26 @@ pub struct Load {
 impl History {
     /// A generation is served, of a file with this text.
     pub(super) fn served(&self, generation: u64, text: Option<Text>) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.0);
         inner.served = text;
         inner.push(generation, None);
     }
 
     /// A reload changed nothing.
     pub(super) fn refused(&self, generation: u64, why: String) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.0);
         inner.push(generation, Some(why));
     }
 
     /// The newest first.
     pub fn loads(&self) -> Vec<Load> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.0);
         inner.loads.iter().cloned().collect()
     }
 
     /// What `look` makes of the file as it was when what is served was read.
     pub fn with_served<T>(&self, look: impl FnOnce(&Text) -> T) -> Option<T> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.0);
         inner.served.as_ref().map(look)
     }
 }

@@ -18,6 +18,7 @@ use super::environment::Environment;
 use super::fault::Faults;
 use super::load::{self, Finding, Loaded};
 use super::path::Path;
+use crate::hex;
 
 pub use edit::{Edit, Error as EditError};
 pub use form::Field;
@@ -175,8 +176,7 @@ impl Document {
 
 impl Text {
     fn new(text: String) -> Self {
-        let digest = Sha256::digest(&text);
-        let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::text(&Sha256::digest(&text));
         Self { text, digest }
     }
 

@@ -25,6 +25,7 @@ use crate::tls::client::System;
 mod acme;
 mod clients;
 mod dead_letter;
+mod filters;
 mod kafka;
 mod kv;
 mod otlp;
@@ -195,7 +196,7 @@ impl<'a> Resolver<'a> {
         raw.enabled.then_some(lateness)
     }
 
-    fn listeners(&mut self, raw: Vec<raw::Listener>) -> Vec<Listener> {
+    fn listeners(&mut self, raw: Vec<raw::listener::Listener>) -> Vec<Listener> {
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let at = Path::root().key("listeners").index(index);

@@ -18,7 +18,7 @@ use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
-use crate::upstream::connect;
+use crate::upstream::connection;
 use crate::upstream::retry::{self, Spare};
 use crate::upstream::{Called, Caller, Endpoint, Error, Failure, Upstream};
 use crate::worker::{Current, Worker};
@@ -180,7 +180,7 @@ pub(super) fn learn(upstream: &Upstream, index: usize, called: &Called, now: Ins
             // Nothing that the endpoint did; or it answers, and one resource that is framed wrongly is no
             // reason to leave the others out.
             Error::Overload | Error::Upload(_) | Error::CannotSwitch | Error::Framing => {}
-            Error::Protocol(error) if connect::is_requests_fault(error) => {}
+            Error::Protocol(error) if connection::is_requests_fault(error) => {}
             _ => upstream.learn(index, None, now),
         },
     }

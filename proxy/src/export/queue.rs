@@ -8,9 +8,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::lock;
 use super::status::{Meter, Reason};
 use super::tickets::Ticket;
+use crate::lock::lock;
 
 /// Records of one worker, in order.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! What an exporter has done and how it fares: counters for metrics, a state for `/readyz`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::prepared::{ORIGINS, Origin};
 use super::statistics::{Client, Statistics};
 use crate::health::State;
+use crate::lock::lock;
 
 /// How long an exporter's thread may be busy with one thing.
 const STALL: Duration = Duration::from_secs(30);
@@ -215,7 +216,7 @@ impl Meter {
     }
 
     pub(super) fn client(&self) -> MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.client)
     }
 
     pub(super) fn status(&self, exporter: &str, health: &Health) -> Status {
@@ -345,7 +346,7 @@ impl Health {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use tokio::sync::oneshot;
 
-use super::lock;
+use crate::lock::lock;
 
 /// Somebody who waits. Dropped, it says that nobody knows.
 pub(super) struct Ticket {

@@ -15,8 +15,7 @@ use crate::trace::{SpanIndex, record};
 ///
 /// A worker asks [`capture_headers`](Self::capture_headers) when a request comes in. Spans and
 /// attributes are all recorded, for a hook's span is the parent of the next;
-/// [`write`](Self::write) leaves out what no exporter keeps. Where an attribute is costly to make,
-/// [`keeps_attribute`](Self::keeps_attribute) says whether it is worth while.
+/// [`write`](Self::write) leaves out what no exporter keeps.
 pub struct Capture {
     exporters: Vec<Filters>,
     local: Option<Local>,
@@ -70,16 +69,6 @@ impl Capture {
             None => return false,
         }
         true
-    }
-
-    /// Does some exporter keep attributes with this key?
-    pub fn keeps_attribute(&self, key: &str) -> bool {
-        self.rules().any(|rules| rules.keeps_key(key))
-    }
-
-    /// Does some exporter keep the spans of this plugin?
-    pub fn keeps_span(&self, plugin: &str) -> bool {
-        self.rules().any(|rules| rules.keeps_plugin(plugin))
     }
 
     /// Records the request headers that some exporter captures; without their values where none

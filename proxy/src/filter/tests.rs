@@ -137,25 +137,6 @@ fn credentials_are_captured_redacted_unless_an_exporter_that_wants_them_shows_th
 }
 
 #[test]
-fn attributes_are_recorded_when_some_exporter_keeps_them() {
-    let quiet = config::Filters {
-        disable_content_logging: true,
-        ..config::Filters::default()
-    };
-    let excluding = config::Filters {
-        excluded_attributes: vec!["url.path".to_owned()],
-        ..config::Filters::default()
-    };
-    assert!(Capture::new([]).is_empty());
-    assert!(!Capture::new([]).keeps_attribute("a"));
-    assert!(!Capture::new([&quiet]).keeps_attribute("gen_ai.prompt"));
-    assert!(Capture::new([&quiet]).keeps_attribute("url.path"));
-    let both = Capture::new([&quiet, &excluding]);
-    assert!(both.keeps_attribute("gen_ai.prompt"));
-    assert!(both.keeps_attribute("url.path"));
-}
-
-#[test]
 fn a_record_has_no_span_that_every_exporter_drops() {
     let mut recorder = Recorder::default();
     let now = std::time::Instant::now();

@@ -6,10 +6,12 @@
 
 use std::fs;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::lock::lock;
 
 /// One of so many descriptors is kept free.
 const KEPT: u64 = 8;
@@ -82,7 +84,7 @@ pub fn raise_limit() {
 }
 
 fn gate() -> MutexGuard<'static, Gate> {
-    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&GATE)
 }
 
 struct Gate {

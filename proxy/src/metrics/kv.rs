@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Counter, Histogram, Metrics, counter, gauge, histogram, lock, sum, summed};
+use super::{Counter, Histogram, Metrics, counter, gauge, histogram, sum, summed};
+use crate::lock::lock;
 use crate::plugin::kv::redis::Gone;
 
 /// One link's numbers.

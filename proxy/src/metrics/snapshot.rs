@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Histogram, Metrics, RouteCells, Sum, lock, sum, summed};
+use super::{Histogram, Metrics, RouteCells, Sum, sum, summed};
+use crate::lock::lock;
 use crate::plugin::Failure;
 use crate::upstream;
 

@@ -1,8 +1,21 @@
-//! What workers count of themselves, as families.
+//! What workers count of themselves, as cells and as families.
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{WorkerCells, counter, gauge, histogram, sum, summed};
+use super::{Counter, Histogram, counter, gauge, histogram, sum, summed};
+
+/// One worker's numbers of itself.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCells {
+    /// Connections.
+    pub accepted: Counter,
+    pub open: Counter,
+    /// How late what is ready gets its turn.
+    pub lateness: Histogram,
+    /// Requests that were refused because of it.
+    pub shed: Counter,
+}
 
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,

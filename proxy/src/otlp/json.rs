@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::schema::{Field, Kind, Label, Message};
 use super::wire::{Reader, Value, unzigzag};
-use crate::trace::hex;
+use crate::hex;
 use crate::trace::json::text::{close, float, integer, string_bytes};
 
 /// How protobuf's messages are written as JSON.

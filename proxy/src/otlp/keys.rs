@@ -8,7 +8,7 @@ use super::json::{self, Dialect};
 use super::schema::ANY_VALUE;
 use super::split::Tree;
 use super::wire::{Reader, Value};
-use crate::trace::hex;
+use crate::hex;
 
 /// 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use http::Request;
 
 use crate::exchange::buffer::Room;
 use crate::exchange::state::Answer;
+use crate::lock::lock;
 
 pub use super::contract::weir::plugin::http_client::Error;
 
@@ -148,6 +149,6 @@ impl Desk {
     }
 
     fn paper(&self) -> MutexGuard<'_, Paper> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

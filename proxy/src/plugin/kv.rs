@@ -9,10 +9,12 @@ pub mod redis;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
+
+use crate::lock::lock;
 
 /// Locks that the keys of one store are spread over.
 const SHARDS: usize = 16;
@@ -142,8 +144,7 @@ impl Kv {
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
         let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
-        let shard = self.shards[hash].lock();
-        shard.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[hash])
     }
 
     fn put(

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use super::contract::weir::plugin::metrics::Error;
+use crate::lock::lock;
 
 /// Most metrics of a plugin, labels of one, and buckets of a histogram.
 const METRICS: usize = 64;
@@ -153,7 +154,7 @@ impl Families {
     }
 
     fn defined(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Family>>> {
-        self.defined.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.defined)
     }
 }
 
@@ -163,7 +164,7 @@ impl Family {
     }
 
     fn series(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Series>>> {
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.series)
     }
 
     /// The series of these labels, which is made where there is room for it.

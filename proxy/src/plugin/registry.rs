@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
@@ -26,33 +26,15 @@ use super::measures::Families;
 use super::variants::{self, Plugins, Variants, Wanted};
 use super::{Code, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Config, KeyPath, Module};
+use crate::hex;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 
 pub use error::{Cause, Error};
 
-/// The bytes of a module that `make guests` makes.
-macro_rules! guest {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("WEIR_GUESTS"), "/", $name, ".wasm"))
-    };
-}
-
-/// Modules that are embedded in the binary: the very files that `make guests` makes.
-const BUILTINS: [(&str, &[u8]); 13] = [
-    ("basic-auth", guest!("basic-auth")),
-    ("body-limit", guest!("body-limit")),
-    ("cors", guest!("cors")),
-    ("genai", guest!("genai")),
-    ("header-rewrite", guest!("header-rewrite")),
-    ("ip-restriction", guest!("ip-restriction")),
-    ("jwt-auth", guest!("jwt-auth")),
-    ("key-auth", guest!("key-auth")),
-    ("maintenance", guest!("maintenance")),
-    ("rate-limit", guest!("rate-limit")),
-    ("redirect", guest!("redirect")),
-    ("request-id", guest!("request-id")),
-    ("response-transform", guest!("response-transform")),
-];
+/// Modules that are embedded in the binary: the very files that `make guests` makes, by the names in
+/// `build.rs`.
+const BUILTINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
 /// Names of the bundled plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> {
@@ -234,7 +216,7 @@ impl Registry {
                     && old.redis.as_ref().map(Arc::as_ptr) == redis.map(Arc::as_ptr)
             })
         };
-        let name = normal_name(key);
+        let name = config::normal_name(key);
         // Those that are kept count on, and with them the others.
         let families = match configured.iter().find_map(kept) {
             Some(old) => Arc::clone(&old.families),
@@ -373,7 +355,7 @@ impl Registry {
     }
 
     fn stores(&self) -> MutexGuard<'_, HashMap<String, Arc<Kv>>> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stores)
     }
 }
 
@@ -396,11 +378,6 @@ fn check_routes(config: &Config, plugins: &Plugins) -> Vec<Error> {
         }
     }
     errors
-}
-
-/// As in span names: lower case, spaces as `-`.
-pub fn normal_name(key: &str) -> String {
-    key.to_lowercase().replace(' ', "-")
 }
 
 /// A module's bytes.
@@ -430,7 +407,7 @@ impl Source<'_> {
             }),
         };
         let bytes = bytes.map_err(|cause| fails("module", cause))?;
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = hex::text(&Sha256::digest(&bytes));
         match &config.sha256 {
             Some(pinned) if *pinned != digest => Err(fails(
                 "sha256",
@@ -451,14 +428,4 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let most = bounds::MODULE_BYTES as u64 + 1;
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

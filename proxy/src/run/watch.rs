@@ -4,13 +4,15 @@
 //! Kubernetes swaps a link beside it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use crate::lock::lock;
 
 /// How long a folder must be quiet, so that a file is whole when it is read.
 const QUIET: Duration = Duration::from_millis(200);
@@ -40,7 +42,7 @@ impl Contents {
             return false;
         };
         let digest = Some(Sha256::digest(text).into());
-        let mut before = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = lock(&self.digest);
         std::mem::replace(&mut *before, digest) != digest
     }
 }

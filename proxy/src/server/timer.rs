@@ -1,13 +1,14 @@
 //! The timer of one HTTP/1.1 connection, for the deadlines of its requests' heads.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Sleep;
 
 use crate::alarm::Alarm;
+use crate::lock::lock;
 
 /// What it gives shares one [`Alarm`], so one at a time is to be polled: a head that comes in time costs
 /// no timer.
@@ -41,7 +42,7 @@ impl Future for Until {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = lock(&self.alarm);
         alarm.poll(cx, self.deadline)
     }
 }

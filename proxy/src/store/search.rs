@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::thread;
 
 use super::database::Database;
-use super::{Bucket, Filter, Page, Summary, lock};
+use super::{Bucket, Filter, Page, Summary};
+use crate::lock::lock;
 use crate::trace::record;
 
 /// Most summaries that one search looks at.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::{Filter, Summary, lock};
+use super::{Filter, Summary};
+use crate::lock::lock;
 use crate::trace::record;
 
 /// Most followers at once.

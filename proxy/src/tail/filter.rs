@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::decode::Trace;
+use crate::config::normal_name;
 
 pub(super) struct Filter<'a> {
     pub(super) route: Option<&'a str>,
@@ -54,7 +55,7 @@ impl Filter<'_> {
                 .is_some_and(|status| (from..=to).contains(&status))
         });
         let plugin = self.plugin.is_none_or(|wanted| {
-            let wanted = wanted.to_lowercase().replace(' ', "-");
+            let wanted = normal_name(wanted);
             trace
                 .spans()
                 .any(|span| plugin_of(span.name) == Some(&*wanted))
@@ -69,7 +70,7 @@ impl Filter<'_> {
 }
 
 /// The plugin of `plugin.<name>.<hook>`.
-pub(super) fn plugin_of(span: &str) -> Option<&str> {
+fn plugin_of(span: &str) -> Option<&str> {
     span.strip_prefix("plugin.")?
         .rsplit_once('.')
         .map(|(name, _)| name)

@@ -11,6 +11,7 @@ use prost::Message as _;
 use serde_json::{Map, Value, json};
 
 use super::decode::Trace;
+use crate::hex;
 
 /// Numbers of `SpanKind`.
 const SERVER: i64 = 2;
@@ -107,13 +108,9 @@ fn time(nanos: u64) -> String {
     time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn of_span(span: proto::Span) -> Value {
     let said = span.status.unwrap_or_default();
-    let parent = hex(&span.parent_span_id);
+    let parent = hex::text(&span.parent_span_id);
     let events: Vec<Value> = span
         .events
         .into_iter()
@@ -126,10 +123,10 @@ fn of_span(span: proto::Span) -> Value {
         })
         .collect();
     json!({
-        "SpanID": hex(&span.span_id),
+        "SpanID": hex::text(&span.span_id),
         "Kind": kind(span.kind.into(), &span.name, !parent.is_empty()),
         "ParentID": parent,
-        "TraceID": hex(&span.trace_id),
+        "TraceID": hex::text(&span.trace_id),
         "Name": span.name,
         "StartTime": time(span.start_time_unix_nano),
         "EndTime": time(span.end_time_unix_nano),
@@ -159,7 +156,7 @@ fn any(value: Option<AnyValue>) -> Value {
             .map(|value| any(Some(value)))
             .collect(),
         Some(Any::KvlistValue(list)) => attributes(list.values).into(),
-        Some(Any::BytesValue(bytes)) => hex(&bytes).into(),
+        Some(Any::BytesValue(bytes)) => hex::text(&bytes).into(),
         _ => Value::Null,
     }
 }

@@ -10,7 +10,8 @@ pub(crate) mod fuzz;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use super::{SpanId, TraceId, hex};
+use super::{SpanId, TraceId};
+use crate::hex;
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

@@ -7,8 +7,9 @@ pub(crate) mod text;
 
 use self::text::{Clock, close, float, integer, string, string_bytes};
 use super::attributes::{Any, Attributes};
-use super::{Event, Head, Kind, Span, SpanId, Status, Trace, hex};
+use super::{Event, Head, Kind, Span, SpanId, Status, Trace};
 use crate::filter::Selection;
+use crate::hex;
 
 /// `Attributes` of a trace, with the object left open.
 const SERVICE: &str = concat!(

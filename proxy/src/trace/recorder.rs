@@ -10,7 +10,8 @@ mod fork;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Log};
-use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value, attributes, hex};
+use super::{Kind, Level, Outcome, SpanId, SpanIndex, Status, TraceId, Value, attributes};
+use crate::hex;
 
 /// Most bytes of attributes, events, headers and log lines one trace may have; what is more is
 /// counted, not kept.

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use tokio::task::coop::unconstrained;
+
+use crate::lock::lock;
 
 /// It ends when the connection has.
 type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
@@ -46,7 +48,7 @@ struct Relay {
 
 impl Relay {
     fn aim(&self, waker: &Waker) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = lock(&self.task);
         task.clone_from(waker);
     }
 }
@@ -58,7 +60,7 @@ impl Wake for Relay {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.silent.load(Relaxed) {
-            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            let task = lock(&self.task);
             task.wake_by_ref();
         }
     }

@@ -5,13 +5,14 @@
 
 mod ask;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
 use super::{Endpoint, Upstream};
 use crate::config::Health;
+use crate::lock::lock;
 
 /// The checks that are under way; dropped, they end.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ impl Checks {
     /// Checks the endpoints of these upstreams from now on, and no others. What is checked as before goes
     /// on with what was found so far.
     pub fn replace<'u>(&self, upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = lock(&self.0);
         let mut before = std::mem::take(&mut *tasks);
         for upstream in upstreams {
             let Some(health) = &upstream.config.health else {

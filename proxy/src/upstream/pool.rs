@@ -14,7 +14,8 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::connect::{self, Connection, Http1, Http2, Unanswered};
+use super::connect::connect;
+use super::connection::{Connection, Http1, Http2, Unanswered};
 use super::driver::Driver;
 use super::places::{Limits, Place, Places, Usable};
 use super::{Endpoint, Error, Outgoing};
@@ -287,7 +288,7 @@ impl Pools {
             {
                 return Ok((lease, false));
             }
-            let connection = connect::connect(endpoint, wanted, place).await?;
+            let connection = connect(endpoint, wanted, place).await?;
             if common {
                 let http1 = matches!(connection, Connection::Http1(_));
                 dialling.alone.set(http1);

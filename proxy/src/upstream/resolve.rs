@@ -8,13 +8,14 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use super::srv::{self, Target};
 use crate::config::{Config, Endpoint, Entry};
+use crate::lock::lock;
 
 /// How long a start or a reload waits for names.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -241,10 +242,6 @@ impl Names {
     fn known(&self) -> MutexGuard<'_, HashMap<Name, Resolved>> {
         lock(&self.known)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn look_up(

@@ -12,7 +12,7 @@ use http::{Method, Request};
 
 use super::balance::{Local, Tried};
 use super::body::RequestBody;
-use super::connect;
+use super::connection;
 use super::{Called, Error, Failure, Outgoing, Upstream};
 
 /// Tries that may still be made: each request adds a part of one. Belongs to one worker.
@@ -110,7 +110,7 @@ fn may(upstream: &Upstream, called: &Called, tries: usize, spare: Option<&Spare>
         // What HTTP/2 does not send for what it says is no better elsewhere.
         Err(failure) => {
             spare.is_some()
-                && matches!(&failure.error, Error::Protocol(error) if !connect::is_requests_fault(error))
+                && matches!(&failure.error, Error::Protocol(error) if !connection::is_requests_fault(error))
         }
     }
 }

@@ -38,7 +38,7 @@ const COMPOSED: [(&str, usize, &str); 8] = [
         "what `export/spool/store.rs` makes",
     ),
     (
-        "export/spool/store.rs",
+        "export/spool/store/holders.rs",
         1,
         "what an exporter leaves that is no longer configured",
     ),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_tests::http2::{Client, Raw, frame, get_block, get_block_of, run};
+use weir_tests::http2::{Client, Raw, frame, get_block_of, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -185,7 +185,7 @@ fn a_head_without_end_ends_the_connection() {
     let weir = start(&upstream, json!({}));
     let continued = |round: u32| {
         if round == 0 {
-            frame(1, 0, 1, &get_block())
+            frame(1, 0, 1, &get_block_of("/"))
         } else {
             frame(9, 0, 1, &[])
         }
@@ -195,7 +195,7 @@ fn a_head_without_end_ends_the_connection() {
     // A small reference to a large entry, again and again.
     let bomb = |round: u32| {
         let stream = round * 2 + 1;
-        let mut block = get_block();
+        let mut block = get_block_of("/");
         block.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
         block.extend([b'y'; 4000]);
         block.extend([0xbe; 12_000]);

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use serde_json::json;
 use tokio_rustls::TlsConnector;
 use weir_tests::client::Connection;
-use weir_tests::http2::{Client, PREFACE, Raw, frame, get_block, receive, run};
+use weir_tests::http2::{Client, PREFACE, Raw, frame, get_block_of, receive, run};
 use weir_tests::tls::Dial;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -106,7 +106,7 @@ fn a_preface_may_come_byte_by_byte_and_a_method_may_begin_like_it() {
     stream.set_nodelay(true).expect("no delay");
     let mut all = PREFACE.to_vec();
     all.extend(frame(4, 0, 0, &[]));
-    all.extend(frame(1, 5, 1, &get_block()));
+    all.extend(frame(1, 5, 1, &get_block_of("/")));
     for byte in all {
         stream.write_all(&[byte]).expect("send");
         std::thread::yield_now();

@@ -11,6 +11,7 @@ mod drips;
 mod http2;
 mod translation;
 mod upgrades;
+mod upstream_tls;
 mod upstreams;
 
 use serde_json::{Value, json};

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::project::{self, Language, Project};
 use super::{Error, bytes, componentize, inspect, print, sources, toolchain};
+use crate::hex;
 
 /// Build a plugin, in whichever language it is, to `dist/NAME.wasm` in its folder. What was built of the
 /// same sources, tool and packages is not built again.
@@ -91,7 +92,7 @@ fn built(project: &Project, file: PathBuf) -> Result<Built, Error> {
     }
     Ok(Built {
         size: module.len() as u64,
-        digest: hex(&Sha256::digest(&module)),
+        digest: hex::text(&Sha256::digest(&module)),
         file,
     })
 }
@@ -143,8 +144,4 @@ fn deliver(made: &Path, file: &Path) -> Result<(), Error> {
         .and_then(|()| std::fs::copy(made, &partial))
         .and_then(|_| std::fs::rename(&partial, file))
         .map_err(|error| Error::new(format!("cannot write {}: {error}", file.display())))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,9 +11,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::build::hex;
 use super::{Error, bytes, print};
 use crate::config::Limits;
+use crate::hex;
 use crate::plugin::engine::Engine;
 use crate::plugin::kv::{Kv, Store};
 use crate::plugin::{Code, Guest, Hook, Interests, Seed, registry};
@@ -67,7 +67,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Error> {
     };
     let seen = Seen {
         size: module.len(),
-        digest: hex(&Sha256::digest(&module)),
+        digest: hex::text(&Sha256::digest(&module)),
         binary,
         said,
     };

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::build::hex;
 use super::project::{self, Language, Project};
+use crate::hex;
 
 /// What is in a project's folder but none of its sources: what builds make, and what others wrote. A
 /// virtual environment is known by its `pyvenv.cfg`, whatever its name.
@@ -116,7 +116,7 @@ pub(super) fn digest(project: &Project, tool: &str) -> io::Result<String> {
         let since = changed.duration_since(SystemTime::UNIX_EPOCH);
         add(&since.unwrap_or_default().as_nanos().to_le_bytes());
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(hex::text(&hasher.finalize()))
 }
 
 /// Whether a source can be part of a module. Data of a Weir that ran here cannot, nor can tests.
@@ -163,7 +163,7 @@ pub(super) fn note_made(module: &Path, digest: &str) {
 }
 
 fn line(digest: &str, module: &[u8]) -> String {
-    format!("{digest} {}\n", hex(&Sha256::digest(module)))
+    format!("{digest} {}\n", hex::text(&Sha256::digest(module)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::project::{self, Project};
 use super::trial::{self, Alone, Done, Trial};
 use super::{Error, build, bytes, inspect, native, print};
 use crate::config::{self, Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Recycle};
+use crate::hex;
 use crate::plugin::chain::{Chain, Outcome};
 use crate::plugin::{Failure, Plugin, registry};
 
@@ -174,7 +175,7 @@ impl Subject {
             Some(reason) => Err(Error::new(format!("{shown} is no plugin: {reason}"))),
             None => Ok(Ready {
                 size: module.len() as u64,
-                digest: build::hex(&Sha256::digest(&module)),
+                digest: hex::text(&Sha256::digest(&module)),
                 module: self.module.clone(),
                 shown,
             }),

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::Error;
 
-pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What is not found in the path of commands.
 pub(super) const RUST: &str = "install Rust by https://rustup.rs";

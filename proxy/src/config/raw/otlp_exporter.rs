@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretVar;
-use super::kafka::{PluginSpanFilter, Sampling};
+use super::filters::{PluginSpanFilter, Sampling};
 use super::upstream_tls::Tls;
 use crate::config::units::{ByteSize, Duration};
 

@@ -1,12 +1,81 @@
-//! The keys of `upstreams.<name>` about endpoints: where they are, which one is chosen (balance,
-//! health, ejection, retries), and what spares one.
+//! The keys of `upstreams.<name>`: its endpoints, which one is chosen (balance, health, ejection,
+//! retries), and what spares one.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::upstream_tls;
 use crate::config::units::Duration;
+
+/// A group of endpoints that serve the same.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["endpoints"]))]
+pub(in crate::config) struct Upstream {
+    /// URLs of the form `http://host:port` or `https://host:port`, or mappings with such an `address`
+    /// and a `weight`; or one mapping with `srv`. At least one.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) endpoints: Vec<Endpoint>,
+    /// TLS to `https` endpoints. Default: the system's authorities, and no certificate of its own.
+    pub(in crate::config) tls: upstream_tls::Tls,
+    /// The version of HTTP: `auto` lets the upstream choose in the TLS handshake, and is HTTP/1.1
+    /// without TLS; `h1` and `h2` are that version alone, without TLS by prior knowledge.
+    /// Default: auto.
+    pub(in crate::config) protocol: upstream_tls::Protocol,
+    /// Version of the PROXY protocol by which endpoints are told, at the beginning of each connection and
+    /// before TLS, which client it is for: `v1` or `v2`. Connections then are used for requests of that
+    /// client's connection alone. Default: none.
+    pub(in crate::config) proxy_protocol: Option<ProxyProtocol>,
+    /// Protocols to which a client's connection may be switched by the upstream (`Upgrade`).
+    /// Default: [websocket].
+    #[schemars(extend("uniqueItems" = true))]
+    pub(in crate::config) upgrades: Vec<String>,
+    /// How long this upstream is waited for.
+    pub(in crate::config) timeouts: UpstreamTimeouts,
+    /// Most requests that wait for a response's head at once, over all workers; what is more is
+    /// answered with 503. Default: 10000, of which each worker takes its share.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) max_requests: Option<u64>,
+    /// Connections to each endpoint, and requests that wait for one.
+    pub(in crate::config) limits: Limits,
+    /// Which endpoint a request is sent to: `round_robin` takes them in turn, `least_requests` the
+    /// one of two drawn by chance that has fewer requests under way, `random` one by chance,
+    /// `consistent_hash` the same one for the same key. Default: `round_robin`.
+    pub(in crate::config) balance: Balance,
+    /// What `balance: consistent_hash` goes by. Default: the client's address.
+    pub(in crate::config) hash_by: Option<HashBy>,
+    /// How endpoints are asked whether they are well. Default: they are not asked.
+    pub(in crate::config) health: Option<Health>,
+    /// When an endpoint that keeps failing is left out for a time.
+    pub(in crate::config) ejection: Ejection,
+    /// How long the share of an endpoint grows to its full size, once it is used again. Default: it
+    /// does not grow.
+    pub(in crate::config) slow_start: Option<Duration>,
+    /// Further tries of requests that failed, with other endpoints, where nothing can be done twice.
+    pub(in crate::config) retries: Retries,
+    /// How often host names are resolved anew; several addresses are as many endpoints. Default:
+    /// 30s.
+    pub(in crate::config) resolve_interval: Duration,
+}
+
+/// How long an upstream is waited for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct UpstreamTimeouts {
+    /// Until a connection is made, name resolution included. Default: 5s.
+    pub(in crate::config) connect: Duration,
+    /// From the request's last byte until the response's head. Default: 60s.
+    pub(in crate::config) response: Duration,
+    /// Longest wait for the next piece of a response's body. Default: 60s.
+    pub(in crate::config) body: Duration,
+    /// How long an unused connection is kept. Default: 60s.
+    pub(in crate::config) idle: Duration,
+    /// How long nothing may pass on a connection that was switched to another protocol.
+    /// Default: 10m.
+    pub(in crate::config) tunnel: Duration,
+}
 
 /// An endpoint as its URL alone, or with more of it.
 #[derive(Deserialize)]
@@ -174,6 +243,40 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget_percent: u32,
     /// Statuses after which another endpoint is tried, from 400 to 599. Default: [502, 503, 504].
     pub(in crate::config) statuses: Vec<u16>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            tls: upstream_tls::Tls::default(),
+            protocol: upstream_tls::Protocol::default(),
+            proxy_protocol: None,
+            upgrades: vec!["websocket".to_owned()],
+            timeouts: UpstreamTimeouts::default(),
+            max_requests: None,
+            limits: Limits::default(),
+            balance: Balance::default(),
+            hash_by: None,
+            health: None,
+            ejection: Ejection::default(),
+            slow_start: None,
+            retries: Retries::default(),
+            resolve_interval: Duration::seconds(30),
+        }
+    }
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::seconds(5),
+            response: Duration::seconds(60),
+            body: Duration::seconds(60),
+            idle: Duration::seconds(60),
+            tunnel: Duration::seconds(600),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -1,24 +1,14 @@
-//! Kafka exporters: the connection's credentials, and the filters of what is exported.
+//! Kafka exporters: the connection and its credentials.
 
 use std::time::Duration;
 
 use super::Resolver;
-use super::plugin::normalised;
+use super::filters::RawFilters;
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::{SecretVar, kafka as keys};
-use crate::config::{Compression, Filters, Format, Kafka, PluginSpanFilter, Sampling, Sasl, Tls};
+use crate::config::{Compression, Format, Kafka, Sasl, Tls};
 use crate::export;
-
-/// The keys of every exporter about what of a trace goes to it.
-pub(super) struct RawFilters {
-    pub(super) plugin_span_filter: Option<keys::PluginSpanFilter>,
-    pub(super) request_headers: Vec<String>,
-    pub(super) redact_headers: bool,
-    pub(super) disable_content_logging: bool,
-    pub(super) excluded_attributes: Vec<String>,
-    pub(super) sampling: keys::Sampling,
-}
 
 impl Resolver<'_> {
     pub(super) fn kafka(&mut self, at: &Path, raw: keys::Kafka) -> Kafka {
@@ -96,25 +86,6 @@ impl Resolver<'_> {
         kafka
     }
 
-    pub(super) fn filters(&mut self, at: &Path, raw: RawFilters) -> Filters {
-        Filters {
-            plugin_span_filter: self.span_filter(at, raw.plugin_span_filter),
-            request_headers: raw
-                .request_headers
-                .iter()
-                .map(|h| h.to_lowercase())
-                .collect(),
-            redact_headers: raw.redact_headers,
-            disable_content_logging: raw.disable_content_logging,
-            excluded_attributes: raw.excluded_attributes,
-            sampling: Sampling {
-                ratio: raw.sampling.ratio,
-                keep_errors: raw.sampling.keep.errors,
-                keep_slower_than: raw.sampling.keep.slower_than.map(|time| time.0),
-            },
-        }
-    }
-
     fn tls(&mut self, at: &Path, raw: &keys::Kafka) -> Option<Tls> {
         let (cert, key) = (at.key("client_cert"), at.key("client_key"));
         match (&raw.client_cert, &raw.client_key) {
@@ -183,26 +154,6 @@ impl Resolver<'_> {
             let message = format!("is missing, and `{key}` needs it");
             self.fault(Code::MissingKey, needed, message);
         }
-    }
-
-    fn span_filter(
-        &mut self,
-        at: &Path,
-        raw: Option<keys::PluginSpanFilter>,
-    ) -> Option<PluginSpanFilter> {
-        let raw = raw?;
-        let at = at.key("plugin_span_filter").key("plugins");
-        for (index, name) in raw.plugins.iter().enumerate() {
-            let same = |plugin: &String| normalised(plugin) == normalised(name);
-            if !self.names.plugins.iter().any(same) {
-                let message = format!("no plugin has the name `{name}`");
-                self.fault(Code::IdleFilter, &at.index(index), message);
-            }
-        }
-        Some(PluginSpanFilter {
-            include: raw.mode == keys::FilterMode::Include,
-            plugins: raw.plugins.iter().map(|name| normalised(name)).collect(),
-        })
     }
 }
 

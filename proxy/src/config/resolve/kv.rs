@@ -57,7 +57,7 @@ impl Resolver<'_> {
     }
 
     /// Nothing but Redis itself bounds what is kept there.
-    pub(super) fn kv_limit(&mut self, at: &Path, raw: &raw::Limits) {
+    pub(super) fn kv_limit(&mut self, at: &Path, raw: &raw::plugin::Limits) {
         let at = at.key("kv");
         if self.is_present(&Path::root().key("kv")) && self.is_present(&at) {
             let message = format!(

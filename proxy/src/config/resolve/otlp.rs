@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::Resolver;
+use super::producer::custom;
 use crate::config::fault::Code;
 use crate::config::otlp::{Cors, Destination, Format, Grpc, Http, Otlp};
 use crate::config::path::Path;
@@ -126,14 +127,12 @@ impl Resolver<'_> {
             return;
         }
         let producer = at.key("producer");
-        let custom = producer.key("custom_config");
-        let keys = [
-            custom.key("linger.ms"),
-            custom.key("queue.buffering.max.ms"),
-            producer.key("linger_ms"),
-        ];
-        let own = keys.into_iter().find(|key| self.is_present(key));
-        let at = own.unwrap_or_else(|| at.key("flush_interval_ms"));
+        let linger = producer.key("linger_ms");
+        let at = match custom(&connection.producer, "queue.buffering.max.ms") {
+            Some((name, _)) => producer.key("custom_config").key(name),
+            None if self.is_present(&linger) => linger,
+            None => at.key("flush_interval_ms"),
+        };
         let message = format!(
             "must be less than {} without `data_dir`: requests wait for their batch",
             LONGEST_LINGER.as_millis()

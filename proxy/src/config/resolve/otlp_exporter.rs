@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
 
-use super::kafka::RawFilters;
+use super::filters::RawFilters;
 use super::{Resolver, upstream};
 use crate::config::fault::Code;
 use crate::config::path::Path;

@@ -1,34 +1,24 @@
 //! Plugins: their names, modules and limits.
 
-use std::fmt;
-
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 use super::{Resolver, did_you_mean, suggest};
 use crate::config::fault::Code;
 use crate::config::path::Path;
+use crate::config::raw::plugin as keys;
 use crate::config::tree::Value;
 use crate::config::units::ByteSize;
 use crate::config::{
-    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle, raw,
+    Breaker, Isolation, Limits, Module, OnError, OnLargeBody, Plugin, PluginUse, Recycle,
+    normal_name, raw,
 };
 use crate::plugin::registry::builtins;
-
-/// As a configuration names it.
-impl fmt::Display for Module {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Builtin(name) => write!(f, "builtin:{name}"),
-            Self::File(file) => write!(f, "{}", file.display()),
-        }
-    }
-}
 
 impl Resolver<'_> {
     pub(super) fn plugins(
         &mut self,
-        raw: IndexMap<String, raw::Plugin>,
+        raw: IndexMap<String, keys::Plugin>,
     ) -> IndexMap<String, Plugin> {
         let at = Path::root().key("plugins");
         let mut seen: Vec<String> = Vec::new();
@@ -83,19 +73,19 @@ impl Resolver<'_> {
     }
 
     fn plugin_name(&mut self, at: &Path, name: &str, seen: &[String]) {
-        let normal = normalised(name);
+        let normal = normal_name(name);
         if name.trim().is_empty() {
             self.fault(Code::InvalidValue, at, "a plugin's name may not be empty");
         } else if name.contains('.') {
             self.fault(Code::InvalidValue, at, "a plugin's name may not have a dot");
             self.hint(format!("write `{}`", name.replace('.', "-")));
-        } else if let Some(other) = seen.iter().find(|other| normalised(other) == normal) {
+        } else if let Some(other) = seen.iter().find(|other| normal_name(other) == normal) {
             let message = format!("`{name}` and `{other}` are both `{normal}` in span names");
             self.fault(Code::InvalidValue, at, message);
         }
     }
 
-    fn plugin(&mut self, at: &Path, raw: raw::Plugin) -> Option<Plugin> {
+    fn plugin(&mut self, at: &Path, raw: keys::Plugin) -> Option<Plugin> {
         let module = self.module(&at.key("module"), &raw.module);
         let config = &at.key("config");
         let config = match self.tree.get(config) {
@@ -113,17 +103,17 @@ impl Resolver<'_> {
             config,
             upstreams: raw.upstreams,
             on_error: match raw.on_error {
-                raw::OnError::Reject => OnError::Reject,
-                raw::OnError::Continue => OnError::Continue,
+                keys::OnError::Reject => OnError::Reject,
+                keys::OnError::Continue => OnError::Continue,
             },
             on_large_body: match raw.on_large_body {
-                raw::OnLargeBody::Reject => OnLargeBody::Reject,
-                raw::OnLargeBody::Bypass => OnLargeBody::Bypass,
+                keys::OnLargeBody::Reject => OnLargeBody::Reject,
+                keys::OnLargeBody::Bypass => OnLargeBody::Bypass,
             },
             limits,
             isolation: match raw.isolation {
-                raw::Isolation::Shared => Isolation::Shared,
-                raw::Isolation::Request => Isolation::Request,
+                keys::Isolation::Shared => Isolation::Shared,
+                keys::Isolation::Request => Isolation::Request,
             },
             breaker: Breaker {
                 failures: raw.breaker.failures,
@@ -176,7 +166,7 @@ impl Resolver<'_> {
         None
     }
 
-    fn limits(&mut self, at: &Path, raw: &raw::Limits) -> Limits {
+    fn limits(&mut self, at: &Path, raw: &keys::Limits) -> Limits {
         let memory = raw.memory.map(|memory| {
             let (least, most) = (ByteSize::kib(64), ByteSize::mib(4 << 10));
             ("memory", memory, least, most)
@@ -210,9 +200,4 @@ impl Resolver<'_> {
             calls: raw.calls,
         }
     }
-}
-
-/// As in span names.
-pub(super) fn normalised(name: &str) -> String {
-    name.to_lowercase().replace(' ', "-")
 }

@@ -64,13 +64,10 @@ impl Resolver<'_> {
         if !self.is_present(&Path::root().key("data_dir")) {
             return;
         }
-        // Of two names the last wins, as with the client.
-        let mut custom = producer.custom_config.iter().rev();
-        let custom = custom
-            .find(|(name, _)| own_name(name) == "acks")
-            .map(|(name, value)| (at.key("custom_config").key(name), value.expose() == "0"));
-        let key = || (at.key("acks"), producer.acks == Acks::None);
-        let (at, unacknowledged) = custom.unwrap_or_else(key);
+        let (at, unacknowledged) = match custom(producer, "acks") {
+            Some((name, value)) => (at.key("custom_config").key(name), value.expose() == "0"),
+            None => (at.key("acks"), producer.acks == Acks::None),
+        };
         if unacknowledged {
             let message = "the spool lets go of what no broker has acknowledged";
             self.fault(Code::Unacknowledged, &at, message);
@@ -140,4 +137,12 @@ impl Resolver<'_> {
         }
         properties
     }
+}
+
+/// What `custom_config` says of a property, and by which of its names: of two the last wins, as with the
+/// client.
+pub(super) fn custom<'p>(producer: &'p Producer, property: &str) -> Option<(&'p str, &'p Secret)> {
+    let mut said = producer.custom_config.iter().rev();
+    let (name, value) = said.find(|(name, _)| own_name(name) == property)?;
+    Some((name.as_str(), value))
 }

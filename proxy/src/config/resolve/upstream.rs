@@ -16,7 +16,7 @@ use crate::config::{Dns, Endpoint, Entry, Upstream, UpstreamLimits, UpstreamTime
 impl Resolver<'_> {
     pub(super) fn upstreams(
         &mut self,
-        raw: IndexMap<String, raw::Upstream>,
+        raw: IndexMap<String, raw::upstream::Upstream>,
     ) -> IndexMap<String, Upstream> {
         let at = Path::root().key("upstreams");
         raw.into_iter()
@@ -27,7 +27,7 @@ impl Resolver<'_> {
             .collect()
     }
 
-    fn upstream(&mut self, at: &Path, raw: &raw::Upstream) -> Upstream {
+    fn upstream(&mut self, at: &Path, raw: &raw::upstream::Upstream) -> Upstream {
         let timeouts = at.key("timeouts");
         let balance = self.balance(at, raw);
         let ejection = self.ejection(&at.key("ejection"), &raw.ejection);

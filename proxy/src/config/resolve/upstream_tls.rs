@@ -46,7 +46,7 @@ impl Resolver<'_> {
     pub(super) fn upstream_tls(
         &mut self,
         at: &Path,
-        raw: &raw::Upstream,
+        raw: &raw::upstream::Upstream,
         mut endpoints: Vec<(Entry, bool)>,
     ) -> Vec<Entry> {
         let protocol = Self::protocol(raw.protocol);

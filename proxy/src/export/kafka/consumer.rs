@@ -1,7 +1,7 @@
 //! Reads a topic for people: all partitions, without a group, committing nothing.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -15,6 +15,7 @@ use super::callback::contained;
 use super::client_config;
 use super::errors::{self, Problem};
 use crate::config;
+use crate::lock::lock;
 
 /// Longest wait for the brokers' first answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -170,10 +171,7 @@ struct Context(Mutex<Option<String>>);
 
 impl Context {
     fn cause(&self) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -188,7 +186,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             contained(|| {
                 let cause = errors::broker_cause(reason);
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+                *lock(&self.0) = Some(cause);
             });
         }
     }

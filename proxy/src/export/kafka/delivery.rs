@@ -10,7 +10,7 @@ mod returned;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -26,6 +26,7 @@ use crate::export::log_limit::LogLimit;
 use crate::export::source::{Place, Settled};
 use crate::export::status::{Health, Meter, Reason};
 use crate::health::State;
+use crate::lock::lock;
 pub(super) use letters::Letter;
 pub(super) use returned::{Returned, size};
 
@@ -467,7 +468,7 @@ impl Desk {
     }
 
     fn state(&self) -> MutexGuard<'_, Desktop> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::export::lock;
+use crate::lock::lock;
 
 /// Least time between two lines of the log.
 const PAUSE: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::segment::{Stream, Unsynced};
 use super::store::Store;
 use crate::config::Fsync;
-use crate::export::lock;
+use crate::lock::lock;
 
 /// How often it looks at the streams where nothing else makes it.
 const LOOK: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use super::segment::Key;
-use crate::export::lock;
+use crate::lock::lock;
 
 /// Shared by who takes chunks and who hears of acknowledgements.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use super::files::File;
-use crate::export::lock;
+use crate::lock::lock;
 
 /// A value of `last` while more may be appended.
 const OPEN: u64 = u64::MAX;

@@ -1,5 +1,5 @@
 //! What writers, readers and the keeper share: the folder, its streams, who still needs what of
-//! them, and the bound in bytes. Requests do not come here, but for a new segment.
+//! them ([`holders`]), and the bound in bytes. Requests do not come here, but for a new segment.
 //!
 //! ```text
 //! <data_dir>/spool/lock                    taken while a process opens the folder
@@ -8,6 +8,8 @@
 //! <data_dir>/spool/<run>/<worker>-<ordinal>-<salt>.seg
 //! ```
 
+mod holders;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
@@ -15,17 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::complaints::Complaints;
-use super::cursor::{self, Cursor};
+use super::cursor::Cursor;
 use super::files::FileSystem;
 use super::folder::{self, Claim, Found, Opened};
 use super::segment::{Key, Name, Spare, Stream};
 use super::{Error, Status};
 use crate::config;
-use crate::export::lock;
 use crate::export::status::Reason;
+use crate::lock::lock;
+use holders::Holder;
 
 /// How long a part of a segment that cannot be read holds up the rest.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,27 +62,6 @@ pub(in crate::export) struct Store {
     _lock: Box<dyn Any + Send + Sync>,
 }
 
-/// An exporter that needs what is before its cursor no more.
-#[derive(Debug)]
-struct Holder {
-    /// Of the reader that moves it.
-    epoch: u64,
-    /// Where it is, as last heard.
-    saved: Cursor,
-    /// As a power cut leaves it.
-    synced: Cursor,
-}
-
-impl Holder {
-    fn at(cursor: Cursor) -> Self {
-        Self {
-            epoch: 0,
-            saved: cursor.clone(),
-            synced: cursor,
-        }
-    }
-}
-
 impl Store {
     /// Takes the folder over. The receiver is the keeper's.
     pub(super) fn open(
@@ -98,7 +80,7 @@ impl Store {
             predecessor,
         } = folder::open(&*files, &folder, claim)?;
         let (nudge, nudged) = mpsc::sync_channel(1);
-        let holders = holders(cursors);
+        let holders = holders::of(cursors);
         let store = Self {
             files,
             options,
@@ -152,7 +134,7 @@ impl Store {
         lock(&self.streams).splice(0..0, streams);
         self.version.fetch_add(1, Ordering::Release);
         let retained = lock(&self.retained).take();
-        let mut found = holders(cursors);
+        let mut found = holders::of(cursors);
         for exporter in retained.iter().flatten() {
             // Those that are new hold what this process has from its beginning on.
             if !found.contains_key(exporter) {
@@ -251,158 +233,6 @@ impl Store {
         let _ = self.nudge.try_send(());
     }
 
-    /// Where an exporter is to go on: at its cursor, or at the tail where it is new. What it saves
-    /// is taken only with this epoch.
-    pub(super) fn register(&self, exporter: &str) -> (u64, Cursor) {
-        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut holders = lock(&self.holders);
-        if let Some(holder) = holders.get_mut(exporter) {
-            holder.epoch = epoch;
-            return (epoch, holder.saved.clone());
-        }
-        let mut cursor = Cursor::at(self.generation);
-        for stream in self.streams() {
-            if stream.key.generation == self.generation {
-                cursor.set(stream.key, stream.next());
-            }
-        }
-        if let Err(error) = self.write_cursor(exporter, &cursor, true) {
-            self.fail("cannot save", &self.cursor_path(exporter), &error);
-        }
-        let holder = Holder {
-            epoch,
-            saved: cursor.clone(),
-            synced: cursor.clone(),
-        };
-        holders.insert(exporter.to_owned(), holder);
-        (epoch, cursor)
-    }
-
-    /// Forgets about all exporters but these: they hold nothing back.
-    pub(in crate::export) fn retain(&self, exporters: Vec<String>) {
-        // Looked at under the lock, for the end of the wait takes what has come until then.
-        let mut retained = lock(&self.retained);
-        if self.waits() {
-            *retained = Some(exporters);
-            return;
-        }
-        drop(retained);
-        let mut holders = lock(&self.holders);
-        holders.retain(|exporter, holder| {
-            let stays = exporters.contains(exporter);
-            if !stays {
-                self.say_forgotten(exporter, &holder.saved);
-                self.remove_cursor(exporter);
-            }
-            stays
-        });
-        drop(holders);
-        self.release();
-    }
-
-    /// Forgets about one exporter, unless another reader has taken over.
-    pub(super) fn forget(&self, exporter: &str, epoch: u64) {
-        let mut holders = lock(&self.holders);
-        if holders
-            .get(exporter)
-            .is_some_and(|holder| holder.epoch == epoch)
-        {
-            let holder = holders.remove(exporter);
-            drop(holders);
-            if let Some(holder) = holder {
-                self.say_forgotten(exporter, &holder.saved);
-            }
-            self.remove_cursor(exporter);
-            self.release();
-        }
-    }
-
-    /// Says what an exporter that is no longer configured leaves undelivered: how many traces of this
-    /// run, and whether there are some of earlier ones, whose number is not known.
-    fn say_forgotten(&self, exporter: &str, cursor: &Cursor) {
-        let (mut traces, mut earlier) = (0, false);
-        for stream in self.streams() {
-            let position = cursor.position(stream.key);
-            if stream.key.generation == self.generation {
-                traces += stream.next().saturating_sub(position);
-            } else {
-                earlier |= stream.appended(position).is_some();
-            }
-        }
-        let message = "no longer configured: its place in the spool is forgotten";
-        if traces > 0 || earlier {
-            tracing::error!(
-                exporter,
-                undelivered = traces,
-                of_earlier_runs = earlier,
-                message
-            );
-        } else {
-            tracing::info!(exporter, message);
-        }
-    }
-
-    fn remove_cursor(&self, exporter: &str) {
-        let path = self.cursor_path(exporter);
-        if let Err(error) = self.files.remove(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            self.fail("cannot remove", &path, &error);
-        }
-    }
-
-    /// Saves a cursor, and removes what nobody needs any more. Before a segment goes, the cursor is
-    /// on the disk; otherwise it is only where `sync` asks for it. Says whether it is.
-    pub(super) fn save(
-        &self,
-        exporter: &str,
-        epoch: u64,
-        cursor: &mut Cursor,
-        sync: bool,
-    ) -> io::Result<bool> {
-        let streams = self.streams();
-        let earliest = streams.iter().map(|stream| stream.key.generation).min();
-        cursor.prune(earliest.unwrap_or(self.generation).min(self.generation));
-        let frees = {
-            let mut holders = lock(&self.holders);
-            let Some(holder) = holders.get_mut(exporter).filter(|one| one.epoch == epoch) else {
-                // Another reader took over, or the exporter is gone.
-                return Ok(true);
-            };
-            holder.saved = cursor.clone();
-            streams.iter().any(|stream| {
-                let below = below(&holders, stream.key, |holder| &holder.saved);
-                stream.would_release(self.bounded(stream, below))
-            })
-        };
-        let sync = sync || frees;
-        self.write_cursor(exporter, cursor, sync)?;
-        if sync {
-            if let Some(holder) = lock(&self.holders).get_mut(exporter) {
-                holder.synced = cursor.clone();
-            }
-            self.release();
-        }
-        Ok(sync)
-    }
-
-    /// Removes what all exporters have delivered.
-    fn release(&self) {
-        let mut released = Vec::new();
-        {
-            let holders = lock(&self.holders);
-            for stream in self.streams() {
-                let below = below(&holders, stream.key, |holder| &holder.synced);
-                let below = self.bounded(&stream, below);
-                released.extend(std::iter::from_fn(|| stream.release(below)));
-            }
-        }
-        for segment in released {
-            self.remove_segment(&segment.path, segment.size);
-        }
-        self.remove_runs();
-    }
-
     /// Removes folders of earlier runs of which nothing is left.
     fn remove_runs(&self) {
         let mut streams = lock(&self.streams);
@@ -432,35 +262,6 @@ impl Store {
         }
     }
 
-    /// Of this run nothing goes that was not appended yet.
-    fn bounded(&self, stream: &Stream, below: u64) -> u64 {
-        if stream.key.generation == self.generation {
-            below.min(stream.next())
-        } else {
-            below
-        }
-    }
-
-    pub(super) fn cursor_path(&self, exporter: &str) -> PathBuf {
-        folder::cursors(&self.folder).join(cursor::file_name(exporter))
-    }
-
-    fn write_cursor(&self, exporter: &str, cursor: &Cursor, sync: bool) -> io::Result<()> {
-        let path = self.cursor_path(exporter);
-        let new = path.with_extension("new");
-        let file = self.files.create(&new, 0)?;
-        let bytes = cursor.encode().into_bytes();
-        file.write_all_at(&bytes, 0)?;
-        if sync {
-            file.sync(0..bytes.len() as u64)?;
-        }
-        self.files.rename(&new, &path)?;
-        if sync {
-            self.files.sync_folder(&folder::cursors(&self.folder))?;
-        }
-        Ok(())
-    }
-
     /// Notes that the disk does not do what it should.
     pub(super) fn fail(&self, what: &str, path: &Path, error: &io::Error) {
         let message = format!("spool: {what} {}: {error}", path.display());
@@ -481,37 +282,4 @@ impl Store {
             problem: self.complaints.latest(),
         }
     }
-
-    /// How far an exporter has come, as last heard.
-    pub(super) fn cursor(&self, exporter: &str) -> Option<Cursor> {
-        let holders = lock(&self.holders);
-        holders.get(exporter).map(|holder| holder.saved.clone())
-    }
-
-    /// About how old the oldest record is that an exporter has not delivered.
-    pub(in crate::export) fn oldest(&self, exporter: &str) -> Duration {
-        let Some(cursor) = self.cursor(exporter) else {
-            return Duration::ZERO;
-        };
-        let oldest = self
-            .streams()
-            .iter()
-            .filter_map(|stream| stream.appended(cursor.position(stream.key)))
-            .min();
-        let age = oldest.map(|oldest| SystemTime::now().duration_since(oldest));
-        age.and_then(Result::ok).unwrap_or_default()
-    }
-}
-
-fn holders(cursors: BTreeMap<String, Cursor>) -> BTreeMap<String, Holder> {
-    let cursors = cursors.into_iter();
-    cursors
-        .map(|(exporter, cursor)| (exporter, Holder::at(cursor)))
-        .collect()
-}
-
-/// The sequence below which no exporter needs a stream's records.
-fn below(holders: &BTreeMap<String, Holder>, key: Key, of: fn(&Holder) -> &Cursor) -> u64 {
-    let positions = holders.values().map(|holder| of(holder).position(key));
-    positions.min().unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ mod resp;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{ENTRY_BYTES, Error, bounded};
 use crate::config;
 use crate::health::State;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use health::Health;
 use link::{Command, Link};
@@ -127,7 +128,7 @@ impl Redis {
 
     fn link(&self) -> mpsc::Sender<Command> {
         let thread = std::thread::current().id();
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(&self.links);
         if let Some(link) = links.get(&thread).filter(|link| !link.is_closed()) {
             return link.clone();
         }

@@ -1,6 +1,6 @@
 //! Why a plugin was not loaded.
 
-use super::BUILTINS;
+use super::builtins;
 use crate::config::{Finding, KeyPath, fault};
 use crate::plugin::Failure;
 
@@ -64,5 +64,5 @@ impl From<Error> for Finding {
 }
 
 fn names() -> String {
-    BUILTINS.map(|(name, _)| name).join(", ")
+    builtins().collect::<Vec<_>>().join(", ")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use instant_acme::Account;
@@ -14,6 +14,7 @@ use super::order::{self, Error, Stage};
 use super::state::Folder;
 use super::{Answers, Challenge, Issuer, Shown, Spec};
 use crate::health::State;
+use crate::lock::lock;
 use crate::tls::Server;
 use crate::tls::certificate::Identity;
 
@@ -402,10 +403,6 @@ impl Directory {
     fn forget(&self) {
         *lock(&self.account) = Arc::default();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

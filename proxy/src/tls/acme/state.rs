@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Issuer;
+use crate::hex;
 use crate::tls::certificate::{Identity, Problem};
 
 /// An account at a directory.
@@ -34,11 +35,7 @@ impl Folder {
             digest.update(&external.key_id);
         }
         let digest = digest.finalize();
-        let name: String = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Self(data_dir.join("acme").join(name))
+        Self(data_dir.join("acme").join(hex::text(&digest[..8])))
     }
 
     /// The account of an earlier order, where it can be read.

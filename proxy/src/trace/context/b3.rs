@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Context, SAMPLED};
-use crate::trace::{SpanId, TraceId, hex};
+use crate::hex;
+use crate::trace::{SpanId, TraceId};
 
 const SINGLE: HeaderName = HeaderName::from_static("b3");
 const TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::trace::hex;
+use crate::hex;
 
 /// A quoted text.
 pub(crate) fn string(text: &str, out: &mut Vec<u8>) {

@@ -3,9 +3,10 @@
 
 use super::{Logs, each_event, root_attributes};
 use crate::filter::Selection;
+use crate::hex;
 use crate::trace::attributes::{Any, Fields};
 use crate::trace::json::text::{close, float, integer, string, string_bytes};
-use crate::trace::{Span, SpanId, SpanIndex, Status, Trace, hex};
+use crate::trace::{Span, SpanId, SpanIndex, Status, Trace};
 
 const START: &str = concat!(
     r#"{"resourceSpans":[{"resource":{"attributes":["#,

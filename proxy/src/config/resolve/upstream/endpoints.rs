@@ -8,7 +8,7 @@ use crate::config::path::Path;
 use crate::config::{Balance, Ejection, HashBy, Health, HttpCheck, Probe, Retries, raw};
 
 impl Resolver<'_> {
-    pub(super) fn balance(&mut self, at: &Path, raw: &raw::Upstream) -> Balance {
+    pub(super) fn balance(&mut self, at: &Path, raw: &raw::upstream::Upstream) -> Balance {
         let hashes = matches!(raw.balance, raw::upstream::Balance::ConsistentHash);
         if raw.hash_by.is_some() && !hashes && !self.is_judged(&at.key("balance")) {
             let message = "has an effect with `balance: consistent_hash` only";

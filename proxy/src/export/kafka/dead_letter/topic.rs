@@ -2,7 +2,7 @@
 //! trouble with this topic is none of the exporter's own topic.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -17,6 +17,7 @@ use crate::export::kafka::delivery::{Desk, Letter};
 use crate::export::kafka::encoding::header;
 use crate::export::kafka::errors::{self, Problem, Verdict};
 use crate::export::kafka::{client_config, topic};
+use crate::lock::lock;
 
 pub(super) struct Topic<'a> {
     config: &'a config::Kafka,
@@ -195,7 +196,7 @@ struct State {
 
 impl Context {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn settled(&self, number: usize, error: Option<RDKafkaErrorCode>) {

@@ -22,7 +22,7 @@ use rustix::param::page_size;
 
 use super::File;
 use super::guard::Guard;
-use crate::export::lock;
+use crate::lock::lock;
 
 /// Bytes prepared at once: what else changes mappings waits for no more.
 const STEP: usize = 256 * 1024;

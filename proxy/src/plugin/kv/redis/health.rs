@@ -1,10 +1,11 @@
 //! Whether Redis can be reached: what all workers' links know together, logged once per change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 
 use crate::health::State;
+use crate::lock::lock;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Health {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lower-case hexadecimal digits of ids, without allocation.
+//! Lower-case hexadecimal digits of bytes; of ids without allocation.
 
 const PAIRS: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
@@ -28,13 +28,19 @@ impl<const N: usize> Digits<N> {
         Self(digits)
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
     }
 }
 
+/// The digits of any number of bytes.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let pairs = bytes.iter().map(|byte| PAIRS[usize::from(*byte)]);
+    pairs.flatten().map(char::from).collect()
+}
+
 /// Reads lower-case digits only, as W3C Trace Context demands.
-pub(super) fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let (pairs, []) = digits.as_chunks::<2>() else {
         return None;
