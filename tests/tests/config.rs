@@ -362,6 +362,24 @@ fn an_address_in_use_is_named() {
             ),
         );
         assert_says(&output, "in use");
+        // Its cause is said once.
+        assert_eq!(all(&output).matches("os error").count(), 1);
+    }
+}
+
+#[test]
+fn variables_of_the_log_that_mean_nothing_are_told_of() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let set = format!("admin.address={address}");
+    let run = |log: &[(&str, &str)]| File::new(GOOD).weir("run", &["--set", &set], log);
+    let told = run(&[("RUST_LOG", "info,a=b=c"), ("WEIR_LOG", "josn")]);
+    assert_says(&told, "RUST_LOG cannot be read");
+    assert_says(&told, "WEIR_LOG is neither `json` nor `text`");
+    for format in ["", "json", "text"] {
+        let silent = all(&run(&[("RUST_LOG", "info,a=debug"), ("WEIR_LOG", format)]));
+        assert!(silent.contains("cannot listen on"), "{silent}");
+        assert!(!silent.contains("_LOG"), "{silent}");
     }
 }
 
