@@ -177,6 +177,21 @@ fn run_refuses_what_check_refuses_in_the_same_words() {
 }
 
 #[test]
+fn examples_to_start_from_can_be_served_as_they_are() {
+    for more in [None, Some("--full")] {
+        let printed = Command::new(binary())
+            .args(["config", "example"])
+            .args(more)
+            .output()
+            .expect("start weir");
+        assert_eq!(printed.status.code(), Some(0));
+        let file = File::new(&text(&printed.stdout));
+        let checked = file.weir("check", &[], &[("API_KEY", "secret")]);
+        assert_says(&checked, "weir.yaml: valid\n");
+    }
+}
+
+#[test]
 fn schema_prints_the_schema_that_the_repository_has() {
     let output = Command::new(binary())
         .arg("schema")
