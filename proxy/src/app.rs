@@ -137,6 +137,10 @@ impl App {
         let (none, written) = (Plugins::new(), document.as_ref());
         let plugins =
             load_plugins(&registry, &config, kv.clone(), none, 1, &metrics, written).await?;
+        if claim == Claim::Alone {
+            // Before there are sockets of its own.
+            are_free(&config)?;
+        }
         let mut sockets = Vec::new();
         for id in listener::ids(&config.listeners) {
             let before = inherited.take(&id.name());
@@ -635,6 +639,18 @@ async fn keep_resolved(app: std::sync::Weak<App>) {
         // One that gets no answer is not to hold up what others ask for meanwhile.
         tokio::spawn(async move { app.refresh_names().await });
     }
+}
+
+/// Fails where somebody listens already on an address of the configuration.
+fn are_free(config: &Config) -> Result<(), Error> {
+    let mut addresses: Vec<_> = config.listeners.iter().map(|one| one.address).collect();
+    if let Some(otlp) = &config.otlp {
+        addresses.extend(otlp.addresses());
+    }
+    for address in addresses {
+        listener::is_free(address).map_err(|source| Error::Bind { address, source })?;
+    }
+    Ok(())
 }
 
 /// The sockets of the OTLP receiver, with the names of their places.

@@ -383,6 +383,26 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
+fn an_address_where_another_weir_listens_is_in_use() {
+    const RECEIVER: &str = "\
+admin: { address: \"127.0.0.1:0\" }
+receivers: { otlp: { grpc: { enabled: false }, http: { address: \"127.0.0.1:0\" }, exporter: { kafka: { brokers: [\"127.0.0.1:9\"] } } } }
+";
+    let weir = Weir::start(GOOD);
+    let key = format!("listeners.0.address={}", weir.proxy());
+    let output = File::new(GOOD).weir("run", &["--set", &key], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+    // By their own sockets, two could share it.
+    assert_eq!(weir.get("/", &[]).status, 502);
+
+    let key = format!("receivers.otlp.http.address={}", weir.proxy());
+    let output = File::new(RECEIVER).weir("run", &["--set", &key], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+}
+
+#[test]
 fn variables_of_the_log_that_mean_nothing_are_told_of() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
