@@ -121,6 +121,10 @@ impl App {
         let (none, written) = (Plugins::new(), document.as_ref());
         let plugins =
             plugins::load(&registry, &config, kv.clone(), none, 1, &metrics, written).await?;
+        if claim == Claim::Alone {
+            // Before there are sockets of its own.
+            listening::are_free(&config)?;
+        }
         let mut sockets = Vec::new();
         for id in listener::ids(&config.listeners) {
             let before = inherited.take(&id.name());

@@ -10,6 +10,7 @@ use crate::import::ImportArgs;
 use crate::tail::TailArgs;
 
 pub mod check;
+pub mod example;
 pub mod explain;
 pub mod plugin;
 pub mod print;
@@ -34,7 +35,7 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration, and show every fault at once
     Check(check::CheckArgs),
-    /// Look at a configuration
+    /// Look at a configuration, or begin one
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Explain the code of a fault and the way out
@@ -57,6 +58,8 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print what is in force: file, environment, `--set` and defaults together
     Print(print::PrintArgs),
+    /// Print one to start from
+    Example(example::ExampleArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -43,7 +43,7 @@ pub fn command(args: &DemoArgs) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir demo: {error:#}");
+            eprintln!("weir demo: {}", run::with_causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -90,16 +90,16 @@ fn run(args: &ImportArgs) -> Result<(), String> {
     .map_err(|error| format!("{name}: {error}"))?;
     if args.from == Source::Bifrost {
         draft.note(
-            "(nothing)",
+            "note",
             "it says nothing of what is proxied: look at `listeners`, `upstreams` and `routes`",
         );
         draft.note(
-            "(nothing)",
+            "note",
             "give `data_dir` a folder, and no trace is lost by a restart",
         );
     } else {
         draft.note(
-            "(nothing)",
+            "note",
             "give `data_dir` a folder, and requests are acknowledged also while Kafka is away",
         );
     }
@@ -109,10 +109,13 @@ fn run(args: &ImportArgs) -> Result<(), String> {
         eprintln!("{finding}");
     }
     match &args.output {
-        Some(path) => write_new(path, &yaml),
-        None => io::stdout().write_all(yaml.as_bytes()),
+        Some(path) => {
+            let name = path.display();
+            write_new(path, &yaml).map_err(|error| format!("cannot write {name}: {error}"))
+        }
+        None => (io::stdout().write_all(yaml.as_bytes()))
+            .map_err(|error| format!("cannot write: {error}")),
     }
-    .map_err(|error| format!("cannot write: {error}"))
 }
 
 fn read(file: &Path) -> io::Result<String> {

@@ -52,6 +52,19 @@ const BACKLOG: i32 = 4096;
 /// Wait after an accept that failed for want of memory, or of descriptors of the whole machine.
 pub const BACK_OFF: Duration = Duration::from_millis(50);
 
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Fails where another process listens: by sockets like those of [`bind`], two would share an address,
+/// and neither would know.
+pub fn is_free(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
 /// One socket for each worker on the same address. A port of 0 becomes the same free port for all.
 /// `sockets` are there already: none of them is left out, for the kernel would reset what waits in it.
 pub fn bind(
@@ -64,12 +77,7 @@ pub fn bind(
             Some(first) => first.local_addr()?,
             None => address,
         };
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
+        let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir::cli::{
-    Cli, Command, ConfigCommand, TracesCommand, check, explain, plugin, print, schema,
+    Cli, Command, ConfigCommand, TracesCommand, check, example, explain, plugin, print, schema,
 };
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Run(args) => weir::run::command(args),
         Command::Check(args) => check::run(&args),
         Command::Config(ConfigCommand::Print(args)) => print::run(&args),
+        Command::Config(ConfigCommand::Example(args)) => example::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Import(args) => weir::import::command(&args),
         Command::Traces(TracesCommand::Tail(args)) => weir::tail::command(&args),

@@ -30,19 +30,46 @@ use watch::{Contents, Watch};
 /// terminal or pipe that stalls; lines are then dropped.
 pub fn init_log(otherwise: &str) -> WorkerGuard {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let (filter, unread) = match EnvFilter::try_from_default_env() {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let is_set = std::env::var_os(EnvFilter::DEFAULT_ENV).is_some();
+            (EnvFilter::new(otherwise), is_set.then_some(error))
+        }
+    };
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(writer);
     // Fails only where a log was set up before, which then serves.
-    let _ = if std::env::var("WEIR_LOG").is_ok_and(|format| format == "json") {
+    let format = std::env::var("WEIR_LOG").unwrap_or_default();
+    let _ = if format == "json" {
         builder.json().flatten_event(true).try_init()
     } else {
         builder.try_init()
     };
+    if let Some(error) = unread {
+        tracing::warn!(%error, "RUST_LOG cannot be read: the log is as if it were not set");
+    }
+    if !["", "json", "text"].contains(&format.as_str()) {
+        tracing::warn!(
+            format,
+            "WEIR_LOG is neither `json` nor `text`: the log is text"
+        );
+    }
     guard
+}
+
+/// An error with its causes. Many say their cause themselves: it is not said again.
+pub fn with_causes(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 /// The command: loads the configuration and serves until a signal ends it.
@@ -79,7 +106,7 @@ pub fn command(args: RunArgs) -> ExitCode {
     match run(config, Box::new(load), document, watched, origin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", with_causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -240,9 +240,30 @@ impl Upstream {
         let now = Instant::now();
         match &result {
             Ok(_) => cells.duration.record(now.saturating_duration_since(start)),
-            Err(failure) => cells.failures[failure.error.index()].inc(),
+            Err(failure) => {
+                cells.failures[failure.error.index()].inc();
+                self.tell(endpoint, &failure.error, now);
+            }
         }
         (result, now)
+    }
+
+    /// Tells the log of a call that gave no response, where that is the upstream's affair: one alone is
+    /// never left out, and clients are not told why.
+    fn tell(&self, endpoint: &Endpoint, error: &Error, now: Instant) {
+        if matches!(error, Error::Overload | Error::Upload(_)) {
+            return;
+        }
+        if let Some(count) = endpoint.state.tell(now) {
+            let (upstream, endpoint) = (&self.name, &endpoint.label);
+            tracing::warn!(
+                upstream,
+                endpoint,
+                %error,
+                count,
+                "endpoint gives no response"
+            );
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! `weir check --connect` against a real broker and real sockets: what does not answer is told with
 //! its key, its line and the words of the log.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
+use std::thread;
 
+use serde_json::json;
 use tempfile::TempDir;
+use weir_tests::http2;
 use weir_tests::kafka::{shared, unique};
+use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::binary;
 
@@ -93,4 +98,44 @@ fn a_topic_that_is_to_be_created_is_not_created_by_a_check() {
     assert_eq!(code, Some(1));
     let words = format!("kafka plugin: topic \"{topic}\" does not exist");
     assert!(report.contains(&words), "{report}");
+}
+
+#[test]
+fn an_endpoint_without_tls_or_with_a_certificate_of_strangers_is_told() {
+    let authority = Authority::default();
+    let server = authority.issue(&["127.0.0.1"]).server(&["h2"], None);
+    let encrypted = http2::Upstream::new(Some(server), |_| panic!("nothing is asked"));
+    let encrypted = format!("https://{}", encrypted.address());
+    // What gets a handshake, and is no party to it.
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = plain.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("weir.yaml");
+    let config = json!({
+        "listeners": [{ "address": "127.0.0.1:0" }],
+        "upstreams": {
+            "known": { "endpoints": [encrypted], "tls": { "ca": authority.pem() } },
+            "plain": { "endpoints": [format!("https://{address}")] },
+            "strange": { "endpoints": [encrypted] },
+        },
+        "routes": [{ "upstream": "known" }],
+    });
+    std::fs::write(&file, config.to_string()).expect("a file");
+    let mut command = Command::new(binary());
+    command.args(["check", "--connect", "--config"]).arg(&file);
+    let output = command.output().expect("weir runs");
+    assert_eq!(output.status.code(), Some(1));
+    let report = String::from_utf8_lossy(&output.stdout);
+    for name in ["plain", "strange"] {
+        let said = format!("error[WEIR-C014]: upstreams.{name}.endpoints[0]: 127.0.0.1:");
+        assert!(report.contains(&said), "{report}");
+    }
+    assert_eq!(report.matches(": no TLS with the upstream: ").count(), 2);
+    assert!(report.ends_with("weir.yaml: 2 errors\n"), "{report}");
 }

@@ -177,6 +177,21 @@ fn run_refuses_what_check_refuses_in_the_same_words() {
 }
 
 #[test]
+fn examples_to_start_from_can_be_served_as_they_are() {
+    for more in [None, Some("--full")] {
+        let printed = Command::new(binary())
+            .args(["config", "example"])
+            .args(more)
+            .output()
+            .expect("start weir");
+        assert_eq!(printed.status.code(), Some(0));
+        let file = File::new(&text(&printed.stdout));
+        let checked = file.weir("check", &[], &[("API_KEY", "secret")]);
+        assert_says(&checked, "weir.yaml: valid\n");
+    }
+}
+
+#[test]
 fn schema_prints_the_schema_that_the_repository_has() {
     let output = Command::new(binary())
         .arg("schema")
@@ -362,6 +377,44 @@ fn an_address_in_use_is_named() {
             ),
         );
         assert_says(&output, "in use");
+        // Its cause is said once.
+        assert_eq!(all(&output).matches("os error").count(), 1);
+    }
+}
+
+#[test]
+fn an_address_where_another_weir_listens_is_in_use() {
+    const RECEIVER: &str = "\
+admin: { address: \"127.0.0.1:0\" }
+receivers: { otlp: { grpc: { enabled: false }, http: { address: \"127.0.0.1:0\" }, exporter: { kafka: { brokers: [\"127.0.0.1:9\"] } } } }
+";
+    let weir = Weir::start(GOOD);
+    let key = format!("listeners.0.address={}", weir.proxy());
+    let output = File::new(GOOD).weir("run", &["--set", &key], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+    // By their own sockets, two could share it.
+    assert_eq!(weir.get("/", &[]).status, 502);
+
+    let key = format!("receivers.otlp.http.address={}", weir.proxy());
+    let output = File::new(RECEIVER).weir("run", &["--set", &key], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+}
+
+#[test]
+fn variables_of_the_log_that_mean_nothing_are_told_of() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let set = format!("admin.address={address}");
+    let run = |log: &[(&str, &str)]| File::new(GOOD).weir("run", &["--set", &set], log);
+    let told = run(&[("RUST_LOG", "info,a=b=c"), ("WEIR_LOG", "josn")]);
+    assert_says(&told, "RUST_LOG cannot be read");
+    assert_says(&told, "WEIR_LOG is neither `json` nor `text`");
+    for format in ["", "json", "text"] {
+        let silent = all(&run(&[("RUST_LOG", "info,a=debug"), ("WEIR_LOG", format)]));
+        assert!(silent.contains("cannot listen on"), "{silent}");
+        assert!(!silent.contains("_LOG"), "{silent}");
     }
 }
 

@@ -232,3 +232,16 @@ fn what_conduktors_connector_had_is_checked_and_delivers() {
     assert_eq!(span["kind"], "SPAN_KIND_INTERNAL");
     assert_eq!(span["trace_id"], "W47/95gDgQPSabYzgT/GDA==");
 }
+
+#[test]
+fn a_file_that_is_there_is_not_written_over_and_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("weir.yaml");
+    std::fs::write(&path, "mine").expect("write");
+    let path = path.to_str().expect("UTF-8");
+    let output = import("rotel", "ROTEL_EXPORTER=kafka\n", &["--output", path]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("cannot write {path}: ")), "{said}");
+    assert_eq!(std::fs::read_to_string(path).expect("it is there"), "mine");
+}

@@ -91,6 +91,18 @@ pub(super) fn bind(
     })
 }
 
+/// Fails where somebody listens already on an address of the configuration.
+pub(super) fn are_free(config: &Config) -> Result<(), Error> {
+    let mut addresses: Vec<_> = config.listeners.iter().map(|one| one.address).collect();
+    if let Some(otlp) = &config.otlp {
+        addresses.extend(otlp.addresses());
+    }
+    for address in addresses {
+        listener::is_free(address).map_err(|source| Error::Bind { address, source })?;
+    }
+    Ok(())
+}
+
 /// The sockets of the OTLP receiver, with the names of their places.
 pub(super) fn doors(
     config: &Config,

@@ -135,6 +135,7 @@ fn check(
         Ok(read) => read,
         Err(fault) => return (None, vec![fault]),
     };
+    let is_empty = matches!(&tree.value, Value::Map(entries) if entries.is_empty());
     let mut judged = HashSet::new();
     let mut incomplete = HashSet::new();
     for (path, fault) in unsupported::take(&mut tree) {
@@ -160,5 +161,11 @@ fn check(
     let mut resolver = Resolver::new(&tree, folder, environment, names, judged);
     let config = resolver.config(raw);
     faults.extend(resolver.into_faults());
+    if let Some(last) = faults
+        .iter_mut()
+        .find(|one| is_empty && one.path == "routes")
+    {
+        last.hint = Some("`weir config example` prints one to start from".to_owned());
+    }
     (config, faults)
 }

@@ -300,10 +300,14 @@ fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: 
             let message = format!("must be a string, is {}", value.kind());
             (message, Some("put it in quotes".to_owned()))
         }
-        _ => (
-            format!("must be {}, is {}", type_name(kind), value.kind()),
-            None,
-        ),
+        _ => {
+            let list = matches!(kind, TypeKind::Single(JsonType::Array));
+            let hint = list && matches!(value, Value::String(_));
+            (
+                format!("must be {}, is {}", type_name(kind), value.kind()),
+                hint.then(|| "put it in brackets".to_owned()),
+            )
+        }
     };
     Fault {
         hint,

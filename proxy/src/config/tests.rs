@@ -162,6 +162,12 @@ fn aliases_that_would_fill_memory_are_refused() {
     let faults = faults_of(&bomb, &[], &[]);
     assert_eq!(faults.list.len(), 1);
     assert_eq!(faults.list[0].code, Code::Syntax);
+    let many = "- a\n".repeat(200_000);
+    for text in [bomb, many] {
+        let faults = faults_of(&text, &[], &[]);
+        let message = &faults.list[0].message;
+        assert!(message.contains("YAML: too large: "), "{message}");
+    }
 }
 
 /// One error in the file with a hint, one in an override, and one warning.

@@ -38,6 +38,11 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
+/// Most keys and values of the text, with the ends of lists and mappings.
+const MOST_EVENTS: usize = 200_000;
+/// The same, of what aliases stand for.
+const MOST_ALIASED: usize = 100_000;
+
 /// Text that is no YAML, or more of it than a configuration may be.
 pub(super) struct SyntaxError {
     pub(super) message: String,
@@ -61,10 +66,10 @@ impl Node {
             // A snippet would show the values around a fault, which may be secrets.
             with_snippet: false,
             budget: serde_saphyr::budget! {
-                max_events: 200_000,
+                max_events: MOST_EVENTS,
             },
             alias_limits: serde_saphyr::alias_limits! {
-                max_total_replayed_events: 100_000,
+                max_total_replayed_events: MOST_ALIASED,
             },
         };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
@@ -310,6 +315,12 @@ fn place(location: serde_saphyr::Location) -> Place {
 fn syntax_message(error: &serde_saphyr::Error) -> String {
     let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let text = text.lines().next().unwrap_or_default();
+    if text.starts_with("YAML document too large") {
+        return format!(
+            "too large: it may have {MOST_EVENTS} keys and values, and aliases may stand for \
+             {MOST_ALIASED}"
+        );
+    }
     match text.find(" at line ") {
         Some(end) => text[..end].to_owned(),
         None => text.to_owned(),

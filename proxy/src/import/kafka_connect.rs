@@ -103,7 +103,7 @@ impl Connector<'_> {
             draft.set("exporter.kafka.brokers", vec![BROKERS]);
             if self.get("producer.override.bootstrap.servers").is_none() {
                 draft.note(
-                    "(nothing)",
+                    "note",
                     "the brokers are those of Kafka Connect's workers, which it does not say: \
                      `--brokers` does, or look at `brokers`",
                 );
@@ -113,13 +113,13 @@ impl Connector<'_> {
         }
         draft.set("exporter.kafka.auto_create_topic", true);
         draft.note(
-            "(nothing)",
+            "note",
             "topics that are missing are made, as by Kafka Connect or its brokers: \
              `auto_create_topic: true` is set",
         );
         draft.set("exporter.kafka.producer.max_message_bytes", MAX_REQUEST);
         draft.note(
-            "(nothing)",
+            "note",
             "`max_message_bytes: 1048576` is the largest message of Kafka's Java client; Weir splits \
              what is larger, where the connector loses it",
         );

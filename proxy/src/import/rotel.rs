@@ -51,7 +51,7 @@ pub(super) fn import(text: &str, draft: &mut Draft) -> Result<(), String> {
     }
     draft.set(&kafka("auto_create_topic"), true);
     draft.note(
-        "(nothing)",
+        "note",
         "Rotel lets brokers create a missing topic, so `auto_create_topic: true` is set",
     );
     for (name, value) in &given {

@@ -27,7 +27,14 @@ pub struct State {
     unhealthy: AtomicBool,
     /// Since when it is used again after having been unhealthy; 0 where it never was.
     recovered: AtomicU64,
+    /// When the log was last told of calls that gave no response; 0 where it never was.
+    told: AtomicU64,
+    /// Such calls since then.
+    untold: AtomicU64,
 }
+
+/// From one line of the log about an endpoint's calls to the next, in milliseconds.
+const BETWEEN_LINES: u64 = 10_000;
 
 /// Held while a worker looks whether one more endpoint of an upstream may be left out.
 #[derive(Debug, Default)]
@@ -88,6 +95,17 @@ impl State {
     /// Counts a failure; true where there are enough.
     fn failed(&self, config: &Ejection) -> bool {
         self.failures.fetch_add(1, Relaxed).saturating_add(1) >= config.failures
+    }
+
+    /// Counts a call that gave no response. Gives how many there were since the log was last told,
+    /// where it is to be told again.
+    pub fn tell(&self, now: Instant) -> Option<u64> {
+        self.untold.fetch_add(1, Relaxed);
+        let (now, told) = (millis(now), self.told.load(Relaxed));
+        let is_due = told == 0 || now.saturating_sub(told) >= BETWEEN_LINES;
+        let exchanged = || self.told.compare_exchange(told, now, Relaxed, Relaxed);
+        // Of several workers one tells, of all that were counted.
+        (is_due && exchanged().is_ok()).then(|| self.untold.swap(0, Relaxed))
     }
 
     fn eject(&self, config: &Ejection, now: Instant) -> Duration {
@@ -205,6 +223,20 @@ mod tests {
             assert_eq!(fail(&endpoints, 0, now), None);
         }
         assert_eq!(fail(&endpoints, 0, now), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn the_log_is_told_of_failures_at_once_and_then_of_many_in_one_line() {
+        let state = State::default();
+        // Behind where `millis` begins.
+        let now = Instant::now() + Duration::from_secs(1);
+        assert_eq!(state.tell(now), Some(1));
+        for _ in 0..100 {
+            assert_eq!(state.tell(now + Duration::from_secs(9)), None);
+        }
+        assert_eq!(state.tell(now + Duration::from_secs(10)), Some(101));
+        assert_eq!(state.tell(now + Duration::from_secs(11)), None);
+        assert_eq!(state.tell(now + Duration::from_hours(1)), Some(2));
     }
 
     #[test]

@@ -73,8 +73,11 @@ is_not_loaded! {
 fn a_file_that_is_no_wasm_is_not_loaded() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("plugin.wasm");
-    fs::write(&file, "no module").expect("write the file");
-    assert_not_loaded(json!({ "module": file }), "module cannot be compiled: ");
+    for text in ["no module", ""] {
+        fs::write(&file, text).expect("write the file");
+        let said = "module cannot be compiled: it is no WebAssembly";
+        assert_not_loaded(json!({ "module": file }), said);
+    }
 }
 
 #[test]

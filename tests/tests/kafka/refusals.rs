@@ -1,6 +1,8 @@
 //! Brokers that cannot be used, and the words that say why.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -177,6 +179,28 @@ fn a_broker_that_says_nothing_is_said() {
     let said = complaint(&exporters);
     assert!(said.starts_with(HEAD), "{said}");
     assert!(said.contains("no answer"), "{said}");
+}
+
+#[test]
+fn what_is_no_broker_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+            }
+            open.push(stream);
+        }
+    });
+    assert_eq!(
+        complaint(&start(config(&address, "traces"))),
+        format!(
+            "{HEAD}{address}: what answers there does not speak Kafka's protocol, or expects TLS \
+             (`tls_enabled`)"
+        )
+    );
 }
 
 #[test]

@@ -52,6 +52,25 @@ fn one_of_three_that_fails_is_left_out_within_five_failures() {
 }
 
 #[test]
+fn one_alone_that_is_down_is_told_of_in_the_log_and_not_for_each_request() {
+    let weir = start(&[dead()], json!({}));
+    assert_eq!(send(&weir, "GET", 200), [502; 200]);
+    weir.says("endpoint gives no response");
+    let log = weir.log();
+    let told: Vec<_> = (log.iter())
+        .filter(|line| line["message"] == "endpoint gives no response")
+        .collect();
+    // One each ten seconds.
+    assert!(told.len() < 100, "{told:#?}");
+    assert_eq!(told[0]["level"], "WARN");
+    assert_eq!(told[0]["upstream"], "up");
+    let error = told[0]["error"].as_str().expect("a cause");
+    assert!(error.starts_with("cannot connect: "), "{error}");
+    assert!(error.contains("refused"), "{error}");
+    assert_eq!(told[0]["count"], 1);
+}
+
+#[test]
 fn one_that_frames_a_response_in_two_ways_is_not_left_out_for_that() {
     let doubled = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let (well, doubling) = (Upstream::hello(), Upstream::answering(doubled));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::fault::Code;
 use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
 use crate::plugin::kv::redis;
+use crate::tls::client::Client;
 use crate::upstream::{proxy_protocol, srv};
 
 /// All that does not answer, and why.
@@ -83,12 +84,33 @@ fn connect(
             Ok(mut stream) => {
                 let version = endpoint.proxy_protocol;
                 let header = version.map(|version| proxy_protocol::header(version, None));
-                return stream.write_all(&header.unwrap_or_default());
+                stream.write_all(&header.unwrap_or_default())?;
+                return match &endpoint.tls {
+                    Some(tls) => shake_hands(tls, &endpoint.host, stream, limit),
+                    None => Ok(()),
+                };
             }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Whether the endpoint speaks TLS, and shows a certificate that is accepted.
+fn shake_hands(tls: &Client, host: &str, stream: TcpStream, limit: Duration) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tried = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::from_std(stream)?;
+        let made = tokio::time::timeout(limit, tls.connect(host, stream, false)).await;
+        made.map_err(|_| io::Error::other(format!("no answer within {limit:?}")))?
+    });
+    // In the words of the log.
+    tried
+        .map(drop)
+        .map_err(|error| io::Error::other(format!("no TLS with the upstream: {error}")))
 }
 
 fn destinations(config: &Config) -> Vec<Finding> {

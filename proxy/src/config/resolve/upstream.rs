@@ -188,16 +188,27 @@ impl Resolver<'_> {
                 at,
                 "must have the form `http://host:port` or `https://host:port`",
             );
+            match (&uri, encrypted) {
+                (Some(_), None) => self.hint("begin it with `http://` or `https://`"),
+                (Some(uri), _) if !is_bare(uri) => {
+                    self.hint("leave the path out: `rewrite.path` of a route sets it");
+                }
+                _ => {}
+            }
         }
         endpoint
     }
 }
 
+/// Whether it has neither path nor query.
+fn is_bare(uri: &Uri) -> bool {
+    matches!(uri.path(), "" | "/") && uri.query().is_none()
+}
+
 /// What a URL without a path leads to.
 pub(super) fn endpoint(uri: &Uri, encrypted: bool) -> Option<Endpoint> {
-    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     let port = if encrypted { 443 } else { 80 };
-    host_and_port(uri.authority()?, port).filter(|_| bare)
+    host_and_port(uri.authority()?, port).filter(|_| is_bare(uri))
 }
 
 /// An unencrypted endpoint; `port` is that of an authority without one.

@@ -139,6 +139,9 @@ fn connection_cause(reason: &str, is_up: bool) -> Option<String> {
     } else if lower.contains("might require sasl") {
         // Said where a connection was closed as soon as something was asked.
         "the broker closed the connection: does it expect SASL (`sasl_enabled`)?"
+    } else if !is_up && lower.contains("invalid response size") {
+        // Its first bytes were taken for a length: `HTTP`, or an alert of TLS.
+        "what answers there does not speak Kafka's protocol, or expects TLS (`tls_enabled`)"
     } else if is_up && is_hang_up(&lower) {
         "the broker closed the connection: it may have been stopped"
     } else if lower.starts_with("disconnected: connection closed by peer")
@@ -277,6 +280,15 @@ mod tests {
                  (after 4ms in state SSL_HANDSHAKE)"
             ),
             "localhost:9093: TLS: the broker's certificate is not trusted"
+        );
+        assert_eq!(
+            broker_cause(
+                "127.0.0.1:8080/bootstrap: Receive failed: Invalid response size 1213486160 \
+                 (0..100000000): increase receive.message.max.bytes (after 1ms in state \
+                 APIVERSION_QUERY)"
+            ),
+            "127.0.0.1:8080: what answers there does not speak Kafka's protocol, or expects TLS \
+             (`tls_enabled`)"
         );
         assert_eq!(broker_cause("something new"), "something new");
     }
