@@ -63,7 +63,7 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let signals = run::Signals::new()?;
+        let mut signals = run::Signals::new()?;
         let load = {
             let document = document.clone();
             move || match document.load() {
@@ -83,7 +83,7 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
             println!("or send one from http://{admin}/, which opens its trace.\n");
             signals.wait(&app).await;
         }
-        app.shutdown(crate::app::End::Stop).await;
+        app.shutdown(crate::app::End::Stop, signals.stop()).await;
         Ok(())
     })
 }

@@ -127,7 +127,7 @@ fn run(
         .enable_all()
         .build()?;
     let ended: anyhow::Result<()> = runtime.block_on(async {
-        let signals = Signals::new()?;
+        let mut signals = Signals::new()?;
         let (app, admin) = start_with(config, load, Some(document), inherited).await?;
         notify::ready();
         if let Some(predecessor) = predecessor {
@@ -146,7 +146,7 @@ fn run(
             End::Stop => notify::stopping(),
             End::HandedOver => handing.admin.task.abort(),
         }
-        app.shutdown(end).await;
+        app.shutdown(end, signals.stop()).await;
         push::last(&app).await;
         Ok(())
     });
@@ -233,7 +233,7 @@ impl Signals {
 
     /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of the file that is
     /// watched, until SIGTERM or SIGINT, or until a process has taken over that SIGUSR2 started.
-    async fn obey(mut self, app: &App, watch: Option<&Watch>, handing: Option<&Handing>) -> End {
+    async fn obey(&mut self, app: &App, watch: Option<&Watch>, handing: Option<&Handing>) -> End {
         let mut successor: Option<Successor> = None;
         loop {
             tokio::select! {
@@ -273,8 +273,7 @@ impl Signals {
             }
             // It may take long: plugins are compiled, names resolved.
             tokio::select! {
-                _ = self.terminate.recv() => break,
-                _ = self.interrupt.recv() => break,
+                () = self.stop() => break,
                 reloaded = app.reload() => {
                     if let Err(error) = reloaded {
                         tracing::error!(%error, "reload changed nothing");
@@ -289,8 +288,16 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT, and reloads on SIGHUP.
-    pub async fn wait(self, app: &App) {
+    pub async fn wait(&mut self, app: &App) {
         self.obey(app, None, None).await;
+    }
+
+    /// Waits for SIGTERM or SIGINT. Cancel safe.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -24,8 +24,8 @@ pub enum End {
 }
 
 impl App {
-    /// Stops accepting, lets what is under way end within the grace, delivers the traces.
-    pub async fn shutdown(&self, end: End) {
+    /// Stops accepting, lets what is under way end within the grace or until `hurry`, delivers the traces.
+    pub async fn shutdown(&self, end: End, hurry: impl Future<Output = ()>) {
         self.draining.send_replace(true);
         let grace = self.generation.load().config.shutdown_grace;
         let deadline = Instant::now() + grace;
@@ -34,21 +34,12 @@ impl App {
             bound.sockets.clear();
         }
         *self.doors() = Sockets::default();
-        let kept = DELIVERY.min(grace / 2);
-        let cut = deadline.checked_sub(kept).unwrap_or(deadline);
-        let mut drained = false;
-        if end == End::HandedOver {
-            // Clients go by themselves with their next response; of a short grace too, something is
-            // left for those that stay silent.
-            let gently = Instant::now() + (grace / 2).min(grace.saturating_sub(kept) * 3 / 4);
-            let ended = self.drain(Stage::Leaving);
-            drained = tokio::time::timeout_at(gently.into(), ended).await.is_ok();
-        }
-        if !drained {
-            let ended = self.drain(Stage::Closing);
-            if tokio::time::timeout_at(cut.into(), ended).await.is_err() {
-                tracing::warn!("grace has passed; cutting what is still open");
-            }
+        let hurried = tokio::select! {
+            () = self.end_requests(end, grace, deadline) => false,
+            () = hurry => true,
+        };
+        if hurried {
+            tracing::warn!("asked again to stop; cutting what is still open");
         }
         let workers = std::mem::take(&mut *self.workers());
         let exporters = Arc::clone(&self.exporters);
@@ -60,7 +51,8 @@ impl App {
             if let Some(store) = store {
                 store.close();
             }
-            let deadline = deadline.max(Instant::now() + DELIVERY.min(grace));
+            let soon = Instant::now() + DELIVERY.min(grace);
+            let deadline = if hurried { soon } else { deadline.max(soon) };
             let ended = exporters.shutdown(deadline);
             if let Some(receiver) = receiver {
                 receiver.shutdown(deadline);
@@ -82,6 +74,25 @@ impl App {
             log.flush();
         }
         tracing::info!("stopped");
+    }
+
+    /// Returns once requests have ended, or when what is left of the grace is for delivering.
+    async fn end_requests(&self, end: End, grace: Duration, deadline: Instant) {
+        let kept = DELIVERY.min(grace / 2);
+        let cut = deadline.checked_sub(kept).unwrap_or(deadline);
+        if end == End::HandedOver {
+            // Clients go by themselves with their next response; of a short grace too, something is
+            // left for those that stay silent.
+            let gently = Instant::now() + (grace / 2).min(grace.saturating_sub(kept) * 3 / 4);
+            let ended = self.drain(Stage::Leaving);
+            if tokio::time::timeout_at(gently.into(), ended).await.is_ok() {
+                return;
+            }
+        }
+        let ended = self.drain(Stage::Closing);
+        if tokio::time::timeout_at(cut.into(), ended).await.is_err() {
+            tracing::warn!("grace has passed; cutting what is still open");
+        }
     }
 
     /// Returns once all workers have drained.

@@ -9,6 +9,7 @@ use std::thread;
 use weir_tests::client::{self, Connection};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
 
 use crate::Setup;
 
@@ -248,21 +249,38 @@ fn a_head_that_sigterm_comes_into_is_answered_and_the_last() {
     assert_eq!(weir.wait().code(), Some(0));
 }
 
-#[test]
-fn a_drain_takes_no_longer_than_its_grace() {
+/// With a grace, an upstream, and a client whose request that never answers.
+fn never_answered(grace: &'static str) -> (Weir, Upstream, Connection) {
     let upstream = Upstream::new(|_, _| {
         loop {
             thread::park();
         }
     });
-    let mut weir = Setup::to(upstream.url())
-        .rest("shutdown_grace: 200ms")
+    let weir = Setup::to(upstream.url())
+        .rest(grace)
         .start();
     let mut client = Connection::open(weir.proxy());
     client.send(GET);
     eventually("the upstream has it", || {
         (upstream.seen().len() == 1).then_some(())
     });
+    (weir, upstream, client)
+}
+
+#[test]
+fn a_drain_ends_at_a_second_signal() {
+    let (mut weir, _upstream, mut client) = never_answered("shutdown_grace: 1h");
+    weir.signal("INT");
+    weir.says("draining");
+    weir.signal("INT");
+    assert!(client.receive().is_none());
+    assert_eq!(weir.wait().code(), Some(0));
+    weir.says("asked again to stop");
+}
+
+#[test]
+fn a_drain_takes_no_longer_than_its_grace() {
+    let (mut weir, _upstream, mut client) = never_answered("shutdown_grace: 200ms");
     weir.signal("TERM");
     assert!(client.receive().is_none());
     assert_eq!(weir.wait().code(), Some(0));

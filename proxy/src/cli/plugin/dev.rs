@@ -169,7 +169,7 @@ async fn serve(
     // A first version that cannot be built is an error of the start as well as of later.
     build_and_say(&watched.project)?;
     // Not before: while nothing is served, a signal ends the process as it ends any.
-    let signals = run::Signals::new().map_err(|error| Error::new(error.to_string()))?;
+    let mut signals = run::Signals::new().map_err(|error| Error::new(error.to_string()))?;
     let config = load().map_err(|report| Error::new(report.trim_end()))?;
     let written = config.clone();
     let app = run::start(config, Box::new(load), None)
@@ -195,7 +195,7 @@ async fn serve(
         () = signals.wait(&app) => {}
         () = watching => {}
     }
-    app.shutdown(End::Stop).await;
+    app.shutdown(End::Stop, signals.stop()).await;
     Ok(ExitCode::SUCCESS)
 }
 
