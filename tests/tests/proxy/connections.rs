@@ -256,9 +256,7 @@ fn never_answered(grace: &'static str) -> (Weir, Upstream, Connection) {
             thread::park();
         }
     });
-    let weir = Setup::to(upstream.url())
-        .rest(grace)
-        .start();
+    let weir = Setup::to(upstream.url()).rest(grace).start();
     let mut client = Connection::open(weir.proxy());
     client.send(GET);
     eventually("the upstream has it", || {
