@@ -9,6 +9,8 @@ use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, guest};
 
+use crate::abi::{Harm, base};
+
 /// A module file made of a fixture in WebAssembly's text format.
 fn module(folder: &Path, name: &str) -> PathBuf {
     let text = format!(
@@ -67,6 +69,61 @@ is_not_loaded! {
         "other-world", "module is no plugin of world weir:plugin: ";
     a_component_with_other_signatures_is_not_loaded:
         "wrong-signature", "module is no plugin of world weir:plugin: ";
+}
+
+/// Of WASI, functions that would lead out of the sandbox, as components import them.
+const INTERFACES: &[(&str, &str)] = &[
+    ("wasi:cli/environment@0.2.0", "get-environment"),
+    ("wasi:cli/stdout@0.2.0", "get-stdout"),
+    ("wasi:filesystem/preopens@0.2.0", "get-directories"),
+    ("wasi:filesystem/types@0.2.0", "filesystem-error-code"),
+    ("wasi:sockets/instance-network@0.2.0", "instance-network"),
+    ("wasi:sockets/tcp-create-socket@0.2.0", "create-tcp-socket"),
+    ("wasi:sockets/udp-create-socket@0.2.0", "create-udp-socket"),
+    ("wasi:sockets/ip-name-lookup@0.2.0", "resolve-addresses"),
+    ("wasi:http/outgoing-handler@0.2.0", "handle"),
+];
+
+/// The same as core modules do.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("wasi_snapshot_preview1", "environ_get"),
+    ("wasi_snapshot_preview1", "fd_prestat_get"),
+    ("wasi_snapshot_preview1", "fd_read"),
+    ("wasi_snapshot_preview1", "fd_write"),
+    ("wasi_snapshot_preview1", "path_open"),
+    ("wasi_snapshot_preview1", "sock_accept"),
+    ("wasi_snapshot_preview1", "sock_send"),
+    ("wasi_unstable", "environ_get"),
+    ("wasi_unstable", "path_open"),
+    ("env", "open"),
+];
+
+#[test]
+fn a_module_that_imports_files_sockets_or_the_environment_is_refused_by_name() {
+    let components = INTERFACES.iter().map(|(interface, function)| {
+        let text = format!(
+            "(component (import \"{interface}\" (instance (export \"{function}\" (func)))))"
+        );
+        (text, format!("component imports instance `{interface}`, "))
+    });
+    let plugin = Harm::default().fill(&base());
+    let modules = FUNCTIONS.iter().map(|(module, function)| {
+        let import = format!("(module (import \"{module}\" \"{function}\" (func))");
+        let text = plugin.replacen("(module", &import, 1);
+        (text, format!("unknown import: `{module}::{function}` "))
+    });
+    let refused: Vec<_> = components.chain(modules).collect();
+    let mut config = config(&Upstream::hello());
+    for (number, (text, _)) in refused.iter().enumerate() {
+        let module = Abi::Module.written(text);
+        config["plugins"][format!("out-{number}")] = json!({ "module": module });
+    }
+    let said = Weir::refusal(&config.to_string());
+    for (number, (_, reason)) in refused.iter().enumerate() {
+        let plugin = format!("plugin `out-{number}`: module is no plugin of world weir:plugin: ");
+        let told = |line: &str| line.contains(&plugin) && line.contains(reason);
+        assert!(said.lines().any(told), "{reason} in {said}");
+    }
 }
 
 #[test]
