@@ -126,6 +126,60 @@ fn a_module_that_imports_files_sockets_or_the_environment_is_refused_by_name() {
     }
 }
 
+/// What modules say of the language they were made of, and the memory that an instance may then have.
+const LANGUAGES: &[(&str, &str, usize)] = &[
+    ("unknown", "", 16 << 20),
+    ("rust", "(@producers (language \"Rust\" \"\"))", 16 << 20),
+    (
+        "javascript",
+        "(@producers (language \"JavaScript\" \"\"))",
+        128 << 20,
+    ),
+    (
+        "componentize-js",
+        "(@producers (processed-by \"ComponentizeJS\" \"\"))",
+        128 << 20,
+    ),
+    (
+        "python",
+        "(@producers (language \"Python\" \"\"))",
+        64 << 20,
+    ),
+    (
+        "componentize-py",
+        "(@producers (processed-by \"componentize-py\" \"\"))",
+        64 << 20,
+    ),
+];
+
+#[test]
+fn an_instance_has_the_memory_of_its_language_and_not_a_page_more() {
+    const MEMORY: &str = "(memory (export \"memory\") 17)";
+    let base = Harm::default().fill(&base());
+    assert!(base.contains(MEMORY));
+    let upstream = Upstream::hello();
+    for abi in Abi::BOTH {
+        let with = |more: usize| {
+            let mut config = config(&upstream);
+            for (name, producers, bytes) in LANGUAGES {
+                let pages = bytes / (64 << 10) + more;
+                let memory = format!("(memory (export \"memory\") {pages}) {producers}");
+                let module = abi.written(&base.replacen(MEMORY, &memory, 1));
+                config["plugins"][name] = json!({ "module": module });
+            }
+            config["routes"][0]["plugins"] = LANGUAGES.iter().map(|(name, ..)| *name).collect();
+            config.to_string()
+        };
+        let weir = Weir::start(&with(0));
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        let said = Weir::refusal(&with(1));
+        for (name, _, bytes) in LANGUAGES {
+            let told = format!("plugin `{name}`: asked for more than its {bytes} bytes of memory");
+            assert!(said.contains(&told), "{told} in {said}");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_no_wasm_is_not_loaded() {
     let folder = tempfile::tempdir().expect("a folder");
