@@ -3,6 +3,7 @@
 //! exchange that it served is replayed.
 
 mod certificates;
+mod recycling;
 
 use std::fs;
 use std::path::{Path, PathBuf};
