@@ -40,6 +40,7 @@ use crate::exchange::state::State;
 use crate::metrics::{HookCells, Metrics};
 use crate::trace::recorder::Template;
 use crate::trace::{SpanIndex, Value};
+use crate::worker;
 use cache::{Cache, Kind};
 use callout::Calls;
 use engine::Engine;
@@ -235,9 +236,10 @@ pub struct Called {
 }
 
 impl Code {
-    /// Compiles a component or a core module, unless that would take too long. Not on a worker: it
+    /// Compiles a component or a core module, unless that would take too long. Never on a worker: it
     /// takes long anyway.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Self> {
+        debug_assert!(!worker::is_here(), "a worker compiles");
         bounds::check(bytes).map_err(wasmtime::Error::msg)?;
         match Kind::of(bytes) {
             Kind::Module => wasmtime::Module::new(&engine.wasm, bytes).map(Self::Module),
@@ -450,5 +452,25 @@ impl Plugin {
     /// What counts the calls for a piece.
     fn cells(&self, hook: Hook) -> &[HookCells] {
         &self.pieces[hook as usize - Hook::RequestBody as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the empty module is compiled on a thread of this name; not where that panics.
+    fn compiles_on(thread: &str) -> bool {
+        let engine = Engine::new().expect("an engine");
+        let thread = std::thread::Builder::new().name(thread.to_owned());
+        let compiling = thread.spawn(move || Code::compile(&engine, b"\0asm\x01\0\0\0").is_ok());
+        compiling.expect("a thread").join().unwrap_or(false)
+    }
+
+    /// In builds with debug assertions, which those of all tests are.
+    #[test]
+    fn no_worker_compiles() {
+        assert!(compiles_on("loading"));
+        assert_ne!(compiles_on("worker-0"), cfg!(debug_assertions));
     }
 }

@@ -36,6 +36,9 @@ pub use overload::{Overload, Work};
 /// Most exchange states a worker keeps for later requests.
 const STATES: usize = 1024;
 
+/// What threads of workers are named, before their number.
+const NAME: &str = "worker-";
+
 /// How often idle upstream connections and plugin instances are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -228,6 +231,12 @@ impl Worker {
     }
 }
 
+/// Whether this thread is a worker's: for assertions of what no request may wait for.
+pub fn is_here() -> bool {
+    let thread = std::thread::current();
+    thread.name().is_some_and(|name| name.starts_with(NAME))
+}
+
 /// A worker's thread.
 pub struct Thread {
     commands: mpsc::UnboundedSender<Command>,
@@ -274,7 +283,7 @@ impl Thread {
         // It can be made on its own thread only, and who starts the worker is to know of a failure.
         let (made, is_made) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("{NAME}{index}"))
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()

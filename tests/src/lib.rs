@@ -16,6 +16,7 @@ pub mod nginx;
 pub mod recorder;
 pub mod redis;
 pub mod service;
+pub mod steps;
 pub mod tls;
 pub mod toxiproxy;
 pub mod trace;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use weir_tests::kafka::shared;
 use weir_tests::service::free_port;
+use weir_tests::steps;
 use weir_tests::trace::Trace;
 use weir_tests::weir::binary;
 
@@ -41,7 +42,7 @@ fn blocks() -> Vec<Block> {
 fn script(blocks: &[Block]) -> String {
     let commands = blocks.iter().filter(|block| block.language == "sh");
     let commands: String = commands.map(|block| block.text.as_str()).collect();
-    format!("set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}")
+    format!("{}{commands}", steps::BEGIN)
 }
 
 fn folder_of(file: &Path) -> String {
@@ -93,6 +94,7 @@ fn following_the_tutorial_ends_with_its_span_in_the_topic() {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{errors}");
+    steps::show(&errors);
     assert!(said.contains("test result: ok. 2 passed"), "{said}");
     assert!(
         said.lines().any(|line| line.trim_end() == "vary: x-tenant"),

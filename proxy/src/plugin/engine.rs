@@ -181,3 +181,47 @@ impl Clock {
         self.sleeping.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::WasmFeatures;
+
+    use super::*;
+
+    #[test]
+    fn the_engine_takes_no_more_of_webassembly_than_plugins_need() {
+        let wasm = Engine::new().expect("an engine").wasm;
+        let features = wasm.get_wasm_features();
+        for (name, off) in [
+            ("threads", WasmFeatures::THREADS),
+            (
+                "shared-everything threads",
+                WasmFeatures::SHARED_EVERYTHING_THREADS,
+            ),
+            ("exceptions", WasmFeatures::EXCEPTIONS),
+            ("legacy exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
+            ("memory64", WasmFeatures::MEMORY64),
+            ("gc", WasmFeatures::GC),
+            ("gc types", WasmFeatures::GC_TYPES),
+            ("function references", WasmFeatures::FUNCTION_REFERENCES),
+            ("stack switching", WasmFeatures::STACK_SWITCHING),
+            ("async components", WasmFeatures::CM_ASYNC),
+            ("threads of components", WasmFeatures::CM_THREADING),
+            ("error contexts", WasmFeatures::CM_ERROR_CONTEXT),
+        ] {
+            assert!(!features.contains(off), "{name}");
+        }
+        assert!(!wasm.get_concurrency_support());
+    }
+
+    #[test]
+    fn the_engine_compiles_by_cranelift_alone_and_interrupts_what_it_runs() {
+        let wasm = Engine::new().expect("an engine").wasm;
+        assert_eq!(wasm.get_strategy(), Some(Strategy::Cranelift));
+        assert!(!wasm.is_pulley());
+        assert!(wasm.get_epoch_interruption());
+        assert_eq!(wasm.get_max_wasm_stack(), STACK);
+        assert!(wasm.get_async_stack_size() >= 2 * STACK);
+        assert!(wasm.get_pooling_config().is_some());
+    }
+}

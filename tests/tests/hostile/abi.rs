@@ -22,6 +22,7 @@ both! {
     each_breach_fails_its_hook_alone
     a_breach_with_values_in_redis_fails_its_hook_alone
     numbers_are_read_in_their_width
+    a_handle_of_another_call_is_refused_or_stands_for_what_is_lent_now
     a_hook_and_its_allocator_may_each_use_a_whole_stack
     others_go_on_while_an_allocator_never_returns
 }
@@ -182,6 +183,67 @@ fn numbers_are_read_in_their_width(abi: Abi) {
     assert_eq!(span["Attributes"]["-"], false);
     let event = &span["Events"][0]["Attributes"];
     assert_eq!(*event, json!({ "x": false, "-": true }));
+}
+
+/// A plugin that keeps the handle of the first request that is to be harmed: what it does with later ones,
+/// and on each response.
+fn keeping(abi: Abi, then: &str, response: &str) -> Value {
+    let hook = format!(
+        "(if (global.get $kept) (then {then}) (else (global.set $kept (local.get $handle))))"
+    );
+    let changed = [
+        (
+            "(global $harms",
+            "(global $kept (mut i32) (i32.const 0)) (global $harms".to_owned(),
+        ),
+        ("{HARM}", hook),
+        // Responses too.
+        (
+            "(i32.store8 offset=1032 (i32.const 0) (i32.const 2))",
+            "(i32.store8 offset=1032 (i32.const 0) (i32.const 6))".to_owned(),
+        ),
+        (
+            "(call $drop-response (local.get $handle))",
+            format!("{response} (call $drop-response (local.get $handle))"),
+        ),
+    ];
+    let text = changed.iter().fold(base(), |text, (old, new)| {
+        assert!(text.contains(*old), "{old}");
+        text.replacen(*old, new, 1)
+    });
+    json!({ "module": abi.written(&Harm::default().fill(&text)) })
+}
+
+/// Handles carry nothing: one that was kept leads to no other request, in a call of whichever hook.
+fn a_handle_of_another_call_is_refused_or_stands_for_what_is_lent_now(abi: Abi) {
+    const KEPT: &str = "(call $path (global.get $kept) (i32.const 32))";
+    let alone = format!("(call $drop-request (local.get $handle)) {KEPT}");
+    let beside = format!("(if (global.get $kept) (then {KEPT}))");
+    let tells = "
+        (call $header (global.get $kept) (i32.const 64) (i32.const 6) (i32.const 16))
+        (call $respond
+          (local.get $handle) (i32.const 200) (i32.const 0) (i32.const 0)
+          (i32.load (i32.const 20)) (i32.load (i32.const 24)) (i32.const 32))
+        (call $drop-request (local.get $handle))
+        (return (i32.const 1))";
+    let stand = Stand::new([
+        ("alone", keeping(abi, &alone, "")),
+        ("response", keeping(abi, "", &beside)),
+        ("tells", keeping(abi, tells, "")),
+    ]);
+    assert_eq!(stand.get("alone", &[HARM]).text(), "hello");
+    assert_eq!(stand.get("alone", &[HARM]).status, 500, "nothing is lent");
+    assert_eq!(stand.get("alone", &[HARM]).text(), "hello", "a fresh one");
+    assert_eq!(stand.get("response", &[]).text(), "hello");
+    assert_eq!(stand.get("response", &[HARM]).status, 500, "of its request");
+    assert_eq!(stand.get("tells", &["x-harm: one"]).text(), "hello");
+    assert_eq!(stand.get("tells", &["x-harm: two"]).text(), "two");
+
+    let traces = shared().traces(&stand.topic, 7);
+    for (index, span) in [(1, "plugin.alone.prehook"), (4, "plugin.response.posthook")] {
+        let reason = traces[index].attribute(span, "error.type");
+        assert_eq!(reason, "abi", "{:#}", traces[index].span(span));
+    }
 }
 
 /// The host calls the allocator on the stack of the hook that called the host.

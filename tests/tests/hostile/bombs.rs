@@ -111,6 +111,76 @@ fn bombs() -> Vec<(&'static str, PathBuf, &'static str)> {
     ]
 }
 
+/// What uses in code, beside what declares it in [`bombs`], what the engine does not have: name, text and
+/// part of what is said of it.
+const NOT_TAKEN: &[(&str, &str, &str)] = &[
+    (
+        "atomics",
+        "(func (drop (i32.atomic.load (i32.const 0))))",
+        "threads support is not enabled",
+    ),
+    (
+        "throws",
+        "(tag $thrown) (func (throw $thrown))",
+        "exceptions proposal not enabled",
+    ),
+    (
+        "catches",
+        "(func (block $caught (result exnref) (try_table (catch_all_ref $caught)) unreachable) drop)",
+        "without the exception handling feature",
+    ),
+    (
+        "allocates",
+        "(func (drop (ref.i31 (i32.const 1))))",
+        "gc support is not enabled",
+    ),
+    (
+        "function-references",
+        "(type $f (func)) (func (param (ref null $f)) (call_ref $f (local.get 0)))",
+        "function references required",
+    ),
+    (
+        "table-64",
+        "(table i64 1 funcref)",
+        "memory64 must be enabled for 64-bit tables",
+    ),
+    (
+        "continuations",
+        "(type $f (func)) (type (cont $f))",
+        "stack switching is disabled",
+    ),
+];
+
+/// The same of components.
+const COMPONENTS_NOT_TAKEN: &[(&str, &str, &str)] = &[
+    (
+        "async-function",
+        "(component
+          (core module $module
+            (func (export \"run\") (result i32) (i32.const 0))
+            (func (export \"again\") (param i32 i32 i32) (result i32) (i32.const 0)))
+          (core instance $instance (instantiate $module))
+          (func (export \"run\") async
+            (canon lift (core func $instance \"run\") async (callback (func $instance \"again\")))))",
+        "requires the component model async feature",
+    ),
+    (
+        "async-builtin",
+        "(component (core func (canon task.cancel)))",
+        "requires the component model async feature",
+    ),
+    (
+        "future",
+        "(component (type (future u32)))",
+        "requires the component model async feature",
+    ),
+    (
+        "error-context",
+        "(component (type error-context))",
+        "requires the component model error-context feature",
+    ),
+];
+
 /// Components in each other.
 fn nested(depth: usize) -> PathBuf {
     const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -132,13 +202,29 @@ fn nested(depth: usize) -> PathBuf {
 
 #[test]
 fn what_would_keep_the_compiler_is_refused_by_name_while_others_are_served() {
+    assert_refused_by_name(&bombs());
+}
+
+#[test]
+fn what_needs_more_of_webassembly_than_there_is_is_refused_by_name() {
+    let modules = NOT_TAKEN
+        .iter()
+        .map(|&(name, more, reason)| (name, with(more), reason));
+    let components = COMPONENTS_NOT_TAKEN
+        .iter()
+        .map(|&(name, text, reason)| (name, Abi::Module.written(text), reason));
+    let all: Vec<_> = modules.chain(components).collect();
+    assert_refused_by_name(&all);
+}
+
+/// A reload with all of them names each, and changes nothing.
+fn assert_refused_by_name(bombs: &[(&str, PathBuf, &str)]) {
     let upstream = Upstream::hello();
     let good = config(&upstream);
     let weir = Weir::start(&good.to_string());
     let before = weir.resident_bytes();
-    let bombs = bombs();
     let mut bad = good.clone();
-    for (name, module, _) in &bombs {
+    for (name, module, _) in bombs {
         bad["plugins"][name] = json!({ "module": module });
     }
     let refused = weir.reload(&bad.to_string());

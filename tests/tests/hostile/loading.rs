@@ -9,6 +9,8 @@ use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, guest};
 
+use crate::abi::{Harm, base};
+
 /// A module file made of a fixture in WebAssembly's text format.
 fn module(folder: &Path, name: &str) -> PathBuf {
     let text = format!(
@@ -67,6 +69,115 @@ is_not_loaded! {
         "other-world", "module is no plugin of world weir:plugin: ";
     a_component_with_other_signatures_is_not_loaded:
         "wrong-signature", "module is no plugin of world weir:plugin: ";
+}
+
+/// Of WASI, functions that would lead out of the sandbox, as components import them.
+const INTERFACES: &[(&str, &str)] = &[
+    ("wasi:cli/environment@0.2.0", "get-environment"),
+    ("wasi:cli/stdout@0.2.0", "get-stdout"),
+    ("wasi:filesystem/preopens@0.2.0", "get-directories"),
+    ("wasi:filesystem/types@0.2.0", "filesystem-error-code"),
+    ("wasi:sockets/instance-network@0.2.0", "instance-network"),
+    ("wasi:sockets/tcp-create-socket@0.2.0", "create-tcp-socket"),
+    ("wasi:sockets/udp-create-socket@0.2.0", "create-udp-socket"),
+    ("wasi:sockets/ip-name-lookup@0.2.0", "resolve-addresses"),
+    ("wasi:http/outgoing-handler@0.2.0", "handle"),
+];
+
+/// The same as core modules do.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("wasi_snapshot_preview1", "environ_get"),
+    ("wasi_snapshot_preview1", "fd_prestat_get"),
+    ("wasi_snapshot_preview1", "fd_read"),
+    ("wasi_snapshot_preview1", "fd_write"),
+    ("wasi_snapshot_preview1", "path_open"),
+    ("wasi_snapshot_preview1", "sock_accept"),
+    ("wasi_snapshot_preview1", "sock_send"),
+    ("wasi_unstable", "environ_get"),
+    ("wasi_unstable", "path_open"),
+    ("env", "open"),
+];
+
+#[test]
+fn a_module_that_imports_files_sockets_or_the_environment_is_refused_by_name() {
+    let components = INTERFACES.iter().map(|(interface, function)| {
+        let text = format!(
+            "(component (import \"{interface}\" (instance (export \"{function}\" (func)))))"
+        );
+        (text, format!("component imports instance `{interface}`, "))
+    });
+    let plugin = Harm::default().fill(&base());
+    let modules = FUNCTIONS.iter().map(|(module, function)| {
+        let import = format!("(module (import \"{module}\" \"{function}\" (func))");
+        let text = plugin.replacen("(module", &import, 1);
+        (text, format!("unknown import: `{module}::{function}` "))
+    });
+    let refused: Vec<_> = components.chain(modules).collect();
+    let mut config = config(&Upstream::hello());
+    for (number, (text, _)) in refused.iter().enumerate() {
+        let module = Abi::Module.written(text);
+        config["plugins"][format!("out-{number}")] = json!({ "module": module });
+    }
+    let said = Weir::refusal(&config.to_string());
+    for (number, (_, reason)) in refused.iter().enumerate() {
+        let plugin = format!("plugin `out-{number}`: module is no plugin of world weir:plugin: ");
+        let told = |line: &str| line.contains(&plugin) && line.contains(reason);
+        assert!(said.lines().any(told), "{reason} in {said}");
+    }
+}
+
+/// What modules say of the language they were made of, and the memory that an instance may then have.
+const LANGUAGES: &[(&str, &str, usize)] = &[
+    ("unknown", "", 16 << 20),
+    ("rust", "(@producers (language \"Rust\" \"\"))", 16 << 20),
+    (
+        "javascript",
+        "(@producers (language \"JavaScript\" \"\"))",
+        128 << 20,
+    ),
+    (
+        "componentize-js",
+        "(@producers (processed-by \"ComponentizeJS\" \"\"))",
+        128 << 20,
+    ),
+    (
+        "python",
+        "(@producers (language \"Python\" \"\"))",
+        64 << 20,
+    ),
+    (
+        "componentize-py",
+        "(@producers (processed-by \"componentize-py\" \"\"))",
+        64 << 20,
+    ),
+];
+
+#[test]
+fn an_instance_has_the_memory_of_its_language_and_not_a_page_more() {
+    const MEMORY: &str = "(memory (export \"memory\") 17)";
+    let base = Harm::default().fill(&base());
+    assert!(base.contains(MEMORY));
+    let upstream = Upstream::hello();
+    for abi in Abi::BOTH {
+        let with = |more: usize| {
+            let mut config = config(&upstream);
+            for (name, producers, bytes) in LANGUAGES {
+                let pages = bytes / (64 << 10) + more;
+                let memory = format!("(memory (export \"memory\") {pages}) {producers}");
+                let module = abi.written(&base.replacen(MEMORY, &memory, 1));
+                config["plugins"][name] = json!({ "module": module });
+            }
+            config["routes"][0]["plugins"] = LANGUAGES.iter().map(|(name, ..)| *name).collect();
+            config.to_string()
+        };
+        let weir = Weir::start(&with(0));
+        assert_eq!(weir.get("/", &[]).text(), "hello");
+        let said = Weir::refusal(&with(1));
+        for (name, _, bytes) in LANGUAGES {
+            let told = format!("plugin `{name}`: asked for more than its {bytes} bytes of memory");
+            assert!(said.contains(&told), "{told} in {said}");
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! exchange that it served is replayed.
 
 mod certificates;
+mod recycling;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::sync::LazyLock;
 use weir_tests::dev::Dev;
 use weir_tests::kafka::shared;
 use weir_tests::service::free_port;
+use weir_tests::steps;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, binary};
 
@@ -223,7 +225,7 @@ impl Tutorial {
         let [upstream, proxy] = [(); 2].map(|()| free_port().to_string());
         let binary = binary();
         let commands = blocks(&self.text(), "sh").concat();
-        let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}")
+        let script = format!("{}{commands}", steps::BEGIN)
             .replace(
                 "$PWD/weir/target/release",
                 &binary
@@ -246,7 +248,9 @@ impl Tutorial {
                      echo 'data_dir: dist' >>weir.yaml\n"
                 ),
             );
-        done(&run("bash", &["-c", &script], folder))
+        let said = done(&run("bash", &["-c", &script], folder));
+        steps::show(&said);
+        said
     }
 
     fn holds(&self, Followed { folder, said }: &Followed) {

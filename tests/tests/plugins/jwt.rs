@@ -1,4 +1,6 @@
-//! `jwt-auth` in Weir, with keys that it fetches. All algorithms are tested with the plugin itself.
+//! `jwt-auth` in Weir, with keys that it fetches, and with one of each algorithm.
+
+mod algorithms;
 
 use std::io::Write as _;
 use std::sync::Arc;
