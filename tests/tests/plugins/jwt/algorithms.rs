@@ -22,11 +22,14 @@ const ALGORITHMS: [&str; 11] = [
     "HS256",
 ];
 
+/// Gives the signature of some bytes.
+type Signing = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 /// A key of an issuer.
 struct Key {
     /// As the plugin is told: a JSON Web Key, or the secret.
     told: Value,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Signing,
 }
 
 impl Key {
