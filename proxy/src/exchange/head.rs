@@ -98,13 +98,13 @@ pub(super) fn read(
     if head.version == Version::HTTP_11 {
         request.upgrade = tunnel::asked(&headers);
     }
-    strip_hop_by_hop(&mut headers);
-    if let Some(expected) = headers.remove(EXPECT) {
-        // The client is told to go on when the upstream takes the body's first piece.
-        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::Expectation);
-        }
+    // The client is told to go on when the upstream takes the body's first piece.
+    let known = |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(EXPECT).iter().all(known) {
+        return Err(Refusal::Expectation);
     }
+    headers.remove(EXPECT);
+    strip_hop_by_hop(&mut headers);
     // After `Connection` had its say, so that it cannot take these away.
     let scheme = client.scheme();
     forwarded::tell(&mut headers, client.peer, &client.address, scheme, clients);
