@@ -419,10 +419,13 @@ fn chunks_are_framed_anew_without_what_their_sizes_were_padded_with() {
 }
 
 #[test]
-fn trailers_that_frame_route_or_authorise_are_dropped() {
+fn trailers_that_frame_route_authorise_or_name_the_client_are_dropped() {
     let request = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\
+                   trailer: content-length, transfer-encoding, host, authorization, forwarded, \
+                   x-forwarded-for, x_forwarded_for, x-forwarded-port, keep-alive\r\n\
                    \r\n3\r\nabc\r\n0\r\ncontent-length: 5\r\ntransfer-encoding: x\r\nhost: evil\r\n\
-                   authorization: evil\r\n\r\n";
+                   authorization: evil\r\nforwarded: for=evil\r\nx-forwarded-for: evil\r\n\
+                   x_forwarded_for: evil\r\nx-forwarded-port: evil\r\nkeep-alive: evil\r\n\r\n";
     let (recorder, weir) = start("");
     assert_eq!(exchange(&weir, request.as_bytes()), [200]);
     let sent = recorder.take();
