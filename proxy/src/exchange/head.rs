@@ -13,6 +13,7 @@ use super::state::{RequestHead, ResponseHead, State};
 use super::{Client, Content, extended, forwarded, http1, http2, target, trailers, tunnel};
 use crate::app::generation::Generation;
 use crate::config::{self, Rewrite};
+use crate::router::escapes;
 use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -95,6 +96,9 @@ pub(super) fn read(
         }
     };
     target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
+    if let Some(path) = escapes::normal(request.uri.path()) {
+        request.uri = with_path(&request.uri, path);
+    }
     if head.version == Version::HTTP_11 {
         request.upgrade = tunnel::asked(&headers);
     }
@@ -304,14 +308,19 @@ pub(super) fn send(
 /// The target with another path; as it is where the route's pattern does not match it, because a
 /// plugin chose the route.
 fn rewritten(uri: &Uri, template: &Template) -> Uri {
-    let Some(mut target) = template.expand(uri.path()) else {
-        return uri.clone();
-    };
-    if let Some(query) = uri.query() {
-        target.push('?');
-        target.push_str(query);
+    match template.expand(uri.path()) {
+        Some(path) => with_path(uri, path),
+        None => uri.clone(),
     }
-    PathAndQuery::try_from(target).map_or_else(|_| uri.clone(), Uri::from)
+}
+
+/// The target with this path and the query it has.
+fn with_path(uri: &Uri, mut path: String) -> Uri {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path).map_or_else(|_| uri.clone(), Uri::from)
 }
 
 /// Takes a response's head in, for response hooks to see.

@@ -288,6 +288,8 @@ fn targets_that_are_none_or_could_be_two_are_refused() {
         "GET /a/.%2E/b HTTP/1.1",
         "GET /a%2fb HTTP/1.1",
         "GET /a%5cb HTTP/1.1",
+        "GET /a/..;/b HTTP/1.1",
+        "GET /a/%2e.;x=y/b HTTP/1.1",
         "GET /a\\b HTTP/1.1",
         "GET /a b HTTP/1.1",
         "GET  / HTTP/1.1",
@@ -313,6 +315,15 @@ fn a_fragment_ends_the_target_for_everybody() {
     assert_forwarded(
         "GET /a//b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
         &["GET /a//b HTTP/1.1", "host: a"],
+        "",
+    );
+}
+
+#[test]
+fn an_escape_of_what_needs_none_is_undone_and_no_other() {
+    assert_forwarded(
+        "GET /%61/b%2dc%2Ed/%7Ee/%2561/%40/%c3%a9?%61 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        &["GET /a/b-c.d/~e/%2561/%40/%c3%a9?%61 HTTP/1.1", "host: a"],
         "",
     );
 }
