@@ -18,6 +18,7 @@ pub mod head;
 mod http1;
 mod http2;
 pub mod life;
+mod method;
 pub mod mirror;
 pub mod patience;
 pub mod state;

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, extended, forwarded, http1, http2, target, trailers, tunnel};
+use super::{Client, Content, extended, forwarded, http1, http2, method, target, trailers, tunnel};
 use crate::app::generation::Generation;
 use crate::config::{self, Rewrite};
 use crate::router::escapes;
@@ -187,7 +187,11 @@ fn note_root(state: &mut State, head: &request::Parts, client: &Client) {
         recorder.address(SpanIndex::ROOT, "client.address", client.ip());
     }
     recorder.attributes(SpanIndex::ROOT, |attributes| {
-        attributes.add("http.request.method", head.method.as_str());
+        attributes.add("http.request.method", method::attribute(&head.method));
+        if !method::is_known(&head.method) {
+            let original = bounded(head.method.as_str());
+            attributes.add("http.request.method_original", original);
+        }
         attributes.add("url.scheme", client.scheme());
         attributes.add("url.path", bounded(head.uri.path()));
         attributes.add(
