@@ -7,6 +7,7 @@ mod certificates;
 mod guard;
 mod login;
 mod pages;
+mod patient;
 mod query;
 
 mod endpoints;
@@ -16,6 +17,7 @@ pub(crate) mod gather;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -26,7 +28,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinError;
 
 use crate::app::{App, Error};
@@ -35,6 +37,15 @@ use crate::health::State;
 use crate::plugin::kv::redis::Redis;
 use crate::receive::lane::Lane;
 use body::Body;
+use patient::Patient;
+
+/// Most connections at a time: who reaches this address takes no more of the process's descriptors,
+/// which the listeners' clients need.
+const MOST: usize = 256;
+
+/// Longest wait for a request's body, and for a client to take a piece of what it asked for. (For a
+/// head, hyper waits 30 s.)
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const INDEX: &str = "\
 weir admin
@@ -53,24 +64,30 @@ static RELOADING: Mutex<()> = Mutex::const_new(());
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
     std::sync::LazyLock::force(&api::STARTED);
+    let places = Arc::new(Semaphore::new(MOST));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "admin cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
+        // Closed where there is none: to wait would keep who comes next from an answer too.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let app = Arc::clone(&app);
         tokio::spawn(async move {
+            let _place = place;
             let service = service_fn(move |request| {
                 let app = Arc::clone(&app);
                 async move { Ok::<_, Infallible>(answer(&app, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "admin connection ended");
             }

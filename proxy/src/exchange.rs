@@ -18,6 +18,7 @@ pub mod head;
 mod http1;
 mod http2;
 pub mod life;
+mod method;
 pub mod mirror;
 pub mod patience;
 pub mod state;
@@ -32,6 +33,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -371,8 +373,14 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
 fn upstreams_head(life: &mut Life) -> Response<()> {
     let mut response = Response::new(());
     let head = std::mem::take(&mut life.state().response);
+    // By it the body knows whether it may be one.
+    life.state().response.status = head.status;
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    if head.status == StatusCode::NO_CONTENT {
+        // Clients of HTTP/2 would wait for it, or refuse the response (RFC 9110, section 8.6).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     life.answered(response.status());
     response
 }

@@ -1,9 +1,11 @@
 //! 4 — Which route a request takes. Pure: the request's head in, a route out.
 //!
 //! Routes are tried in the order of the configuration; the first whose host, path, headers, query and
-//! method all match is taken. Where there are many, an index by the path's first segment leaves out
-//! those that cannot match, which changes nothing of the order.
+//! method all match is taken. Escapes in paths are compared by what they stand for ([`escapes`]). Where
+//! there are many routes, an index by the path's first segment leaves out those that cannot match, which
+//! changes nothing of the order.
 
+pub mod escapes;
 pub mod template;
 
 use std::collections::HashMap;
@@ -25,7 +27,7 @@ pub struct Router {
 pub struct Head<'h> {
     /// May have a port.
     pub authority: &'h str,
-    /// Without query.
+    /// Without query, with its escapes.
     pub path: &'h str,
     pub query: Option<&'h str>,
     pub method: &'h Method,
@@ -96,14 +98,18 @@ impl Router {
 
     /// Index of the route.
     pub fn route(&self, head: &Head<'_>) -> Result<usize, Miss> {
+        let path = &*escapes::compared(head.path);
+        let head = &Head { path, ..*head };
         match &self.index {
             None => self.first_of(0..self.routes.len(), head),
-            Some(index) => self.first_of(index.candidates(head.path).iter().copied(), head),
+            Some(index) => self.first_of(index.candidates(path).iter().copied(), head),
         }
     }
 
     /// For each route, what of the request it does not take; `None` where it would take it.
     pub fn differences(&self, head: &Head<'_>) -> Vec<Option<Difference<'_>>> {
+        let path = &*escapes::compared(head.path);
+        let head = &Head { path, ..*head };
         let host = host_of(head.authority);
         let routes = self.routes.iter();
         routes.map(|route| route.difference(host, head)).collect()
@@ -246,12 +252,14 @@ impl Path {
         if let Some(prefix) = pattern.strip_suffix('*')
             && !prefix.contains('{')
         {
-            Self::Prefix(prefix.to_owned())
+            Self::Prefix(escapes::compared(prefix).into_owned())
         } else if pattern.contains('{') {
-            let segment = |segment: &str| (!segment.starts_with('{')).then(|| segment.to_owned());
+            let segment = |segment: &str| {
+                (!segment.starts_with('{')).then(|| escapes::compared(segment).into_owned())
+            };
             Self::Segments(pattern.split('/').skip(1).map(segment).collect())
         } else {
-            Self::Exact(pattern.to_owned())
+            Self::Exact(escapes::compared(pattern).into_owned())
         }
     }
 

@@ -48,6 +48,57 @@ fn healthz_is_200_while_the_process_runs() {
 }
 
 #[test]
+fn a_client_cannot_hold_more_than_its_share_of_descriptors() {
+    let weir = start();
+    let healthz = "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut open: Vec<Connection> = Vec::new();
+    // Until one more is closed without an answer.
+    loop {
+        let mut next = Connection::open(weir.admin());
+        let Some(response) = ask(&mut next, healthz) else {
+            break;
+        };
+        assert_eq!(response.status, 200);
+        open.push(next);
+        assert!(open.len() <= 1000, "{} are open", open.len());
+    }
+    assert!(open.len() > 100, "only {} were let in", open.len());
+    // Others have room again once these are gone, and the listeners always had.
+    assert_eq!(weir.get("/", &[]).status, 200);
+    drop(open);
+    eventually("a place", || {
+        ask(&mut Connection::open(weir.admin()), healthz)
+    });
+}
+
+/// `None` where the connection is closed instead, also before all was sent.
+fn ask(connection: &mut Connection, request: &str) -> Option<client::Response> {
+    let sent = connection.stream().write_all(request.as_bytes());
+    sent.ok().and_then(|()| connection.receive())
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let weir = Weir::start(&config(
+        &Upstream::hello(),
+        "admin: { address: \"127.0.0.1:0\", token: secret }",
+    ));
+    let fields = "host: 127.0.0.1\r\ncontent-length: 10\r\n";
+    // Of who is known, and of who would show who it is.
+    let json = "authorization: Bearer secret\r\ncontent-type: application/json\r\n";
+    for (target, fields, status) in [
+        ("/api/requests", format!("{fields}{json}"), 408),
+        ("/", format!("{fields}accept: text/html\r\n"), 401),
+    ] {
+        let mut client = Connection::open(weir.admin());
+        client.send(format!("POST {target} HTTP/1.1\r\n{fields}\r\ntoken"));
+        let response = client.receive().expect("an answer");
+        assert_eq!(response.status, status, "{target}");
+        assert_eq!(client.read_to_end(), b"", "{target}");
+    }
+}
+
+#[test]
 fn readyz_is_200_and_names_the_generation() {
     let weir = start();
     let response = client::get(weir.admin(), "/readyz", &[]);

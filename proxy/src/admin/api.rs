@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::body::Body;
-use super::{not_allowed, problem, query};
+use super::{PATIENCE, not_allowed, problem, query};
 use crate::app::App;
 use operations::{Miss, Operation};
 
@@ -137,7 +137,11 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Prob
         let detail = "the body must be application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let body = Limited::new(request.into_body(), MOST).collect().await;
+    let body = Limited::new(request.into_body(), MOST).collect();
+    let body = tokio::time::timeout(PATIENCE, body).await.map_err(|_| {
+        let detail = "the body did not come in time";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+    })?;
     let body = body.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error))?;
     serde_json::from_slice(&body.to_bytes()).map_err(Problem::invalid)
 }

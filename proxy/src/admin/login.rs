@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 
 use super::body::Body;
-use super::{guard, query};
+use super::{PATIENCE, guard, query};
 use crate::app::App;
 use crate::config::Secret;
 
@@ -50,11 +50,10 @@ pub(super) async fn answer(app: &App, request: &mut Request<Incoming>) -> Respon
         return form("");
     };
     let limited = Limited::new(request.body_mut(), MOST);
-    let given = limited
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes);
-    let given = given.unwrap_or_default();
+    // Who sends none in time has none.
+    let given = tokio::time::timeout(PATIENCE, limited.collect()).await;
+    let given = given.ok().and_then(Result::ok).unwrap_or_default();
+    let given = given.to_bytes();
     let given = query::parse(&String::from_utf8_lossy(&given));
     let given = given.iter().find(|(name, _)| name == "token");
     if !given.is_some_and(|(_, given)| guard::same(given, token.expose())) {

@@ -207,8 +207,10 @@ impl Body {
         busy: Option<Busy>,
         mut life: Life,
     ) -> Self {
-        if body.is_end_stream() {
-            complete(&mut life, lease);
+        let has_ended = body.is_end_stream();
+        if has_ended || !life.state().may_have_body() {
+            // What an upstream sends where there can be no body is nobody's, and ends what it came over.
+            complete(&mut life, lease.filter(|_| has_ended));
             return Self {
                 content: Content::Empty,
                 life,

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::life::Life;
 use super::state::State;
-use super::{Content, extended, head, mirror, tunnel};
+use super::{Content, extended, head, method, mirror, tunnel};
 use crate::app::generation::{Route, Target};
 use crate::plugin::chain::Progress;
 use crate::server::respond::{self, Refusal};
@@ -156,14 +156,15 @@ fn traceparent(state: &State, span: SpanIndex) -> HeaderValue {
 fn begin(state: &mut State, upstream: &Upstream, index: usize, progress: &Progress) -> SpanIndex {
     let endpoint = &upstream.endpoints[index].config;
     let span = state.recorder.span(
-        state.request.method.as_str(),
+        method::name(&state.request.method),
         Kind::HttpClient,
         progress.parent,
         progress.now,
     );
     state.call = Some(span);
     state.recorder.attributes(span, |attributes| {
-        attributes.add("http.request.method", state.request.method.as_str());
+        let method = method::attribute(&state.request.method);
+        attributes.add("http.request.method", method);
         attributes.add("server.address", endpoint.host.as_str());
         attributes.add("server.port", endpoint.port);
         attributes.add("weir.upstream.name", upstream.name.as_str());
@@ -230,11 +231,12 @@ fn further(
     now: Instant,
 ) -> SpanIndex {
     let endpoint = &upstream.endpoints[index].config;
-    let method = state.request.method.as_str();
-    let span = state.recorder.span(method, Kind::Retry, call, now);
+    let method = &state.request.method;
+    let name = method::name(method);
+    let span = state.recorder.span(name, Kind::Retry, call, now);
     state.retry = Some(span);
     state.recorder.attributes(span, |attributes| {
-        attributes.add("http.request.method", method);
+        attributes.add("http.request.method", method::attribute(method));
         attributes.add("http.request.resend_count", count);
         attributes.add("server.address", endpoint.host.as_str());
         attributes.add("server.port", endpoint.port);

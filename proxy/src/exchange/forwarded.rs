@@ -13,7 +13,7 @@ use crate::config::{Clients, Forwarded};
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PREFIX: &str = "x-forwarded-";
+pub(super) const PREFIX: &str = "x-forwarded-";
 
 /// Most hops that are looked at.
 const HOPS: usize = 64;

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 
 use super::state::{RequestHead, ResponseHead, State};
-use super::{Client, Content, extended, forwarded, http1, http2, target, trailers, tunnel};
+use super::{Client, Content, extended, forwarded, http1, http2, method, target, trailers, tunnel};
 use crate::app::generation::Generation;
 use crate::config::{self, Rewrite};
+use crate::router::escapes;
 use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -20,8 +21,8 @@ use crate::trace::context::TRACEPARENT;
 use crate::upstream::Outgoing;
 use crate::upstream::body::RequestBody;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -95,16 +96,19 @@ pub(super) fn read(
         }
     };
     target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
+    if let Some(path) = escapes::normal(request.uri.path()) {
+        request.uri = with_path(&request.uri, path);
+    }
     if head.version == Version::HTTP_11 {
         request.upgrade = tunnel::asked(&headers);
     }
-    strip_hop_by_hop(&mut headers);
-    if let Some(expected) = headers.remove(EXPECT) {
-        // The client is told to go on when the upstream takes the body's first piece.
-        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::Expectation);
-        }
+    // The client is told to go on when the upstream takes the body's first piece.
+    let known = |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(EXPECT).iter().all(known) {
+        return Err(Refusal::Expectation);
     }
+    headers.remove(EXPECT);
+    strip_hop_by_hop(&mut headers);
     // After `Connection` had its say, so that it cannot take these away.
     let scheme = client.scheme();
     forwarded::tell(&mut headers, client.peer, &client.address, scheme, clients);
@@ -183,7 +187,11 @@ fn note_root(state: &mut State, head: &request::Parts, client: &Client) {
         recorder.address(SpanIndex::ROOT, "client.address", client.ip());
     }
     recorder.attributes(SpanIndex::ROOT, |attributes| {
-        attributes.add("http.request.method", head.method.as_str());
+        attributes.add("http.request.method", method::attribute(&head.method));
+        if !method::is_known(&head.method) {
+            let original = bounded(head.method.as_str());
+            attributes.add("http.request.method_original", original);
+        }
         attributes.add("url.scheme", client.scheme());
         attributes.add("url.path", bounded(head.uri.path()));
         attributes.add(
@@ -304,14 +312,19 @@ pub(super) fn send(
 /// The target with another path; as it is where the route's pattern does not match it, because a
 /// plugin chose the route.
 fn rewritten(uri: &Uri, template: &Template) -> Uri {
-    let Some(mut target) = template.expand(uri.path()) else {
-        return uri.clone();
-    };
-    if let Some(query) = uri.query() {
-        target.push('?');
-        target.push_str(query);
+    match template.expand(uri.path()) {
+        Some(path) => with_path(uri, path),
+        None => uri.clone(),
     }
-    PathAndQuery::try_from(target).map_or_else(|_| uri.clone(), Uri::from)
+}
+
+/// The target with this path and the query it has.
+fn with_path(uri: &Uri, mut path: String) -> Uri {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path).map_or_else(|_| uri.clone(), Uri::from)
 }
 
 /// Takes a response's head in, for response hooks to see.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use http::header::USER_AGENT;
 use http::{StatusCode, Version};
 
+use super::method;
 use super::state::{Answer, State, UNFINISHED};
 use crate::access_log::{self, AccessLog, Entry};
 use crate::app::generation::Route;
@@ -315,7 +316,7 @@ impl Life {
             attributes.add("weir.upstream.duration_ms", milliseconds(self.upstream));
             attributes.add("weir.overhead.duration_ms", milliseconds(overhead));
         });
-        let method = state.request.method.as_str();
+        let method = method::name(&state.request.method);
         match &self.route {
             Some(route) => recorder.rename_parts(SpanIndex::ROOT, &[method, " ", route]),
             None => recorder.rename(SpanIndex::ROOT, method),

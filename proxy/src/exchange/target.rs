@@ -1,8 +1,8 @@
 //! Which paths are taken: those that a router, a plugin and an upstream cannot read differently.
 //!
 //! Pure. A path with dot segments, encoded slashes or backslashes, or broken escapes is refused
-//! instead of being brought to a normal form, so that what was matched is what is sent on. It holds for
-//! the client's path, and for one that a plugin puts in its place before the router.
+//! instead of being brought to a normal form. It holds for the client's path, and for one that a plugin
+//! puts in its place before the router. What other escapes stand for is [`crate::router::escapes`].
 
 /// Says what is wrong with a path, which has no query.
 pub fn check(path: &str) -> Result<(), &'static str> {
@@ -37,7 +37,7 @@ pub fn check(path: &str) -> Result<(), &'static str> {
         match 16 * high + low {
             0 => return Err("the path holds an escaped NUL"),
             b'/' | b'\\' => return Err("the path holds an escaped slash"),
-            b'.' => plain.push('.'),
+            byte @ (b'.' | b';') => plain.push(char::from(byte)),
             _ => plain.push('x'),
         }
         rest = &after[2..];
@@ -51,11 +51,13 @@ pub fn check(path: &str) -> Result<(), &'static str> {
 
 const DOTS: &str = "the path holds a dot segment";
 
+/// Also one with parameters, which servlets take off before they look: `/..;/` (RFC 3986, section 3.3).
 fn has_dot_segment(path: &str) -> bool {
-    path.contains("/.")
-        && path
-            .split('/')
-            .any(|segment| segment == "." || segment == "..")
+    let is_dots = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or(segment);
+        name == "." || name == ".."
+    };
+    path.contains("/.") && path.split('/').any(is_dots)
 }
 
 fn hex(digit: Option<&u8>) -> Option<u8> {
@@ -93,6 +95,8 @@ mod tests {
             "/a.b/..c/d..",
             "/.well-known/x",
             "/a//b",
+            "/a;b/c;.",
+            "/...;/.a;b",
             "/%20/%C3%A9",
             "*",
             "/a%25",
@@ -111,6 +115,9 @@ mod tests {
             "/%2e%2e/b",
             "/.%2E/b",
             "/a/%2e",
+            "/a/..;/b",
+            "/.;x=y",
+            "/a/%2e.%3Bx/b",
             "/a%2fb",
             "/a%5Cb",
             "/a\\b",

@@ -2,17 +2,19 @@
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, COOKIE, EXPECT, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName};
 
+use super::forwarded;
+use super::head::{KEEP_ALIVE, PROXY_CONNECTION};
 use super::state::State;
 use crate::trace::SpanIndex;
 
-/// Fields that frame, route, authorise or change a message: behind its body they come too late, or
-/// past who checked its head (RFC 9110, section 6.5.1).
-const NEVER: [HeaderName; 18] = [
+/// Fields that frame, route, authorise or change a message, or say who sent it: behind its body they come
+/// too late, or past who checked its head (RFC 9110, section 6.5.1).
+const NEVER: [HeaderName; 21] = [
     AUTHORIZATION,
     CACHE_CONTROL,
     CONNECTION,
@@ -22,9 +24,12 @@ const NEVER: [HeaderName; 18] = [
     CONTENT_TYPE,
     COOKIE,
     EXPECT,
+    FORWARDED,
     HOST,
+    KEEP_ALIVE,
     MAX_FORWARDS,
     PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
     RANGE,
     SET_COOKIE,
     TE,
@@ -35,14 +40,25 @@ const NEVER: [HeaderName; 18] = [
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Whether a field may be one.
+/// Whether a field may be one. Some upstreams read `_` as `-`, and trailers as fields of the head.
 pub fn may_be(name: &HeaderName) -> bool {
-    !NEVER.contains(name)
+    let name = name.as_str();
+    if name.contains('_') {
+        !is_never(&name.replace('_', "-"))
+    } else {
+        !is_never(name)
+    }
+}
+
+fn is_never(name: &str) -> bool {
+    NEVER.iter().any(|never| never.as_str() == name) || name.starts_with(forwarded::PREFIX)
 }
 
 /// Removes what may not be a trailer.
 pub fn strip(trailers: &mut HeaderMap) {
-    for name in &NEVER {
+    let never = |name: &&HeaderName| !may_be(name);
+    let never: Vec<HeaderName> = trailers.keys().filter(never).cloned().collect();
+    for name in never {
         trailers.remove(name);
     }
 }
@@ -116,7 +132,13 @@ mod tests {
             "content-length",
             "host",
             "authorization",
+            "keep-alive",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "content_length",
+            "forwarded",
             "x-sum",
+            "x_sum",
             "grpc-status",
         ] {
             trailers.insert(name, HeaderValue::from_static("0"));
@@ -124,7 +146,7 @@ mod tests {
         strip(&mut trailers);
         let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["grpc-status", "x-sum"]);
+        assert_eq!(left, ["grpc-status", "x-sum", "x_sum"]);
     }
 
     #[test]

@@ -42,6 +42,9 @@ const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// Longest time between two looks at a beginning that stays half.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// How HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -215,13 +218,16 @@ where
 /// Whether a client speaks HTTP/2 without being asked.
 async fn begins_with_preface(stream: &TcpStream) -> bool {
     let mut start = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(1);
     let seen = async {
         loop {
             match stream.peek(&mut start).await {
                 Ok(len) if len == PREFACE.len() => return start == PREFACE,
                 Ok(len) if len > 0 && start[..len] == PREFACE[..len] => {
-                    // The rest is on its way; being readable already, the socket does not tell.
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    // The rest is on its way; being readable already, the socket does not tell. Many that
+                    // stay half must not keep the worker busy.
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(LOOK);
                 }
                 _ => return false,
             }

@@ -72,6 +72,39 @@ fn the_first_match_in_file_order_wins() {
 }
 
 #[test]
+fn escapes_are_compared_by_what_they_stand_for() {
+    let mut routes = vec![
+        at("/admin/*"),
+        at("/@me"),
+        at("/%7Eme/{id}/caf%c3%a9/*"),
+        at("/*"),
+    ];
+    // By its order alone, and by the index.
+    for _ in 0..2 {
+        let router = Router::new(&routes);
+        for (path, expected) in [
+            ("/%61dmin/x", 0),
+            ("/%61dmin/%2e", 0),
+            ("/%40me", 1),
+            ("/~me/%20/caf%C3%A9/x", 2),
+            ("/%2561dmin/x", 3),
+            ("/%2A", 3),
+        ] {
+            assert_eq!(route(&router, "h", path, &[]), Ok(expected), "{path}");
+            let head = router.differences(&Head {
+                authority: "h",
+                path,
+                query: None,
+                method: &Method::GET,
+                headers: &HeaderMap::new(),
+            });
+            assert_eq!(head.iter().position(Option::is_none), Some(expected));
+        }
+        routes.extend((0..MANY).map(|at| self::at(&format!("/none/{at}"))));
+    }
+}
+
+#[test]
 fn a_prefix_ends_at_a_slash() {
     let router = Router::new(&[at("/v1/*")]);
     assert_eq!(route(&router, "h", "/v1/", &[]), Ok(0));

@@ -11,7 +11,7 @@ use http::Request;
 use serde_json::json;
 use weir_tests::client::Connection;
 use weir_tests::grpc::{call, frame};
-use weir_tests::http2::run;
+use weir_tests::http2::{PREFACE, run};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
@@ -235,6 +235,26 @@ fn clients_that_send_slowly_hold_up_nobody() {
     eventually("those that left take no room", || {
         (weir.count(bytes) == 0).then_some(())
     });
+    is_well(&weir);
+}
+
+#[test]
+fn a_beginning_that_stays_half_holds_up_nobody_and_may_still_be_ended() {
+    let weir = Otlp::new("otlp_json").start();
+    let (half, rest) = PREFACE.split_at(10);
+    let mut halves: Vec<Connection> = (0..100)
+        .map(|_| {
+            let mut connection = Connection::open(weir.otlp("http"));
+            connection.send(half);
+            connection
+        })
+        .collect();
+    is_well(&weir);
+    for connection in &mut halves {
+        // With settings that are empty; the server answers with its own.
+        connection.send(rest).send([0_u8, 0, 0, 4, 0, 0, 0, 0, 0]);
+        assert_eq!(connection.read_exactly(9)[3], 4);
+    }
     is_well(&weir);
 }
 

@@ -66,6 +66,13 @@ fn key_auth_lets_each_of_its_keys_in() {
 }
 
 #[test]
+fn key_auth_lets_no_key_through_that_it_has_not_compared() {
+    let stand = Stand::new(&key_auth(json!({ "keys": ["right"] })));
+    let headers = ["x-api-key: right", "x-api-key: forged"];
+    assert_unauthorized(&stand, &stand.get(&headers), "unknown");
+}
+
+#[test]
 fn key_auth_hides_the_key_where_it_is_told_to() {
     let stand = Stand::new(&key_auth(json!({ "keys": ["right"], "hide": true })));
     assert_eq!(stand.get(&["x-api-key: right"]).status, 200);

@@ -288,6 +288,8 @@ fn targets_that_are_none_or_could_be_two_are_refused() {
         "GET /a/.%2E/b HTTP/1.1",
         "GET /a%2fb HTTP/1.1",
         "GET /a%5cb HTTP/1.1",
+        "GET /a/..;/b HTTP/1.1",
+        "GET /a/%2e.;x=y/b HTTP/1.1",
         "GET /a\\b HTTP/1.1",
         "GET /a b HTTP/1.1",
         "GET  / HTTP/1.1",
@@ -313,6 +315,15 @@ fn a_fragment_ends_the_target_for_everybody() {
     assert_forwarded(
         "GET /a//b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
         &["GET /a//b HTTP/1.1", "host: a"],
+        "",
+    );
+}
+
+#[test]
+fn an_escape_of_what_needs_none_is_undone_and_no_other() {
+    assert_forwarded(
+        "GET /%61/b%2dc%2Ed/%7Ee/%2561/%40/%c3%a9?%61 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        &["GET /a/b-c.d/~e/%2561/%40/%c3%a9?%61 HTTP/1.1", "host: a"],
         "",
     );
 }
@@ -419,10 +430,13 @@ fn chunks_are_framed_anew_without_what_their_sizes_were_padded_with() {
 }
 
 #[test]
-fn trailers_that_frame_route_or_authorise_are_dropped() {
+fn trailers_that_frame_route_authorise_or_name_the_client_are_dropped() {
     let request = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\
+                   trailer: content-length, transfer-encoding, host, authorization, forwarded, \
+                   x-forwarded-for, x_forwarded_for, x-forwarded-port, keep-alive\r\n\
                    \r\n3\r\nabc\r\n0\r\ncontent-length: 5\r\ntransfer-encoding: x\r\nhost: evil\r\n\
-                   authorization: evil\r\n\r\n";
+                   authorization: evil\r\nforwarded: for=evil\r\nx-forwarded-for: evil\r\n\
+                   x_forwarded_for: evil\r\nx-forwarded-port: evil\r\nkeep-alive: evil\r\n\r\n";
     let (recorder, weir) = start("");
     assert_eq!(exchange(&weir, request.as_bytes()), [200]);
     let sent = recorder.take();

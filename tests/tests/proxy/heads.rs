@@ -139,8 +139,14 @@ fn connect_is_not_implemented() {
 fn what_cannot_be_expected_is_answered_with_417() {
     let upstream = Upstream::hello();
     let weir = Setup::to(upstream.url()).start();
-    let request = "GET / HTTP/1.1\r\nhost: a\r\nexpect: miracles\r\n\r\n";
-    assert_refused(&weir, &upstream, 417, request);
+    for fields in [
+        "expect: miracles\r\n",
+        "expect: 100-continue\r\nexpect: miracles\r\n",
+        "expect: miracles\r\nconnection: expect\r\n",
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+        assert_refused(&weir, &upstream, 417, &request);
+    }
 }
 
 #[test]

@@ -81,6 +81,47 @@ fn a_request_that_no_route_takes_is_answered_with_404() {
     }
 }
 
+/// What an upstream decodes to the path of a route is of that route, with all that it demands.
+#[test]
+fn no_spelling_of_a_path_passes_by_the_plugins_of_its_route() {
+    let upstream = Upstream::hello();
+    let weir = Weir::start(&format!(
+        "
+listeners: [{{ address: \"127.0.0.1:0\" }}]
+admin: {{ address: \"127.0.0.1:0\" }}
+upstreams: {{ up: {{ endpoints: [\"{}\"] }} }}
+plugins: {{ auth: {{ module: 'builtin:key-auth', config: {{ keys: [k] }} }} }}
+routes:
+  - {{ match: {{ path: /admin/* }}, upstream: up, plugins: [auth] }}
+  - {{ match: {{ path: /@me:all }}, upstream: up, plugins: [auth] }}
+  - {{ match: {{ path: '/%7Eme/caf%C3%A9/{{id}}' }}, upstream: up, plugins: [auth] }}
+  - {{ match: {{ path: /* }}, upstream: up }}
+",
+        upstream.url()
+    ));
+    for path in [
+        "/admin/x",
+        "/%61dmin/x",
+        "/%61%64%6D%69%6e/",
+        "/%40me:all",
+        "/@me%3aall",
+        "/~me/caf%c3%a9/1",
+        "/%7eme/%63af%C3%a9/%31",
+    ] {
+        assert_eq!(weir.get(path, &[]).status, 401, "{path}");
+        assert_eq!(upstream.seen().len(), 0, "{path}");
+    }
+    // These are other paths, to upstreams too.
+    for path in [
+        "/%2561dmin/x",
+        "/Admin/x",
+        "/adminx",
+        "/%7Eme/caf%25C3%25A9/1",
+    ] {
+        assert_eq!(weir.get(path, &[]).status, 200, "{path}");
+    }
+}
+
 #[test]
 fn a_method_that_no_route_takes_there_is_answered_with_405_and_those_allowed() {
     let routed = Routed::start();

@@ -88,6 +88,29 @@ fn a_request_that_matches_no_route_is_named_by_its_method() {
     assert_eq!(trace.root()["Attributes"]["http.response.status_code"], 404);
 }
 
+/// Else a client could make as many names as it likes, each as long as its head may be.
+#[test]
+fn methods_that_nobody_registered_have_one_name() {
+    let long = "M".repeat(50_000);
+    for (method, name, attribute) in [
+        ("PROPFIND", "PROPFIND", "PROPFIND"),
+        ("SPY", "HTTP", "_OTHER"),
+        (long.as_str(), "HTTP", "_OTHER"),
+    ] {
+        let (weir, topic) = start(config(&Upstream::hello()));
+        let request = format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(client::send(weir.proxy(), request).status, 200);
+        let trace = first(&topic);
+        assert_eq!(trace.names(), [format!("{name} all").as_str(), name]);
+        let attributes = &trace.root()["Attributes"];
+        assert_eq!(attributes["http.request.method"], attribute);
+        let original = attributes.get("http.request.method_original");
+        let original = original.map(|original| original.as_str().expect("a text"));
+        let bounded = &method[..method.len().min(2048)];
+        assert_eq!(original, (method != name).then_some(bounded));
+    }
+}
+
 #[test]
 fn what_weir_refuses_before_it_routes_has_a_trace() {
     for (request, method, status) in [

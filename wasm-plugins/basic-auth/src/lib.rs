@@ -13,7 +13,8 @@
 //!
 //! Passwords travel as they are: have TLS in front. They are compared in a time that does not tell how
 //! much was right, nor whether there is such a user. Where a request has no room for `user_header`, it is
-//! answered with 431. The span has `basic_auth.result`: `accepted`,
+//! answered with 431. Several `authorization` that the upstream would see, of which it could take another,
+//! are `malformed`. The span has `basic_auth.result`: `accepted`,
 //! `missing`, `malformed` or `refused`, and `enduser.id` where it was accepted.
 
 use std::collections::BTreeMap;
@@ -106,7 +107,9 @@ impl Plugin for BasicAuth {
                 .remove_header(name)
                 .expect("no header of the proxy's");
         }
-        match self.check(shown.as_deref()) {
+        let alone = self.hide || request.header_values(header::AUTHORIZATION).len() <= 1;
+        let checked = self.check(shown.as_deref());
+        match checked.and_then(|user| alone.then_some(user).ok_or("malformed")) {
             Ok(user) => {
                 span::set_attribute("basic_auth.result", "accepted");
                 span::set_attribute("enduser.id", user);

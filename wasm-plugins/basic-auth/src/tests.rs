@@ -28,6 +28,18 @@ fn assert_result(exchange: &Exchange<'_, BasicAuth>, result: &str) {
     assert_eq!(span.attribute("enduser.id").is_some(), accepted);
 }
 
+/// The upstream could take another of them than was checked.
+#[test]
+fn several_credentials_are_let_in_only_where_the_upstream_sees_none() {
+    for (hide, result) in [(false, "malformed"), (true, "accepted")] {
+        let host = host(json!({ "users": { "bob": "secret" }, "hide": hide }));
+        let request = http::Request::get("http://example.com/")
+            .header("authorization", "Basic Ym9iOnNlY3JldA==")
+            .header("authorization", "Bearer another's");
+        assert_result(&host.request(request.body(()).unwrap()), result);
+    }
+}
+
 #[test]
 fn the_right_password_is_let_in_and_hidden() {
     let host = ada();

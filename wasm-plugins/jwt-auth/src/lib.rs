@@ -26,6 +26,9 @@
 //! fetched again, at most each `refetch_seconds` (30). While the issuer cannot be reached, keys are used
 //! for up to a day; without any, requests get 503.
 //!
+//! Several tokens that the upstream would see, of which it could take another than the one that was
+//! checked, are `malformed`.
+//!
 //! The span has `jwt_auth.result`: `accepted`, or why not: `missing`, `malformed`, `algorithm`,
 //! `unknown_key`, `signature`, `expired`, `not_yet_valid`, `issuer`, `audience`, `claims`,
 //! `keys_unavailable`; and `enduser.id`, the `sub` of an accepted one.
@@ -211,7 +214,13 @@ impl Plugin for JwtAuth {
                 .remove_header(name)
                 .expect("no header of the proxy's");
         }
-        let claims = match self.check(shown.as_deref()) {
+        let alone = self.hide || request.header_values(&self.header).len() <= 1;
+        let checked = if alone {
+            self.check(shown.as_deref())
+        } else {
+            Err(Refusal::Malformed)
+        };
+        let claims = match checked {
             Ok(claims) => claims,
             Err(refusal) => {
                 span::set_attribute("jwt_auth.result", refusal.name());

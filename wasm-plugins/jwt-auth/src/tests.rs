@@ -47,6 +47,19 @@ fn assert_result(exchange: &Exchange<'_, JwtAuth>, result: &str) {
     assert_eq!(status, expected);
 }
 
+/// The upstream could take another of them than was checked.
+#[test]
+fn several_tokens_are_let_in_only_where_the_upstream_sees_none() {
+    let token = Signer::new("HS256").token(&json!({ "alg": "HS256" }), &claims());
+    for (hide, result) in [(false, "malformed"), (true, "accepted")] {
+        let host = host(json!({ "secret": SECRET, "algorithms": ["HS256"], "hide": hide }));
+        let request = http::Request::get("http://example.com/")
+            .header("authorization", format!("Bearer {token}"))
+            .header("authorization", "Bearer another's");
+        assert_result(&host.request(request.body(()).unwrap()), result);
+    }
+}
+
 #[test]
 fn tokens_of_every_algorithm_are_let_in_and_forged_ones_are_not() {
     for algorithm in [

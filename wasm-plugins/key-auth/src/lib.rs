@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `on-request` compares the header's first value with each key, in a time that does not tell how
-//! much of it was right. A request without a key, or with a wrong one, is answered by
+//! much of it was right. A request without a key, or with a wrong one, or with several that the upstream
+//! would see, of which it could take another, is answered by
 //! `application/problem+json` (RFC 9457) with a `www-authenticate` challenge, and never reaches
 //! the upstream. The span says which it was in `key_auth.result`: `accepted`, `missing` or
 //! `unknown`; the key itself is nowhere.
@@ -81,7 +82,7 @@ impl Plugin for KeyAuth {
 
     fn on_request(&self, request: &mut Request) -> Action {
         let (result, detail) = match request.header(&self.header) {
-            Some(key) if self.accepts(&key) => {
+            Some(key) if self.accepts(&key) && self.is_alone(request) => {
                 span::set_attribute("key_auth.result", "accepted");
                 if self.hide {
                     request
@@ -110,6 +111,11 @@ impl Plugin for KeyAuth {
 weir_sdk::export!(KeyAuth);
 
 impl KeyAuth {
+    /// Whether the upstream can see no key but the one that was compared.
+    fn is_alone(&self, request: &Request) -> bool {
+        self.hide || request.header_values(&self.header).len() == 1
+    }
+
     /// Looks at every key to its end, whatever the outcome: time must not tell how near it was.
     fn accepts(&self, shown: &str) -> bool {
         self.keys.iter().fold(false, |found, key| {

@@ -43,6 +43,20 @@ fn no_other_key_opens() {
     }
 }
 
+/// The upstream could take another of them than was compared.
+#[test]
+fn several_keys_open_only_where_the_upstream_sees_none() {
+    for (hide, opens) in [(false, false), (true, true)] {
+        let host: Host<KeyAuth> = Host::new(json!({ "keys": ["first"], "hide": hide })).unwrap();
+        let request = Sent::get("http://example.com/")
+            .header("x-api-key", "first")
+            .header("x-api-key", "another's");
+        let exchange = host.request(request.body(()).unwrap());
+        assert_eq!(exchange.answer().is_none(), opens);
+        assert!(!opens || !exchange.request_headers().contains_key("x-api-key"));
+    }
+}
+
 #[test]
 fn no_key_is_answered_with_a_challenge_and_a_problem() {
     let host = host();

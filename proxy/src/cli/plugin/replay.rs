@@ -185,10 +185,11 @@ fn of_trace(trace: &Value) -> Result<Recorded, String> {
     let path = text("url.path").ok_or("the trace has no `url.path` on its root")?;
     let scheme = text("url.scheme").unwrap_or("http");
     let host = text("server.address").unwrap_or("example.com");
-    let method = text("http.request.method").unwrap_or("GET");
+    let original = text("http.request.method_original");
+    let method = original.or_else(|| text("http.request.method"));
     let mut notes = Vec::new();
     let mut request = Request::builder()
-        .method(method)
+        .method(method.unwrap_or("GET"))
         .uri(format!("{scheme}://{host}{path}"));
     match trace["RequestHeaders"].as_object() {
         Some(headers) => {

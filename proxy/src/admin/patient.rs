@@ -1,0 +1,104 @@
+//! A client's connection, which ends where the client takes nothing of what it is sent.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+
+/// See the module's documentation.
+pub(super) struct Patient<S> {
+    stream: S,
+    /// Longest that the client may take nothing of what waits for it.
+    patience: Duration,
+    alarm: Alarm,
+    /// While something waits to be taken.
+    deadline: Option<Instant>,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self {
+            stream,
+            patience,
+            alarm: Alarm::default(),
+            deadline: None,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        if written.is_ready() {
+            this.deadline = None;
+            return written;
+        }
+        let patience = this.patience;
+        let deadline = *this
+            .deadline
+            .get_or_insert_with(|| Instant::now() + patience);
+        ready!(this.alarm.poll(cx, deadline));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_ends() {
+        let (stream, _client) = duplex(16);
+        let mut stream = Patient::new(stream, Duration::from_millis(10));
+        let ended = stream.write_all(&[0; 100]).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_something_has_as_long_again() {
+        let (stream, mut client) = duplex(16);
+        let mut stream = Patient::new(stream, Duration::from_hours(1));
+        stream.write_all(&[0; 16]).await.unwrap();
+        let waits = poll_fn(|cx| {
+            let written = Pin::new(&mut stream).poll_write(cx, &[0; 16]);
+            Poll::Ready(written.is_pending())
+        });
+        assert!(waits.await);
+        assert!(stream.deadline.is_some());
+        client.read_exact(&mut [0; 16]).await.unwrap();
+        stream.write_all(&[0; 16]).await.unwrap();
+        assert_eq!(stream.deadline, None);
+    }
+}
