@@ -14,6 +14,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
 use crate::Outcome;
+use crate::progress::Progress;
 
 /// What has not come after so long without any message is lost.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -99,6 +100,7 @@ impl Scene {
         let mut missing: HashSet<&str> = sent.iter().map(String::as_str).collect();
         let mut arrivals = Arrivals::default();
         let mut last = Instant::now();
+        let mut progress = Progress::new("reading the topic");
         while last.elapsed() < if missing.is_empty() { PAUSE } else { SILENCE } {
             let Ok(Some(message)) = consumer.recv(Duration::from_millis(200)) else {
                 continue;
@@ -106,6 +108,7 @@ impl Scene {
             last = Instant::now();
             let id = arrivals.note(&message.key, &Trace::new(&message.payload));
             missing.remove(id.as_str());
+            progress.at(sent.len() - missing.len(), sent.len(), "traces");
         }
         arrivals
     }
