@@ -129,6 +129,7 @@ tests)
     need node nodejs
     need npm npm
     need chromium chromium
+    need faketime faketime
     need promtool prometheus
     need prometheus prometheus
     need redis-server redis-server

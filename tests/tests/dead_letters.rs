@@ -330,3 +330,124 @@ fn without_dead_letters_what_is_refused_is_dropped_and_counted() {
     });
     assert!(lines < 25, "{lines} lines of 50 traces");
 }
+
+/// The two bounds of a message: what is configured, and what the topic takes. Gives a topic, and keys for
+/// an exporter of its own, for each.
+fn bounds() -> [(String, Value); 2] {
+    let (wide, small) = (shared().topic(), unique("small"));
+    shared().create_topic(&small, &[("max.message.bytes", "5000")]);
+    [
+        (wide, json!({ "max_message_bytes": 5000 })),
+        (small, json!({})),
+    ]
+}
+
+/// With a spool, and traces of one span each, which has what requests say in fields `x-…`.
+fn single_spans(folder: &TempDir, topic: &str, producer: &Value) -> Value {
+    let mut config = config(&Upstream::hello());
+    config["data_dir"] = json!(folder.path());
+    config["routes"] = json!([{ "name": "all", "respond": { "body": "hello" } }]);
+    config["exporters"]["traces"] = exporter(shared(), topic);
+    let kafka = &mut config["exporters"]["traces"]["kafka"];
+    kafka["request_headers"] = json!(["x-*"]);
+    kafka["producer"] = producer.clone();
+    config
+}
+
+/// Fields with names that are too long together for a message of 5000 bytes: no name is cut.
+fn many_fields() -> Vec<String> {
+    let name = "n".repeat(150);
+    (0..60)
+        .map(|index| format!("x-{index}-{name}: v"))
+        .collect()
+}
+
+/// Asks with many fields, and then with few.
+fn ask_for_much_and_little(weir: &Weir) {
+    let mut fields = many_fields();
+    fields.push("x-request-id: much".to_owned());
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    assert_eq!(weir.get("/", &fields).text(), "hello");
+    assert_eq!(weir.get("/", &["x-request-id: little"]).text(), "hello");
+}
+
+#[test]
+fn a_single_span_that_is_too_large_arrives_cut_and_says_so() {
+    for (topic, producer) in bounds() {
+        let folder = TempDir::new().expect("a folder");
+        let weir = Weir::start(&single_spans(&folder, &topic, &producer).to_string());
+        let large = format!("x-large: {}", "L".repeat(30_000));
+        let fields = ["x-request-id: large-1", &large];
+        assert_eq!(weir.get("/", &fields).text(), "hello");
+
+        let message = shared().read(&topic, 1).remove(0);
+        assert!(message.payload.len() < 5000, "{}", message.payload.len());
+        assert_eq!(message.header("weir-part"), None);
+        let trace = Trace::new(&message.payload);
+        assert_eq!(trace.spans().len(), 1);
+        assert_eq!(trace.0["Attributes"]["weir.truncated"], 1);
+        let fields = &trace.0["RequestHeaders"];
+        assert_eq!(fields["x-request-id"], "large-1");
+        let left = fields["x-large"].as_str().expect("a text");
+        assert!(left.len() > 1000 && left.chars().all(|each| each == 'L'));
+        eventually("it is counted", || (delivered(&weir) == 1).then_some(()));
+        assert_nothing_dropped(&weir);
+        assert!(!weir.logged("failed to write trace"));
+    }
+}
+
+#[test]
+fn a_single_span_that_no_message_can_hold_is_a_dead_letter_counted_and_logged() {
+    for (topic, producer) in bounds() {
+        let letters = shared().topic();
+        let folder = TempDir::new().expect("a folder");
+        let mut config = single_spans(&folder, &topic, &producer);
+        config["exporters"]["traces"]["kafka"]["dead_letter"] = json!({ "topic": letters });
+        let weir = Weir::start(&config.to_string());
+        ask_for_much_and_little(&weir);
+
+        let letter = shared().read(&letters, 1).remove(0);
+        let cause = "larger than the topic takes";
+        for (header, value) in [
+            ("weir-dead-letter-reason", "too_large"),
+            ("weir-dead-letter-cause", cause),
+            ("weir-dead-letter-topic", topic.as_str()),
+        ] {
+            assert_eq!(letter.header(header), Some(value), "{header}");
+        }
+        // It is the trace as it was, and not what was cut in vain.
+        let trace = Trace::new(&letter.payload);
+        assert_eq!(trace.0["RequestID"], "much");
+        assert_eq!(trace.0["Attributes"].get("weir.truncated"), None);
+        let fields = trace.0["RequestHeaders"].as_object().expect("fields");
+        assert_eq!(fields.len(), many_fields().len() + 1);
+        let id = trace.0["TraceID"].as_str().expect("an id");
+        weir.says(&format!(
+            "kafka plugin: failed to write trace {id}: {cause}"
+        ));
+        // What comes behind it is not held up.
+        assert_eq!(shared().traces(&topic, 1)[0].0["RequestID"], "little");
+        eventually("both are counted", || {
+            let counted = (delivered(&weir), dead_letters(&weir, "too_large"));
+            (counted == (1, 1)).then_some(())
+        });
+        assert_nothing_dropped(&weir);
+    }
+}
+
+#[test]
+fn without_dead_letters_a_single_span_that_no_message_can_hold_is_dropped_counted_and_logged() {
+    for (topic, producer) in bounds() {
+        let folder = TempDir::new().expect("a folder");
+        let weir = Weir::start(&single_spans(&folder, &topic, &producer).to_string());
+        ask_for_much_and_little(&weir);
+        assert_eq!(shared().traces(&topic, 1)[0].0["RequestID"], "little");
+        eventually("both are counted", || {
+            let counted = (delivered(&weir), dropped(&weir, "too_large"));
+            (counted == (1, 1)).then_some(())
+        });
+        weir.says(": larger than the topic takes");
+        let status = weir.ready()["exporters"][0].clone();
+        assert_eq!(status["dropped"], json!({ "too_large": 1 }), "{status}");
+    }
+}

@@ -13,6 +13,7 @@ use super::wire::{put_bytes, put_nested, put_tag};
 use super::{Signal, read};
 
 mod cases;
+mod conduktor;
 mod messages;
 
 fn any_signal() -> impl Strategy<Value = Signal> {

@@ -1,15 +1,17 @@
 //! `make torture`: what takes too long for `make test`. A real Weir at full load, a real Kafka, and
 //! everything that breaks them, again and again; then every trace is counted.
 //!
-//! Prints a table and exits with 1 where a promise was broken: a trace is lost whose response was
-//! seen, one is altered or invented, or a bound of time, memory or load did not hold.
+//! Says now and then how far it is, prints a table, and exits with 1 where a promise was broken: a
+//! trace is lost whose response was seen, one is altered or invented, or a bound of time, memory or
+//! load did not hold.
 
+mod progress;
 mod scenarios;
 mod scene;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 usage: torture [--short] [--kills N] [--backlog MIB] [--outage SECONDS] [SCENARIO…]
@@ -67,6 +69,8 @@ struct Outcome {
     /// Messages that came again.
     doubled: usize,
     notes: String,
+    /// From its beginning to the count of its traces.
+    took: Duration,
     /// Promises that were not kept.
     broken: Vec<String>,
 }
@@ -93,28 +97,36 @@ fn main() -> ExitCode {
     for (name, run) in scenarios::ALL {
         if wanted.is_empty() || wanted.iter().any(|one| one == name) {
             eprintln!("{name} …");
+            let begun = Instant::now();
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(&amounts)));
-            let outcome = outcome.unwrap_or_else(|_| Outcome {
+            let mut outcome = outcome.unwrap_or_else(|_| Outcome {
                 broken: vec!["it did not come to its end: see above".to_owned()],
                 ..Outcome::default()
             });
+            outcome.took = begun.elapsed();
             eprintln!("{}", row(name, &outcome));
             outcomes.push((name, outcome));
         }
     }
-    println!("| scenario | faults | requests/s | sent | found | lost | doubled | |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("| scenario | faults | requests/s held | sent | found | lost | doubled | s | |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (name, outcome) in &outcomes {
         println!("{}", row(name, outcome));
     }
-    let mut code = ExitCode::SUCCESS;
+    println!("{}", sum(&outcomes));
     for (name, outcome) in &outcomes {
         for promise in &outcome.broken {
             eprintln!("{name}: NOT kept: {promise}");
-            code = ExitCode::FAILURE;
         }
     }
-    code
+    if outcomes
+        .iter()
+        .any(|(_, outcome)| !outcome.broken.is_empty())
+    {
+        return ExitCode::FAILURE;
+    }
+    eprintln!("every promise was kept");
+    ExitCode::SUCCESS
 }
 
 fn arguments() -> Option<(Amounts, Vec<String>)> {
@@ -143,8 +155,23 @@ fn row(name: &str, outcome: &Outcome) -> String {
         found,
         doubled,
         notes,
+        took,
         ..
     } = outcome;
-    let lost = outcome.lost();
-    format!("| {name} | {faults} | {load:.0} | {sent} | {found} | {lost} | {doubled} | {notes} |")
+    let (lost, took) = (outcome.lost(), took.as_secs());
+    format!(
+        "| {name} | {faults} | {load:.0} | {sent} | {found} | {lost} | {doubled} | {took} | {notes} |"
+    )
+}
+
+/// Of all scenarios together, what can be added up.
+fn sum(outcomes: &[(&str, Outcome)]) -> String {
+    let outcomes = || outcomes.iter().map(|(_, outcome)| outcome);
+    let sent: usize = outcomes().map(|outcome| outcome.sent).sum();
+    let found: usize = outcomes().map(|outcome| outcome.found).sum();
+    let lost: usize = outcomes().map(Outcome::lost).sum();
+    let doubled: usize = outcomes().map(|outcome| outcome.doubled).sum();
+    let took: Duration = outcomes().map(|outcome| outcome.took).sum();
+    let took = took.as_secs();
+    format!("| all | | | {sent} | {found} | {lost} | {doubled} | {took} | |")
 }

@@ -12,6 +12,7 @@ use weir_tests::load::{Load, upstream};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
+use crate::progress::Progress;
 use crate::scene::Scene;
 use crate::{Amounts, Outcome};
 
@@ -73,7 +74,9 @@ fn kills(amounts: &Amounts) -> Outcome {
     kill(weir);
     let calm = seen.len();
     let mut time = Duration::ZERO;
+    let mut progress = Progress::new("kills");
     for run in 0..amounts.kills {
+        progress.at(run, amounts.kills, "kills");
         let weir = scene.start();
         let begun = Instant::now();
         let load = Load::start(weir.proxy(), CLIENTS, &format!("run{run}"));
@@ -104,7 +107,11 @@ fn outage(amounts: &Amounts) -> Outcome {
     let load = Load::start(weir.proxy(), CLIENTS, "outage");
     scene.kafka.signal("STOP");
     let begun = Instant::now();
-    thread::sleep(amounts.outage);
+    let mut progress = Progress::new("outage");
+    while begun.elapsed() < amounts.outage {
+        progress.at(begun.elapsed().as_secs(), amounts.outage.as_secs(), "s");
+        thread::sleep(Duration::from_millis(100));
+    }
     let held = rate(load.ended(), begun.elapsed());
     scene.kafka.signal("CONT");
     let back = Instant::now();
@@ -134,7 +141,9 @@ fn cuts(amounts: &Amounts) -> Outcome {
     let weir = scene.start();
     let begun = Instant::now();
     let load = Load::start(weir.proxy(), CLIENTS, "cuts");
+    let mut progress = Progress::new("cuts");
     for cut in 1..=amounts.cuts {
+        progress.at(cut - 1, amounts.cuts, "cuts");
         link.cut_after_produce();
         eventually("the connection is cut", || {
             (link.cuts() >= cut).then_some(())
@@ -163,7 +172,9 @@ fn backlog(amounts: &Amounts) -> Outcome {
     let begun = Instant::now();
     let large = "x".repeat(LARGE);
     let load = Load::with(weir.proxy(), CLIENTS, "backlog", &[("x-large", &large)]);
+    let mut progress = Progress::new("backlog");
     while ((load.ended() * LARGE) as u64) < amounts.backlog_bytes {
+        progress.at((load.ended() * LARGE) >> 20, mib, "MiB on the disk");
         thread::sleep(Duration::from_millis(20));
     }
     let held = rate(load.ended(), begun.elapsed());

@@ -14,6 +14,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
 use crate::Outcome;
+use crate::progress::Progress;
 
 /// What has not come after so long without any message is lost.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -90,6 +91,13 @@ impl Scene {
         let mib = weir.peak_bytes() >> 20;
         outcome.notes = format!("{mib} MiB of memory at most");
         outcome.demand(mib <= 256, "memory within 256 MiB");
+        if outcome.lost() > 0 {
+            let delivered = weir.count(r#"weir_export_delivered_total{exporter="traces"}"#);
+            outcome.notes += &format!("; {delivered} were delivered, says the last Weir");
+        }
+        if let Some(trouble) = arrivals.trouble {
+            outcome.notes += &format!("; the topic could not be read: {trouble}");
+        }
         outcome
     }
 
@@ -99,13 +107,21 @@ impl Scene {
         let mut missing: HashSet<&str> = sent.iter().map(String::as_str).collect();
         let mut arrivals = Arrivals::default();
         let mut last = Instant::now();
+        let mut progress = Progress::new("reading the topic");
         while last.elapsed() < if missing.is_empty() { PAUSE } else { SILENCE } {
-            let Ok(Some(message)) = consumer.recv(Duration::from_millis(200)) else {
-                continue;
+            let message = match consumer.recv(Duration::from_millis(200)) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => {
+                    arrivals.trouble = Some(error.to_string());
+                    continue;
+                }
             };
             last = Instant::now();
+            arrivals.trouble = None;
             let id = arrivals.note(&message.key, &Trace::new(&message.payload));
             missing.remove(id.as_str());
+            progress.at(sent.len() - missing.len(), sent.len(), "traces");
         }
         arrivals
     }
@@ -118,6 +134,8 @@ struct Arrivals {
     counts: HashMap<String, usize>,
     /// Traces that do not say what was asked for, and answered.
     altered: usize,
+    /// Why there was nothing to be read in the end.
+    trouble: Option<String>,
 }
 
 impl Arrivals {

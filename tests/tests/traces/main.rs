@@ -1,5 +1,6 @@
 //! Traces as consumers get them: what stands in the topic after a request.
 
+mod clock;
 mod delivery;
 mod filters;
 mod life;

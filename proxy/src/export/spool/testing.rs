@@ -5,8 +5,9 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::files::{Entry, File, FileSystem, Lock};
 
@@ -30,6 +31,46 @@ struct State {
     crashed: bool,
     fault: Option<Fault>,
     syncs: Vec<PathBuf>,
+    gate: Option<Arc<Mutex<Passage>>>,
+}
+
+/// Longest wait at a gate, on either side.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where syncs wait, each until it is let through; all go through once this is dropped.
+pub(super) struct Gate {
+    come: Receiver<()>,
+    go: Sender<()>,
+}
+
+impl Gate {
+    /// Waits until a sync has come.
+    pub(super) fn has_come(&self) {
+        self.come.recv_timeout(PATIENCE).expect("a sync comes");
+    }
+
+    pub(super) fn let_through(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// A gate's other side.
+struct Passage {
+    come: Sender<()>,
+    go: Receiver<()>,
+}
+
+impl Passage {
+    fn wait(&self) {
+        // Where nobody hears of it, the gate is gone.
+        let _ = self.come.send(());
+        let told = self.go.recv_timeout(PATIENCE);
+        assert_ne!(
+            told,
+            Err(RecvTimeoutError::Timeout),
+            "a sync is let through"
+        );
+    }
 }
 
 type Inode = Arc<Mutex<Content>>;
@@ -149,6 +190,14 @@ impl Faulty {
     /// Files that a sync was asked for, one entry a time.
     pub(super) fn syncs(&self) -> Vec<PathBuf> {
         self.state().syncs.clone()
+    }
+
+    /// From now on syncs of files wait at a gate.
+    pub(super) fn gate(&self) -> Gate {
+        let (come, hear) = mpsc::channel();
+        let (go, told) = mpsc::channel();
+        self.state().gate = Some(Arc::new(Mutex::new(Passage { come, go: told })));
+        Gate { come: hear, go }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -333,7 +382,14 @@ impl File for Open {
 
     /// What else was written is still lost by a power cut.
     fn sync(&self, range: Range<u64>) -> io::Result<()> {
-        self.0.state().syncs.push(self.1.clone());
+        let gate = {
+            let mut state = self.0.state();
+            state.syncs.push(self.1.clone());
+            state.gate.clone()
+        };
+        if let Some(gate) = gate {
+            gate.lock().unwrap().wait();
+        }
         self.0.step("sync", &self.1)?;
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
         let content = &mut *self.2.lock().unwrap();

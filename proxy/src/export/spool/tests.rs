@@ -2,6 +2,7 @@
 
 mod broken;
 mod crash;
+mod holds;
 mod shared;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,6 @@
 //! Several exporters, the bound, and who has the folder.
 
-use std::pin::pin;
 use std::sync::mpsc::RecvTimeoutError;
-use std::task::{Context, Waker};
 
 use super::*;
 use crate::export::spool::files::{Disk, FileSystem as _};
@@ -203,32 +201,6 @@ fn exporters_may_be_named_anything() {
         let file = super::cursor::file_name(name);
         assert!(!file.contains('/'), "{file}");
         assert_eq!(super::cursor::exporter(&file).as_deref(), Some(name));
-    }
-}
-
-#[test]
-fn who_waits_for_the_disk_is_held_until_the_sync() {
-    for (fsync, waits) in [
-        (Fsync::Always, true),
-        (Fsync::Interval(Duration::ZERO), false),
-        (Fsync::Never, false),
-    ] {
-        let options = config::Spool { fsync, ..options() };
-        let store = open_with(&Faulty::default(), options).unwrap();
-        let mut writer = Writer::new(store.clone());
-        let hold = writer.append(|out| {
-            out.extend_from_slice(b"held");
-            true
-        });
-        let hold = hold.unwrap();
-        assert_eq!(hold.is_some(), waits, "{fsync:?}");
-        if let Some(hold) = hold {
-            let mut wait = pin!(hold.wait());
-            let mut nobody = Context::from_waker(Waker::noop());
-            assert!(wait.as_mut().poll(&mut nobody).is_pending());
-            keeper::sync(&store);
-            assert!(wait.as_mut().poll(&mut nobody).is_ready());
-        }
     }
 }
 
