@@ -458,7 +458,7 @@ export async function otlp(browser, { otlp }) {
 export async function upstreams(browser) {
   const { page } = browser;
   await browser.open("/upstreams");
-  await page.getByText("1 of 2 endpoints are left out").waitFor();
+  await page.getByText("1 of 2 endpoints is left out").waitFor();
   await page.getByText("Left out: unhealthy").waitFor();
   await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
   await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();

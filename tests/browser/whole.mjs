@@ -216,7 +216,7 @@ export async function narrow(browser, { key }) {
   const paths = ["/", "/traces", new URL(trace, page.url()).pathname, "/routes", "/upstreams", "/plugins", "/plugins/auth", "/exporters", "/exporters/traces", "/otlp", "/configuration"];
   for (const path of paths) {
     // A page is loaded in the narrowest, where most of it has to give way; the others are a window made wider.
-    for (const [width, height] of [[390, 844], [760, 900], [1600, 900]]) {
+    for (const [width, height] of [[390, 844], [800, 900], [1600, 900]]) {
       await page.setViewportSize({ width, height });
       if (width === 390) await browser.open(path);
       await page.locator("h1").waitFor();
