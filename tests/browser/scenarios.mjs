@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
-export { failing, filters, missing, unkept } from "./states.mjs";
+export { failing, filters, missing, nowhere, unkept } from "./states.mjs";
 export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
@@ -360,6 +360,7 @@ export async function pages(browser, { key }) {
   }
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
   await figure("Instances").getByText(/^[1-9]\d*$/).waitFor();
+  await figure("Memory").getByText(/^[1-9][\d.]* [KM]iB$/).waitFor();
   await figure("Breaker").getByText("Closed").waitFor();
   await browser.look("plugin");
   await menu.getByRole("link", { name: "OTLP" }).click();
@@ -375,7 +376,7 @@ export async function broken(browser) {
   await page.getByRole("row", { name: /^mad/ }).getByText("open", { exact: true }).waitFor();
   await browser.look("plugins-broken");
   await page.getByRole("link", { name: "mad" }).click();
-  await page.getByText("Its breaker is open in 1 of 1 workers").waitFor();
+  await page.getByText("Its breaker is open in 1 of 1 worker:").waitFor();
   await page.locator(".figure", { hasText: "Breaker" }).getByText("Open", { exact: true }).waitFor();
   await page.getByText("trap 3").first().waitFor();
   await page.getByText("It wrote no line during recent requests").waitFor();
@@ -463,6 +464,33 @@ export async function upstreams(browser) {
   await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
   await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();
   await browser.look("upstreams-out");
+}
+
+/** What the command line sets rules over the file, and says so where it cannot be changed. */
+export async function overridden(browser) {
+  const { page } = browser;
+  await browser.open("/exporters/traces");
+  await page.getByText("Set by --set exporters.traces.kafka.batch_size, which rules over the file").waitFor();
+  const field = page.getByLabel("batch_size", { exact: true });
+  assert.deepEqual([await field.isDisabled(), await field.inputValue()], [true, "500"]);
+  await browser.look("kafka-overridden");
+  await browser.open("/configuration");
+  const row = page.locator(".yaml .row", { hasText: /^ *batch_size: 500/ });
+  await row.locator(".source").getByText("--set exporters.traces.kafka.batch_size").waitFor();
+}
+
+/** When certificates of endpoints expire, and which do soon. */
+export async function certificates(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  const row = (upstream) => page.getByRole("table", { name: "Endpoints" }).getByRole("row", { name: ` ${upstream} ` });
+  await row("soon").getByText("not seen yet").waitFor();
+  for (const path of ["/soon", "/lasting"]) assert.equal((await browser.request(path)).status, 200);
+  await row("soon").locator(".state.bad", { hasText: /^expires in 5 d$/ }).waitFor();
+  const lasting = row("lasting").getByText(/^expires in \d{4,} d$/);
+  await lasting.waitFor();
+  assert.equal(await lasting.evaluate((element) => element.className), "");
+  await browser.look("upstreams-certificates");
 }
 
 /** The token is asked for once, and pages that were asked for come then. */

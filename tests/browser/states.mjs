@@ -82,6 +82,14 @@ export async function unkept(browser) {
   await browser.look("plugins-empty");
 }
 
+/** Without an upstream, its page says how one is named. */
+export async function nowhere(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  await page.getByRole("heading", { name: "No upstream is configured" }).waitFor();
+  await browser.look("upstreams-empty");
+}
+
 /** Exporters that do not deliver say why, what waits, and what was given up. */
 export async function failing(browser, { key }) {
   const { page } = browser;
