@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
 export { failing, filters, missing, nowhere, unkept } from "./states.mjs";
+export { found } from "./spans.mjs";
 export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
@@ -381,6 +382,12 @@ export async function broken(browser) {
   await page.getByText("trap 3").first().waitFor();
   await page.getByText("It wrote no line during recent requests").waitFor();
   await browser.look("plugin-broken");
+  // In its trace, a key leads to the span that failed.
+  await page.getByRole("region", { name: "Traces of the plugin" }).getByRole("link", { name: "GET /v1/0" }).click();
+  const spans = page.getByRole("treegrid", { name: "Spans" });
+  await spans.press("n");
+  await spans.getByRole("row", { name: /plugin\.mad\./, selected: true }).waitFor();
+  await page.getByRole("search", { name: "Find spans" }).getByText(/^1 of \d in error$/).waitFor();
   await browser.open("/plugins/chatty");
   await page.getByRole("cell", { name: "人口調査" }).first().waitFor();
   await browser.look("plugin-logs");

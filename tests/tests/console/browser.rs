@@ -47,6 +47,11 @@ fn the_trace_of_a_request_just_sent_is_found_and_read() {
 }
 
 #[test]
+fn spans_are_found_and_their_values_copied() {
+    drive("found", &start(), &key());
+}
+
+#[test]
 fn traces_show_live_as_they_end() {
     drive("live", &start(), &key());
 }
