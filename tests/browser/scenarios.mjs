@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
-export { failing, filters, missing, nowhere, unkept } from "./states.mjs";
+export { certificates, failing, filters, missing, nowhere, unkept, upstreams } from "./states.mjs";
 export { found } from "./spans.mjs";
 export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
 
@@ -51,7 +51,7 @@ export async function traces(browser, { key }) {
   await browser.look("trace-span");
   // The README's picture.
   await page.setViewportSize({ width: 1200, height: 580 });
-  await browser.shoot("readme");
+  await browser.picture("trace");
   await page.setViewportSize({ width: 1280, height: 800 });
 
   // A part of the map is dragged over, and is what the rows show.
@@ -462,17 +462,6 @@ export async function otlp(browser, { otlp }) {
   await browser.look("otlp");
 }
 
-/** Endpoints that are left out say why. */
-export async function upstreams(browser) {
-  const { page } = browser;
-  await browser.open("/upstreams");
-  await page.getByText("1 of 2 endpoints is left out").waitFor();
-  await page.getByText("Left out: unhealthy").waitFor();
-  await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
-  await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();
-  await browser.look("upstreams-out");
-}
-
 /** What the command line sets rules over the file, and says so where it cannot be changed. */
 export async function overridden(browser) {
   const { page } = browser;
@@ -484,20 +473,6 @@ export async function overridden(browser) {
   await browser.open("/configuration");
   const row = page.locator(".yaml .row", { hasText: /^ *batch_size: 500/ });
   await row.locator(".source").getByText("--set exporters.traces.kafka.batch_size").waitFor();
-}
-
-/** When certificates of endpoints expire, and which do soon. */
-export async function certificates(browser) {
-  const { page } = browser;
-  await browser.open("/upstreams");
-  const row = (upstream) => page.getByRole("table", { name: "Endpoints" }).getByRole("row", { name: ` ${upstream} ` });
-  await row("soon").getByText("not seen yet").waitFor();
-  for (const path of ["/soon", "/lasting"]) assert.equal((await browser.request(path)).status, 200);
-  await row("soon").locator(".state.bad", { hasText: /^expires in 5 d$/ }).waitFor();
-  const lasting = row("lasting").getByText(/^expires in \d{4,} d$/);
-  await lasting.waitFor();
-  assert.equal(await lasting.evaluate((element) => element.className), "");
-  await browser.look("upstreams-certificates");
 }
 
 /** The token is asked for once, and pages that were asked for come then. */
