@@ -46,7 +46,7 @@ export function Routes() {
                 { name: "Match", cell: (route) => <Match match={route.match} /> },
                 {
                   name: "Plugins, in order",
-                  cell: (route) => <Chain before={common(listeners)} own={route.plugins} />,
+                  cell: (route) => <Chain before={common(listeners)} own={route.plugins} none={listeners.some((of) => of.plugins.length > 0) ? "its listener’s" : "none"} />,
                 },
                 { name: "Leads to", className: "nowrap", cell: (route) => route.upstream },
                 { name: "A second", number: true, cell: (_, index) => rate(now(rates, index)) },
@@ -69,8 +69,8 @@ function common(listeners: Answer["listeners"]): string[] {
   return [...all].filter((plugin) => listeners.every((listener) => listener.plugins.includes(plugin)));
 }
 
-function Chain({ before, own }: { before: string[]; own: string[] }) {
-  if (before.length + own.length === 0) return <span className="quiet">none</span>;
+function Chain({ before, own, none = "none" }: { before: string[]; own: string[]; none?: string }) {
+  if (before.length + own.length === 0) return <span className="quiet">{none}</span>;
   return (
     <span className="chips">
       {before.map((plugin) => (
