@@ -44,6 +44,7 @@ export async function large(browser, { key }) {
   assert.ok(scrolled.commits <= 1.1 * FRAMES, `${scrolled.commits} renderings in ${FRAMES} frames`);
   assert.ok(scrolled.layouts <= 1.5 * FRAMES, `${scrolled.layouts} layouts in ${FRAMES} frames`);
   assert.ok(scrolled.made <= 20 * FRAMES, `rows are made anew: ${scrolled.made} elements in ${FRAMES} frames`);
+  assert.ok(scrolled.changes <= 8 * scrolled.rows_in_view * FRAMES, `${scrolled.changes} changes of the document in ${FRAMES} frames`);
   assert.ok(chosen.changes <= 10 * CHOICES, `${chosen.changes} changes of the document for ${CHOICES} choices`);
   for (const [what, figures] of Object.entries({ scrolled, chosen })) {
     const few = small[what];

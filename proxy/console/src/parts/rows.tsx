@@ -9,6 +9,9 @@ export const ROW = 26;
 /** Rows that are there beyond each end of what is in view. */
 const BEYOND = 4;
 
+/** Of the chosen row alone: each attribute that differs from row to row is a change for each that scrolls into view. */
+const CHOSEN = "chosen-span";
+
 /** How far to the right a name goes at most. */
 const DEEPEST = 14;
 
@@ -59,7 +62,7 @@ export function Rows(props: {
       role="treegrid"
       aria-label="Spans"
       aria-rowcount={nodes.length}
-      aria-activedescendant={items.some((item) => item.index === at) ? `span-${selected}` : undefined}
+      aria-activedescendant={items.some((item) => item.index === at) ? CHOSEN : undefined}
       tabIndex={0}
       onClick={props.onClick}
       onKeyDown={props.onKeyDown}
@@ -105,14 +108,13 @@ const Row = memo(function Row(props: {
   const short = span.StatusMsg === "short-circuit";
   return (
     <div
-      id={`span-${span.SpanID}`}
+      id={props.selected ? CHOSEN : undefined}
       className="span-row"
       role="row"
       aria-rowindex={props.index + 1}
       aria-level={node.depth + 1}
       aria-selected={props.selected}
       aria-expanded={node.children.length > 0 ? !props.folded : undefined}
-      data-index={props.index}
       style={{ transform: `translateY(${props.top}px)` }}
     >
       <div className="name" role="gridcell" style={indent(node.depth)}>

@@ -115,8 +115,8 @@ export function Waterfall(props: {
   // One listener for all rows, so that a row in view is not made anew when others come into it.
   const click = (event: MouseEvent) => {
     const target = event.target as Element;
-    const row = target.closest<HTMLElement>("[data-index]");
-    const node = row && shown[Number(row.dataset.index)];
+    const row = target.closest("[aria-rowindex]");
+    const node = row && shown[Number(row.getAttribute("aria-rowindex")) - 1];
     if (!node) return;
     const id = node.span.SpanID;
     if (target.closest(".fold")) fold(node, !folded.has(id));
