@@ -10,7 +10,7 @@ PROFILE ?= release
 # Of tests, at once: many wait for others, or for a broker.
 THREADS ?= $(shell expr $$(nproc) \* 3 / 2)
 
-.PHONY: help demo build test check guests console services race race-otlp overload plugin-costs torture fuzz fmt
+.PHONY: help demo build test check guests console picture services race race-otlp overload plugin-costs torture fuzz fmt
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ guests: ## the bundled plugins and the tests' guests, as target/guests/*.wasm
 
 console: ## the console's pages, as proxy/console/dist; Node is needed, and nothing is done when nothing changed
 	@proxy/console/build.sh
+
+picture: services guests ## docs/images/trace.png, of what the page of a trace is now
+	$(CARGO) build $(BUILD)
+	PICTURE=1 $(CARGO) test $(BUILD) --test console the_trace_of_a_request_just_sent
 
 services: console ## real Kafka and whatever else tests need
 	@tests/services/install.sh tests

@@ -2,7 +2,8 @@
 // and what axe finds.
 
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 
 /** When the clipboard is free, which all visitors have in common. */
 let clipboard = Promise.resolve();
@@ -77,6 +78,29 @@ export class Browser {
 
   async shoot(name) {
     return this.page.screenshot({ path: `${this.#given.shots}/${name}.png` });
+  }
+
+  /**
+   * The page is a picture of the documentation. What it says stands beside the picture, without its figures and
+   * times, and is compared: how it looks differs by fonts and by how long things took. `make picture` takes both anew.
+   */
+  async picture(name) {
+    const at = (end) => fileURLToPath(new URL(`../../docs/images/${name}.${end}`, import.meta.url));
+    // Which attributes a span has differs by who handled the request.
+    const [all] = (await this.page.locator("body").ariaSnapshot()).split(/^.*heading "Attributes"/m);
+    const says = all
+      .replace(/\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b/g, "#")
+      .replace(/\d[\d.,:]*/g, "#")
+      .replace(/# ([nµm]?s|[KMG]?i?B)\b/g, "#")
+      .replace(/\b[A-Z][a-z]{2} # #/g, "#")
+      // Some ids look like numbers, and are quoted.
+      .replace(/"#"/g, "#");
+    if (process.env.PICTURE) {
+      await this.page.screenshot({ path: at("png") });
+      await writeFile(at("txt"), says);
+    }
+    const before = await readFile(at("txt"), "utf8").catch(() => "");
+    assert.equal(says, before, `docs/images/${name}.png shows what the page no longer says: \`make picture\` takes it anew`);
   }
 
   /** Lets nobody else copy meanwhile. */

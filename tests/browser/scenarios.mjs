@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
-export { failing, filters, missing, unkept } from "./states.mjs";
+export { certificates, failing, filters, missing, nowhere, unkept, upstreams } from "./states.mjs";
+export { found } from "./spans.mjs";
 export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
@@ -50,7 +51,7 @@ export async function traces(browser, { key }) {
   await browser.look("trace-span");
   // The README's picture.
   await page.setViewportSize({ width: 1200, height: 580 });
-  await browser.shoot("readme");
+  await browser.picture("trace");
   await page.setViewportSize({ width: 1280, height: 800 });
 
   // A part of the map is dragged over, and is what the rows show.
@@ -360,6 +361,7 @@ export async function pages(browser, { key }) {
   }
   await page.getByRole("link", { name: "GET /v1/without" }).waitFor();
   await figure("Instances").getByText(/^[1-9]\d*$/).waitFor();
+  await figure("Memory").getByText(/^[1-9][\d.]* [KM]iB$/).waitFor();
   await figure("Breaker").getByText("Closed").waitFor();
   await browser.look("plugin");
   await menu.getByRole("link", { name: "OTLP" }).click();
@@ -375,11 +377,17 @@ export async function broken(browser) {
   await page.getByRole("row", { name: /^mad/ }).getByText("open", { exact: true }).waitFor();
   await browser.look("plugins-broken");
   await page.getByRole("link", { name: "mad" }).click();
-  await page.getByText("Its breaker is open in 1 of 1 workers").waitFor();
+  await page.getByText("Its breaker is open in 1 of 1 worker:").waitFor();
   await page.locator(".figure", { hasText: "Breaker" }).getByText("Open", { exact: true }).waitFor();
   await page.getByText("trap 3").first().waitFor();
   await page.getByText("It wrote no line during recent requests").waitFor();
   await browser.look("plugin-broken");
+  // In its trace, a key leads to the span that failed.
+  await page.getByRole("region", { name: "Traces of the plugin" }).getByRole("link", { name: "GET /v1/0" }).click();
+  const spans = page.getByRole("treegrid", { name: "Spans" });
+  await spans.press("n");
+  await spans.getByRole("row", { name: /plugin\.mad\./, selected: true }).waitFor();
+  await page.getByRole("search", { name: "Find spans" }).getByText(/^1 of \d in error$/).waitFor();
   await browser.open("/plugins/chatty");
   await page.getByRole("cell", { name: "人口調査" }).first().waitFor();
   await browser.look("plugin-logs");
@@ -454,15 +462,17 @@ export async function otlp(browser, { otlp }) {
   await browser.look("otlp");
 }
 
-/** Endpoints that are left out say why. */
-export async function upstreams(browser) {
+/** What the command line sets rules over the file, and says so where it cannot be changed. */
+export async function overridden(browser) {
   const { page } = browser;
-  await browser.open("/upstreams");
-  await page.getByText("1 of 2 endpoints are left out").waitFor();
-  await page.getByText("Left out: unhealthy").waitFor();
-  await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
-  await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();
-  await browser.look("upstreams-out");
+  await browser.open("/exporters/traces");
+  await page.getByText("Set by --set exporters.traces.kafka.batch_size, which rules over the file").waitFor();
+  const field = page.getByLabel("batch_size", { exact: true });
+  assert.deepEqual([await field.isDisabled(), await field.inputValue()], [true, "500"]);
+  await browser.look("kafka-overridden");
+  await browser.open("/configuration");
+  const row = page.locator(".yaml .row", { hasText: /^ *batch_size: 500/ });
+  await row.locator(".source").getByText("--set exporters.traces.kafka.batch_size").waitFor();
 }
 
 /** The token is asked for once, and pages that were asked for come then. */

@@ -82,6 +82,39 @@ export async function unkept(browser) {
   await browser.look("plugins-empty");
 }
 
+/** Endpoints that are left out say why. */
+export async function upstreams(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  await page.getByText("1 of 2 endpoints is left out").waitFor();
+  await page.getByText("Left out: unhealthy").waitFor();
+  await page.getByRole("row", { name: /^127\.0\.0\.1:1 up Left out: unhealthy \d+ plain HTTP cannot connect/ }).waitFor();
+  await page.getByRole("row", { name: /^up hello 0 – – 0 of [\d,]+ 0 none$/ }).waitFor();
+  await browser.look("upstreams-out");
+}
+
+/** When certificates of endpoints expire, and which do soon. */
+export async function certificates(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  const row = (upstream) => page.getByRole("table", { name: "Endpoints" }).getByRole("row", { name: ` ${upstream} ` });
+  await row("soon").getByText("not seen yet").waitFor();
+  for (const path of ["/soon", "/lasting"]) assert.equal((await browser.request(path)).status, 200);
+  await row("soon").locator(".state.bad", { hasText: /^expires in 5 d$/ }).waitFor();
+  const lasting = row("lasting").getByText(/^expires in \d{4,} d$/);
+  await lasting.waitFor();
+  assert.equal(await lasting.evaluate((element) => element.className), "");
+  await browser.look("upstreams-certificates");
+}
+
+/** Without an upstream, its page says how one is named. */
+export async function nowhere(browser) {
+  const { page } = browser;
+  await browser.open("/upstreams");
+  await page.getByRole("heading", { name: "No upstream is configured" }).waitFor();
+  await browser.look("upstreams-empty");
+}
+
 /** Exporters that do not deliver say why, what waits, and what was given up. */
 export async function failing(browser, { key }) {
   const { page } = browser;

@@ -44,6 +44,7 @@ export async function large(browser, { key }) {
   assert.ok(scrolled.commits <= 1.1 * FRAMES, `${scrolled.commits} renderings in ${FRAMES} frames`);
   assert.ok(scrolled.layouts <= 1.5 * FRAMES, `${scrolled.layouts} layouts in ${FRAMES} frames`);
   assert.ok(scrolled.made <= 20 * FRAMES, `rows are made anew: ${scrolled.made} elements in ${FRAMES} frames`);
+  assert.ok(scrolled.changes <= 8 * scrolled.rows_in_view * FRAMES, `${scrolled.changes} changes of the document in ${FRAMES} frames`);
   assert.ok(chosen.changes <= 10 * CHOICES, `${chosen.changes} changes of the document for ${CHOICES} choices`);
   for (const [what, figures] of Object.entries({ scrolled, chosen })) {
     const few = small[what];
@@ -216,7 +217,7 @@ export async function narrow(browser, { key }) {
   const paths = ["/", "/traces", new URL(trace, page.url()).pathname, "/routes", "/upstreams", "/plugins", "/plugins/auth", "/exporters", "/exporters/traces", "/otlp", "/configuration"];
   for (const path of paths) {
     // A page is loaded in the narrowest, where most of it has to give way; the others are a window made wider.
-    for (const [width, height] of [[390, 844], [760, 900], [1600, 900]]) {
+    for (const [width, height] of [[390, 844], [800, 900], [1600, 900]]) {
       await page.setViewportSize({ width, height });
       if (width === 390) await browser.open(path);
       await page.locator("h1").waitFor();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
@@ -34,6 +34,8 @@ pub enum Valid {
     Now,
     Expired,
     NotYet,
+    /// From now on, for so many.
+    Days(u64),
 }
 
 impl Default for Authority {
@@ -91,6 +93,11 @@ impl Authority {
             Valid::NotYet => {
                 params.not_before = date_time_ymd(2900, 1, 1);
                 params.not_after = date_time_ymd(2901, 1, 1);
+            }
+            Valid::Days(days) => {
+                let since = UNIX_EPOCH.elapsed().expect("a clock after 1970");
+                let last = Duration::from_secs(days * 24 * 60 * 60);
+                params.not_after = date_time_ymd(1970, 1, 1) + since + last;
             }
         }
         self.sign(params)

@@ -96,6 +96,15 @@ impl Weir {
         Self::launch(config, environment, &["--no-watch"])
     }
 
+    /// As [`Weir::start`], with a value set over the file: `key.path=value`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_set(config: &str, value: &str) -> Self {
+        Self::launch(config, &[], &["--no-watch", "--set", value])
+    }
+
     /// As [`Weir::start`], of one that reloads by itself when its file changes.
     ///
     /// # Panics

@@ -31,6 +31,16 @@ export function count(value: number): string {
   return whole.format(value);
 }
 
+/** So many of what is counted: `1 span`, `2 spans`. */
+export function several(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** How many of all endpoints get no requests. */
+export function leftOut(out: number, all: number): string {
+  return `${count(out)} of ${several(all, "endpoint")} ${out === 1 ? "is" : "are"} left out`;
+}
+
 /** Of counts by reason. */
 export function sum(counts: Record<string, number>): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use weir_tests::browser::drive;
 use weir_tests::config;
+use weir_tests::http2;
 use weir_tests::kafka::{self, Kafka};
+use weir_tests::tls::{Authority, Valid};
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
@@ -42,6 +44,11 @@ fn key() -> Value {
 #[test]
 fn the_trace_of_a_request_just_sent_is_found_and_read() {
     drive("traces", &start(), &key());
+}
+
+#[test]
+fn spans_are_found_and_their_values_copied() {
+    drive("found", &start(), &key());
 }
 
 #[test]
@@ -158,6 +165,54 @@ fn an_endpoint_that_is_left_out_says_why() {
         "health": { "interval": "100ms" },
     });
     drive("upstreams", &Weir::start(&config.to_string()), &json!({}));
+}
+
+#[test]
+fn certificates_that_expire_soon_are_told_apart() {
+    let authority = Authority::default();
+    let upstream = |valid| {
+        let identity = authority.issue_valid(&["127.0.0.1"], valid);
+        let tls = identity.server(&["h2"], None);
+        http2::Upstream::new(Some(tls), |_| http2::Reply::default())
+    };
+    let (soon, lasting) = (upstream(Valid::Days(5)), upstream(Valid::Now));
+    let mut config = config();
+    for (name, upstream) in [("soon", &soon), ("lasting", &lasting)] {
+        config["upstreams"][name] = json!({
+            "endpoints": [format!("https://{}", upstream.address())],
+            "tls": { "ca": authority.pem() },
+        });
+    }
+    config["routes"] = json!([
+        { "match": { "path": "/soon" }, "upstream": "soon" },
+        { "match": { "path": "/lasting" }, "upstream": "lasting" },
+    ]);
+    drive(
+        "certificates",
+        &Weir::start(&config.to_string()),
+        &json!({}),
+    );
+}
+
+#[test]
+fn without_an_upstream_its_page_says_how_to_name_one() {
+    let mut config = config();
+    config
+        .as_object_mut()
+        .expect("an object")
+        .remove("upstreams");
+    config["routes"] = json!([{ "name": "fixed", "respond": { "status": 204 } }]);
+    drive("nowhere", &Weir::start(&config.to_string()), &json!({}));
+}
+
+#[test]
+fn what_the_command_line_sets_is_locked_and_says_why() {
+    let before = file(
+        &Upstream::hello(),
+        &exporter(kafka::shared(), "not-asked-for"),
+    );
+    let weir = Weir::start_set(&before, "exporters.traces.kafka.batch_size=500");
+    drive("overridden", &weir, &json!({}));
 }
 
 #[test]

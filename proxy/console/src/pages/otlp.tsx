@@ -1,6 +1,6 @@
 import type { Lane, Otlp as Fares, Received } from "../api";
 import { useTitle } from "../app";
-import { bytes, count, listed, rate, sum } from "../format";
+import { bytes, count, listed, rate, several, sum } from "../format";
 import { Answered, useAnswer } from "../parts/answer";
 import { Copy, Empty, Figure, Head } from "../parts/basics";
 import { Chart } from "../parts/chart";
@@ -36,8 +36,8 @@ export function Otlp() {
                 ))}
               <dl className="figures">
                 <Figure label="Items a second" value={rate(now(rates, 0))} note="spans, data points, log records" />
-                <Figure label="Refused" value={count(refused)} note="requests, since the start" />
-                <Figure label="In memory" value={bytes(signals.reduce((total, lane) => total + lane.queue.bytes, 0))} note={`${count(signals.reduce((total, lane) => total + lane.queue.requests, 0))} requests`} />
+                <Figure label="Refused requests" value={count(refused)} note="since the start" />
+                <Figure label="In memory" value={bytes(signals.reduce((total, lane) => total + lane.queue.bytes, 0))} note={several(signals.reduce((total, lane) => total + lane.queue.requests, 0), "request")} />
                 <Figure label="Acknowledged by Kafka" value={count(signals.reduce((total, lane) => total + lane.produced, 0))} note={`messages, as ${receiver.format}`} />
               </dl>
               <Chart title="Items a second" lines={["Received", "Requests refused"]} rates={rates} />
@@ -84,7 +84,7 @@ function Signals({ signals }: { signals: Lane[] }) {
         columns={[
           { name: "Signal", cell: (lane) => lane.signal },
           { name: "State", cell: (lane) => <State lane={lane} /> },
-          { name: "Topic", className: "mono", cell: (lane) => lane.topic },
+          { name: "Topic", className: "mono nowrap", cell: (lane) => lane.topic },
           {
             name: "In memory",
             number: true,

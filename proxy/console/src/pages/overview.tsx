@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { type Exporter, get, type Latency, type Overview as Fares, type Page, type Quantiles, type Upstream } from "../api";
 import { useOverview, useTitle } from "../app";
-import { ago, bytes, count, duration, rate } from "../format";
+import { ago, bytes, count, duration, leftOut, rate, several } from "../format";
 import { useAnswer } from "../parts/answer";
 import { Chart } from "../parts/chart";
 import { Empty, Failure, Figure, Head, Loading } from "../parts/basics";
@@ -48,7 +48,7 @@ export function Overview() {
         <Time label="Duration, p50" of={recent.total} />
         <Time label="Weir’s own time, p50" of={recent.overhead} />
         <Time label="Upstream’s time, p50" of={recent.upstream} />
-        <Figure label="Under way" value={count(active)} note={`${count(data.metrics.connections_open)} connections`} />
+        <Figure label="Under way" value={count(active)} note={several(data.metrics.connections_open, "connection")} />
       </dl>
       <Chart title="Requests a second" lines={["All", "Failed"]} rates={rates} />
       <div className="columns">
@@ -96,8 +96,7 @@ function LeftOut() {
     return (
       out.length > 0 && (
         <p key={upstream.name} className="notice warn" role="status">
-          <Link href="/upstreams">{upstream.name}</Link>: {out.length} of {upstream.endpoints.length} endpoints are left out (
-          {out.map((endpoint) => endpoint.endpoint).join(", ")}).
+          <Link href="/upstreams">{upstream.name}</Link>: {leftOut(out.length, upstream.endpoints.length)} ({out.map((endpoint) => endpoint.endpoint).join(", ")}).
         </p>
       )
     );

@@ -1,7 +1,7 @@
 import { Link } from "wouter";
 import type { HookMetrics, LogLine, Page, Plugin as Configured } from "../api";
 import { useTitle } from "../app";
-import { bytes, clock, count, milliseconds } from "../format";
+import { bytes, clock, count, milliseconds, several } from "../format";
 import { Answered, useAnswer } from "../parts/answer";
 import { Empty, Figure, Head, Level } from "../parts/basics";
 import { Fields, type Group, useForm } from "../parts/form";
@@ -42,7 +42,7 @@ export function Plugins() {
                   },
                   { name: "Hook", cell: ({ hook }) => hook?.hook ?? <span className="quiet">none</span> },
                   { name: "Module", className: "clip mono quiet", less: true, cell: ({ plugin, first }) => first && plugin.module },
-                  { name: "Runs on", className: "clip quiet", cell: ({ plugin, first }) => first && ([...plugin.listeners, ...plugin.routes].join(", ") || "nothing") },
+                  { name: "Runs on", className: "clip quiet", less: true, cell: ({ plugin, first }) => first && ([...plugin.listeners, ...plugin.routes].join(", ") || "nothing") },
                   ...latency<{ hook?: Hook }>("Calls", ({ hook }) => hook?.metrics?.duration),
                   { name: "Failures", cell: ({ hook }) => <Reasons of={hook?.metrics?.failures ?? []} /> },
                   {
@@ -101,8 +101,8 @@ function One({ plugin }: { plugin: Configured }) {
       <Head title={plugin.key} note={<code>{plugin.module}</code>} />
       {plugin.breaker.open > 0 && (
         <p className="notice bad" role="alert">
-          Its breaker is open in {plugin.breaker.open} of {plugin.workers} workers: after {count(plugin.breaker.failures)} failures
-          in a row its hooks are not called, but for one each {milliseconds(plugin.breaker.pause_ms)} to try.
+          Its breaker is open in {plugin.breaker.open} of {several(plugin.workers, "worker")}: after{" "}
+          {several(plugin.breaker.failures, "failure")}  in a row its hooks are not called, but for one each {milliseconds(plugin.breaker.pause_ms)} to try.
         </p>
       )}
       <dl className="figures">
@@ -111,14 +111,14 @@ function One({ plugin }: { plugin: Configured }) {
           value={count(plugin.instances)}
           note={
             (plugin.isolation === "shared" ? "warm, over all workers" : "a fresh one for each request") +
-            (plugin.configurations > 1 ? `; of ${count(plugin.configurations)} configurations` : "")
+            (plugin.configurations > 1 ? `; of ${several(plugin.configurations, "configuration")}` : "")
           }
         />
         <Figure label="Memory" value={bytes(plugin.memory)} note={`at most ${bytes(plugin.limits.memory)} an instance`} />
         <Figure
           label="Breaker"
           value={plugin.breaker.failures === 0 ? "Off" : plugin.breaker.open > 0 ? "Open" : "Closed"}
-          note={plugin.breaker.failures === 0 ? "it is always called" : `opens after ${count(plugin.breaker.failures)} failures in a row`}
+          note={plugin.breaker.failures === 0 ? "it is always called" : `opens after ${several(plugin.breaker.failures, "failure")} in a row`}
         />
         <Figure
           label="When a hook fails"

@@ -46,9 +46,9 @@ export function Routes() {
                 { name: "Match", cell: (route) => <Match match={route.match} /> },
                 {
                   name: "Plugins, in order",
-                  cell: (route) => <Chain before={listeners.flatMap((listener) => listener.plugins)} own={route.plugins} />,
+                  cell: (route) => <Chain before={common(listeners)} own={route.plugins} none={listeners.some((of) => of.plugins.length > 0) ? "its listener’s" : "none"} />,
                 },
-                { name: "Leads to", cell: (route) => route.upstream },
+                { name: "Leads to", className: "nowrap", cell: (route) => route.upstream },
                 { name: "A second", number: true, cell: (_, index) => rate(now(rates, index)) },
                 ...latency<Route>("Requests", (route) => route.metrics?.duration),
                 { name: "5xx", number: true, cell: (route) => count(route.metrics?.responses[4] ?? 0) },
@@ -63,11 +63,17 @@ export function Routes() {
   );
 }
 
-function Chain({ before, own }: { before: string[]; own: string[] }) {
-  if (before.length + own.length === 0) return <span className="quiet">none</span>;
+/** What every listener runs; what only some run stands beside those, above the table. */
+function common(listeners: Answer["listeners"]): string[] {
+  const all = new Set(listeners[0]?.plugins);
+  return [...all].filter((plugin) => listeners.every((listener) => listener.plugins.includes(plugin)));
+}
+
+function Chain({ before, own, none = "none" }: { before: string[]; own: string[]; none?: string }) {
+  if (before.length + own.length === 0) return <span className="quiet">{none}</span>;
   return (
     <span className="chips">
-      {[...new Set(before)].map((plugin) => (
+      {before.map((plugin) => (
         <Link className="chip" key={`listener ${plugin}`} href={`/plugins/${encodeURIComponent(plugin)}`}>
           {plugin} <span className="quiet">listener</span>
         </Link>

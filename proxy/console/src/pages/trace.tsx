@@ -6,7 +6,7 @@ import { useOverview, useTitle } from "../app";
 import { bytes, clock, count, day, duration, nanoseconds } from "../format";
 import { Copy, Empty, Failure, Head, Level, Loading, Status, Tabs } from "../parts/basics";
 import { Message } from "../parts/message";
-import { logs, type Node, plugin, rows, tree } from "../parts/spans";
+import { logs, type Node, own, plugin, rows, tree } from "../parts/spans";
 import { Table } from "../parts/table";
 import { Waterfall } from "../parts/waterfall";
 import { NotKept } from "./traces";
@@ -166,11 +166,13 @@ function Drawer({ trace, node, onClose }: { trace: Whole; node: Node; onClose: (
   const lines = name ? logs(trace, span) : [];
   const attributes = Object.entries(span.Attributes);
   const parent = trace.Spans.find((other) => other.SpanID === span.ParentID);
+  const alone = useMemo(() => own(node), [node]);
   const [cpu, memory, decision] = ["cpu_ns", "memory_bytes", "decision"].map((key) => span.Attributes[`weir.hook.${key}`]);
   return (
     <aside className="drawer" aria-label="Span">
       <header>
         <h2>{span.Name}</h2>
+        <Copy text={location.href} label="Copy link" />
         <button type="button" className="icon" aria-label="Close span" onClick={onClose}>
           ✕
         </button>
@@ -204,7 +206,7 @@ function Drawer({ trace, node, onClose }: { trace: Whole; node: Node; onClose: (
           <dd>+{duration(node.start)}</dd>
           <dt>Duration</dt>
           <dd>
-            {duration(node.end - node.start)} <span className="quiet">({duration(node.own)} of its own)</span>
+            {duration(node.end - node.start)} <span className="quiet">({duration(alone)} of its own)</span>
           </dd>
           {typeof cpu === "number" && (
             <>
@@ -273,20 +275,34 @@ function Attributes({ entries }: { entries: [string, AttributeValue][] }) {
           style={{ width: "100%", margin: "2px 0 6px" }}
         />
       )}
-      <Pairs entries={found} />
+      <Pairs entries={found} search />
     </section>
   );
 }
 
-function Pairs({ entries }: { entries: [string, AttributeValue][] }) {
+/** Names with values, which can be copied; with `search`, other traces that have one are a click away. */
+function Pairs({ entries, search }: { entries: [string, AttributeValue][]; search?: boolean }) {
   return (
     <dl className="pairs long">
-      {entries.map(([key, value]) => (
-        <div key={key}>
-          <dt>{key}</dt>
-          <dd>{Array.isArray(value) ? value.join(", ") || "[]" : String(value)}</dd>
-        </div>
-      ))}
+      {entries.map(([key, value]) => {
+        const text = Array.isArray(value) ? value.join(", ") || "[]" : String(value);
+        return (
+          <div key={key}>
+            <dt>{key}</dt>
+            <dd>
+              {text}
+              <span className="does">
+                {search && !Array.isArray(value) && (
+                  <Link href={`/traces?${new URLSearchParams({ attribute: `${key}=${value}` })}`} aria-label={`Traces with it: ${key}`}>
+                    Traces with it
+                  </Link>
+                )}
+                <Copy text={text} name={`Copy ${key}`} />
+              </span>
+            </dd>
+          </div>
+        );
+      })}
     </dl>
   );
 }

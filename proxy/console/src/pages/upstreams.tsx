@@ -1,7 +1,7 @@
 import { Link } from "wouter";
 import type { Endpoint, Upstream } from "../api";
 import { useTitle } from "../app";
-import { count, until } from "../format";
+import { count, leftOut, until } from "../format";
 import { Answered, useAnswer } from "../parts/answer";
 import { Empty, Head } from "../parts/basics";
 import { latency, Reasons, Table } from "../parts/table";
@@ -31,7 +31,7 @@ export function Upstreams() {
 function summary(upstreams: Upstream[]): string {
   const endpoints = upstreams.flatMap((upstream) => upstream.endpoints);
   const out = endpoints.filter((endpoint) => endpoint.state !== "ok").length;
-  return out === 0 ? "" : `${out} of ${endpoints.length} endpoints are left out`;
+  return out === 0 ? "" : leftOut(out, endpoints.length);
 }
 
 function Calls({ upstreams }: { upstreams: Upstream[] }) {
@@ -42,7 +42,7 @@ function Calls({ upstreams }: { upstreams: Upstream[] }) {
         rows={upstreams}
         rowKey={(upstream) => upstream.name}
         columns={[
-          { name: "Upstream", cell: (upstream) => upstream.name },
+          { name: "Upstream", className: "nowrap", cell: (upstream) => upstream.name },
           {
             name: "Routes",
             cell: (upstream) => (
@@ -85,11 +85,11 @@ function Endpoints({ upstreams }: { upstreams: Upstream[] }) {
         rows={rows}
         rowKey={({ upstream, endpoint }) => `${upstream.name} ${endpoint.endpoint}`}
         columns={[
-          { name: "Endpoint", className: "mono", cell: ({ endpoint }) => endpoint.endpoint },
-          { name: "Upstream", cell: ({ upstream }) => upstream.name },
+          { name: "Endpoint", className: "mono nowrap", cell: ({ endpoint }) => endpoint.endpoint },
+          { name: "Upstream", className: "nowrap", cell: ({ upstream }) => upstream.name },
           { name: "State", cell: ({ endpoint }) => <State endpoint={endpoint} /> },
           { name: "Ejections", number: true, cell: ({ endpoint }) => count(endpoint.ejections) },
-          { name: "Certificate", cell: ({ endpoint }) => <Certificate endpoint={endpoint} /> },
+          { name: "Certificate", className: "nowrap", cell: ({ endpoint }) => <Certificate endpoint={endpoint} /> },
           { name: "Last check", className: "wrap quiet", cell: ({ endpoint }) => endpoint.message ?? "" },
         ]}
       />

@@ -135,7 +135,9 @@ export function Sheet(props: {
 
 type Copying = "no" | "done" | "failed";
 
-export function Copy({ text, label = "Copy", plain }: { text: string; label?: string; plain?: boolean }) {
+/** With a `name` where many stand on a page, of which each has to be told from the others. */
+export function Copy(props: { text: string; label?: string; name?: string; plain?: boolean }) {
+  const { text, label = "Copy", name, plain } = props;
   const [copying, setCopying] = useState<Copying>("no");
   useEffect(() => {
     if (copying !== "done") return;
@@ -147,6 +149,7 @@ export function Copy({ text, label = "Copy", plain }: { text: string; label?: st
     <button
       type="button"
       className={plain ? undefined : "small"}
+      aria-label={copying === "no" ? name : undefined}
       onClick={(event) => void copy(text, event.currentTarget).then((done) => setCopying(done ? "done" : "failed"))}
     >
       <span aria-live="polite">{says[copying]}</span>

@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useMemo, useState } from "react";
 import { type Edit, type Field, type Form, get, type Json } from "../api";
+import { several } from "../format";
 import { FieldRow } from "./field";
 import { Save } from "./save";
 
@@ -127,9 +128,7 @@ export function Fields(props: {
             ? "Saved and reloaded"
             : edits.length === 0
               ? "Nothing changed"
-              : edits.length === 1
-                ? "1 change"
-                : `${edits.length} changes`}
+              : several(edits.length, "change")}
         </span>
         {edits.length > 0 && (
           <button type="button" onClick={discard}>

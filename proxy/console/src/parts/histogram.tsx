@@ -1,4 +1,4 @@
-import { clock, count } from "../format";
+import { clock, count, several } from "../format";
 import { Table } from "./table";
 
 interface Bucket {
@@ -19,7 +19,7 @@ export function Histogram({ buckets }: { buckets: Bucket[] }) {
   const some = buckets.filter((bucket) => bucket.count > 0);
   return (
     <figure className="histogram">
-      <svg viewBox="0 0 100 52" preserveAspectRatio="none" role="img" aria-label={`${count(total)} traces, ${count(failed)} failed, over time`}>
+      <svg viewBox="0 0 100 52" preserveAspectRatio="none" role="img" aria-label={`${several(total, "trace")}, ${count(failed)} failed, over time`}>
         {buckets.map((bucket, index) => {
           const height = (bucket.count / most) * 50;
           const bad = (bucket.failed / most) * 50;
@@ -36,7 +36,7 @@ export function Histogram({ buckets }: { buckets: Bucket[] }) {
       <figcaption className="axis">
         <span>{clock(first.start_us).slice(0, 8)}</span>
         <span>
-          {total === 1 ? "1 trace" : `${count(total)} traces`}, {count(failed)} failed
+          {several(total, "trace")}, {count(failed)} failed
         </span>
         <span>now</span>
       </figcaption>

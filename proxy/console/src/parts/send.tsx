@@ -1,7 +1,7 @@
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
-import { post, type Route, type Sent } from "../api";
+import { post, type Route, type RouteMatch, type Sent } from "../api";
 import { milliseconds } from "../format";
 import { useAnswer } from "./answer";
 import { Failure, Status } from "./basics";
@@ -12,7 +12,7 @@ export function Send({ kept }: { kept: boolean }) {
   const [, navigate] = useLocation();
   const routes = useAnswer<{ routes: Route[] }>("routes", {});
   const [entered, setEntered] = useState<Entered | null>(null);
-  const request = entered ?? { method: "GET", url: example(routes.data?.routes ?? []), headers: "" };
+  const request = entered ?? example(routes.data?.routes[0]?.match);
   const sending = useMutation({
     mutationFn: () => post<Sent>("requests", { ...request, headers: fields(request.headers) }),
     onSuccess: (sent) => kept && navigate(`/traces/${sent.trace_id}`),
@@ -48,12 +48,11 @@ export function Send({ kept }: { kept: boolean }) {
   );
 }
 
-/** A path that the first route takes. */
-function example(routes: Route[]): string {
-  const match = routes[0]?.match;
+/** A request that the first route takes. */
+function example(match: RouteMatch | undefined): Entered {
   const path = (match?.path ?? "/").replace(/\*$/, "").replace(/[{}]/g, "");
   const host = match?.host?.replace(/^\*\./, "www.");
-  return host ? `http://${host}${path}` : path;
+  return { method: match?.methods[0] ?? "GET", url: host ? `http://${host}${path}` : path, headers: "" };
 }
 
 function fields(text: string): Record<string, string> {

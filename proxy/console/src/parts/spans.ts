@@ -10,8 +10,6 @@ export interface Node {
   end: number;
   depth: number;
   children: Node[];
-  /** Time not covered by children. */
-  own: number;
   kind: string;
 }
 
@@ -24,7 +22,6 @@ export function tree(trace: Trace): Node[] {
       end: nanoseconds(span.EndTime, from),
       depth: 0,
       children: [],
-      own: 0,
       kind: kind(span.Kind),
     }),
   );
@@ -35,10 +32,7 @@ export function tree(trace: Trace): Node[] {
     if (parent && parent !== node) parent.children.push(node);
     else roots.push(node);
   }
-  for (const node of nodes) {
-    node.children.sort((a, b) => a.start - b.start);
-    node.own = own(node);
-  }
+  for (const node of nodes) node.children.sort((a, b) => a.start - b.start);
   // Without recursion: a chain of ten thousand is deep.
   const pending = roots.map((node) => ({ node, depth: 0 }));
   while (pending.length > 0) {
@@ -63,12 +57,18 @@ export function rows(roots: Node[], folded: ReadonlySet<string>): Node[] {
   return out;
 }
 
-function own(node: Node): number {
+/** Time of a span in which nothing below it ran, however deep: a hook's span ends before what it led to begins. */
+export function own(node: Node): number {
+  const below = [...node.children];
+  for (let index = 0; index < below.length; index += 1) {
+    for (const child of below[index]!.children) below.push(child);
+  }
+  below.sort((a, b) => a.start - b.start);
   let covered = 0;
   let until = node.start;
-  for (const child of node.children) {
-    const start = Math.max(child.start, until);
-    const end = Math.min(child.end, node.end);
+  for (const span of below) {
+    const start = Math.max(span.start, until);
+    const end = Math.min(span.end, node.end);
     if (end > start) {
       covered += end - start;
       until = end;
@@ -90,6 +90,16 @@ function kind(kind: string): string {
     default:
       return "plugin";
   }
+}
+
+/** Spans that say a text somewhere, in the order of their rows; of no text, those that failed. */
+export function matching(nodes: Node[], text: string): Node[] {
+  const wanted = text.trim().toLowerCase();
+  if (wanted === "") return nodes.filter((node) => node.span.Status === "error");
+  return nodes.filter(({ span }) => {
+    const attributes = Object.entries(span.Attributes).map(([key, value]) => `${key}=${value}`);
+    return [span.Name, span.StatusMsg, span.SpanID, ...attributes].some((said) => said.toLowerCase().includes(wanted));
+  });
 }
 
 /** The plugin of a hook's span. */

@@ -1,26 +1,14 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { type CSSProperties, memo, type MouseEvent, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
-import { count, duration } from "../format";
-import { type Node, rows } from "./spans";
-
-const ROW = 26;
-
-/** Rows that are there beyond each end of what is in view. */
-const BEYOND = 4;
+import { memo, type MouseEvent, type PointerEvent, useEffect, useMemo, useRef, useState } from "react";
+import { duration, several } from "../format";
+import { Find } from "./find";
+import { type Range, ROW, Rows } from "./rows";
+import { matching, type Node, rows } from "./spans";
 
 /** Bars of the minimap: more could not be told apart. */
 const BARS = 600;
 
-/** How far to the right a name goes at most. */
-const DEEPEST = 14;
-
 /** The least that a zoom shows, in nanoseconds. */
 const NARROWEST = 100;
-
-interface Range {
-  from: number;
-  to: number;
-}
 
 const KINDS: [string, string][] = [
   ["request", "Request"],
@@ -30,7 +18,7 @@ const KINDS: [string, string][] = [
   ["retry", "Retry"],
 ];
 
-/** Spans over time. Only rows in view are in the document, so that their number does not matter. */
+/** Spans over time, with what is done with all of them. */
 export function Waterfall(props: {
   /** All, in the order of their rows. */
   nodes: Node[];
@@ -59,24 +47,11 @@ export function Waterfall(props: {
     setZoom(around(middle, (range.to - range.from) * by, whole));
   };
   const scroller = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({
-    count: shown.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW,
-    overscan: BEYOND,
-  });
-  const items = virtual.getVirtualItems();
-  // Rows that leave the view are used again for those that come into it: a scroll changes texts, and makes no
-  // elements. Rows in view follow each other, so no two have the same place; with more places than rows, some
-  // would be made and others thrown away in each frame.
-  const inView = Math.ceil((virtual.scrollRect?.height ?? 0) / ROW) + 1;
-  const places = Math.max(inView + 2 * BEYOND, items.length);
   const at = useMemo(() => shown.findIndex((node) => node.span.SpanID === selected), [shown, selected]);
-  useEffect(() => {
-    // A link to a span leads to its row.
-    if (at >= 0) virtual.scrollToIndex(at, { align: "center" });
-    // Later, who chooses a span sees it.
-  }, []);
+  const [find, setFind] = useState("");
+  const found = useMemo(() => matching(all, find), [all, find]);
+  const marks = useMemo(() => new Set(found), [found]);
+  const isMarked = find.trim() !== "";
 
   const fold = (node: Node, close: boolean) =>
     setFolded((before) => {
@@ -89,8 +64,24 @@ export function Waterfall(props: {
     const node = shown[Math.max(0, Math.min(shown.length - 1, index))];
     if (!node) return;
     onSelect(node.span.SpanID);
-    virtual.scrollToIndex(shown.indexOf(node), { align: "auto" });
   };
+  /** To the next that was found, or the one before, with what it is folded in opened. */
+  const step = (by: 1 | -1) => {
+    const chosen = all.findIndex((node) => node.span.SpanID === selected);
+    let index = chosen < 0 && by < 0 ? 0 : chosen;
+    for (let n = 0; n < all.length; n += 1) {
+      index = (index + by + all.length) % all.length;
+      if (marks.has(all[index]!)) return reveal(all[index]!);
+    }
+  };
+  const reveal = (node: Node) => {
+    const parents = new Map(all.flatMap((parent) => parent.children.map((child): [Node, Node] => [child, parent])));
+    const open = new Set(folded);
+    for (let above = parents.get(node); above; above = parents.get(above)) open.delete(above.span.SpanID);
+    setFolded(open);
+    onSelect(node.span.SpanID);
+  };
+  const finder = useRef<HTMLInputElement>(null);
   const page = () => Math.max(1, Math.floor((scroller.current?.clientHeight ?? 260) / ROW) - 1);
 
   const keys: Record<string, () => void> = {
@@ -115,58 +106,65 @@ export function Waterfall(props: {
     "=": () => scale(0.5),
     "-": () => scale(2),
     "0": () => setZoom(null),
+    n: () => step(1),
+    p: () => step(-1),
+    "/": () => finder.current?.focus(),
   };
 
   const kinds = useMemo(() => new Set(all.map((node) => node.kind)), [all]);
   // One listener for all rows, so that a row in view is not made anew when others come into it.
   const click = (event: MouseEvent) => {
     const target = event.target as Element;
-    const row = target.closest<HTMLElement>("[data-index]");
-    const node = row && shown[Number(row.dataset.index)];
+    const row = target.closest("[aria-rowindex]");
+    const node = row && shown[Number(row.getAttribute("aria-rowindex")) - 1];
     if (!node) return;
     const id = node.span.SpanID;
     if (target.closest(".fold")) fold(node, !folded.has(id));
     else onSelect(id === selected ? null : id);
   };
-  const height = Math.min(shown.length * ROW + 2, 720);
   return (
     <div className="waterfall">
-      <div className="map">
-        <Minimap nodes={all} whole={whole} zoom={zoom} onZoom={setZoom} />
-        <div className="zoom">
-          {shown[at] && (
-            <button
-              type="button"
-              className="small"
-              onClick={() => {
-                const { start, end } = shown[at]!;
-                setZoom(around((start + end) / 2, end - start, whole));
-              }}
-            >
-              Zoom to span
-            </button>
-          )}
-          {zoom && (
-            <button
-              type="button"
-              className="small"
-              onClick={() => {
-                setZoom(null);
-                // The button goes, and the focus would go with it.
-                scroller.current?.focus();
-              }}
-            >
-              Whole trace
-            </button>
-          )}
-        </div>
+      <div className="over">
+        <Find
+          input={finder}
+          text={find}
+          found={found}
+          chosen={selected}
+          onChange={setFind}
+          onStep={step}
+          onLeave={() => scroller.current?.focus()}
+        />
+        <button
+          type="button"
+          className="small"
+          disabled={!shown[at]}
+          onClick={() => {
+            const { start, end } = shown[at]!;
+            setZoom(around((start + end) / 2, end - start, whole));
+          }}
+        >
+          Zoom to span
+        </button>
+        <button
+          type="button"
+          className="small"
+          disabled={!zoom}
+          onClick={() => {
+            setZoom(null);
+            // The button is of no use then, and keeps no focus.
+            scroller.current?.focus();
+          }}
+        >
+          Whole trace
+        </button>
       </div>
+      <Minimap nodes={all} whole={whole} zoom={zoom} onZoom={setZoom} />
       <p className="visually-hidden" role="status">
         {zoom && `Zoomed to ${duration(zoom.from)} until ${duration(zoom.to)}`}
       </p>
       <div className="rows-head" aria-hidden="true">
         <div>
-          {shown.length === 1 ? "1 span" : `${count(shown.length)} spans`}
+          {several(shown.length, "span")}
           {zoom && " · zoomed"}
         </div>
         <div className="scale">
@@ -178,15 +176,13 @@ export function Waterfall(props: {
         </div>
         <div style={{ textAlign: "right" }}>Duration</div>
       </div>
-      <div
-        ref={scroller}
-        className="rows"
-        style={{ height }}
-        role="treegrid"
-        aria-label="Spans"
-        aria-rowcount={shown.length}
-        aria-activedescendant={items.some((item) => item.index === at) ? `span-${selected}` : undefined}
-        tabIndex={0}
+      <Rows
+        scroller={scroller}
+        nodes={shown}
+        at={at}
+        range={range}
+        folded={folded}
+        found={isMarked ? marks : null}
         onClick={click}
         onKeyDown={(event) => {
           const action = keys[event.key];
@@ -196,26 +192,7 @@ export function Waterfall(props: {
             action();
           }
         }}
-      >
-        <div className="canvas" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
-          {items.map((item) => {
-            const node = shown[item.index];
-            return (
-              node && (
-                <Row
-                  key={item.index % places}
-                  node={node}
-                  index={item.index}
-                  top={item.start}
-                  range={range}
-                  selected={item.index === at}
-                  folded={folded.has(node.span.SpanID)}
-                />
-              )
-            );
-          })}
-        </div>
-      </div>
+      />
       <p className="legend">
         {KINDS.filter(([id]) => kinds.has(id)).map(([id, name]) => (
           <span key={id}>
@@ -223,71 +200,11 @@ export function Waterfall(props: {
             {name}
           </span>
         ))}
-        <span>Drag over the map above to zoom; arrow keys move between spans, + and − zoom, 0 shows all</span>
+        <span>Arrow keys move and fold; + − 0, or a drag over the map, zoom; / finds; n p step to what is found, or to errors</span>
       </p>
     </div>
   );
 }
-
-const Row = memo(function Row(props: {
-  node: Node;
-  index: number;
-  top: number;
-  range: Range;
-  selected: boolean;
-  folded: boolean;
-}) {
-  const { node, range } = props;
-  const { span } = node;
-  const extent = range.to - range.from;
-  const left = ((node.start - range.from) / extent) * 100;
-  const right = ((node.end - range.from) / extent) * 100;
-  const failed = span.Status === "error";
-  const short = span.StatusMsg === "short-circuit";
-  return (
-    <div
-      id={`span-${span.SpanID}`}
-      className="span-row"
-      role="row"
-      aria-rowindex={props.index + 1}
-      aria-level={node.depth + 1}
-      aria-selected={props.selected}
-      aria-expanded={node.children.length > 0 ? !props.folded : undefined}
-      data-index={props.index}
-      style={{ transform: `translateY(${props.top}px)` }}
-    >
-      <div className="name" role="gridcell" style={indent(node.depth)}>
-        {node.children.length > 0 ? (
-          <button type="button" className="fold" tabIndex={-1} aria-label={props.folded ? "Unfold" : "Fold"}>
-            {props.folded ? "▸" : "▾"}
-          </button>
-        ) : (
-          <span className="fold" />
-        )}
-        {failed && (
-          <span className="mark" title="Ended in error">
-            ✕<span className="visually-hidden"> error</span>
-          </span>
-        )}
-        <span className="text" title={span.Name}>
-          <Name name={span.Name} />
-        </span>
-        {short && <span className="tag">answered</span>}
-      </div>
-      <div className="track" role="gridcell" aria-label={`starts at ${duration(node.start)}`}>
-        {right >= 0 && left <= 100 && (
-          <div
-            className={`bar kind-${node.kind}${failed ? " failed" : ""}`}
-            style={{ left: `${Math.max(left, 0)}%`, width: `${Math.min(right, 100) - Math.max(left, 0)}%` }}
-          />
-        )}
-      </div>
-      <div className="time" role="gridcell">
-        {duration(node.end - node.start)}
-      </div>
-    </div>
-  );
-});
 
 /** As much time around a moment, within the whole; null is all of it. */
 function around(middle: number, extent: number, whole: Range): Range | null {
@@ -296,23 +213,6 @@ function around(middle: number, extent: number, whole: Range): Range | null {
   if (shown >= all) return null;
   const from = Math.max(whole.from, Math.min(middle - shown / 2, whole.to - shown));
   return { from, to: from + shown };
-}
-
-function indent(depth: number): CSSProperties {
-  return { "--depth": Math.min(depth, DEEPEST) } as CSSProperties;
-}
-
-/** Of a hook's span, the plugin is what the eye looks for. */
-function Name({ name }: { name: string }) {
-  const hook = /^(plugin\.)(.+)(\.[a-z]+)$/.exec(name);
-  if (!hook) return name;
-  return (
-    <>
-      <i>{hook[1]}</i>
-      {hook[2]}
-      <i>{hook[3]}</i>
-    </>
-  );
 }
 
 const Minimap = memo(function Minimap(props: {
