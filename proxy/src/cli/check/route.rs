@@ -25,9 +25,12 @@ pub(super) fn explain(
     let host = headers.get(http::header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
     // A URL's authority rules over `Host`, as it does in a request.
-    let authority = uri.authority().map(|authority| authority.as_str());
+    let authority = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host.unwrap_or_default(),
+    };
     let head = Head {
-        authority: authority.or(host).unwrap_or_default(),
+        authority,
         path: uri.path(),
         query: uri.query(),
         method: &method,
