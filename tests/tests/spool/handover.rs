@@ -146,7 +146,7 @@ fn a_first_signal_does_not_cut_what_the_process_before_still_answers() {
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     let upstream = Upstream::new(move |_, stream| {
-        let _ = released.lock().unwrap().recv();
+        let _ = released.lock().expect("lock").recv();
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
     let mut config = config(&upstream);
