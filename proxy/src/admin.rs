@@ -9,6 +9,7 @@ mod login;
 mod pages;
 mod patient;
 mod query;
+mod seats;
 
 mod endpoints;
 mod exporters;
@@ -28,7 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
 use crate::app::{App, Error};
@@ -38,10 +39,7 @@ use crate::plugin::kv::redis::Redis;
 use crate::receive::lane::Lane;
 use body::Body;
 use patient::Patient;
-
-/// Most connections at a time: who reaches this address takes no more of the process's descriptors,
-/// which the listeners' clients need.
-const MOST: usize = 256;
+use seats::{Seat, Seats};
 
 /// Longest wait for a request's body, and for a client to take a piece of what it asked for. (For a
 /// head, hyper waits 30 s.)
@@ -64,7 +62,7 @@ static RELOADING: Mutex<()> = Mutex::const_new(());
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
     std::sync::LazyLock::force(&api::STARTED);
-    let places = Arc::new(Semaphore::new(MOST));
+    let mut seats = Seats::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -74,28 +72,32 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
                 continue;
             }
         };
-        // Closed where there is none: to wait would keep who comes next from an answer too.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
+        let seat = seats.take();
         let app = Arc::clone(&app);
         tokio::spawn(async move {
-            let _place = place;
+            let answered = Arc::clone(&seat);
             let service = service_fn(move |request| {
-                let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(answer(&app, request).await) }
+                let (app, seat) = (Arc::clone(&app), Arc::clone(&answered));
+                async move { Ok::<_, Infallible>(answer(&app, &seat, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "admin connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "admin connection ended");
+                },
+                () = seat.wanted() => {}
             }
         });
     }
 }
 
-async fn answer(app: &Arc<App>, mut request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    app: &Arc<App>,
+    seat: &Arc<Seat>,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     let admitted = guard::admit(app, &request);
     match admitted {
         Err(guard::Refused::Unknown) if pages::is_page(&request) => {
@@ -116,13 +118,14 @@ async fn answer(app: &Arc<App>, mut request: Request<Incoming>) -> Response<Body
         }
         Ok(()) => {}
     }
+    let busy = seat.busy();
     if pages::is_page(&request) {
         return pages::answer(&request);
     }
     let path = request.uri().path();
     if let Some(path) = path.strip_prefix("/api/") {
         let path = path.to_owned();
-        return api::answer(app, &path, request).await;
+        return api::answer(app, busy, &path, request).await;
     }
     operate(app, &request, path).await.map(Body::from)
 }

@@ -32,9 +32,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::generation::{Action, Generation, Listener, Route};
@@ -394,13 +393,10 @@ fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Respon
     });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    // By it the body knows whether it may be one.
+    life.state().response.status = response.status();
     life.answered(response.status());
-    let bodiless = life.state().request.method == Method::HEAD;
     head::set_length(&mut response, answer.body.len());
-    let body = Body::whole(
-        if bodiless { Bytes::new() } else { answer.body },
-        None,
-        life.take(),
-    );
+    let body = Body::whole(answer.body, None, life.take());
     response.map(|()| body)
 }

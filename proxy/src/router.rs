@@ -56,8 +56,8 @@ enum Path {
     Exact(String),
     /// Up to and with the slash before the `*`.
     Prefix(String),
-    /// Segments; `None` stands for any one.
-    Segments(Vec<Option<String>>),
+    /// Segments, of which `None` stands for any one, and whether more follow.
+    Segments(Vec<Option<String>>, bool),
 }
 
 /// Routes by the first segment of the paths that they match, each list in order.
@@ -254,10 +254,14 @@ impl Path {
         {
             Self::Prefix(escapes::compared(prefix).into_owned())
         } else if pattern.contains('{') {
+            let (segments, more) = match pattern.strip_suffix("/*") {
+                Some(segments) => (segments, true),
+                None => (pattern, false),
+            };
             let segment = |segment: &str| {
                 (!segment.starts_with('{')).then(|| escapes::compared(segment).into_owned())
             };
-            Self::Segments(pattern.split('/').skip(1).map(segment).collect())
+            Self::Segments(segments.split('/').skip(1).map(segment).collect(), more)
         } else {
             Self::Exact(escapes::compared(pattern).into_owned())
         }
@@ -267,19 +271,16 @@ impl Path {
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
-            Self::Segments(segments) => {
+            Self::Segments(segments, more) => {
                 let mut parts = path.split('/').skip(1);
-                for (index, segment) in segments.iter().enumerate() {
-                    if segment.as_deref() == Some("*") && index + 1 == segments.len() {
-                        return parts.next().is_some();
-                    }
+                for segment in segments {
                     match (parts.next(), segment) {
                         (Some(part), None) if !part.is_empty() => {}
                         (Some(part), Some(segment)) if part == segment => {}
                         _ => return false,
                     }
                 }
-                parts.next().is_none()
+                parts.next().is_some() == *more
             }
         }
     }
@@ -291,7 +292,7 @@ impl Path {
             // A prefix ends with a slash, so its first segment is whole.
             Self::Prefix(prefix) if prefix.len() > 1 => Some(first_segment(prefix)),
             Self::Prefix(_) => None,
-            Self::Segments(segments) => segments.first()?.as_deref(),
+            Self::Segments(segments, _) => segments.first()?.as_deref(),
         }
     }
 }

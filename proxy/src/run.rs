@@ -146,7 +146,15 @@ fn run(
             End::Stop => notify::stopping(),
             End::HandedOver => handing.admin.task.abort(),
         }
-        app.shutdown(end, signals.stop()).await;
+        let hurry = async {
+            if end == End::HandedOver {
+                // Nobody has asked yet: a service manager that stops both asks each once.
+                signals.stop().await;
+                tracing::info!("asked to stop; what is under way still ends");
+            }
+            signals.stop().await;
+        };
+        app.shutdown(end, hurry).await;
         push::last(&app).await;
         Ok(())
     });

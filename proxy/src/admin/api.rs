@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::body::Body;
+use super::seats::Busy;
 use super::{PATIENCE, not_allowed, problem, query};
 use crate::app::App;
 use operations::{Miss, Operation};
@@ -71,6 +72,7 @@ impl Parameters {
 /// Answers `/api/` and `path`.
 pub(super) async fn answer(
     app: &Arc<App>,
+    busy: Busy,
     path: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -79,9 +81,9 @@ pub(super) async fn answer(
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let answer = match operations::find(request.method(), &segments) {
         Ok(Operation::Tail) => {
-            return traces::tail(app, &parameters).unwrap_or_else(|Problem(status, detail)| {
-                problem(status, &detail).map(Body::from)
-            });
+            return traces::tail(app, busy, &parameters).unwrap_or_else(
+                |Problem(status, detail)| problem(status, &detail).map(Body::from),
+            );
         }
         Ok(operation) => run(operation, app, &segments, &parameters, request).await,
         Err(Miss::NotFound) => Err(Problem::missing("such thing here")),

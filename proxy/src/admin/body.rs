@@ -11,6 +11,7 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::seats::Busy;
 use crate::store::Tail;
 
 /// Between signs of life where nothing happens, so that whoever stands between keeps the connection.
@@ -29,13 +30,18 @@ pub(super) enum Body {
 pub(super) struct Events {
     tail: Tail,
     pulse: Interval,
+    _busy: Busy,
 }
 
 impl Body {
-    pub(super) fn follow(tail: Tail) -> Self {
+    pub(super) fn follow(tail: Tail, busy: Busy) -> Self {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self::Events(Box::new(Events { tail, pulse }))
+        Self::Events(Box::new(Events {
+            tail,
+            pulse,
+            _busy: busy,
+        }))
     }
 }
 

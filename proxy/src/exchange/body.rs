@@ -76,7 +76,8 @@ impl From<Broken> for End {
 impl Body {
     /// A body that is at hand. The exchange ends at once where there is none.
     pub(super) fn whole(bytes: Bytes, trailers: Option<HeaderMap>, mut life: Life) -> Self {
-        if bytes.is_empty() && trailers.is_none() {
+        let is_empty = bytes.is_empty() && trailers.is_none();
+        if is_empty || !life.state().may_have_body() {
             life.finish(End::Complete, Instant::now());
             return Self {
                 content: Content::Empty,

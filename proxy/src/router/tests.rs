@@ -104,6 +104,28 @@ fn escapes_are_compared_by_what_they_stand_for() {
     }
 }
 
+/// `*` and `{…}` mean something in a pattern only where they are written as they are.
+#[test]
+fn escaped_a_star_and_braces_are_what_they_are_in_paths() {
+    let routes = ["/a%2A", "/{id}/%2A", "/b/{id}/%2a/*", "/%7Bid%7D/x"].map(at);
+    let router = Router::new(&routes);
+    for (path, expected) in [
+        ("/a*", Ok(0)),
+        ("/a%2a", Ok(0)),
+        ("/7/*", Ok(1)),
+        ("/7/%2A", Ok(1)),
+        ("/7/x", Err(Miss::NoRoute)),
+        ("/7/*/x", Err(Miss::NoRoute)),
+        ("/b/7/*/", Ok(2)),
+        ("/b/7/*", Err(Miss::NoRoute)),
+        ("/b/7/x/y", Err(Miss::NoRoute)),
+        ("/{id}/x", Ok(3)),
+        ("/%7Bid%7D/x", Ok(3)),
+    ] {
+        assert_eq!(route(&router, "h", path, &[]), expected, "{path}");
+    }
+}
+
 #[test]
 fn a_prefix_ends_at_a_slash() {
     let router = Router::new(&[at("/v1/*")]);

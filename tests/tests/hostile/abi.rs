@@ -5,10 +5,12 @@ mod unloaded;
 
 use std::fs;
 
+use http::Request;
 use serde_json::{Value, json};
 use weir_tests::abi::Abi;
 use weir_tests::client::Response;
 use weir_tests::config::{config, exporter};
+use weir_tests::http2::{Client, run};
 use weir_tests::kafka::shared;
 use weir_tests::redis::Redis;
 use weir_tests::upstream::Upstream;
@@ -22,6 +24,7 @@ both! {
     each_breach_fails_its_hook_alone
     a_breach_with_values_in_redis_fails_its_hook_alone
     numbers_are_read_in_their_width
+    an_answer_that_may_have_no_body_has_none
     a_handle_of_another_call_is_refused_or_stands_for_what_is_lent_now
     a_hook_and_its_allocator_may_each_use_a_whole_stack
     others_go_on_while_an_allocator_never_returns
@@ -183,6 +186,31 @@ fn numbers_are_read_in_their_width(abi: Abi) {
     assert_eq!(span["Attributes"]["-"], false);
     let event = &span["Events"][0]["Attributes"];
     assert_eq!(*event, json!({ "x": false, "-": true }));
+}
+
+/// A client would take the body for the next response, or close the connection.
+fn an_answer_that_may_have_no_body_has_none(abi: Abi) {
+    let harm = Harm {
+        hook: "
+            (call $respond
+              (local.get $handle) (i32.const 204) (i32.const 0) (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 32))
+            (call $drop-request (local.get $handle))
+            (return (i32.const 1))",
+        ..Harm::default()
+    };
+    let module = abi.written(&harm.text());
+    let stand = Stand::new([("bare", json!({ "module": module }))]);
+    assert_eq!(stand.get("bare", &[HARM]).status, 204);
+    run(async {
+        let client = Client::open(stand.weir.proxy()).await;
+        let request = Request::get("http://test/bare").header("x-harm", "yes");
+        let request = request.body(()).expect("a request");
+        let answer = client.send(request).await.expect("a response");
+        assert_eq!((answer.status(), answer.body.len()), (204, 0));
+    });
+    // To nobody it looked as if the client had left.
+    let aborted = "weir_requests_aborted_total{route=\"bare\"}";
+    assert_eq!(stand.weir.count(aborted), 0);
 }
 
 /// A plugin that keeps the handle of the first request that is to be harmed: what it does with later ones,

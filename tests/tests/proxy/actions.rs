@@ -230,4 +230,17 @@ fn check_says_which_route_a_request_takes_and_why_others_do_not() {
     );
     assert_eq!(code, Some(1));
     assert_eq!(check("nonsense", &[]).1, Some(2));
+    // As they are served.
+    let (text, code) = check("GET /v1/%2e%2e/x", &[]);
+    assert_eq!(
+        text,
+        "GET /v1/%2e%2e/x takes no route: it is answered with 400, because the path holds a dot segment\n"
+    );
+    assert_eq!(code, Some(1));
+    let (text, _) = check("GET /%761/x", &[]);
+    assert!(text.contains("takes routes[2] `v1`"), "{text}");
+    let (text, _) = check("GET http://a.test/v1/x", &["host: admin.test"]);
+    assert!(text.contains("takes routes[2] `v1`"), "{text}");
+    let (text, _) = check("GET /", &["host: admin.test"]);
+    assert!(text.contains("takes routes[0] `admin`"), "{text}");
 }

@@ -1,8 +1,9 @@
 //! A new process takes the listeners over while clients come, and what both have reaches the topic.
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use serde_json::json;
@@ -137,6 +138,35 @@ fn streams_of_http2_end_and_the_connection_is_told_to_go() {
         ended.expect("a clean end");
         taking_over.await.expect("handed over");
     });
+}
+
+/// A service manager that stops the service asks both processes, each once.
+#[test]
+fn a_first_signal_does_not_cut_what_the_process_before_still_answers() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let upstream = Upstream::new(move |_, stream| {
+        let _ = released.lock().expect("lock").recv();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let mut config = config(&upstream);
+    config["shutdown_grace"] = json!("1h");
+    let mut weir = Weir::start(&config.to_string());
+    let mut client = Connection::open(weir.proxy());
+    client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    eventually("the upstream has it", || {
+        (upstream.seen().len() == 1).then_some(())
+    });
+    weir.signal("USR2");
+    weir.says("handed over");
+    weir.signal("TERM");
+    weir.says("asked to stop; what is under way still ends");
+    release.send(()).expect("it waits");
+    let response = client.receive().expect("a response");
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    assert_eq!(weir.wait().code(), Some(0));
+    // The other is ended with the test.
+    weir.follow("handed over");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Parameters, Problem};
 use crate::admin::body::Body;
+use crate::admin::seats::Busy;
 use crate::app::App;
 use crate::config::{Exporter, Format};
 use crate::filter::{Filters, Selection};
@@ -131,12 +132,16 @@ async fn find(
     })
 }
 
-pub(super) fn tail(app: &App, parameters: &Parameters) -> Result<Response<Body>, Problem> {
+pub(super) fn tail(
+    app: &App,
+    busy: Busy,
+    parameters: &Parameters,
+) -> Result<Response<Body>, Problem> {
     let tail = store(app)?.tail(filter(parameters)?).ok_or_else(|| {
         let why = "too many follow traces live already";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, why)
     })?;
-    let mut response = Response::new(Body::follow(tail));
+    let mut response = Response::new(Body::follow(tail, busy));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream");
     headers.insert(http::header::CONTENT_TYPE, kind);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::config::{Action, Config, Route, RouteMatch, ValueMatch};
+use crate::exchange::target;
 use crate::router::{Difference, Head, Router};
 
 /// A line for each route, and whether one takes the request. `Err` says what is wrong with the
@@ -16,11 +17,20 @@ pub(super) fn explain(
 ) -> Result<(String, bool), String> {
     let (method, uri) = request(asked)?;
     let headers = headers(fields)?;
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if let Err(why) = target::check(uri.path()) {
+        let refused =
+            format!("{method} {uri} takes no route: it is answered with 400, because {why}\n");
+        return Ok((refused, false));
+    }
     let host = headers.get(http::header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
+    // A URL's authority rules over `Host`, as it does in a request.
+    let authority = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host.unwrap_or_default(),
+    };
     let head = Head {
-        authority: host.unwrap_or(authority),
+        authority,
         path: uri.path(),
         query: uri.query(),
         method: &method,

@@ -21,7 +21,7 @@ use crate::demo::show;
 use crate::exchange::state::{Answer, State};
 use crate::filter::REDACTED;
 use crate::plugin::chain::Chain;
-use crate::router;
+use crate::router::{self, escapes};
 use crate::server::respond::{self, Refusal};
 use crate::upstream::resolve::Names;
 
@@ -183,6 +183,8 @@ fn of_trace(trace: &Value) -> Result<Recorded, String> {
     let root = &trace["RootSpan"]["Attributes"];
     let text = |key: &str| root[key].as_str();
     let path = text("url.path").ok_or("the trace has no `url.path` on its root")?;
+    // As plugins saw it.
+    let path = escapes::normal(path).unwrap_or_else(|| path.to_owned());
     let scheme = text("url.scheme").unwrap_or("http");
     let host = text("server.address").unwrap_or("example.com");
     let original = text("http.request.method_original");
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn a_trace_gives_its_request_and_its_upstreams_status() {
         let trace = r#"{"TraceID": "ab", "RootSpan": {"Attributes": {"http.request.method": "POST",
-            "url.scheme": "https", "url.path": "/v1", "server.address": "shop:81"}},
+            "url.scheme": "https", "url.path": "/%761", "server.address": "shop:81"}},
             "RequestHeaders": {"x-a": "1", "x-api-key": "REDACTED"},
             "Spans": [{"Kind": "http.request", "Attributes": {"http.response.status_code": 500}},
                       {"Kind": "http.client", "Attributes": {"http.response.status_code": 201}}]}"#;
