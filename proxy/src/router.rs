@@ -140,6 +140,11 @@ impl Router {
 
 impl Pattern {
     fn new(route: &RouteMatch) -> Self {
+        let mut methods = route.methods.clone();
+        // Upstreams answer HEAD as they do GET, so a guard on the one is one on the other.
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
+        }
         Self {
             host: match &route.host {
                 None => Host::Any,
@@ -149,7 +154,7 @@ impl Pattern {
                 },
             },
             path: Path::new(&route.path),
-            methods: route.methods.clone(),
+            methods,
             headers: route.headers.clone(),
             query: route.query.clone(),
         }

@@ -245,8 +245,9 @@ fn a_method_that_is_not_served_says_which_are() {
     assert_eq!(send(&router, &Method::PUT, "h", "/a", &[]), Ok(1));
     assert_eq!(
         send(&router, &Method::POST, "h", "/a", &[]),
-        Err(Miss::Method(vec![Method::GET, Method::PUT]))
+        Err(Miss::Method(vec![Method::GET, Method::HEAD, Method::PUT]))
     );
+    assert_eq!(send(&router, &Method::HEAD, "h", "/a", &[]), Ok(0));
     let lower = Method::from_bytes(b"get").expect("a valid token");
     assert!(send(&router, &lower, "h", "/a", &[]).is_err());
 }

@@ -38,6 +38,9 @@ pub struct Summary {
     pub bytes: i64,
 }
 
+/// What is shown of a method that a client made up.
+const LONG_METHOD: usize = 32;
+
 impl Summary {
     /// Of a trace whose record has so many bytes.
     pub fn of(trace: &Trace<'_>, bytes: usize) -> Self {
@@ -58,6 +61,9 @@ impl Summary {
         for pair in root.attributes.pairs() {
             match pair {
                 ("url.path", Value::Text(path)) => summary.path = path.to_owned(),
+                ("http.request.method_original", Value::Text(method)) => {
+                    summary.method = method.get(..LONG_METHOD).unwrap_or(method).to_owned();
+                }
                 ("http.response.status_code", Value::Integer(status)) => {
                     summary.status = u16::try_from(status).ok();
                 }

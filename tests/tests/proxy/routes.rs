@@ -128,7 +128,7 @@ fn a_method_that_no_route_takes_there_is_answered_with_405_and_those_allowed() {
     for method in ["DELETE", "PATCH"] {
         let response = routed.send(method, "one.example", "/v1/a");
         assert_problem(&response, 405);
-        assert_eq!(response.header("allow"), Some("GET, POST, PUT"));
+        assert_eq!(response.header("allow"), Some("GET, HEAD, POST, PUT"));
     }
 }
 

@@ -97,7 +97,9 @@ fn methods_that_nobody_registered_have_one_name() {
         ("SPY", "HTTP", "_OTHER"),
         (long.as_str(), "HTTP", "_OTHER"),
     ] {
-        let (weir, topic) = start(config(&Upstream::hello()));
+        let mut config = config(&Upstream::hello());
+        config["store"] = json!({});
+        let (weir, topic) = start(config);
         let request = format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n");
         assert_eq!(client::send(weir.proxy(), request).status, 200);
         let trace = first(&topic);
@@ -108,6 +110,12 @@ fn methods_that_nobody_registered_have_one_name() {
         let original = original.map(|original| original.as_str().expect("a text"));
         let bounded = &method[..method.len().min(2048)];
         assert_eq!(original, (method != name).then_some(bounded));
+        // Lists have what the client sent.
+        let listed = eventually("it is kept", || {
+            let listed = weir.api("/api/traces").json()["traces"][0]["method"].clone();
+            listed.as_str().map(str::to_owned)
+        });
+        assert_eq!(listed, method[..method.len().min(32)]);
     }
 }
 
