@@ -63,6 +63,8 @@ is_not_loaded! {
         "later-version", "module is no plugin of world weir:plugin: ";
     a_core_module_without_a_components_type_is_not_loaded:
         "no-component-type", "module is no plugin of world weir:plugin: ";
+    a_proxy_wasm_filter_is_told_as_what_it_is:
+        "proxy-wasm", "it is a proxy-wasm filter, which is to be written anew (docs/writing-a-plugin.md)";
     a_component_of_another_world_is_not_loaded:
         "other-world", "module is no plugin of world weir:plugin: ";
     a_component_with_other_signatures_is_not_loaded:
@@ -74,7 +76,10 @@ fn a_file_that_is_no_wasm_is_not_loaded() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("plugin.wasm");
     fs::write(&file, "no module").expect("write the file");
-    assert_not_loaded(json!({ "module": file }), "module cannot be compiled: ");
+    assert_not_loaded(
+        json!({ "module": file }),
+        "module cannot be compiled: it is no WebAssembly",
+    );
 }
 
 #[test]
