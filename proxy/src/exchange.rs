@@ -268,7 +268,14 @@ async fn run_request_hooks<'g>(
     }
     let index = match choose_route(generation, life.state()) {
         Ok(index) => index,
-        Err(refusal) => return (chain, Err(respond::refusal(&refusal))),
+        Err(refusal) => {
+            if let Refusal::NoUpstream(name) = &refusal {
+                // The hook ended well, and the client is told nothing of it.
+                let recorder = &mut life.state().recorder;
+                recorder.attribute(SpanIndex::ROOT, "weir.missing_upstream", name.as_str());
+            }
+            return (chain, Err(respond::refusal(&refusal)));
+        }
     };
     let route = &generation.routes[index];
     life.routed(route);

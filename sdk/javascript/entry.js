@@ -9,8 +9,10 @@ import * as metrics from 'weir:plugin/metrics@0.1.0';
 import * as random from 'weir:plugin/random@0.1.0';
 import * as span from 'weir:plugin/span@0.1.0';
 
+import './globals.js';
 import Plugin from '../src/plugin.js';
-import { bind, useHost } from './weir.js';
+import { bind } from './bind.js';
+import { useHost } from './weir.js';
 
 useHost({ clock, crypto, exchange, httpClient, kv, log, metrics, random, span });
 const bound = bind(Plugin);

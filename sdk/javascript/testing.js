@@ -13,7 +13,8 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import { readFileSync, realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-import { Answer, bind, decode, encode, interests, told, useHost } from './weir.js';
+import { bind, interests, told } from './bind.js';
+import { Answer, decode, encode, useHost } from './weir.js';
 
 const FORBIDDEN = new Set([
   'host', 'content-length', 'transfer-encoding', 'connection', 'keep-alive', 'proxy-connection',
@@ -27,7 +28,7 @@ const OF_THE_BODY = new Set([
   'content-encoding', 'content-digest', 'repr-digest', 'digest', 'content-md5',
 ]);
 /** As a plugin's clock in every test: 2026-01-01. */
-const NOW = 1767225600000000000n;
+const NOW = 1767225600000;
 
 const refuse = (payload) => {
   throw Object.assign(new Error(`refused: ${JSON.stringify(payload)}`), { payload });
@@ -56,10 +57,14 @@ function lines(headers = {}) {
   );
 }
 
+const join = (pieces) => new Uint8Array(Buffer.concat(pieces));
+
 class FakeHead {
   constructor(fields, body, wanted) {
     this.fields = fields;
-    this.bytes = encode(body ?? '');
+    // As it comes: a list is of its pieces.
+    this.pieces = [body ?? ''].flat().map(encode);
+    this.bytes = join(this.pieces);
     this.wanted = wanted;
     this.answer = undefined;
     this.skips = false;
@@ -295,11 +300,8 @@ class FakeChunk {
   }
 }
 
-const join = (pieces) => new Uint8Array(Buffer.concat(pieces));
-
 /** All that a plugin can ask for, and what it did. */
-function fakeHost(calls, seen) {
-  const values = new Map();
+function fakeHost(calls, seen, values, start) {
   const kept = new Map();
   let metrics = 0;
   let ticks = 0n;
@@ -315,7 +317,7 @@ function fakeHost(calls, seen) {
     (call.method ?? method) === method &&
     (call.path ?? path) === path;
   const host = {
-    clock: { now: () => NOW + ticks, monotonic: () => (ticks += 1000n) },
+    clock: { now: () => start + ticks, monotonic: () => (ticks += 1000n) },
     random: {
       next: () => randomBytes(8).readBigUInt64LE(),
       bytes: (count) => new Uint8Array(randomBytes(Math.min(count, 4096))),
@@ -337,8 +339,8 @@ function fakeHost(calls, seen) {
       setCallError: (message) => (spanOf('upstream')['error.message'] = message),
     },
     log: {
-      write: (level, message) => seen.logs.push(message),
-      panicked: (message) => (seen.failure = message),
+      write: (level, message) => void seen.logs.push(message),
+      panicked: (message) => void (seen.failure = message),
     },
     kv: {
       get: (key) => values.get(key),
@@ -391,12 +393,17 @@ function fakeHost(calls, seen) {
 /**
  * Runs an exchange through a plugin: `config`, `request` (method, url, headers, body, clientCertificate),
  * `response` (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its
- * own). Gives what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`,
- * `calls`, `failure` and `refused`.
+ * own). A body that is a list comes in these pieces. `kv`, a `Map` that several runs may share, has the
+ * values of earlier exchanges (as bytes); `now` is when this one begins, in milliseconds. Gives what a case
+ * can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`, `calls`, `failure` and
+ * `refused`.
  */
-export function run(Plugin, { config = {}, request = {}, response = {}, calls = [] } = {}) {
+export function run(
+  Plugin,
+  { config = {}, request = {}, response = {}, calls = [], kv = new Map(), now = NOW } = {},
+) {
   const seen = { action: 'continue', spans: {}, logs: [], calls: [] };
-  const { host, at } = fakeHost(calls, seen);
+  const { host, at } = fakeHost(calls, seen, kv, BigInt(now) * 1000000n);
   useHost(host);
   const bound = bind(Plugin);
   let wanted;
@@ -410,13 +417,18 @@ export function run(Plugin, { config = {}, request = {}, response = {}, calls = 
   const head = new FakeRequest(request, wanted.requestBody);
   const stream = (handle, hook, answered) => {
     if (handle.skips || handle.bytes.length === 0 || handle.wanted.tag !== 'stream') return;
-    const chunk = new FakeChunk(handle.bytes, true);
-    const flow = bound[hook](chunk);
-    if (flow === 'replace') handle.bytes = join(chunk.out);
-    if (flow === 'abort') throw new Error('the body was broken off');
-    if (flow !== 'respond') return;
-    if (chunk.streamed) pieces(chunk.answer);
-    answered(chunk.answer);
+    const out = [];
+    for (const [index, piece] of handle.pieces.entries()) {
+      const chunk = new FakeChunk(piece, index === handle.pieces.length - 1);
+      const flow = bound[hook](chunk);
+      if (flow === 'abort') throw new Error('the body was broken off');
+      if (flow === 'respond') {
+        if (chunk.streamed) pieces(chunk.answer);
+        return answered(chunk.answer);
+      }
+      out.push(...(flow === 'replace' ? chunk.out : [piece]));
+    }
+    handle.bytes = join(out);
   };
   const pieces = (answer) => {
     if (head.method() === 'HEAD' || answer.status === 204 || answer.status === 304) return;
@@ -458,7 +470,7 @@ export function run(Plugin, { config = {}, request = {}, response = {}, calls = 
       at('response');
       stream(back, 'onResponseBody', () => {});
     }
-    seen.request = { url: head.url(), headers: head.fields };
+    seen.request = { url: head.url(), headers: head.fields, body: decode(head.bytes) };
     seen.upstream = head.upstream;
     seen.response = replaced
       ? { ...replaced, body: decode(replaced.body) }
@@ -476,6 +488,7 @@ export { Answer, interests };
 /** Run as a program: the cases as JSON come in, what was seen goes out. */
 if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   const cases = JSON.parse(readFileSync(0, 'utf8'));
+  await import('./globals.js');
   const { default: Plugin } = await import('../src/plugin.js');
   const observed = cases.map((one) => run(Plugin, one));
   process.stdout.write(`\n${JSON.stringify(observed)}\n`);

@@ -5,7 +5,7 @@
 //
 //   export default class Tag {
 //     static configSchema = { type: 'object' };   // optional; `weir plugin inspect` shows it
-//     static requestBody = { buffer: 65536 };     // optional: hold the request's body back for onRequest
+//     static requestBody = { buffer: 65536 };     // optional: hold so many bytes back for onRequest
 //     static responseBody = { buffer: 65536 };    // optional: the same for onResponse
 //     static requestHead = true;                  // optional: for response.requestHeader
 //     static decoded = true;                      // optional: see bodies without gzip, deflate, zstd
@@ -22,8 +22,9 @@
 // A hook of a head returns nothing to go on, or an `Answer`. A hook of a piece returns nothing to let
 // it pass, text or bytes to send instead of it, `DROP`, `ABORT`, or (of a request) an `Answer`. Of an
 // answer that is `STREAMED`, what `onAnswerBody` returns goes out before its end, and it is called again
-// once the client has taken that, until it returns nothing. What a hook throws fails it: the operator's `on_error` decides what becomes of the request, and message, file
-// and line are on the hook's span and in the log.
+// once the client has taken that, until it returns nothing. What a hook throws fails it: the operator's
+// `on_error` decides what becomes of the request, and message, file and line are on the hook's span and in
+// the log.
 //
 // The contract below this is `sdk/wit/weir.wit`, where each call is described to the end.
 
@@ -34,6 +35,12 @@ let host;
 export function useHost(used) {
   host = used;
 }
+
+/** Whether there is a host: not while the module is built. */
+export const hosted = () => host !== undefined;
+
+/** Why the guest is about to trap. Of `sdk/bind.js`. */
+export const panicked = (message) => host.log.panicked(message);
 
 /** Of a piece: nothing goes on instead of it. */
 export const DROP = Symbol('drop');
@@ -47,7 +54,7 @@ export const STREAMED = Symbol('streamed');
 export class Answer {
   /**
    * @param {number} status 200 to 599
-   * @param {Object<string, string | string[]>} [headers]
+   * @param {Object<string, string | string[]> | Iterable<[string, string]>} [headers]
    * @param {string | Uint8Array | STREAMED} [body]
    */
   constructor(status, headers = {}, body = '') {
@@ -57,9 +64,38 @@ export class Answer {
   }
 }
 
+/** What a value is, for who did not expect it. Of `sdk/bind.js`. */
+export function kind(value) {
+  if (value === null || value === undefined) return String(value);
+  return typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value;
+}
+
+/** A value that a text can stand for. An object would be sent as `[object Object]`. */
+function text(value) {
+  if (!['string', 'number', 'bigint', 'boolean'].includes(typeof value)) {
+    throw new TypeError(`a text is wanted, not ${kind(value)}`);
+  }
+  return String(value);
+}
+
 /** Text to bytes. */
-export function encode(text) {
-  return text instanceof Uint8Array ? text : new TextEncoder().encode(text);
+export function encode(data) {
+  if (data instanceof Uint8Array) return data;
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (typeof data === 'object' || data === undefined) {
+    throw new TypeError(`text or bytes are wanted, not ${kind(data)}: is it to be JSON.stringify?`);
+  }
+  return new TextEncoder().encode(text(data));
+}
+
+/** Bytes, or a text, in hexadecimal. */
+export function hex(data) {
+  return Array.from(encode(data), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Bytes, or a text, in base64 (RFC 4648, section 4). */
+export function base64(data) {
+  return btoa(Array.from(encode(data), (byte) => String.fromCharCode(byte)).join(''));
 }
 
 /** Bytes to text, by UTF-8. */
@@ -67,19 +103,29 @@ export function decode(bytes) {
   return new TextDecoder().decode(bytes);
 }
 
-/** A list of fields, of an object whose values are texts or lists of texts. */
-function fields(headers) {
+/** A header's value as text. */
+function valueOf(name, value) {
+  try {
+    return text(value);
+  } catch (error) {
+    throw new TypeError(`${name}: ${error.message}`);
+  }
+}
+
+/** A list of fields, of an object or pairs whose values are texts or lists of texts. Of `sdk/bind.js`. */
+export function fields(headers) {
   const lines = [];
-  for (const [name, values] of Object.entries(headers)) {
+  const pairs = typeof headers[Symbol.iterator] === 'function' ? headers : Object.entries(headers);
+  for (const [name, values] of pairs) {
     for (const value of Array.isArray(values) ? values : [values]) {
-      lines.push([name, encode(String(value))]);
+      lines.push([name, encode(valueOf(name, value))]);
     }
   }
   return lines;
 }
 
-/** The host's refusals have words; here they become errors that say what was refused. */
-function ask(what, call) {
+/** The host's refusals have words; here they become errors that say what was refused. Of `sdk/bind.js`. */
+export function ask(what, call) {
   try {
     return call();
   } catch (error) {
@@ -88,6 +134,17 @@ function ask(what, call) {
     throw new Refused(what, refused);
   }
 }
+
+/** What to do about what an author meets first. */
+const WAY_OUT = {
+  'not-buffered': 'ask for it by `static requestBody` or `static responseBody = { buffer: BYTES }`',
+  'not-allowed': 'is it listed in the `upstreams` of the plugin?',
+  'too-many': 'the hook has made as many calls as `limits.calls` says',
+  'too-late': 'only onPreRequest comes before routing, and only a request can be answered',
+  forbidden: 'the field belongs to the proxy',
+  immutable: 'an answer has been given already, or it is a part (206)',
+  'invalid-status': 'from 200 to 599',
+};
 
 /** The host refused something; `reason` is its word in the WIT, such as `forbidden` or `timeout`. */
 export class Refused extends Error {
@@ -98,6 +155,7 @@ export class Refused extends Error {
       if (typeof reason.val === 'string') more = `: ${reason.val}`;
       reason = typeof reason.val === 'object' ? reason.val : reason.tag;
     }
+    if (WAY_OUT[reason]) more += ` (${WAY_OUT[reason]})`;
     super(`${what}: ${reason}${more}`);
     this.name = 'Refused';
     this.reason = reason;
@@ -127,12 +185,12 @@ class Head {
 
   /** Replaces all values of a field by one. */
   setHeader(name, value) {
-    ask(name, () => this.handle.setHeader(name, String(value)));
+    ask(name, () => this.handle.setHeader(name, valueOf(name, value)));
   }
 
   /** Adds a value beside those there are. */
   addHeader(name, value) {
-    ask(name, () => this.handle.addHeader(name, String(value)));
+    ask(name, () => this.handle.addHeader(name, valueOf(name, value)));
   }
 
   /** Removes all values of a field. */
@@ -262,7 +320,7 @@ export class Chunk {
   }
 
   setTrailer(name, value) {
-    ask(name, () => this.handle.setTrailer(name, String(value)));
+    ask(name, () => this.handle.setTrailer(name, valueOf(name, value)));
   }
 
   removeTrailer(name) {
@@ -338,7 +396,7 @@ export const exchange = {
   /** What an earlier hook of this plugin left, in the same exchange. */
   get: (key) => host.exchange.get(key),
   /** Leaves a text for this plugin's later hooks of the exchange. */
-  set: (key, value) => host.exchange.set(key, String(value)),
+  set: (key, value) => host.exchange.set(key, text(value)),
 };
 
 /**
@@ -430,11 +488,18 @@ export const metrics = {
   },
 };
 
+const HASHES = ['sha256', 'sha384', 'sha512'];
+
+function known(hash) {
+  if (HASHES.includes(hash)) return hash;
+  throw new RangeError(`${hash}: no hash of the host's; there are ${HASHES.join(', ')}`);
+}
+
 /** Cryptography by the host. Data are texts or bytes. */
 export const crypto = {
   /** `hash`: `sha256`, `sha384` or `sha512`. */
-  digest: (hash, data) => host.crypto.digest(hash, encode(data)),
-  hmac: (hash, key, data) => host.crypto.hmac(hash, encode(key), encode(data)),
+  digest: (hash, data) => host.crypto.digest(known(hash), encode(data)),
+  hmac: (hash, key, data) => host.crypto.hmac(known(hash), encode(key), encode(data)),
   /** `key`: `{ tag: 'spki' | 'point', val: bytes }` or `{ tag: 'rsa', val: { n, e } }`. */
   verify: (algorithm, key, message, signature) =>
     host.crypto.verify(algorithm, key, encode(message), signature),
@@ -442,7 +507,7 @@ export const crypto = {
   equal: (one, other) => host.crypto.equal(encode(one), encode(other)),
 };
 
-/** Time. What JavaScript has of its own stands still in the sandbox. */
+/** Time. `Date` and `performance` tell the same. */
 export const clock = {
   /** Milliseconds since the Unix epoch. */
   now: () => Number(host.clock.now() / 1000000n),
@@ -450,7 +515,7 @@ export const clock = {
   monotonic: () => host.clock.monotonic(),
 };
 
-/** Random numbers, fit for keys. What JavaScript has of its own repeats itself in the sandbox. */
+/** Random numbers, fit for keys. `Math.random` and `crypto.getRandomValues` are made of them. */
 export const random = {
   /** A BigInt of 64 bits. */
   next: () => host.random.next(),
@@ -458,102 +523,3 @@ export const random = {
   /** From 0 to below 1. */
   fraction: () => Number(host.random.next() >> 11n) / 2 ** 53,
 };
-
-/** Which hooks a class has, as `configure` says it. */
-export function interests(Plugin) {
-  const has = (name) => typeof Plugin.prototype[name] === 'function';
-  const body = (side, hook) => {
-    if (has(hook)) return { tag: 'stream' };
-    const wanted = Plugin[side];
-    return wanted ? { tag: 'buffer', val: BigInt(wanted.buffer) } : { tag: 'none' };
-  };
-  return {
-    hooks: {
-      preRequest: has('onPreRequest'),
-      request: has('onRequest'),
-      response: has('onResponse'),
-    },
-    requestBody: body('requestBody', 'onRequestBody'),
-    responseBody: body('responseBody', 'onResponseBody'),
-    requestHead: Plugin.requestHead === true,
-    decoded: Plugin.decoded === true,
-  };
-}
-
-/** Where an error was thrown, as far as its stack tells: `src/plugin.js:12`. */
-function place(error) {
-  for (const line of String(error?.stack ?? '').split('\n')) {
-    const at = /(?:^|[/@(\s])(src\/[\w./-]+\.m?js):(\d+)/.exec(line);
-    if (at) return `, at ${at[1]}:${at[2]}`;
-  }
-  return '';
-}
-
-/** What an error says, with file and line. */
-export function told(error) {
-  if (!(error instanceof Error)) return String(error);
-  const name = error.name === 'Error' ? '' : `${error.name}: `;
-  return `${name}${error.message}${place(error)}`;
-}
-
-/** The exports of the world, for a plugin's class. */
-export function bind(Plugin) {
-  let plugin;
-
-  const failing = (run) => {
-    try {
-      return run();
-    } catch (error) {
-      host.log.panicked(told(error));
-      throw error;
-    }
-  };
-  const respond = (handle, answer) => {
-    const { status, headers, body } = answer;
-    const send = () =>
-      body === STREAMED
-        ? handle.respondStreamed(status, fields(headers))
-        : handle.respond(status, fields(headers), encode(body));
-    ask('answer', send);
-    return 'respond';
-  };
-  const head = (Kind, hook) => (handle) =>
-    failing(() => {
-      const answer = plugin[hook](new Kind(handle));
-      if (answer instanceof Answer) return respond(handle, answer);
-      if (answer === undefined) return 'proceed';
-      throw new TypeError(`${hook} returned neither nothing nor an Answer (is it async?)`);
-    });
-  const piece = (hook) => (handle) =>
-    failing(() => {
-      const chunk = new Chunk(handle);
-      const flow = plugin[hook](chunk);
-      if (flow === undefined) return 'pass';
-      if (flow === DROP) return 'replace';
-      if (flow === ABORT) return 'abort';
-      if (flow instanceof Answer) return respond(handle, flow);
-      if (typeof flow !== 'string' && !(flow instanceof Uint8Array)) {
-        throw new TypeError(`${hook} returned what is no piece (is it async?)`);
-      }
-      chunk.write(flow);
-      return 'replace';
-    });
-  return {
-    configure(config) {
-      try {
-        plugin = new Plugin(JSON.parse(config));
-        return interests(Plugin);
-      } catch (error) {
-        // A plain `Error` is meant for the operator; what the language throws, for the author too.
-        throw error?.name === 'Error' ? error.message : told(error);
-      }
-    },
-    configSchema: () => (Plugin.configSchema ? JSON.stringify(Plugin.configSchema) : ''),
-    onPreRequest: head(Request, 'onPreRequest'),
-    onRequest: head(Request, 'onRequest'),
-    onResponse: head(Response, 'onResponse'),
-    onRequestBody: piece('onRequestBody'),
-    onResponseBody: piece('onResponseBody'),
-    onAnswerBody: piece('onAnswerBody'),
-  };
-}

@@ -23,12 +23,13 @@ from wit_world.imports import (
 )
 
 import weir
+from weir.bound import Bound
 
 
 def _value(value):
     if isinstance(value, bool):
         return span.Value_Boolean(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return span.Value_Integer(value)
     if isinstance(value, float):
         return span.Value_Float(value)
@@ -88,9 +89,10 @@ class Host:
 
 weir._host = Host
 
-import plugin  # noqa: E402  (marks the class)
+import standard  # noqa: E402  (before the plugin imports what it changes)
+import plugin  # noqa: E402, F401  (marks the class)
 
-bound = weir.Bound()
+bound = Bound()
 
 
 def _body(side):
@@ -104,6 +106,7 @@ class WitWorld:
     """The world's exports."""
 
     def configure(self, config):
+        standard.begin()
         try:
             bound.configure(config)
         except ValueError as error:

@@ -5,6 +5,7 @@
 //! use weir_sdk::span;
 //!
 //! span::set_attribute("cache.hit", false);
+//! span::set_attribute("cache.bytes", b"hello".len());
 //! span::add_event("lookup", &[("cache.tier", "memory".into()), ("cache.entries", 12.into())]);
 //! ```
 
@@ -151,6 +152,19 @@ from_numbers! {
     u8 => Integer, u16 => Integer, u32 => Integer,
     f32 => Float, f64 => Float,
 }
+
+/// Lengths and counts. What is past the largest integer of an attribute is told as that.
+macro_rules! from_counts {
+    ($($number:ty),+) => {$(
+        impl From<$number> for Value<'_> {
+            fn from(number: $number) -> Self {
+                Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+            }
+        }
+    )+};
+}
+
+from_counts!(u64, usize);
 
 /// Which span is meant.
 #[derive(Clone, Copy, Debug)]

@@ -57,7 +57,7 @@ pub use calls::{Called, Upstreams};
 pub use cases::run_cases;
 pub use context::{Event, Log, Span};
 pub use host::{Body, Exchange, Host};
-pub use stream::Stream;
+pub use stream::{InPieces, Stream};
 
 #[cfg(test)]
 mod tests;

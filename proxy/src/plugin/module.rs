@@ -67,6 +67,12 @@ pub struct Guest {
 impl Guest {
     /// Links a compiled module; fails where it imports or exports something else than the world.
     pub fn new(seed: Seed, module: &Module) -> wasmtime::Result<Self> {
+        let mut exports = module.exports();
+        if exports.any(|export| export.name().starts_with("proxy_abi_version_")) {
+            return Err(wasmtime::Error::msg(
+                "it is a proxy-wasm filter, which is to be written anew (docs/writing-a-plugin.md)",
+            ));
+        }
         if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
             return Err(wasmtime::Error::msg("it exports no memory `memory`"));
         }

@@ -319,13 +319,13 @@ impl Registry {
         if let Some(code) = loading.compiled.get(&module.digest) {
             return Ok(code.clone());
         }
-        // What the parser says of another file is its bytes.
-        if !module.bytes.starts_with(b"\0asm") {
-            return Err("cannot be compiled: it is no WebAssembly".to_owned());
-        }
         let mut before = loading.before.values().flat_map(Variants::iter);
         let code = match before.find(|old| old.digest == module.digest) {
             Some(old) => old.guest.code(),
+            // What the parser says of another file is its bytes.
+            None if !module.bytes.starts_with(b"\0asm") => {
+                return Err("cannot be compiled: it is no WebAssembly".to_owned());
+            }
             None => {
                 let cache = self.cache.as_ref();
                 Code::cached(cache, &self.engine, &module.digest, &module.bytes)

@@ -13,7 +13,7 @@ and no other is ever called:
         request_head = True                  # optional: for response.request_header
         decoded = True                       # optional: see bodies without gzip, deflate, zstd
 
-        def __init__(self, config): ...           # once an instance; what it raises refuses the configuration
+        def __init__(self, config): ...           # optional; what it raises refuses the configuration
         def on_pre_request(self, request): ...    # before routing, in a listener's chain
         def on_request(self, request): ...        # routed, before the upstream is called
         def on_response(self, response): ...      # the head has arrived, or an answer was made instead
@@ -31,11 +31,14 @@ The contract below this is `sdk/wit/weir.wit`, where each call is described to t
 """
 
 import json
+import operator
 import re
 from dataclasses import dataclass, field
 
 # What calls reach: the host in the sandbox, or a fake one in tests. Set by `app.py` and `weir.testing`.
 _host = None
+# Whether it can be called: not while the module is built.
+_running = False
 # The class that `@plugin` marked.
 _plugin = None
 
@@ -56,19 +59,32 @@ def plugin(marked):
 
 @dataclass
 class Answer:
-    """What is sent instead of what would have been: status 200 to 599, headers of texts or lists of
-    texts, and a body of text or bytes, or `STREAMED`."""
+    """What is sent instead of what would have been: status 200 to 599, headers (a mapping to texts or lists
+    of texts, or pairs), and a body of text or bytes, or `STREAMED`."""
 
     status: int
-    headers: dict = field(default_factory=dict)
+    headers: dict | list = field(default_factory=dict)
     body: str | bytes | object = b""
+
+
+#: What to do about what an author meets first.
+WAY_OUT = {
+    "not-buffered": "ask for it by `request_body = BYTES` or `response_body = BYTES` in the class",
+    "not-allowed": "is it listed in the `upstreams` of the plugin?",
+    "too-many": "the hook has made as many calls as `limits.calls` says",
+    "too-late": "only on_pre_request comes before routing, and only a request can be answered",
+    "forbidden": "the field belongs to the proxy",
+    "immutable": "an answer has been given already, or it is a part (206)",
+    "invalid-status": "from 200 to 599",
+}
 
 
 class Refused(Exception):
     """The host refused something; `reason` is its word in the WIT, such as `forbidden`, `timeout`."""
 
     def __init__(self, what, reason):
-        super().__init__(f"{what}: {reason}")
+        way_out = f" ({WAY_OUT[reason]})" if reason in WAY_OUT else ""
+        super().__init__(f"{what}: {reason}{way_out}")
         self.reason = reason
 
 
@@ -97,8 +113,41 @@ def _ask(what, call, *arguments):
         raise Refused(what, _reason(error.value)) from None
 
 
+# What has the wrong type is told here: below it would be a trap without words.
+
+
 def _bytes(data):
-    return data.encode() if isinstance(data, str) else bytes(data)
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"text or bytes are wanted, not {type(data).__name__}")
+
+
+def _name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"a text is wanted, not {type(name).__name__}: {name!r}")
+    return name
+
+
+def _value(name, value):
+    """A header's value as text."""
+    if not isinstance(value, (str, int, float)):
+        raise TypeError(f"{_name(name)}: a text is wanted, not {type(value).__name__}")
+    return str(value)
+
+
+def _count(number):
+    number = operator.index(number)
+    if number < 0:
+        raise ValueError(f"{number}: less than nothing")
+    return number
+
+
+def _one_of(what, word, words):
+    if word not in words:
+        raise ValueError(f"{word}: no {what} of the host's; there are {', '.join(words)}")
+    return word
 
 
 def _text(data):
@@ -107,9 +156,9 @@ def _text(data):
 
 def _fields(headers):
     lines = []
-    for name, values in headers.items():
+    for name, values in headers.items() if hasattr(headers, "items") else headers:
         for value in values if isinstance(values, list) else [values]:
-            lines.append((name, _bytes(str(value))))
+            lines.append((name, _value(name, value).encode()))
     return lines
 
 
@@ -121,11 +170,11 @@ class _Head:
 
     def header(self, name):
         """The first value of a field, by its name in any case; None where there is none."""
-        return self._handle.header(name)
+        return self._handle.header(_name(name))
 
     def header_values(self, name):
         """All values of a field, as texts, in order."""
-        return [_text(value) for value in self._handle.header_values(name)]
+        return [_text(value) for value in self._handle.header_values(_name(name))]
 
     def headers(self):
         """All fields: (name in lower case, value as text)."""
@@ -133,15 +182,15 @@ class _Head:
 
     def set_header(self, name, value):
         """Replaces all values of a field by one."""
-        _ask(name, self._handle.set_header, name, str(value))
+        _ask(name, self._handle.set_header, name, _value(name, value))
 
     def add_header(self, name, value):
         """Adds a value beside those there are."""
-        _ask(name, self._handle.add_header, name, str(value))
+        _ask(name, self._handle.add_header, name, _value(name, value))
 
     def remove_header(self, name):
         """Removes all values of a field."""
-        _ask(name, self._handle.remove_header, name)
+        _ask(name, self._handle.remove_header, _name(name))
 
     def body(self):
         """The whole body, as bytes, in the encoding that `content-encoding` says."""
@@ -209,11 +258,11 @@ class Response(_Head):
 
     @status.setter
     def status(self, status):
-        _ask("status", self._handle.set_status, status)
+        _ask("status", self._handle.set_status, _count(status))
 
     def request_header(self, name):
         """A field of the request as it went to the upstream; needs `request_head = True`."""
-        return self._handle.request_header(name)
+        return self._handle.request_header(_name(name))
 
     @property
     def request_method(self):
@@ -251,10 +300,10 @@ class Chunk:
         return [(name, _text(value)) for name, value in self._handle.trailers()]
 
     def set_trailer(self, name, value):
-        _ask(name, self._handle.set_trailer, name, str(value))
+        _ask(name, self._handle.set_trailer, name, _value(name, value))
 
     def remove_trailer(self, name):
-        _ask(name, self._handle.remove_trailer, name)
+        _ask(name, self._handle.remove_trailer, _name(name))
 
 
 class _Span:
@@ -263,17 +312,17 @@ class _Span:
 
     def set_attribute(self, name, value):
         """Sets an attribute: a text, a list of texts, a truth value or a number."""
-        _host.set_attribute(self._target, name, value)
+        _host.set_attribute(self._target, _name(name), value)
 
     def add_event(self, name, attributes=None):
         """Adds an event with the present time."""
-        _host.add_event(self._target, name, list((attributes or {}).items()))
+        _host.add_event(self._target, _name(name), list((attributes or {}).items()))
 
 
 class _CallSpan(_Span):
     def describe(self, kind, name):
         """Says what the call to the upstream is: `http` or `llm`, and the name of its span."""
-        _host.describe_call(kind, name)
+        _host.describe_call(_one_of("kind of call", kind, ("http", "llm")), str(name))
 
     def set_error(self, message):
         """Marks the call's span as failed, for an error that its status does not tell."""
@@ -326,17 +375,17 @@ class exchange:
 
     @staticmethod
     def set_request_id(request_id):
-        _host.exchange.set_request_id(request_id)
+        _host.exchange.set_request_id(str(request_id))
 
     @staticmethod
     def get(key):
         """What an earlier hook of this plugin left, in the same exchange."""
-        return _host.exchange.get(key)
+        return _host.exchange.get(_name(key))
 
     @staticmethod
     def set(key, value):
         """Leaves a text for this plugin's later hooks of the exchange."""
-        _host.exchange.set(key, str(value))
+        _host.exchange.set(_name(key), _value(key, value))
 
 
 class kv:
@@ -348,27 +397,28 @@ class kv:
     @staticmethod
     def get(key):
         """Bytes, or None."""
-        return _ask(key, _host.kv.get, key)
+        return _ask(key, _host.kv.get, _name(key))
 
     @staticmethod
     def set(key, value, ttl_ms=0):
-        _ask(key, _host.kv.set, key, _bytes(value), ttl_ms)
+        _ask(key, _host.kv.set, _name(key), _bytes(value), _count(ttl_ms))
 
     @staticmethod
     def delete(key):
         """Whether there was one."""
-        return _ask(key, _host.kv.delete, key)
+        return _ask(key, _host.kv.delete, _name(key))
 
     @staticmethod
     def add(key, delta, ttl_ms=0):
         """Adds to a number, atomically, and gives the sum."""
-        return _ask(key, _host.kv.add, key, delta, ttl_ms)
+        return _ask(key, _host.kv.add, _name(key), operator.index(delta), _count(ttl_ms))
 
     @staticmethod
     def compare_and_set(key, expected, value, ttl_ms=0):
         """Sets a value where the present one is the expected one (None: where there is none)."""
         expected = None if expected is None else _bytes(expected)
-        return _ask(key, _host.kv.compare_and_set, key, expected, _bytes(value), ttl_ms)
+        arguments = (_name(key), expected, _bytes(value), _count(ttl_ms))
+        return _ask(key, _host.kv.compare_and_set, *arguments)
 
 
 class Reply:
@@ -382,7 +432,7 @@ class Reply:
         return self._handle.status()
 
     def header(self, name):
-        return self._handle.header(name)
+        return self._handle.header(_name(name))
 
     def headers(self):
         return [(name, _text(value)) for name, value in self._handle.headers()]
@@ -399,12 +449,13 @@ class http:
 
     @staticmethod
     def may_call(upstream):
-        return _host.may_call(upstream)
+        return _host.may_call(_name(upstream))
 
     @staticmethod
     def send(upstream, method="GET", path="/", headers=None, body=b"", timeout_ms=0):
         """Raises `Refused` where there is no reply, with `reason` as in the WIT."""
-        arguments = (upstream, method, path, _fields(headers or {}), _bytes(body), timeout_ms)
+        names = [_name(name) for name in (upstream, method, path)]
+        arguments = (*names, _fields(headers or {}), _bytes(body), _count(timeout_ms))
         return Reply(_ask(upstream, _host.send, *arguments))
 
 
@@ -413,10 +464,10 @@ class _Metric:
         self._number = number
 
     def add(self, value=1, *labels):
-        _host.metrics.add(self._number, list(labels), float(value))
+        _host.metrics.add(self._number, [str(label) for label in labels], float(value))
 
     def set(self, value, *labels):
-        _host.metrics.set(self._number, list(labels), float(value))
+        _host.metrics.set(self._number, [str(label) for label in labels], float(value))
 
     observe = add
 
@@ -438,17 +489,20 @@ class metrics:
         return _Metric(_ask(name, _host.metrics.histogram, name, help, list(labels), bounds))
 
 
+HASHES = ("sha256", "sha384", "sha512")
+
+
 class crypto:
     """Cryptography by the host. Data are texts or bytes."""
 
     @staticmethod
     def digest(hash, data):
         """`hash`: `sha256`, `sha384` or `sha512`."""
-        return _host.digest(hash, _bytes(data))
+        return _host.digest(_one_of("hash", hash, HASHES), _bytes(data))
 
     @staticmethod
     def hmac(hash, key, data):
-        return _host.hmac(hash, _bytes(key), _bytes(data))
+        return _host.hmac(_one_of("hash", hash, HASHES), _bytes(key), _bytes(data))
 
     @staticmethod
     def verify(algorithm, spki, message, signature):
@@ -462,7 +516,7 @@ class crypto:
 
 
 class clock:
-    """Time. What Python has of its own does not work in the sandbox."""
+    """Time. `time` and `datetime` tell the same."""
 
     @staticmethod
     def now():
@@ -476,7 +530,7 @@ class clock:
 
 
 class random:
-    """Random numbers, fit for keys. What Python has of its own repeats itself in the sandbox."""
+    """Random numbers, fit for keys. `os.urandom`, `secrets` and `uuid` are made of them."""
 
     @staticmethod
     def next():
@@ -485,105 +539,4 @@ class random:
 
     @staticmethod
     def bytes(count):
-        return _host.random_bytes(count)
-
-
-def told(error):
-    """What an error says, with its type, file and line."""
-    kind = type(error).__name__
-    text = f"{kind}: {error}" if str(error) else kind
-    place = ""
-    # Not by `traceback`, which looks for the sources: there are no files in the sandbox.
-    entry = error.__traceback__
-    while entry is not None:
-        file = entry.tb_frame.f_code.co_filename
-        if _own(file):
-            # In a module the sources' folder is the second of its path.
-            name = re.sub(r"^(/1/|.*/src/)", "src/", file)
-            place = f", at {name}:{entry.tb_lineno}"
-        entry = entry.tb_next
-    return text + place
-
-
-def _own(file):
-    """Whether a file is the author's: neither the SDK's nor Python's."""
-    return file.startswith("/1/") or re.search(r"/src/(?!.*/site-packages/)", file) is not None
-
-
-class Bound:
-    """The marked class behind the world's exports, in plain values."""
-
-    def __init__(self):
-        self._instance = None
-
-    def configure(self, config):
-        """Makes the instance. What this raises as ValueError is the refusal's text."""
-        try:
-            self._instance = _plugin(json.loads(config))
-        except ValueError:
-            raise
-        except Exception as error:
-            raise ValueError(told(error)) from error
-
-    @staticmethod
-    def config_schema():
-        schema = getattr(_plugin, "config_schema", None)
-        return json.dumps(schema) if schema else ""
-
-    @staticmethod
-    def has(hook):
-        return callable(getattr(_plugin, hook, None))
-
-    def body(self, side):
-        """`stream`, so many bytes, or None."""
-        return "stream" if self.has(f"on_{side}") else getattr(_plugin, side, None)
-
-    def head(self, hook, Kind, handle):
-        """Runs a hook of a head: whether it answered."""
-        return self._failing(lambda: self._head(hook, Kind, handle))
-
-    def _head(self, hook, Kind, handle):
-        answer = getattr(self._instance, hook)(Kind(handle))
-        if answer is None:
-            return False
-        if not isinstance(answer, Answer):
-            raise TypeError(f"{hook} returned neither None nor an Answer")
-        self._respond(handle, answer)
-        return True
-
-    def piece(self, hook, handle):
-        """Runs a hook of a piece: `pass`, `replace`, `respond` or `abort`."""
-        return self._failing(lambda: self._piece(hook, handle))
-
-    def _piece(self, hook, handle):
-        chunk = Chunk(handle)
-        flow = getattr(self._instance, hook)(chunk)
-        if flow is None:
-            return "pass"
-        if flow is DROP:
-            return "replace"
-        if flow is ABORT:
-            return "abort"
-        if isinstance(flow, Answer):
-            self._respond(handle, flow)
-            return "respond"
-        if not isinstance(flow, (str, bytes, bytearray)):
-            raise TypeError(f"{hook} returned what is no piece")
-        chunk.write(flow)
-        return "replace"
-
-    @staticmethod
-    def _respond(handle, answer):
-        fields = _fields(answer.headers)
-        if answer.body is STREAMED:
-            _ask("answer", handle.respond_streamed, answer.status, fields)
-        else:
-            _ask("answer", handle.respond, answer.status, fields, _bytes(answer.body))
-
-    @staticmethod
-    def _failing(run):
-        try:
-            return run()
-        except Exception as error:
-            _host.panicked(told(error))
-            raise
+        return _host.random_bytes(_count(count))

@@ -14,12 +14,13 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
 import sys
 from dataclasses import dataclass, field
+from os import urandom as _urandom
 from urllib.parse import urlsplit
 
 import weir
+from weir.bound import Bound, told
 
 FORBIDDEN = {
     "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection",
@@ -78,7 +79,9 @@ def _bytes(body):
 class _Head:
     def __init__(self, fields, body, most):
         self.fields = fields
-        self.bytes = _bytes(body)
+        # As it comes: a list is of its pieces.
+        self.pieces = [_bytes(piece) for piece in (body if isinstance(body, list) else [body])]
+        self.bytes = b"".join(self.pieces)
         self.most = most
         self.answer = None
         self.skips = False
@@ -252,9 +255,10 @@ class _Response(_Head):
 
 
 class _Chunk(_Head):
-    def __init__(self, data):
+    def __init__(self, data, last=True):
         super().__init__([], data, None)
         self.out = b""
+        self._last = last
 
     def data(self):
         return self.bytes
@@ -263,7 +267,7 @@ class _Chunk(_Head):
         return len(self.bytes)
 
     def is_last(self):
-        return True
+        return self._last
 
     def write(self, data):
         self.out += data
@@ -281,13 +285,14 @@ class _Chunk(_Head):
 class _Host:
     """All that a plugin can ask for, and what it did."""
 
-    def __init__(self, calls, seen):
+    def __init__(self, calls, seen, values, start):
         self._calls = calls
         self._seen = seen
         self._ticks = 0
         self._place = "request"
         self.exchange = _Exchange(self)
-        self.kv = _Values()
+        self.kv = _Values(values)
+        self._start = start
         self.metrics = _Metrics()
 
     def at(self, place):
@@ -322,17 +327,17 @@ class _Host:
         self._seen["failure"] = message
 
     def now(self):
-        return NOW + self._ticks
+        return self._start + self._ticks
 
     def monotonic(self):
         self._ticks += 1000
         return self._ticks
 
     def random(self):
-        return secrets.randbits(64)
+        return int.from_bytes(_urandom(8), "big")
 
     def random_bytes(self, count):
-        return secrets.token_bytes(min(count, 4096))
+        return _urandom(min(count, 4096))
 
     def request_id(self):
         return self._seen.get("request_id", "made-by-weir")
@@ -387,8 +392,8 @@ class _Exchange:
 
 
 class _Values:
-    def __init__(self):
-        self._values = {}
+    def __init__(self, values):
+        self._values = values
 
     def get(self, key):
         return self._values.get(key)
@@ -427,16 +432,18 @@ class _Metrics:
     set = add
 
 
-def run(plugin, config=None, request=None, response=None, calls=()):
+def run(plugin, config=None, request=None, response=None, calls=(), kv=None, now=NOW):
     """Runs an exchange through a plugin: `request` (method, url, headers, body, client_certificate),
     `response` (status, headers, body: the upstream's) and `calls` (what upstreams reply to calls of its
-    own). Gives what a case can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`,
-    `calls`, `failure` and `refused`."""
+    own). A body that is a list comes in these pieces. `kv`, a `dict` that several runs may share, has the
+    values of earlier exchanges (as bytes); `now` is when this one begins, in nanoseconds. Gives what a case
+    can speak of: `action`, `request`, `upstream`, `response`, `spans`, `logs`, `calls`, `failure` and
+    `refused`."""
     seen = {"action": "continue", "spans": {}, "logs": [], "calls": []}
-    host = _Host(calls, seen)
+    host = _Host(calls, seen, {} if kv is None else kv, now)
     weir._host = host
     weir.plugin(plugin)
-    bound = weir.Bound()
+    bound = Bound()
     try:
         bound.configure(json.dumps({} if config is None else config))
     except ValueError as error:
@@ -446,7 +453,7 @@ def run(plugin, config=None, request=None, response=None, calls=()):
     try:
         _exchange(bound, host, seen, request or {}, response or {})
     except Exception as error:
-        seen.setdefault("failure", weir.told(error))
+        seen.setdefault("failure", told(error))
         seen["action"] = "fail"
         seen["response"] = {"status": 500, "headers": [], "body": ""}
     return seen
@@ -487,15 +494,19 @@ def _exchange(bound, host, seen, request, response):
         if bound.body(side) != "stream" or handle.skips or not handle.bytes:
             return None
         host.at(place)
-        chunk = _Chunk(handle.bytes)
-        flow = bound.piece(f"on_{side}", chunk)
-        if flow == "replace":
-            handle.bytes = chunk.out
-        if flow == "abort":
-            raise RuntimeError("the body was broken off")
-        if chunk.streamed:
-            chunk.answer["body"] = made(chunk.answer["status"])
-        return chunk.answer
+        out = b""
+        for index, piece in enumerate(handle.pieces):
+            chunk = _Chunk(piece, index == len(handle.pieces) - 1)
+            flow = bound.piece(f"on_{side}", chunk)
+            if flow == "abort":
+                raise RuntimeError("the body was broken off")
+            if flow == "respond":
+                if chunk.streamed:
+                    chunk.answer["body"] = made(chunk.answer["status"])
+                return chunk.answer
+            out += chunk.out if flow == "replace" else piece
+        handle.bytes = out
+        return None
 
     answer = call("on_pre_request", "pre_request", weir.Request, head)
     head.routed = True
@@ -510,7 +521,8 @@ def _exchange(bound, host, seen, request, response):
     replaced = call("on_response", "response", weir.Response, back)
     if not replaced:
         pieces("response_body", "response", back)
-    seen["request"] = {"url": head.url(), "headers": head.fields}
+    sent = head.bytes.decode(errors="replace")
+    seen["request"] = {"url": head.url(), "headers": head.fields, "body": sent}
     seen["upstream"] = head.upstream
     if not replaced:
         replaced = {"status": back.status(), "headers": back.fields, "body": back.bytes}
@@ -520,14 +532,18 @@ def _exchange(bound, host, seen, request, response):
 def main():
     """Cases as JSON come in, what was seen goes out."""
     cases = json.load(sys.stdin)
+    out = sys.stdout
+    import standard  # noqa: F401  (before the plugin imports what it changes)
     import plugin  # noqa: F401  (marks the class)
 
     marked = weir._plugin
     observed = []
     for case in cases:
         keys = ("config", "request", "response", "calls")
+        weir._running = True
         observed.append(run(marked, **{key: case[key] for key in keys if key in case}))
-    print("\n" + json.dumps(observed))
+        weir._running = False
+    out.write(f"\n{json.dumps(observed)}\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@
 //!       request:                     # as it would go to the upstream
 //!         url: /page?x=1
 //!         headers: { accept: text/html, x-secret: null }
+//!         body: ""
 //!       response:                    # as the client would get it
 //!         status: 200
 //!         headers: { x-hello: "hello, Ada" }
@@ -30,6 +31,8 @@
 //!     config: { name: "" }
 //!     expect: { refused: nobody to greet }
 //! ```
+//!
+//! A body that is a list of texts comes in these pieces, for a plugin that streams it.
 //!
 //! A request by `https` may have a `client_certificate`, with `subject`, `issuer`, `sha256` and
 //! `alternative_names` (lists `dns`, `uri`, `email` and `ip`), each empty where it is not said.
@@ -50,6 +53,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::InPieces;
 use crate::Certificate;
 pub use native::run_cases;
 
@@ -116,7 +120,7 @@ struct Request {
     method: String,
     url: String,
     headers: BTreeMap<String, Value>,
-    body: String,
+    body: Body,
     client_certificate: Option<Certificate>,
 }
 
@@ -126,7 +130,7 @@ impl Default for Request {
             method: "GET".into(),
             url: "/".into(),
             headers: BTreeMap::new(),
-            body: String::new(),
+            body: Body::default(),
             client_certificate: None,
         }
     }
@@ -137,7 +141,7 @@ impl Default for Request {
 struct Response {
     status: u16,
     headers: BTreeMap<String, Value>,
-    body: String,
+    body: Body,
 }
 
 impl Default for Response {
@@ -145,8 +149,37 @@ impl Default for Response {
         Self {
             status: 200,
             headers: BTreeMap::new(),
-            body: String::new(),
+            body: Body::default(),
         }
+    }
+}
+
+/// A body as it comes: a text in one piece, a list of texts in these.
+#[derive(Clone, Debug, Default)]
+struct Body(Vec<String>);
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let body = Value::deserialize(from)?;
+        let pieces = match &body {
+            Value::Array(pieces) => pieces.as_slice(),
+            body => std::slice::from_ref(body),
+        };
+        let pieces: Option<_> = pieces.iter().map(compare::scalar).collect();
+        let fault =
+            || serde::de::Error::custom("`body` is to be a text, or a list of texts: its pieces");
+        pieces.map(Self).ok_or_else(fault)
+    }
+}
+
+impl Body {
+    fn whole(&self) -> Vec<u8> {
+        self.0.concat().into_bytes()
+    }
+
+    fn pieces(&self) -> Option<InPieces> {
+        let pieces = || self.0.iter().map(|piece| piece.clone().into_bytes());
+        (self.0.len() > 1).then(|| InPieces(pieces().collect()))
     }
 }
 
@@ -169,6 +202,7 @@ struct Expect {
 struct ExpectedRequest {
     url: Option<String>,
     headers: Map<String, Value>,
+    body: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -219,6 +253,8 @@ pub struct Observed {
     pub action: Action,
     /// The request as it goes to the upstream: its whole URL, and its headers.
     pub request: Option<(String, http::HeaderMap)>,
+    /// Its body.
+    pub request_body: Vec<u8>,
     /// The upstream that a reroute named.
     pub upstream: Option<String>,
     /// What the client gets.
@@ -248,8 +284,8 @@ impl Case {
         self.config.as_ref().unwrap_or(&Value::Null)
     }
 
-    /// The request that begins the exchange; the client's [`Certificate`], where there is one, is among
-    /// its extensions.
+    /// The request that begins the exchange; the client's [`Certificate`] and the [pieces](InPieces) of its
+    /// body, where there are any, are among its extensions.
     pub fn request(&self) -> Result<http::Request<Vec<u8>>, String> {
         let Request {
             method,
@@ -272,19 +308,25 @@ impl Case {
         if let Some(certificate) = client_certificate {
             request = request.extension(certificate.clone());
         }
+        if let Some(pieces) = body.pieces() {
+            request = request.extension(pieces);
+        }
         request
-            .body(body.clone().into_bytes())
+            .body(body.whole())
             .map_err(|error| format!("request: {error}"))
     }
 
-    /// The upstream's response.
+    /// The upstream's response, whose [pieces](InPieces) are among its extensions as a request's.
     pub fn response(&self) -> Result<http::Response<Vec<u8>>, String> {
         let mut response = http::Response::builder().status(self.response.status);
         for (name, value) in lines(&self.response.headers, "response.headers")? {
             response = response.header(name, value);
         }
+        if let Some(pieces) = self.response.body.pieces() {
+            response = response.extension(pieces);
+        }
         response
-            .body(self.response.body.clone().into_bytes())
+            .body(self.response.body.whole())
             .map_err(|error| format!("response: {error}"))
     }
 

@@ -11,6 +11,7 @@ use super::backend;
 use super::calls::{Called, Upstreams};
 use super::context::{Context, Log, Numbers, Span, Values};
 use super::head::{Fields, check_answer};
+use super::stream::InPieces;
 use crate::{Action, Certificate, Hook, Interests, Plugin, Request, Response, plugin};
 
 /// 2026-01-02T03:04:05Z.
@@ -98,7 +99,8 @@ impl<P: Plugin> Host<P> {
     /// Begins an exchange and runs `on_pre_request` and `on_request`, until one answers.
     ///
     /// Scheme and authority are those of the URI, or else `http` and the `host` header's; the
-    /// client's address is 192.0.2.1. A [`Certificate`] that it shows is an extension of the request.
+    /// client's address is 192.0.2.1. A [`Certificate`] that it shows is an extension of the request, as
+    /// are the [pieces](InPieces) in which its body comes.
     ///
     /// # Panics
     ///
@@ -117,7 +119,8 @@ impl<P: Plugin> Host<P> {
         client: &str,
         request: http::Request<B>,
     ) -> Exchange<'_, P> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let pieces = head.extensions.remove();
         let fields = Fields::new(head.headers);
         let authority = match head.uri.authority() {
             Some(authority) => authority.to_string(),
@@ -160,7 +163,7 @@ impl<P: Plugin> Host<P> {
         exchange.run_request_hook(Hook::PreRequest, P::on_pre_request);
         exchange.request.routed = true;
         exchange.run_request_hook(Hook::Request, P::on_request);
-        exchange.send_request();
+        exchange.send_request(pieces);
         exchange
     }
 }
@@ -209,6 +212,11 @@ fn held(bytes: Vec<u8>, most: Option<u64>) -> backend::Body {
     }
 }
 
+/// A body as it comes: in one piece where nothing else is said.
+fn pieces_of(body: Vec<u8>, pieces: Option<InPieces>) -> Vec<Vec<u8>> {
+    pieces.map_or_else(|| vec![body], |InPieces(pieces)| pieces)
+}
+
 /// A request on its way, and what the plugin did with it so far.
 pub struct Exchange<'host, P> {
     host: &'host Host<P>,
@@ -234,6 +242,7 @@ impl<P: Plugin> Exchange<'_, P> {
             None => upstream.map(Into::into),
         };
         let (mut head, body) = answer.into_parts();
+        let pieces = head.extensions.remove();
         if !self.host.interests.contains(Hook::Response) {
             return http::Response::from_parts(head, body);
         }
@@ -257,20 +266,20 @@ impl<P: Plugin> Exchange<'_, P> {
         let mut body = response.0.body.bytes;
         let streams = self.host.interests.streams_response_body() && !response.0.skips_body;
         if streams && !body.is_empty() {
-            body = self.stream_response([body]).bytes();
+            body = self.stream_response(pieces_of(body, pieces)).bytes();
         }
         http::Response::from_parts(head, body)
     }
 
-    /// The request's body, where the plugin streams it, in one piece.
-    fn send_request(&mut self) {
+    /// The request's body, where the plugin streams it.
+    fn send_request(&mut self, pieces: Option<InPieces>) {
         let body = &mut self.request.body.bytes;
         let streams = self.host.interests.streams_request_body() && !self.request.skips_body;
         if !streams || body.is_empty() || self.answer.is_some() {
             return;
         }
         let body = std::mem::take(body);
-        let stream = self.stream_request([body]);
+        let stream = self.stream_request(pieces_of(body, pieces));
         self.request.body.bytes = stream.bytes();
         self.answer = stream.answer;
     }

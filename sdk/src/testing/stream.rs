@@ -23,6 +23,11 @@ pub struct Stream {
     pub ended: bool,
 }
 
+/// The pieces in which a body comes that the plugin streams, among the extensions of its request or
+/// response; without it, a body comes in one.
+#[derive(Clone, Debug)]
+pub struct InPieces(pub Vec<Vec<u8>>);
+
 impl Stream {
     /// All that went on.
     pub fn bytes(&self) -> Vec<u8> {

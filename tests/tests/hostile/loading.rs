@@ -65,6 +65,8 @@ is_not_loaded! {
         "later-version", "module is no plugin of world weir:plugin: ";
     a_core_module_without_a_components_type_is_not_loaded:
         "no-component-type", "module is no plugin of world weir:plugin: ";
+    a_proxy_wasm_filter_is_told_as_what_it_is:
+        "proxy-wasm", "it is a proxy-wasm filter, which is to be written anew (docs/writing-a-plugin.md)";
     a_component_of_another_world_is_not_loaded:
         "other-world", "module is no plugin of world weir:plugin: ";
     a_component_with_other_signatures_is_not_loaded:

@@ -3,6 +3,7 @@
 //! exchange that it served is replayed.
 
 mod certificates;
+mod mistakes;
 mod recycling;
 
 use std::fs;
@@ -330,7 +331,7 @@ impl Tutorial {
   - name: what is thrown has its place
     config: {{tenants: [acme], header: upgrade}}
     request: {{headers: {{upgrade: acme}}}}
-    expect: {{action: fail, failure: 'upgrade: forbidden, at {}:', response: {{status: 500}}}}
+    expect: {{action: fail, failure: 'upgrade: forbidden (the field belongs to the proxy), at {}:', response: {{status: 500}}}}
 ",
             self.source
         )

@@ -140,6 +140,24 @@ fn a_body_decides_where_the_request_goes() {
 }
 
 #[test]
+fn an_upstream_that_no_route_leads_to_is_named_in_the_trace() {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"]["route"] = wrap(json!({ "request": 100, "route": true }));
+    config["listeners"][0]["plugins"] = json!(["route"]);
+    let stand = Stand::with(upstream, config);
+    let response = post(&stand, "nowhere");
+    assert_eq!(response.status, 500);
+    // Who asks need not know what is configured.
+    assert!(!response.text().contains("nowhere"), "{}", response.text());
+    assert!(stand.upstream.seen().is_empty());
+    let trace = stand.trace();
+    let root = &trace.root()["Attributes"];
+    assert_eq!(root["weir.missing_upstream"], "nowhere");
+    assert_eq!(root["http.route"], Value::Null);
+}
+
+#[test]
 fn a_request_without_a_body_gets_none() {
     // Held, and left as it was.
     let quiet = json!({

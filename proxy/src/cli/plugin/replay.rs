@@ -257,6 +257,11 @@ fn show_exchange(exchange: &Recorded, done: &Done) -> String {
         }
         out.push('\n');
     }
+    if let Some(upstream) = &done.upstream
+        && done.trace["RootSpan"]["Attributes"]["http.route"].is_null()
+    {
+        let _ = writeln!(out, "  no route leads to the upstream `{upstream}`");
+    }
     let (url, headers) = &done.request;
     let _ = writeln!(out, "  request   {} {url}", exchange.request.method());
     changes(exchange.request.headers(), headers, &mut out);

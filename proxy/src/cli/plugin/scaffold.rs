@@ -52,8 +52,9 @@ macro_rules! sdk {
     };
 }
 
-const JAVASCRIPT_SDK: &[Template] = &sdk!("javascript": "weir.js", "entry.js", "testing.js");
-const PYTHON_SDK: &[Template] = &sdk!("python": "app.py", "weir/__init__.py", "weir/testing.py");
+const JAVASCRIPT_SDK: &[Template] =
+    &sdk!("javascript": "weir.js", "bind.js", "globals.js", "entry.js", "testing.js");
+const PYTHON_SDK: &[Template] = &sdk!("python": "app.py", "standard.py", "weir/__init__.py", "weir/bound.py", "weir/testing.py");
 
 /// All files of a new project: path in its folder, and text.
 pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {

@@ -318,6 +318,7 @@ fn seen(done: Done) -> Observed {
             Outcome::Failed => Action::Fail,
         },
         request: Some(done.request),
+        request_body: done.request_body.to_vec(),
         upstream: done.upstream,
         response: Some(done.response.map(|body| body.to_vec())),
         ..Observed::default()

@@ -52,6 +52,7 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
     /// The request as it went to the upstream, or would have.
     pub(super) request: (String, HeaderMap),
+    pub(super) request_body: Bytes,
     /// The upstream that a pre-request hook named.
     pub(super) upstream: Option<String>,
     pub(super) response: Response<Bytes>,
@@ -209,7 +210,7 @@ impl Trial {
         };
         let start = Instant::now();
         progress.now = start;
-        let mut body = Given::response(upstream.body());
+        let mut body = Given::response(upstream.body(), None);
         chain
             .run_response(runner, &mut slot, &mut progress, &mut body)
             .await;
@@ -264,12 +265,14 @@ impl Trial {
             }
         }
         let request = sent(state(&mut slot));
+        let request_body = given.sent(state(&mut slot));
         let rerouted = state(&mut slot).upstream.clone();
 
         let mut body = Bytes::copy_from_slice(upstream.body());
         if outcome != Outcome::Proceed {
             answer = Some(stopped(outcome, state(&mut slot)));
         }
+        let pieces = upstream.extensions().get().filter(|_| answer.is_none());
         let head = match answer {
             Some(answer) => take(answer, &mut body),
             None => ResponseHead {
@@ -279,7 +282,7 @@ impl Trial {
         };
         state(&mut slot).response = head;
         let begun = given.begun(calls);
-        let mut given = Given::response(&body);
+        let mut given = Given::response(&body, pieces);
         if let Some(begun) = begun {
             given.begin(begun, state(&mut slot));
         }
@@ -302,6 +305,7 @@ impl Trial {
         Done {
             outcome,
             request,
+            request_body,
             upstream: rerouted,
             response,
             call: state

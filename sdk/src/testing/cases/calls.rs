@@ -137,6 +137,6 @@ fn made(reply: &Response) -> Result<http::Response<Vec<u8>>, String> {
         response = response.header(name, value);
     }
     response
-        .body(reply.body.clone().into_bytes())
+        .body(reply.body.whole())
         .map_err(|error| format!("calls.reply: {error}"))
 }

@@ -68,12 +68,13 @@ pub(super) fn differences(expect: &Expect, observed: &Observed) -> Vec<Differenc
 
 /// Whether each expected value is of a kind that can be compared.
 pub(super) fn check(expect: &Expect) -> Result<(), String> {
-    let body = expect.response.body.iter().map(|body| ("body", body));
+    let bodies = expect.request.body.iter().chain(&expect.response.body);
+    let bodies = bodies.map(|body| ("body", body));
     let headers = (expect.request.headers.iter())
         .chain(&expect.response.headers)
         .chain(expect.spans.values().flatten())
         .map(|(name, value)| (name.as_str(), value));
-    for (name, value) in body.chain(headers) {
+    for (name, value) in bodies.chain(headers) {
         let known = match value {
             Value::Object(object) => {
                 object.len() == 1 && object.get("contains").is_some_and(Value::is_string)
@@ -153,6 +154,11 @@ impl Found {
             self.compare("request.url", &expected.as_str().into(), Some(&seen.into()));
         }
         self.headers("request", &expect.request.headers, headers);
+        self.body(
+            "request",
+            expect.request.body.as_ref(),
+            &observed.request_body,
+        );
     }
 
     fn response(&mut self, expect: &Expect, observed: &Observed) {
@@ -165,13 +171,18 @@ impl Found {
             self.compare("response.status", &status.into(), Some(&seen.into()));
         }
         self.headers("response", &expected.headers, response.headers());
-        if let Some(body) = &expected.body {
-            let seen = String::from_utf8_lossy(response.body());
-            let seen = (!seen.is_empty()).then(|| Value::from(&*seen));
-            let fits_empty = seen.is_none() && body.as_str() == Some("");
-            if !fits_empty {
-                self.compare("response.body", body, seen.as_ref());
-            }
+        self.body("response", expected.body.as_ref(), response.body());
+    }
+
+    fn body(&mut self, of: &str, expected: Option<&Value>, seen: &[u8]) {
+        let Some(expected) = expected else { return };
+        // As in a header.
+        let expected = scalar(expected).map_or_else(|| expected.clone(), Value::from);
+        let seen = String::from_utf8_lossy(seen);
+        let seen = (!seen.is_empty()).then(|| Value::from(&*seen));
+        let fits_empty = seen.is_none() && expected.as_str() == Some("");
+        if !fits_empty {
+            self.compare(&format!("{of}.body"), &expected, seen.as_ref());
         }
     }
 

@@ -3,11 +3,12 @@
 //! The fake hosts of the SDKs for JavaScript and Python (`sdk/javascript/testing.js`,
 //! `sdk/python/weir/testing.py`) read and write it. They run exchanges; the judge stays here.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::{Action, Case, Observed, Place};
 use crate::Certificate;
+use crate::testing::InPieces;
 
 impl Case {
     /// The case's exchange: `config`, `request`, `response` and `calls`, with fields as lists of name
@@ -23,7 +24,7 @@ impl Case {
                 "method": request.method().as_str(),
                 "url": request.uri().to_string(),
                 "headers": fields(request.headers()),
-                "body": text(request.body()),
+                "body": body(request.extensions(), request.body()),
                 "client_certificate": request.extensions().get::<Certificate>(),
             },
             "response": message(&response),
@@ -36,8 +37,16 @@ pub(super) fn message(response: &http::Response<Vec<u8>>) -> Value {
     json!({
         "status": response.status().as_u16(),
         "headers": fields(response.headers()),
-        "body": text(response.body()),
+        "body": body(response.extensions(), response.body()),
     })
+}
+
+/// One text, or a list of the pieces it comes in.
+fn body(extensions: &Extensions, whole: &[u8]) -> Value {
+    match extensions.get::<InPieces>() {
+        Some(InPieces(pieces)) => pieces.iter().map(|piece| text(piece)).collect(),
+        None => text(whole).into(),
+    }
 }
 
 /// Bodies of cases are texts.
@@ -99,6 +108,7 @@ impl Observed {
                 _ => return None,
             },
             request,
+            request_body: seen["request"]["body"].as_str().unwrap_or_default().into(),
             upstream: word("upstream"),
             response,
             spans: places.into_iter().filter_map(span).collect(),
@@ -125,7 +135,8 @@ mod tests {
     #[test]
     fn a_case_goes_out_and_what_was_seen_is_judged() {
         let cases = parse(
-            "cases: [{name: n, config: {a: 1}, request: {url: /x, headers: {x-a: [1, 2]}},
+            "cases: [{name: n, config: {a: 1}, request: {url: /x, headers: {x-a: [1, 2]}, body: [o, ne]},
+                      response: {body: two},
                       calls: [{upstream: u, path: /k, error: too_large}, {upstream: v, reply: {body: b}}],
                       expect: {action: respond, response: {status: 403, headers: {x-b: c}}, logs: [no]}}]",
         );
@@ -136,6 +147,8 @@ mod tests {
         let lines = json!([["x-a", "1"], ["x-a", "2"]]);
         assert_eq!(exchange["request"]["headers"], lines);
         assert!(exchange["request"]["client_certificate"].is_null());
+        assert_eq!(exchange["request"]["body"], json!(["o", "ne"]));
+        assert_eq!(exchange["response"]["body"], "two");
         assert_eq!(exchange["calls"][0]["error"], "too_large");
         assert_eq!(exchange["calls"][0]["path"], "/k");
         assert_eq!(exchange["calls"][1]["reply"]["body"], "b");

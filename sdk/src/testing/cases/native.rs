@@ -92,6 +92,7 @@ fn exchange<P: Plugin>(case: &Case, observed: &mut Observed) {
     };
     let headers = exchange.request_headers().clone();
     observed.request = Some((exchange.uri().to_string(), headers));
+    observed.request_body = exchange.request_body().to_vec();
     note(&exchange, observed);
     observed.response = Some(exchange.response(response));
     note(&exchange, observed);

@@ -291,3 +291,70 @@ fn cases_run_natively() {
 fn a_case_that_differs_panics_with_the_difference() {
     run_cases::<Picky>(&PICKY.replace("{body: answer}", "{body: other}"));
 }
+
+/// Puts a cross for each letter of a word, wherever the body was cut.
+struct Crosses(std::cell::RefCell<Vec<u8>>);
+
+impl Plugin for Crosses {
+    type Config = ();
+
+    fn new((): ()) -> Result<Self, Error> {
+        Ok(Self(std::cell::RefCell::default()))
+    }
+
+    fn interests(&self) -> Interests {
+        Interests::none()
+            .stream_request_body()
+            .stream_response_body()
+    }
+
+    fn on_request_body(&self, chunk: &mut crate::Chunk) -> crate::Flow {
+        self.on_response_body(chunk)
+    }
+
+    fn on_response_body(&self, chunk: &mut crate::Chunk) -> crate::Flow {
+        let mut held = self.0.borrow_mut();
+        held.extend(chunk.data());
+        if !chunk.is_last() {
+            return crate::Flow::Replace(Vec::new());
+        }
+        let text = String::from_utf8(std::mem::take(&mut held)).expect("a text");
+        crate::Flow::Replace(text.replace("secret", "xxxxxx").into_bytes())
+    }
+}
+
+#[test]
+fn a_body_comes_in_the_pieces_of_its_list() {
+    run_cases::<Crosses>(
+        "cases:
+           - name: what is sought is spread over two
+             request: {method: POST, body: [a sec, ret]}
+             response: {body: [se, cre, t b]}
+             expect: {request: {body: a xxxxxx}, response: {body: xxxxxx b}}
+           - name: in one piece
+             request: {method: POST, body: a secret}
+             expect: {request: {body: {contains: xxx}}, response: {body: ''}}",
+    );
+    let case = case("request: {body: [one, 2]}\nresponse: {body: whole}");
+    let request = case.request().expect("a request");
+    assert_eq!(request.body(), b"one2");
+    let InPieces(pieces) = request.extensions().get().expect("pieces");
+    assert_eq!(pieces, &[b"one".to_vec(), b"2".to_vec()]);
+    let response = case.response().expect("a response");
+    assert!(response.extensions().get::<InPieces>().is_none());
+}
+
+#[test]
+fn what_is_no_body_is_a_fault() {
+    let fault = fault("cases: [{name: x, response: {body: {a: 1}}}]");
+    assert!(fault.contains("a list of texts: its pieces"), "{fault}");
+}
+
+#[test]
+fn a_body_is_text_however_its_number_was_written() {
+    let case = case("expect: {request: {body: 5}, response: {body: 7}}");
+    let mut observed = response(200, &[], "7");
+    observed.request = Some(("http://example.com/".into(), HeaderMap::new()));
+    observed.request_body = b"6".to_vec();
+    assert_eq!(differences(&case, &observed), one("request.body", "5", "6"));
+}

@@ -165,3 +165,9 @@ fn there_is_no_span_while_a_plugin_is_made() {
 
     let _ = Host::<Early>::new(json!(null));
 }
+
+#[test]
+fn a_count_past_the_largest_integer_is_told_as_that() {
+    assert_eq!(span::Value::from(7_usize), span::Value::Integer(7));
+    assert_eq!(span::Value::from(u64::MAX), span::Value::Integer(i64::MAX));
+}

@@ -1,10 +1,16 @@
 //! Bodies of exchanges in process.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use http_body::{Body, Frame};
+use weir_sdk::testing::InPieces;
 
 use super::{stopped, take};
 use crate::coding::Decoder;
@@ -17,7 +23,6 @@ use crate::plugin::chain::{Bodies, Fit, Outcome};
 use crate::plugin::stream::{Flow, Pipe, Pipes};
 use crate::server::respond::{self, Refusal};
 use crate::upstream::body::Fault;
-use crate::upstream::driver::Received;
 
 /// How long, in bytes and by the clock, an answer that comes piece by piece may be here, where nobody
 /// leaves before its end.
@@ -28,8 +33,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Given {
     side: Side,
     bytes: Bytes,
+    /// As they come, where that is not in one piece.
+    pieces: Option<Sent>,
     /// On its way through plugins that stream it.
-    piped: Option<(Through<Received>, Rc<Flow>)>,
+    piped: Option<(Through<Sent>, Rc<Flow>)>,
     /// Where a hook answered with a body that comes piece by piece.
     begun: Option<Box<Begun>>,
     /// The same of a hook of a piece.
@@ -41,16 +48,18 @@ impl Given {
         Self {
             side: Side::Request,
             bytes: Bytes::copy_from_slice(request.body()),
+            pieces: request.extensions().get().map(Sent::new),
             piped: None,
             begun: None,
             answered: None,
         }
     }
 
-    pub(super) fn response(body: &[u8]) -> Self {
+    pub(super) fn response(body: &[u8], pieces: Option<&InPieces>) -> Self {
         Self {
             side: Side::Response,
             bytes: Bytes::copy_from_slice(body),
+            pieces: pieces.map(Sent::new),
             piped: None,
             begun: None,
             answered: None,
@@ -69,6 +78,14 @@ impl Given {
         let mut body = Through::answer(Pieces::new(begun, &flow));
         body.limit(ANSWER_BYTES);
         self.piped = Some((body, flow));
+    }
+
+    /// What went on, or would have, as plugins left it.
+    pub(super) fn sent(&self, state: &mut State) -> Bytes {
+        match state.body(self.side) {
+            Held::Whole(bytes) => bytes.clone(),
+            Held::Unread | Held::Part => self.bytes.clone(),
+        }
     }
 
     /// What the body of an answer comes of, where it comes piece by piece.
@@ -129,16 +146,20 @@ impl Bodies for Given {
     }
 
     fn attach(&mut self, pipe: Pipe, decoder: Option<Decoder>, state: &mut State) -> bool {
-        let bytes = match std::mem::take(state.body(self.side)) {
-            Held::Whole(bytes) => bytes,
-            Held::Unread | Held::Part => self.bytes.clone(),
+        let (bytes, pieces) = match std::mem::take(state.body(self.side)) {
+            Held::Whole(bytes) => (bytes, None),
+            Held::Unread | Held::Part => (self.bytes.clone(), self.pieces.take()),
         };
         if bytes.is_empty() && self.piped.is_none() {
             return false;
         }
         let (body, flow) = self.piped.get_or_insert_with(|| {
             let flow = Flow::new(state, Box::default());
-            (Through::whole(bytes, None), flow)
+            let body = match pieces {
+                Some(pieces) => Through::new(pieces),
+                None => Through::whole(bytes, None),
+            };
+            (body, flow)
         });
         flow.catch_up(state);
         body.attach(pipe, self.side, decoder, || Pipes::new(flow));
@@ -180,5 +201,32 @@ impl Bodies for Given {
         if let Some(begun) = self.begun.take() {
             self.begin(begun, state);
         }
+    }
+}
+
+/// A body that comes piece by piece.
+struct Sent(VecDeque<Bytes>);
+
+impl Sent {
+    fn new(InPieces(pieces): &InPieces) -> Self {
+        let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece));
+        Self(pieces.collect())
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.get_mut().0.pop_front();
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
     }
 }

@@ -1,0 +1,64 @@
+import asyncio
+import datetime
+import os
+import random as own_random
+import secrets
+import time
+import uuid
+
+from weir import DROP, Answer, crypto, http, kv, plugin
+
+
+async def waits():
+    await asyncio.sleep(1)
+
+
+# What an author from elsewhere tries first, by the header `x-do`.
+TRIES = {
+    "absent": lambda request: request.set_header("x-a", request.header("nope")),
+    "unheld": lambda request: request.body(),
+    "late": lambda request: request.reroute(upstream="x"),
+    "unlisted": lambda request: http.send("nowhere"),
+    "promise": lambda request: waits(),
+    "status": lambda request: Answer("403"),
+    "object": lambda request: Answer(200, {}, {"a": 1}),
+    "value": lambda request: kv.set("a", 5),
+    "secret": lambda request: crypto.hmac("sha256", None, "x"),
+    "hash": lambda request: crypto.digest("SHA-256", "x"),
+    "fraction": lambda request: kv.add("a", 1.5),
+    "key": lambda request: kv.get(5),
+    "timer": lambda request: time.sleep(1),
+    "file": lambda request: open("/etc/hostname"),
+    "module": lambda request: __import__("csv"),
+    # These work.
+    "pairs": lambda request: Answer(403, [("x-a", "b")]),
+    "printed": lambda request: print("see", {"a": 1}),
+    "time": lambda request: Answer(
+        200,
+        {},
+        str(
+            datetime.datetime.now(datetime.timezone.utc).year >= 2026
+            and abs(time.time() - datetime.datetime.now().timestamp()) < 1
+        ),
+    ),
+    "chance": lambda request: Answer(
+        200,
+        {},
+        str(len({own_random.random(), str(uuid.uuid4()), secrets.token_hex(4), os.urandom(5000)})),
+    ),
+}
+
+
+@plugin
+class Tries:
+    held = b""
+
+    def on_request(self, request):
+        return TRIES[request.header("x-do")](request)
+
+    def on_response_body(self, chunk):
+        self.held += chunk.data()
+        if not chunk.is_last:
+            return DROP
+        whole, self.held = self.held, b""
+        return whole.replace(b"secret", b"xxxxxx")
