@@ -73,6 +73,15 @@ export function told(error) {
 /** The exports of the world, for a plugin's class. */
 export function bind(Plugin) {
   let plugin;
+  // Once, as the module is built: an instance has no time to lose.
+  let wanted;
+  let fault;
+  try {
+    check(Plugin);
+    wanted = interests(Plugin);
+  } catch (error) {
+    fault = error.message;
+  }
 
   const failing = (run) => {
     try {
@@ -120,10 +129,10 @@ export function bind(Plugin) {
     });
   return {
     configure(config) {
+      if (fault !== undefined) throw fault;
       try {
-        check(Plugin);
         plugin = new Plugin(JSON.parse(config));
-        return interests(Plugin);
+        return wanted;
       } catch (error) {
         // A plain `Error` is meant for the operator; what the language throws, for the author too.
         throw error?.name === 'Error' ? error.message : told(error);

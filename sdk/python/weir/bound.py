@@ -15,20 +15,21 @@ HOOKS = (
 LIKE_A_HOOK = re.compile(r"on_?(pre_?)?(http_?)?(request|response|answer)", re.IGNORECASE)
 
 
-def check(marked):
+def fault(marked):
     """What would never be called is a fault: a guard that is misspelt would let everybody in."""
     if marked is None:
-        raise ValueError("no class of src/plugin.py is marked by @plugin")
+        return "no class of src/plugin.py is marked by @plugin"
     there = f"there are {', '.join(HOOKS)}"
     for name in dir(marked):
         if LIKE_A_HOOK.match(name) and name not in HOOKS:
-            raise ValueError(f"{name} is no hook; {there}")
+            return f"{name} is no hook; {there}"
     if not any(callable(getattr(marked, name, None)) for name in HOOKS):
-        raise ValueError(f"the class has no hook; {there}")
+        return f"the class has no hook; {there}"
     for side in ("request_body", "response_body"):
         most = getattr(marked, side, None)
         if most is not None and not (isinstance(most, int) and most >= 0):
-            raise ValueError(f"{side} is to be a number of bytes")
+            return f"{side} is to be a number of bytes"
+    return None
 
 
 def _kind(value):
@@ -63,10 +64,13 @@ class Bound:
 
     def __init__(self):
         self._instance = None
+        # Once, as the module is built: an instance has no time to lose.
+        self._fault = fault(weir._plugin)
 
     def configure(self, config):
         """Makes the instance. What this raises as ValueError is the refusal's text."""
-        check(weir._plugin)
+        if self._fault is not None:
+            raise ValueError(self._fault)
         given = [json.loads(config)] if weir._plugin.__init__ is not object.__init__ else []
         try:
             self._instance = weir._plugin(*given)
