@@ -25,7 +25,7 @@ a message means that a plugin failed with, in [troubleshooting](troubleshooting.
 
 Names and shapes are those of WIT: `option<t>` may be none, `result<t, e>` is `t` or the error `e`, `list<u8>` are bytes,
 `borrow<t>` is lent for the call. A function *traps* where it says so: the hook has failed then, and the operator's `on_error`
-decides what becomes of the request. Bounds that are not said here are those of [limits](operating.md#limits).
+decides what becomes of the request. Bounds that are not said here are those of [limits](running-plugins.md#limits).
 ";
 
 /// The page, as it is written.

@@ -311,7 +311,7 @@ fn redis_is_entered_over_tls_as_a_user_who_may_little() {
         "--tls-auth-clients",
         "no",
     ]);
-    // As docs/operating.md has it.
+    // As docs/running-plugins.md has it.
     let allowed = "on >right ~weir:* +ping +select +get +set +del +eval +exists +incrby";
     let user: Vec<&str> = ["ACL", "SETUSER", "weir"]
         .into_iter()
