@@ -5,6 +5,7 @@
 mod certificates;
 mod mistakes;
 mod recycling;
+mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};

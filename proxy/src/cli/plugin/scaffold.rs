@@ -29,8 +29,9 @@ const RUST: [Template; 4] = [
     template!(".gitignore", "rust/gitignore.txt"),
 ];
 
-const JAVASCRIPT: [Template; 5] = [
+const JAVASCRIPT: [Template; 6] = [
     template!("package.json", "javascript/package.json.txt"),
+    template!("jsconfig.json", "javascript/jsconfig.json.txt"),
     template!("src/plugin.js", "javascript/plugin.js.txt"),
     template!("test/plugin.test.js", "javascript/plugin.test.js.txt"),
     template!("README.md", "javascript/README.md"),
@@ -52,8 +53,7 @@ macro_rules! sdk {
     };
 }
 
-const JAVASCRIPT_SDK: &[Template] =
-    &sdk!("javascript": "weir.js", "bind.js", "globals.js", "entry.js", "testing.js");
+const JAVASCRIPT_SDK: &[Template] = &sdk!("javascript": "weir.js", "weir.d.ts", "bind.js", "globals.js", "entry.js", "testing.js", "testing.d.ts");
 const PYTHON_SDK: &[Template] = &sdk!("python": "app.py", "standard.py", "weir/__init__.py", "weir/bound.py", "weir/testing.py");
 
 /// All files of a new project: path in its folder, and text.
