@@ -84,6 +84,7 @@ fn assert_read(format: &str, encoding: &str) {
     config["exporters"]["traces"] = exporter(shared(), own);
     config["exporters"]["traces"]["kafka"]["format"] = json!(format);
     config["receivers"]["otlp"] = json!({
+        "grpc": { "address": "127.0.0.1:0" },
         "http": { "address": "127.0.0.1:0" },
         "exporter": { "kafka": {
             "brokers": [shared().address()],
