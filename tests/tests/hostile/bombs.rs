@@ -162,7 +162,7 @@ const COMPONENTS_NOT_TAKEN: &[(&str, &str, &str)] = &[
           (core instance $instance (instantiate $module))
           (func (export \"run\") async
             (canon lift (core func $instance \"run\") async (callback (func $instance \"again\")))))",
-        "requires the component model async feature",
+        "require the component model async feature",
     ),
     (
         "async-builtin",
