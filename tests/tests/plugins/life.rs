@@ -255,5 +255,5 @@ fn where_there_are_few_addresses_there_are_fewer_instances() {
     weir.says(few);
     let log = weir.log();
     let line = log.iter().find(|line| line["message"] == few);
-    assert_eq!(line.expect("the warning")["instances"], 125);
+    assert_eq!(line.expect("the warning")["instances"], 250);
 }
