@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::uri::{Authority, PathAndQuery};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 
@@ -13,7 +13,6 @@ use super::state::{RequestHead, ResponseHead, State};
 use super::{Client, Content, extended, forwarded, http1, http2, method, target, trailers, tunnel};
 use crate::app::generation::Generation;
 use crate::config::{self, Rewrite};
-use crate::router::escapes;
 use crate::router::template::Template;
 use crate::server::respond::Refusal;
 use crate::trace::SpanIndex;
@@ -95,9 +94,8 @@ pub(super) fn read(
             head.uri
         }
     };
-    target::check(request.uri.path()).map_err(Refusal::BadRequest)?;
-    if let Some(path) = escapes::normal(request.uri.path()) {
-        request.uri = with_path(&request.uri, path);
+    if let Some(normal) = target::normal(&request.uri).map_err(Refusal::BadRequest)? {
+        request.uri = normal;
     }
     if head.version == Version::HTTP_11 {
         request.upgrade = tunnel::asked(&headers);
@@ -313,18 +311,9 @@ pub(super) fn send(
 /// plugin chose the route.
 fn rewritten(uri: &Uri, template: &Template) -> Uri {
     match template.expand(uri.path()) {
-        Some(path) => with_path(uri, path),
+        Some(path) => target::with_path(uri, path),
         None => uri.clone(),
     }
-}
-
-/// The target with this path and the query it has.
-fn with_path(uri: &Uri, mut path: String) -> Uri {
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    PathAndQuery::try_from(path).map_or_else(|_| uri.clone(), Uri::from)
 }
 
 /// Takes a response's head in, for response hooks to see.

@@ -4,6 +4,45 @@
 //! instead of being brought to a normal form. It holds for the client's path, and for one that a plugin
 //! puts in its place before the router. What other escapes stand for is [`crate::router::escapes`].
 
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
+
+use crate::router::escapes;
+
+/// A target as plugins and upstreams see it, where that is another than it came as. `Err` says why its
+/// path is not taken.
+pub fn normal(uri: &Uri) -> Result<Option<Uri>, &'static str> {
+    check(uri.path())?;
+    Ok(escapes::normal(uri.path()).map(|path| with_path(uri, path)))
+}
+
+/// The target with this path and the query it has.
+pub(super) fn with_path(uri: &Uri, mut path: String) -> Uri {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path).map_or_else(|_| uri.clone(), Uri::from)
+}
+
+/// Whom a request to this URL with these fields is for. `Err` says why it is answered with 400.
+pub fn authority<'a>(url: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, &'static str> {
+    check(url.path())?;
+    let authority = match url.authority() {
+        // It rules over `Host`, as it does in a request.
+        Some(authority) => authority.as_str(),
+        None => {
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            host.unwrap_or_default()
+        }
+    };
+    if authority.contains('@') {
+        return Err("userinfo in the request's target");
+    }
+    Ok(authority)
+}
+
 /// Says what is wrong with a path, which has no query.
 pub fn check(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();

@@ -216,7 +216,7 @@ pub(crate) fn reroute(request: &Request) {
     to(None, Some(""), None);
     to(None, Some("/ü\u{1}"), None);
     to(None, None, None);
-    to(Some("census.test:81"), Some("/rerouted?n=1"), Some("up"));
+    to(Some("census.test:81"), Some("/%72erouted?n=1"), Some("up"));
     say("authority.now", request.authority());
     say("path.now", request.path());
     say("query.now", request.query());

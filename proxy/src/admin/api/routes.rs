@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -160,28 +159,20 @@ pub(super) fn test(app: &App, parameters: &Parameters) -> Result<Answer, Problem
         .parse()
         .map_err(|_| Problem::invalid("`url` must be a path, or a URL such as http://host/path"))?;
     let headers = headers(parameters)?;
-    // A URL's authority rules over `Host`, as it does in a request.
-    let authority = match url.authority() {
-        Some(authority) => authority.as_str(),
-        None => headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
+    let authority = match target::authority(&url, &headers) {
+        Ok(authority) => authority,
+        Err(why) => {
+            let refused = Tested {
+                answer: Answered {
+                    status: Some(400),
+                    why: Some(why.to_owned()),
+                    ..Answered::default()
+                },
+                routes: Vec::new(),
+            };
+            return Ok(body(StatusCode::OK, &refused));
+        }
     };
-    let userinfo = authority
-        .contains('@')
-        .then_some("userinfo in the request's target");
-    if let Some(why) = target::check(url.path()).err().or(userinfo) {
-        let refused = Tested {
-            answer: Answered {
-                status: Some(400),
-                why: Some(why.to_owned()),
-                ..Answered::default()
-            },
-            routes: Vec::new(),
-        };
-        return Ok(body(StatusCode::OK, &refused));
-    }
     let generation = app.generation();
     let head = Head {
         authority,

@@ -17,17 +17,13 @@ pub(super) fn explain(
 ) -> Result<(String, bool), String> {
     let (method, uri) = request(asked)?;
     let headers = headers(fields)?;
-    if let Err(why) = target::check(uri.path()) {
-        let refused =
-            format!("{method} {uri} takes no route: it is answered with 400, because {why}\n");
-        return Ok((refused, false));
-    }
-    let host = headers.get(http::header::HOST);
-    let host = host.and_then(|host| host.to_str().ok());
-    // A URL's authority rules over `Host`, as it does in a request.
-    let authority = match uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => host.unwrap_or_default(),
+    let authority = match target::authority(&uri, &headers) {
+        Ok(authority) => authority,
+        Err(why) => {
+            let refused =
+                format!("{method} {uri} takes no route: it is answered with 400, because {why}\n");
+            return Ok((refused, false));
+        }
     };
     let head = Head {
         authority,

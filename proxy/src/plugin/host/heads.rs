@@ -282,9 +282,11 @@ impl Host {
             Some((_, text)) => return invalid("path", text),
             None => None,
         };
-        if let Some(Err(wrong)) = path.as_ref().map(|path| target::check(path.path())) {
-            return Ok(Err(RerouteError::Invalid(wrong.to_owned())));
-        }
+        let uri = path.map(Uri::from);
+        let normal = match uri.as_ref().map(target::normal).transpose() {
+            Ok(normal) => normal.flatten(),
+            Err(wrong) => return Ok(Err(RerouteError::Invalid(wrong.to_owned()))),
+        };
         self.remember();
         let state = self.state()?;
         if let Some(authority) = authority {
@@ -293,8 +295,8 @@ impl Host {
                 state.request.headers.insert(http::header::HOST, host);
             }
         }
-        if let Some(path) = path {
-            state.request.uri = Uri::from(path);
+        if let Some(uri) = normal.or(uri) {
+            state.request.uri = uri;
         }
         if let Some(upstream) = to.upstream {
             state.upstream = Some(upstream.to_owned());
