@@ -18,7 +18,7 @@ pub mod head;
 mod http1;
 mod http2;
 pub mod life;
-mod method;
+pub mod method;
 pub mod mirror;
 pub mod patience;
 pub mod state;
@@ -379,8 +379,6 @@ fn respond(life: &mut Life, content: Content) -> Response<Body> {
 fn upstreams_head(life: &mut Life) -> Response<()> {
     let mut response = Response::new(());
     let head = std::mem::take(&mut life.state().response);
-    // By it the body knows whether it may be one.
-    life.state().response.status = head.status;
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     if head.status == StatusCode::NO_CONTENT {
@@ -400,8 +398,6 @@ fn answer(life: &mut Life, answer: Answer, head: Option<ResponseHead>) -> Respon
     });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    // By it the body knows whether it may be one.
-    life.state().response.status = response.status();
     life.answered(response.status());
     head::set_length(&mut response, answer.body.len());
     let body = Body::whole(answer.body, None, life.take());

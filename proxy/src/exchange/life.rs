@@ -170,6 +170,8 @@ impl Life {
 
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status;
+        // By it the body knows whether it may be one.
+        self.state().response.status = status;
     }
 
     /// Moves the life into the response's body.

@@ -3,7 +3,7 @@
 
 use http::Method;
 
-/// What is not among [`EXTENSIONS`] nor in RFC 9110.
+/// What is neither among [`EXTENSIONS`], nor in RFC 9110, nor `PATCH`.
 const OTHER: &str = "_OTHER";
 
 /// Of IANA's registry, those beyond RFC 9110 and `PATCH`, in order.
@@ -41,7 +41,7 @@ const EXTENSIONS: [&str; 30] = [
 ];
 
 /// The value of `http.request.method`.
-pub(super) fn attribute(method: &Method) -> &str {
+pub fn attribute(method: &Method) -> &str {
     if is_known(method) {
         method.as_str()
     } else {
@@ -50,7 +50,7 @@ pub(super) fn attribute(method: &Method) -> &str {
 }
 
 /// What names of spans begin with.
-pub(super) fn name(method: &Method) -> &str {
+pub fn name(method: &Method) -> &str {
     if is_known(method) {
         method.as_str()
     } else {

@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 
 use super::Error;
 use crate::config;
+use crate::exchange::method;
 use crate::exchange::state::{Answer, Held, ResponseHead, State};
 use crate::filter::{Capture, Filters};
 use crate::metrics::Metrics;
@@ -335,7 +336,7 @@ fn begin(request: &Request<Vec<u8>>, now: Instant) -> State {
     let uri = request.uri();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     recorder.attributes(SpanIndex::ROOT, |attributes| {
-        attributes.add("http.request.method", request.method().as_str());
+        attributes.add("http.request.method", method::attribute(request.method()));
         attributes.add("url.path", uri.path());
         attributes.add("server.address", authority);
     });
@@ -375,12 +376,12 @@ fn call(state: &mut State, progress: &Progress, upstream: &str) {
     let method = state.request.method.clone();
     let recorder = &mut state.recorder;
     let span = recorder.span(
-        method.as_str(),
+        method::name(&method),
         Kind::HttpClient,
         progress.parent,
         progress.now,
     );
-    recorder.attribute(span, "http.request.method", method.as_str());
+    recorder.attribute(span, "http.request.method", method::attribute(&method));
     recorder.attribute(span, "weir.upstream.name", upstream);
     state.note_for_upstream(span);
     state.recorder.end(span, Status::Ok, "", progress.now);

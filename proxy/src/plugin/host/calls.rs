@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::Host;
 use super::heads::{HEAD_BYTES, HEAD_FIELDS, field_name};
+use crate::exchange::method;
 use crate::plugin::Failure;
 use crate::plugin::callout::{Callout, Desk, Error, Made, Reply};
 use crate::trace::context::{self, TRACEPARENT};
@@ -111,10 +112,15 @@ impl Host {
         let parent = self.span;
         let recorder = &mut self.state()?.recorder;
         let now = Instant::now();
-        let span = recorder.span(request.method().as_str(), Kind::HttpClient, parent, now);
+        let span = recorder.span(
+            method::name(request.method()),
+            Kind::HttpClient,
+            parent,
+            now,
+        );
         let path = request.uri().path();
         recorder.attributes(span, |attributes| {
-            attributes.add("http.request.method", request.method().as_str());
+            attributes.add("http.request.method", method::attribute(request.method()));
             attributes.add("url.path", &path[..path.floor_char_boundary(PATH_BYTES)]);
             attributes.add("weir.upstream.name", asked.upstream);
         });
