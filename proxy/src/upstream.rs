@@ -92,6 +92,15 @@ impl Error {
         "tls",
     ];
 
+    /// Whether the endpoint had no part in it.
+    pub fn spares_endpoint(&self) -> bool {
+        match self {
+            Self::Overload | Self::Upload(_) => true,
+            Self::Protocol(error) => connection::is_requests_fault(error),
+            _ => false,
+        }
+    }
+
     fn index(&self) -> usize {
         match self {
             Self::Connect(_) | Self::CannotSwitch => 0,
@@ -251,7 +260,7 @@ impl Upstream {
     /// Tells the log of a call that gave no response, where that is the upstream's affair: one alone is
     /// never left out, and clients are not told why.
     fn tell(&self, endpoint: &Endpoint, error: &Error, now: Instant) {
-        if matches!(error, Error::Overload | Error::Upload(_)) {
+        if error.spares_endpoint() {
             return;
         }
         if let Some(count) = endpoint.state.tell(now) {

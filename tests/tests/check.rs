@@ -1,10 +1,8 @@
 //! `weir check --connect` against a real broker and real sockets: what does not answer is told with
 //! its key, its line and the words of the log.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
-use std::thread;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -106,22 +104,14 @@ fn an_endpoint_without_tls_or_with_a_certificate_of_strangers_is_told() {
     let server = authority.issue(&["127.0.0.1"]).server(&["h2"], None);
     let encrypted = http2::Upstream::new(Some(server), |_| panic!("nothing is asked"));
     let encrypted = format!("https://{}", encrypted.address());
-    // What gets a handshake, and is no party to it.
-    let plain = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = plain.local_addr().expect("an address");
-    thread::spawn(move || {
-        for mut stream in plain.incoming().flatten() {
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
-    });
+    let plain = http2::Upstream::hello();
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("weir.yaml");
     let config = json!({
         "listeners": [{ "address": "127.0.0.1:0" }],
         "upstreams": {
             "known": { "endpoints": [encrypted], "tls": { "ca": authority.pem() } },
-            "plain": { "endpoints": [format!("https://{address}")] },
+            "plain": { "endpoints": [format!("https://{}", plain.address())] },
             "strange": { "endpoints": [encrypted] },
         },
         "routes": [{ "upstream": "known" }],

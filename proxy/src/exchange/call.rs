@@ -18,7 +18,6 @@ use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status, Value};
 use crate::upstream::balance::{Busy, Tried};
 use crate::upstream::body::{RequestBody, Upload};
-use crate::upstream::connection;
 use crate::upstream::retry::{self, Spare};
 use crate::upstream::{Called, Caller, Endpoint, Error, Failure, Upstream};
 use crate::worker::{Current, Worker};
@@ -178,10 +177,9 @@ pub(super) fn learn(upstream: &Upstream, index: usize, called: &Called, now: Ins
     match called {
         Ok(reply) => upstream.learn(index, Some(reply.response.status()), now),
         Err(failure) => match &failure.error {
-            // Nothing that the endpoint did; or it answers, and one resource that is framed wrongly is no
-            // reason to leave the others out.
-            Error::Overload | Error::Upload(_) | Error::CannotSwitch | Error::Framing => {}
-            Error::Protocol(error) if connection::is_requests_fault(error) => {}
+            error if error.spares_endpoint() => {}
+            // It answers, and one resource that is framed wrongly is no reason to leave the others out.
+            Error::CannotSwitch | Error::Framing => {}
             _ => upstream.learn(index, None, now),
         },
     }

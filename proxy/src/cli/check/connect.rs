@@ -10,7 +10,7 @@ use crate::config::fault::Code;
 use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
 use crate::plugin::kv::redis;
 use crate::tls::client::Client;
-use crate::upstream::{proxy_protocol, srv};
+use crate::upstream::{Error, proxy_protocol, srv};
 
 /// All that does not answer, and why.
 pub(super) fn try_all(config: &Config) -> Vec<Finding> {
@@ -102,15 +102,16 @@ fn shake_hands(tls: &Client, host: &str, stream: TcpStream, limit: Duration) -> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let tried = runtime.block_on(async {
+    runtime.block_on(async {
         let stream = tokio::net::TcpStream::from_std(stream)?;
         let made = tokio::time::timeout(limit, tls.connect(host, stream, false)).await;
-        made.map_err(|_| io::Error::other(format!("no answer within {limit:?}")))?
-    });
-    // In the words of the log.
-    tried
-        .map(drop)
-        .map_err(|error| io::Error::other(format!("no TLS with the upstream: {error}")))
+        // In the words of the log.
+        match made {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(io::Error::other(Error::Tls(error).to_string())),
+            Err(_) => Err(io::Error::other(Error::ConnectTimeout(limit).to_string())),
+        }
+    })
 }
 
 fn destinations(config: &Config) -> Vec<Finding> {
