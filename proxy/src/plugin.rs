@@ -10,7 +10,7 @@
 //! name wasmtime.
 
 pub mod answer;
-mod bounds;
+pub mod bounds;
 pub mod cache;
 pub mod callout;
 pub mod chain;

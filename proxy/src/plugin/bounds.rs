@@ -26,8 +26,18 @@ const PAIRS: u64 = 1 << 26;
 /// Most globals, each of which is code that runs at each instantiation.
 const GLOBALS: u64 = 100_000;
 
-/// Why a module is not compiled. It is no judge of what is no module: that the compiler says.
+/// Says of bytes that are none of WebAssembly's that they are none: what a parser says is their values.
+pub fn magic(module: &[u8]) -> Result<(), String> {
+    if module.starts_with(b"\0asm") {
+        Ok(())
+    } else {
+        Err("it is no WebAssembly".to_owned())
+    }
+}
+
+/// Why a module is not compiled. It is no judge of what is a broken module: that the compiler says.
 pub(super) fn check(module: &[u8]) -> Result<(), String> {
+    magic(module)?;
     if module.len() > MODULE_BYTES {
         return Err(format!("has more than {MODULE_BYTES} bytes"));
     }

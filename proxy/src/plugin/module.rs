@@ -58,6 +58,15 @@ const HOOKS: [(&str, &str); 6] = [
     ("on-answer-body", "cabi_post_on-answer-body"),
 ];
 
+/// What is said of a filter that is made for other proxies.
+pub const PROXY_WASM: &str =
+    "it is a proxy-wasm filter, which is to be written anew (docs/writing-a-plugin.md)";
+
+/// Whether only such a filter exports this.
+pub fn is_proxy_wasm(export: &str) -> bool {
+    export.starts_with("proxy_abi_version_")
+}
+
 /// A compiled and linked module with its configuration.
 pub struct Guest {
     seed: Seed,
@@ -68,10 +77,8 @@ impl Guest {
     /// Links a compiled module; fails where it imports or exports something else than the world.
     pub fn new(seed: Seed, module: &Module) -> wasmtime::Result<Self> {
         let mut exports = module.exports();
-        if exports.any(|export| export.name().starts_with("proxy_abi_version_")) {
-            return Err(wasmtime::Error::msg(
-                "it is a proxy-wasm filter, which is to be written anew (docs/writing-a-plugin.md)",
-            ));
+        if exports.any(|export| is_proxy_wasm(export.name())) {
+            return Err(wasmtime::Error::msg(PROXY_WASM));
         }
         if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
             return Err(wasmtime::Error::msg("it exports no memory `memory`"));

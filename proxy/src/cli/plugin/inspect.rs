@@ -57,7 +57,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Error> {
     let config: Value = serde_saphyr::from_str(&args.config)
         .map_err(|error| Error::new(format!("--config is no YAML: {error}")))?;
     let binary = Binary::read(&module)
-        .map_err(|reason| Error::new(format!("{} is no WebAssembly: {reason}", args.module)))?;
+        .map_err(|reason| Error::new(format!("{} cannot be read: {reason}", args.module)))?;
     let said = match binary.no_plugin() {
         None => ask(&module, &config),
         Some(reason) => Said {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use wasmparser::{Encoding, KnownCustom, Parser, Payload};
 
+use crate::plugin::bounds;
+use crate::plugin::module::{PROXY_WASM, is_proxy_wasm};
+
 const PAGE: u64 = 64 << 10;
 
 /// Custom sections by which a core module says which world it is made for.
@@ -43,6 +46,7 @@ pub(super) struct Binary {
 
 impl Binary {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        bounds::magic(bytes)?;
         let mut binary = Self {
             kind: Kind::Other,
             world: None,
@@ -63,12 +67,7 @@ impl Binary {
             }
             (binary.add(&payload, depth > 0)).map_err(|error| error.to_string())?;
         }
-        if binary.kind == Kind::Other
-            && binary
-                .exports
-                .iter()
-                .any(|name| name.starts_with("proxy_abi_version_"))
-        {
+        if binary.kind == Kind::Other && binary.exports.iter().any(|name| is_proxy_wasm(name)) {
             binary.kind = Kind::ProxyWasm;
         }
         if binary.kind == Kind::Component {
@@ -143,7 +142,7 @@ impl Binary {
     /// Why this is none of Weir's plugins, as far as the bytes tell.
     pub(super) fn no_plugin(&self) -> Option<&'static str> {
         match self.kind {
-            Kind::ProxyWasm => Some("proxy-wasm filters are not supported yet"),
+            Kind::ProxyWasm => Some(PROXY_WASM),
             Kind::Other => {
                 Some("it does not say that it is made for a world of the component model")
             }
