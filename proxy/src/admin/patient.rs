@@ -3,30 +3,24 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
-use crate::alarm::Alarm;
+use crate::exchange::patience::Patience;
 
 /// See the module's documentation.
 pub(super) struct Patient<S> {
     stream: S,
-    /// Longest that the client may take nothing of what waits for it.
-    patience: Duration,
-    alarm: Alarm,
-    /// While something waits to be taken.
-    deadline: Option<Instant>,
+    /// With a client that takes nothing of what waits for it.
+    patience: Patience,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, longest: Duration) -> Self {
         Self {
             stream,
-            patience,
-            alarm: Alarm::default(),
-            deadline: None,
+            patience: Patience::new(longest),
         }
     }
 }
@@ -50,14 +44,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         if written.is_ready() {
-            this.deadline = None;
+            this.patience.renew(Instant::now);
             return written;
         }
-        let patience = this.patience;
-        let deadline = *this
-            .deadline
-            .get_or_insert_with(|| Instant::now() + patience);
-        ready!(this.alarm.poll(cx, deadline));
+        ready!(this.patience.poll(0, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -96,9 +86,9 @@ mod tests {
             Poll::Ready(written.is_pending())
         });
         assert!(waits.await);
-        assert!(stream.deadline.is_some());
+        assert!(stream.patience.waits());
         client.read_exact(&mut [0; 16]).await.unwrap();
         stream.write_all(&[0; 16]).await.unwrap();
-        assert_eq!(stream.deadline, None);
+        assert!(!stream.patience.waits());
     }
 }

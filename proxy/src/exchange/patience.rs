@@ -69,6 +69,11 @@ impl Patience {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Begins a wait, and gives its end.
     fn begin(&mut self, seen: u64, now: Instant) -> Option<Instant> {
         self.renew(|| now);
