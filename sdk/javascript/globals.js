@@ -3,7 +3,7 @@
 // as while the module is built, each is JavaScript's own. For it to hold for a plugin's imports too, it is
 // imported first.
 
-import { clock, hosted, log, random } from './weir.js';
+import { clock, hex, hosted, log, random } from './weir.js';
 
 /** The host's, once there is one. */
 const either = (own, hosts) => (...given) => (hosted() ? hosts(...given) : own(...given));
@@ -31,8 +31,7 @@ crypto.randomUUID = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  return hex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 };
 
 const shown = (value) => {

@@ -139,10 +139,10 @@ export function ask(what, call) {
 const WAY_OUT = {
   'not-buffered': 'ask for it by `static requestBody` or `static responseBody = { buffer: BYTES }`',
   'not-allowed': 'is it listed in the `upstreams` of the plugin?',
-  'too-many': 'the hook has made as many calls as `limits.calls` says',
-  'too-late': 'only onPreRequest comes before routing, and only a request can be answered',
+  'too-many': 'a hook makes as many calls as `limits.calls` says; a plugin has 64 metrics, of 8 labels and 32 bounds',
+  'too-late': 'only onPreRequest comes before routing, and only a request can be answered, until its response has begun',
   forbidden: 'the field belongs to the proxy',
-  immutable: 'an answer has been given already, or it is a part (206)',
+  immutable: 'an answer has been given already, it is a part (206), or a trailer of a piece that is not the last',
   'invalid-status': 'from 200 to 599',
 };
 

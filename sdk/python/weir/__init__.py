@@ -71,10 +71,10 @@ class Answer:
 WAY_OUT = {
     "not-buffered": "ask for it by `request_body = BYTES` or `response_body = BYTES` in the class",
     "not-allowed": "is it listed in the `upstreams` of the plugin?",
-    "too-many": "the hook has made as many calls as `limits.calls` says",
-    "too-late": "only on_pre_request comes before routing, and only a request can be answered",
+    "too-many": "a hook makes as many calls as `limits.calls` says; a plugin has 64 metrics, of 8 labels and 32 bounds",
+    "too-late": "only on_pre_request comes before routing, and only a request can be answered, until its response has begun",
     "forbidden": "the field belongs to the proxy",
-    "immutable": "an answer has been given already, or it is a part (206)",
+    "immutable": "an answer has been given already, it is a part (206), or a trailer of a piece that is not the last",
     "invalid-status": "from 200 to 599",
 }
 

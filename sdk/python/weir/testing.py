@@ -538,11 +538,11 @@ def main():
 
     marked = weir._plugin
     observed = []
+    keys = ("config", "request", "response", "calls")
+    weir._running = True
     for case in cases:
-        keys = ("config", "request", "response", "calls")
-        weir._running = True
         observed.append(run(marked, **{key: case[key] for key in keys if key in case}))
-        weir._running = False
+    weir._running = False
     out.write(f"\n{json.dumps(observed)}\n")
 
 
