@@ -102,7 +102,7 @@ function One({ plugin }: { plugin: Configured }) {
       {plugin.breaker.open > 0 && (
         <p className="notice bad" role="alert">
           Its breaker is open in {plugin.breaker.open} of {several(plugin.workers, "worker")}: after{" "}
-          {several(plugin.breaker.failures, "failure")}  in a row its hooks are not called, but for one each {milliseconds(plugin.breaker.pause_ms)} to try.
+          {several(plugin.breaker.failures, "failure")} in a row its hooks are not called, but for one each {milliseconds(plugin.breaker.pause_ms)} to try.
         </p>
       )}
       <dl className="figures">

@@ -106,6 +106,7 @@ const Row = memo(function Row(props: {
   const right = ((node.end - range.from) / extent) * 100;
   const failed = span.Status === "error";
   const short = span.StatusMsg === "short-circuit";
+  const name = <Name name={span.Name} />;
   return (
     <div
       id={props.selected ? CHOSEN : undefined}
@@ -131,13 +132,7 @@ const Row = memo(function Row(props: {
           </span>
         )}
         <span className="text" title={span.Name}>
-          {props.found ? (
-            <mark>
-              <Name name={span.Name} />
-            </mark>
-          ) : (
-            <Name name={span.Name} />
-          )}
+          {props.found ? <mark>{name}</mark> : name}
         </span>
         {short && <span className="tag">answered</span>}
       </div>

@@ -75,10 +75,12 @@ export function Waterfall(props: {
     }
   };
   const reveal = (node: Node) => {
-    const parents = new Map(all.flatMap((parent) => parent.children.map((child): [Node, Node] => [child, parent])));
-    const open = new Set(folded);
-    for (let above = parents.get(node); above; above = parents.get(above)) open.delete(above.span.SpanID);
-    setFolded(open);
+    if (folded.size > 0) {
+      const parents = new Map(all.flatMap((parent) => parent.children.map((child): [Node, Node] => [child, parent])));
+      const open = new Set(folded);
+      for (let above = parents.get(node); above; above = parents.get(above)) open.delete(above.span.SpanID);
+      setFolded(open);
+    }
     onSelect(node.span.SpanID);
   };
   const finder = useRef<HTMLInputElement>(null);
