@@ -20,6 +20,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Deserialize;
 use tempfile::TempDir;
+use weir::config;
 use weir::demo::consumer::{Consumer, Message};
 
 use crate::trace::Trace;
@@ -49,6 +50,26 @@ struct Addresses {
     client_cert: PathBuf,
     #[serde(default)]
     client_key: PathBuf,
+}
+
+/// An exporter's, which sends soon and else has the defaults.
+pub fn settings(brokers: &str, topic: &str) -> config::Kafka {
+    config::Kafka {
+        enabled: true,
+        brokers: vec![brokers.to_owned()],
+        topic: topic.to_owned(),
+        format: config::Format::Json,
+        tls: None,
+        sasl: None,
+        compression: config::Compression::None,
+        batch_size: 100,
+        flush_interval: Duration::from_millis(20),
+        auto_create_topic: false,
+        producer: config::Producer::default(),
+        dead_letter: None,
+        buffer_bytes: 64 << 20,
+        filters: config::Filters::default(),
+    }
 }
 
 /// The broker that all tests of this program share, with a listener of every kind.

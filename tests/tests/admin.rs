@@ -73,7 +73,8 @@ fn a_client_holds_no_more_than_its_share_and_keeps_nobody_out() {
         idle.push(next);
     }
     let kept = idle.iter_mut().filter_map(|one| ask(one, healthz)).count();
-    assert!((1..256).contains(&kept), "{kept} are kept");
+    // Half of the 256 that there may be are these; were there no bound, all 200 would be kept.
+    assert!((1..150).contains(&kept), "{kept} are kept");
     // Who may be here, and is being answered, did not have to go.
     assert_eq!(weir.get("/", &[]).status, 200);
     let mut text = String::new();
@@ -97,12 +98,16 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let fields = "host: 127.0.0.1\r\ncontent-length: 10\r\n";
     // Of who is known, and of who would show who it is.
     let json = "authorization: Bearer secret\r\ncontent-type: application/json\r\n";
-    for (target, fields, status) in [
+    let clients = [
         ("/api/requests", format!("{fields}{json}"), 408),
         ("/", format!("{fields}accept: text/html\r\n"), 401),
-    ] {
+    ]
+    .map(|(target, fields, status)| {
         let mut client = Connection::open(weir.admin());
         client.send(format!("POST {target} HTTP/1.1\r\n{fields}\r\ntoken"));
+        (client, target, status)
+    });
+    for (mut client, target, status) in clients {
         let response = client.receive().expect("an answer");
         assert_eq!(response.status, status, "{target}");
         assert_eq!(client.read_to_end(), b"", "{target}");

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use tempfile::TempDir;
-use weir::config::{
-    Compression, Exporter, Filters, Format, Fsync, Kafka, Producer, Spool as Options,
-};
+use weir::config::{Exporter, Fsync, Spool as Options};
 use weir::export::Exporters;
 use weir::export::spool::{Claim, Spool};
 use weir::trace::recorder::Recorder;
 use weir::trace::{Kind, SpanIndex, Status, record};
+use weir_tests::kafka::settings;
 
 thread_local! {
     /// By this thread: others do what they like.
@@ -95,23 +94,8 @@ fn a_record_is_appended_to_a_segment_without_allocating() {
         fsync: Fsync::Interval(Duration::from_millis(200)),
     };
     let spool = Spool::open(folder.path(), &options, Claim::Alone).expect("a spool");
-    let exporter = Exporter::Kafka(Box::new(Kafka {
-        enabled: true,
-        // Nobody listens there.
-        brokers: vec!["127.0.0.1:1".to_owned()],
-        topic: "traces".to_owned(),
-        format: Format::Json,
-        tls: None,
-        sasl: None,
-        compression: Compression::None,
-        batch_size: 100,
-        flush_interval: Duration::from_millis(20),
-        auto_create_topic: false,
-        producer: Producer::default(),
-        dead_letter: None,
-        buffer_bytes: 64 << 20,
-        filters: Filters::default(),
-    }));
+    // Nobody listens there.
+    let exporter = Exporter::Kafka(Box::new(settings("127.0.0.1:1", "traces")));
     let exporters = Exporters::start(
         &IndexMap::from([("traces".to_owned(), exporter)]),
         Some(spool),

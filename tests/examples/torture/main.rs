@@ -114,15 +114,14 @@ fn main() -> ExitCode {
         println!("{}", row(name, outcome));
     }
     println!("{}", sum(&outcomes));
+    let mut kept = true;
     for (name, outcome) in &outcomes {
         for promise in &outcome.broken {
             eprintln!("{name}: NOT kept: {promise}");
+            kept = false;
         }
     }
-    if outcomes
-        .iter()
-        .any(|(_, outcome)| !outcome.broken.is_empty())
-    {
+    if !kept {
         return ExitCode::FAILURE;
     }
     eprintln!("every promise was kept");

@@ -9,8 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use tempfile::TempDir;
 use weir::config::{
-    Acks, Compression, Exporter, Filters, Format, Kafka as Config, Partitioner, Producer, Sasl,
-    Secret, Tls,
+    Acks, Compression, Exporter, Format, Kafka as Config, Partitioner, Sasl, Secret, Tls,
 };
 use weir::demo::consumer::Message;
 use weir::export::Exporters;
@@ -18,27 +17,10 @@ use weir::export::status::{Reason, Status};
 use weir::health::State;
 use weir::trace::recorder::Recorder;
 use weir::trace::{Kind, SpanIndex, Status as SpanStatus, TraceId, record};
-use weir_tests::kafka::{Kafka, PASSWORD, USER, partitions_by_java, shared, unique};
+use weir_tests::kafka::{
+    Kafka, PASSWORD, USER, partitions_by_java, settings as config, shared, unique,
+};
 use weir_tests::wait::eventually;
-
-fn config(brokers: &str, topic: &str) -> Config {
-    Config {
-        enabled: true,
-        brokers: vec![brokers.to_owned()],
-        topic: topic.to_owned(),
-        format: Format::Json,
-        tls: None,
-        sasl: None,
-        compression: Compression::None,
-        batch_size: 100,
-        flush_interval: Duration::from_millis(20),
-        auto_create_topic: false,
-        producer: Producer::default(),
-        dead_letter: None,
-        buffer_bytes: 64 << 20,
-        filters: Filters::default(),
-    }
-}
 
 fn tls(kafka: &Kafka) -> Option<Tls> {
     Some(Tls {

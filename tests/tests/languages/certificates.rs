@@ -4,7 +4,7 @@ use std::fs;
 
 use weir_tests::weir::guest;
 
-use super::{JAVASCRIPT, PYTHON, done, plugin};
+use super::{JAVASCRIPT, PYTHON, Tutorial, done, plugin};
 
 /// Says who shows a certificate, by what all of it says.
 const CLIENT_IN_JAVASCRIPT: &str = "\
@@ -54,14 +54,9 @@ cases:
 ";
 
 /// Natively, and in Weir.
-fn a_certificate_reaches(language: &str, source: &str, text: &str, tests: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    done(&plugin(folder.path(), &["new", "client", "-l", language]));
-    let folder = folder.path().join("client");
-    fs::write(folder.join(source), text).expect("written");
+fn a_certificate_reaches(tutorial: &Tutorial, source: &str) {
+    let (_above, folder) = tutorial.project_of(source);
     fs::write(folder.join("cases.yaml"), CLIENT_CASES).expect("written");
-    // Those are of the plugin that was there.
-    fs::write(folder.join(tests), "").expect("written");
     let tested = plugin(&folder, &["test"]);
     let said = String::from_utf8_lossy(&tested.stdout);
     for case in [
@@ -75,14 +70,12 @@ fn a_certificate_reaches(language: &str, source: &str, text: &str, tests: &str) 
 
 #[test]
 fn a_client_certificate_reaches_a_plugin_in_javascript() {
-    let (source, tests) = (JAVASCRIPT.source, "test/plugin.test.js");
-    a_certificate_reaches("javascript", source, CLIENT_IN_JAVASCRIPT, tests);
+    a_certificate_reaches(&JAVASCRIPT, CLIENT_IN_JAVASCRIPT);
 }
 
 #[test]
 fn a_client_certificate_reaches_a_plugin_in_python() {
-    let (source, tests) = (PYTHON.source, "tests/test_plugin.py");
-    a_certificate_reaches("python", source, CLIENT_IN_PYTHON, tests);
+    a_certificate_reaches(&PYTHON, CLIENT_IN_PYTHON);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use serde_json::Value;
 use weir_tests::dev::Dev;
 use weir_tests::kafka::shared;
 use weir_tests::service::free_port;
@@ -32,6 +33,10 @@ struct Tutorial {
     broken: &'static str,
     /// How the place of a fault is told, with `LINE` for the line.
     place: &'static str,
+    /// The scaffold's native tests, which are of its own source.
+    tests: &'static str,
+    /// Runs a project's plugin on cases that it reads.
+    host: &'static str,
 }
 
 const JAVASCRIPT: Tutorial = Tutorial {
@@ -41,6 +46,8 @@ const JAVASCRIPT: Tutorial = Tutorial {
     native: "pass 2",
     broken: "const = 1;\n",
     place: "\nsrc/plugin.js:LINE\n",
+    tests: "test",
+    host: "node sdk/testing.js",
 };
 
 const PYTHON: Tutorial = Tutorial {
@@ -50,6 +57,9 @@ const PYTHON: Tutorial = Tutorial {
     native: "Ran 2 tests",
     broken: "shown = = 1\n",
     place: "File \"src/plugin.py\", line LINE\n",
+    tests: "tests",
+    // What was compiled of a source is told from another's by its second and its size.
+    host: "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=sdk:src python3 -m weir.testing",
 };
 
 /// A folder in which a tutorial was followed, which no test changes, and what that said. A build takes
@@ -202,6 +212,30 @@ fn blocks(text: &str, marked: &str) -> Vec<String> {
 }
 
 impl Tutorial {
+    /// A new project, in a folder that goes with the first.
+    fn project(&self) -> (tempfile::TempDir, PathBuf) {
+        let above = tempfile::tempdir().expect("a folder");
+        let new = ["new", "other", "--language", self.language];
+        done(&plugin(above.path(), &new));
+        let folder = above.path().join("other");
+        (above, folder)
+    }
+
+    /// The same with another source.
+    fn project_of(&self, source: &str) -> (tempfile::TempDir, PathBuf) {
+        let (above, folder) = self.project();
+        fs::write(folder.join(self.source), source).expect("written");
+        fs::remove_dir_all(folder.join(self.tests)).expect("removed");
+        (above, folder)
+    }
+
+    /// What the fake host sees of cases, as JSON.
+    fn seen(&self, folder: &Path, cases: &str) -> Value {
+        let script = format!("echo '{cases}' | {}", self.host);
+        let said = done(&run("bash", &["-c", &script], folder));
+        serde_json::from_str(said.trim()).expect("what was seen")
+    }
+
     fn text(&self) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let file = root.join(format!("docs/plugins-in-{}.md", self.language));

@@ -3,44 +3,12 @@
 //! all of it, and what is to come of each.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{done, plugin, run};
+use super::{JAVASCRIPT, PYTHON, Tutorial, done, plugin};
 
-const JAVASCRIPT: [&str; 3] = [
-    "javascript",
-    include_str!("mistakes/plugin.js"),
-    include_str!("mistakes/cases.js.yaml"),
-];
-const PYTHON: [&str; 3] = [
-    "python",
-    include_str!("mistakes/plugin.py"),
-    include_str!("mistakes/cases.py.yaml"),
-];
-
-/// A new project with another source.
-fn project(above: &Path, language: &str, source: &str) -> PathBuf {
-    done(&plugin(above, &["new", "tries", "--language", language]));
-    let folder = above.join("tries");
-    let file = if language == "python" {
-        "plugin.py"
-    } else {
-        "plugin.js"
-    };
-    fs::write(folder.join("src").join(file), source).expect("written");
-    // Those of the scaffold are of its own source.
-    fs::remove_dir_all(folder.join(if language == "python" {
-        "tests"
-    } else {
-        "test"
-    }))
-    .expect("removed");
-    folder
-}
-
-fn tries([language, source, cases]: [&str; 3]) {
-    let above = tempfile::tempdir().expect("a folder");
-    let folder = project(above.path(), language, source);
+fn tries(tutorial: &Tutorial, source: &str, cases: &str) {
+    let (_above, folder) = tutorial.project_of(source);
     fs::write(folder.join("cases.yaml"), cases).expect("written");
     let said = done(&plugin(&folder, &["test"]));
     let count = cases.matches("- name: ").count();
@@ -50,39 +18,34 @@ fn tries([language, source, cases]: [&str; 3]) {
     );
 }
 
-/// Why a plugin of this source is refused on the fake host.
-fn refused(language: &str, source: &str) -> String {
-    let above = tempfile::tempdir().expect("a folder");
-    let folder = project(above.path(), language, source);
-    let host = match language {
-        "python" => "PYTHONPATH=sdk:src python3 -m weir.testing",
-        _ => "node sdk/testing.js",
-    };
-    let said = done(&run(
-        "bash",
-        &["-c", &format!("echo '[{{}}]' | {host}")],
-        &folder,
-    ));
-    let seen: serde_json::Value = serde_json::from_str(said.trim()).expect("what was seen");
-    seen[0]["refused"].as_str().unwrap_or_default().to_owned()
-}
-
 #[test]
 fn each_mistake_in_javascript_is_told_in_words_that_lead_on() {
-    tries(JAVASCRIPT);
+    let cases = include_str!("mistakes/cases.js.yaml");
+    tries(&JAVASCRIPT, include_str!("mistakes/plugin.js"), cases);
 }
 
 #[test]
 fn each_mistake_in_python_is_told_in_words_that_lead_on() {
-    tries(PYTHON);
+    let cases = include_str!("mistakes/cases.py.yaml");
+    tries(&PYTHON, include_str!("mistakes/plugin.py"), cases);
 }
 
 #[test]
 fn a_hook_that_would_never_be_called_is_refused() {
-    let javascript = |class: &str| refused("javascript", &format!("export default {class}"));
+    let [(_js, in_javascript), (_py, in_python)] = [&JAVASCRIPT, &PYTHON].map(Tutorial::project);
+    // Why a plugin of this source is refused on the fake host.
+    let refused = |tutorial: &Tutorial, folder: &Path, source: String| {
+        fs::write(folder.join(tutorial.source), source).expect("written");
+        let seen = tutorial.seen(folder, "[{}]");
+        seen[0]["refused"].as_str().unwrap_or_default().to_owned()
+    };
+    let javascript = |class: &str| {
+        let source = format!("export default {class}");
+        refused(&JAVASCRIPT, &in_javascript, source)
+    };
     let python = |class: &str| {
         let source = format!("from weir import plugin\n\n{class}");
-        refused("python", &source)
+        refused(&PYTHON, &in_python, source)
     };
     for (said, told) in [
         (

@@ -1,7 +1,7 @@
 //! How long instances in JavaScript and Python live. Such a plugin takes long to build and to compile: that is
 //! done once in each language, and all is asked of it one after the other.
 
-use std::fs;
+use std::collections::HashSet;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
@@ -26,11 +26,14 @@ export default class Keeper {
     this.seen += 1;
     if (this.keeps > 0) this.kept.push(new Uint8Array(this.keeps));
     request.setHeader('x-seen', String(this.seen));
+    request.setHeader('x-chance', String(Math.random()));
   }
 }
 ";
 
 const KEEPER_IN_PYTHON: &str = r#"
+import random
+
 from weir import plugin
 
 @plugin
@@ -45,6 +48,7 @@ class Keeper:
         if self.keeps > 0:
             self.kept.append(bytearray(self.keeps))
         request.set_header("x-seen", str(self.seen))
+        request.set_header("x-chance", str(random.random()))
 "#;
 
 /// A folder with the plugin, where what was compiled of it stays, and an upstream that answers with what
@@ -62,11 +66,7 @@ struct Served {
 
 impl Keeper {
     fn new(tutorial: &Tutorial, text: &str) -> Self {
-        let above = tempfile::tempdir().expect("a folder");
-        let new = ["new", "keeper", "-l", tutorial.language];
-        done(&plugin(above.path(), &new));
-        let folder = above.path().join("keeper");
-        fs::write(folder.join(tutorial.source), text).expect("written");
+        let (above, folder) = tutorial.project_of(text);
         done(&plugin(&folder, &["build"]));
         let upstream = Upstream::new(|seen, stream| {
             let said = seen.header("x-seen").unwrap_or_default();
@@ -82,7 +82,7 @@ impl Keeper {
         let mut config = config(&self.upstream);
         config["data_dir"] = json!(self.above.path().join("data"));
         config["plugins"]["keeper"] = json!({
-            "module": self.above.path().join("keeper/dist/keeper.wasm"),
+            "module": self.above.path().join("other/dist/other.wasm"),
             "config": { "keeps": keeps },
             // A busy machine is no reason to fail.
             "limits": { "cpu_time": "5s", "wall_time": "1m" },
@@ -109,6 +109,9 @@ impl Keeper {
     fn instances_are_replaced(&self, keeps: usize, limit: usize) {
         let seen = self.seen(0, &json!({ "recycle": { "hooks": 3 } }), 7);
         assert_eq!(seen, [1, 2, 3, 1, 2, 3, 1]);
+        let asked = self.upstream.seen();
+        let chances = asked.iter().map(|seen| seen.header("x-chance"));
+        assert_eq!(chances.collect::<HashSet<_>>().len(), 7, "they begin alike");
 
         let seen = self.seen(0, &json!({ "recycle": { "age": "1ms" } }), 50);
         let fresh = seen.iter().filter(|seen| **seen == 1).count();

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{JAVASCRIPT, blocks, done, plugin, run};
+use super::{JAVASCRIPT, blocks, done, run};
 
 const TSC: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -24,10 +23,7 @@ const NODE: &str = "declare module 'node:test';\ndeclare module 'node:assert/str
 
 /// A new project, in a folder that goes with the first.
 fn project() -> (TempDir, PathBuf) {
-    let above = tempfile::tempdir().expect("a folder");
-    let arguments = ["new", "typed", "--language", "javascript"];
-    done(&plugin(above.path(), &arguments));
-    let folder = above.path().join("typed");
+    let (above, folder) = JAVASCRIPT.project();
     fs::write(folder.join("test/node.d.ts"), NODE).expect("written");
     (above, folder)
 }
@@ -145,9 +141,7 @@ fn a_plugin_in_typescript_is_compiled_to_one_in_javascript() {
     done(&tsc(&folder, &[]));
 
     let cases = r#"[{"config": {"key": "k"}}, {"config": {"key": "k"}, "request": {"headers": {"x-key": "k"}}}]"#;
-    let script = format!("echo '{cases}' | node sdk/testing.js");
-    let said = done(&run("bash", &["-c", &script], &folder));
-    let seen: Value = serde_json::from_str(said.trim()).expect("what was seen");
+    let seen = JAVASCRIPT.seen(&folder, cases);
     assert_eq!(seen[0]["response"]["status"], 401);
     assert_eq!(seen[1]["action"], "continue");
     // Nothing of the SDK again.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
 use weir_tests::client::Response;
@@ -50,15 +52,9 @@ impl Issuer {
     }
 
     fn token(&self, key: &str, claims: &Value) -> String {
-        let header = json!({ "alg": "EdDSA", "kid": key }).to_string();
-        let claims = claims.to_string();
-        let signed = format!(
-            "{}.{}",
-            encode(header.as_bytes()),
-            encode(claims.as_bytes())
-        );
-        let signature = self.key.sign(signed.as_bytes()).expect("a signature");
-        format!("{signed}.{}", encode(&signature))
+        token("EdDSA", key, claims, |message| {
+            self.key.sign(message).expect("a signature")
+        })
     }
 
     fn stand(&self) -> Stand {
@@ -79,19 +75,21 @@ impl Issuer {
     }
 }
 
+/// A JSON Web Token by the key of this name.
+fn token(algorithm: &str, key: &str, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let header = json!({ "alg": algorithm, "kid": key }).to_string();
+    let claims = claims.to_string();
+    let signed = format!(
+        "{}.{}",
+        encode(header.as_bytes()),
+        encode(claims.as_bytes())
+    );
+    format!("{signed}.{}", encode(&sign(signed.as_bytes())))
+}
+
 /// Base64 of RFC 4648, section 5, without padding.
 fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0_usize, |bits, index| {
-            bits << 8 | usize::from(group.get(index).copied().unwrap_or(0))
-        });
-        for digit in 0..=group.len() {
-            text.push(char::from(DIGITS[bits >> (18 - 6 * digit) & 63]));
-        }
-    }
-    text
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn claims() -> Value {

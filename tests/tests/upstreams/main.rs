@@ -18,6 +18,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 use weir_tests::client::Connection;
+use weir_tests::service::nobody;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
@@ -62,8 +63,7 @@ fn errors(statuses: &[u16]) -> usize {
 
 /// A port on which nobody listens.
 fn dead() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("http://{}", listener.local_addr().expect("an address"))
+    format!("http://{}", nobody())
 }
 
 /// An upstream that can be killed, which resets its connections and refuses new ones, and started

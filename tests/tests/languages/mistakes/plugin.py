@@ -6,7 +6,7 @@ import secrets
 import time
 import uuid
 
-from weir import DROP, Answer, crypto, http, kv, plugin
+from weir import DROP, Answer, clock, crypto, http, kv, plugin
 
 
 async def waits():
@@ -37,8 +37,10 @@ TRIES = {
         200,
         {},
         str(
-            datetime.datetime.now(datetime.timezone.utc).year >= 2026
-            and abs(time.time() - datetime.datetime.now().timestamp()) < 1
+            all(
+                abs(now - clock.now() / 1e9) < 1
+                for now in (time.time(), datetime.datetime.now().timestamp())
+            )
         ),
     ),
     "chance": lambda request: Answer(
