@@ -129,3 +129,32 @@ fn an_endpoint_without_tls_or_with_a_certificate_of_strangers_is_told() {
     assert_eq!(report.matches(": no TLS with the upstream: ").count(), 2);
     assert!(report.ends_with("weir.yaml: 2 errors\n"), "{report}");
 }
+
+#[test]
+fn where_the_receiver_delivers_is_tried_for_each_signal() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("weir.yaml");
+    let check = |kafka: &str| {
+        let config = format!("receivers: {{ otlp: {{ exporter: {{ kafka: {{ {kafka} }} }} }} }}\n");
+        std::fs::write(&file, config).expect("a file");
+        let mut command = Command::new(binary());
+        command.args(["check", "--connect", "--config"]).arg(&file);
+        let output = command.output().expect("weir runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    const KEY: &str = "error[WEIR-C014]: receivers.otlp.exporter.kafka: kafka plugin: ";
+    let report = check(&format!(
+        "brokers: [\"{}\"], traces_topic: {}, metrics_topic: no-metrics, logs_topic: no-logs",
+        shared().address(),
+        shared().topic()
+    ));
+    for topic in ["no-metrics", "no-logs"] {
+        let said = format!("{KEY}topic \"{topic}\" does not exist\n");
+        assert!(report.contains(&said), "{report}");
+    }
+    assert!(report.ends_with(": 2 errors\n"), "{report}");
+    // A broker is told once.
+    let report = check(&format!("brokers: [\"{}\"]", deserted()));
+    assert_eq!(report.matches(KEY).count(), 1, "{report}");
+    assert!(report.ends_with(": 1 error\n"), "{report}");
+}

@@ -1,5 +1,5 @@
-//! What `--connect` tries: each endpoint, each exporter's destination, and the Redis of plugins'
-//! values.
+//! What `--connect` tries: each endpoint, where each exporter and the receiver deliver, and the Redis of
+//! plugins' values.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::fault::Code;
-use crate::config::{Config, Endpoint, Entry, Finding, KeyPath};
+use crate::config::{Config, Endpoint, Entry, Exporter, Finding, KeyPath};
+use crate::otlp::Signal;
 use crate::plugin::kv::redis;
 use crate::tls::client::Client;
 use crate::upstream::{Error, proxy_protocol, srv};
@@ -115,20 +116,34 @@ fn shake_hands(tls: &Client, host: &str, stream: TcpStream, limit: Duration) -> 
 }
 
 fn destinations(config: &Config) -> Vec<Finding> {
-    thread::scope(|scope| {
-        let mut tries = Vec::new();
-        for (name, exporter) in &config.exporters {
-            if exporter.is_enabled() {
-                tries.push((name, exporter.kind(), scope.spawn(move || exporter.probe())));
-            }
-        }
-        let failed = tries.into_iter().filter_map(|(name, kind, attempt)| {
+    let exporters = config
+        .exporters
+        .iter()
+        .filter(|(_, exporter)| exporter.is_enabled());
+    let exporters = exporters.map(|(name, exporter)| {
+        let at = KeyPath::root().key("exporters").key(name);
+        (at.key(exporter.kind()), exporter.clone())
+    });
+    let received = config.otlp.iter().flat_map(|otlp| {
+        Signal::ALL.map(|signal| {
+            let at = KeyPath::root().key("receivers").key("otlp");
+            let exporter = Exporter::Kafka(Box::new(otlp.destination(signal).kafka.clone()));
+            (at.key("exporter").key(exporter.kind()), exporter)
+        })
+    });
+    let mut found = thread::scope(|scope| {
+        let tries = exporters.chain(received);
+        let tries = tries.map(|(at, exporter)| (at, scope.spawn(move || exporter.probe())));
+        let tries: Vec<_> = tries.collect();
+        let failed = tries.into_iter().filter_map(|(at, attempt)| {
             let cause = attempt.join().ok()?.err()?;
-            let at = KeyPath::root().key("exporters").key(name).key(kind);
             Some(unreachable(at, cause))
         });
-        failed.collect()
-    })
+        failed.collect::<Vec<_>>()
+    });
+    // Of brokers, three signals say the same.
+    found.dedup();
+    found
 }
 
 fn unreachable(path: KeyPath, message: String) -> Finding {
