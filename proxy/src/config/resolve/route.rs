@@ -10,6 +10,7 @@ use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::units::ByteSize;
 use crate::config::{Mirror, Route, RouteMatch, RouteTimeouts, ValueMatch, raw};
+use crate::exchange::target;
 
 impl Resolver<'_> {
     pub(super) fn routes(&mut self, raw: Vec<raw::route::Route>) -> Vec<Route> {
@@ -160,6 +161,8 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     if pattern.contains(|c: char| !c.is_ascii_graphic() || c == '?' || c == '#') {
         return Err("must be a path, without query, spaces or characters that are not ASCII");
     }
+    // No request has such a path: it is refused before it is routed.
+    target::check(pattern)?;
     let segments: Vec<&str> = path.split('/').collect();
     let mut names = Vec::new();
     for (position, segment) in segments.iter().enumerate() {
@@ -169,7 +172,6 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
             .and_then(|rest| rest.strip_suffix('}'));
         match (*segment, capture) {
             ("", _) if !last => return Err("must not have an empty segment"),
-            ("." | "..", _) => return Err("must not have a `.` or `..` segment"),
             ("*", _) if !last => return Err("may have `*` only at its end"),
             ("*", _) => {}
             (_, Some(name)) => {
@@ -216,6 +218,7 @@ mod tests {
             "/users/{id}/posts",
             "/{a}/{b}/*",
             "/end/",
+            "/%61dmin/%C3%A9",
         ] {
             assert_eq!(check_pattern(right), Ok(()), "{right}");
         }
@@ -225,7 +228,7 @@ mod tests {
     fn a_pattern_that_could_not_match_as_meant_is_refused() {
         for wrong in [
             "", "v1", "/a//b", "/*/a", "/a*", "/{}", "/{a}/{a}", "/{a", "/a/../b", "/a?b", "/a b",
-            "/ü", "/{a-b}",
+            "/ü", "/{a-b}", "/%zz", "/a%2Fb", "/a%00", "/%2e/b", "/a\\b", "/..;/a",
         ] {
             assert!(check_pattern(wrong).is_err(), "{wrong}");
         }
