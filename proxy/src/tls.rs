@@ -13,11 +13,13 @@ mod peer;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -251,6 +253,10 @@ impl Server {
             }
         };
         match tokio::time::timeout(limit, accepting).await {
+            Ok(Ok(Some(stream))) if has_outlived(stream.get_ref().1) => {
+                let expired = rustls::CertificateError::Expired.into();
+                Err(Failure::ClientCertificate(expired))
+            }
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Failure::of(error)),
             Err(_) => Err(Failure::Timeout),
@@ -273,6 +279,16 @@ impl Server {
         let stream = start.into_stream(Arc::clone(&self.config)).await?;
         Ok(Some(stream))
     }
+}
+
+/// Whether a session that was resumed began with a certificate that has expired since: of what a ticket
+/// holds, nothing is checked again, and each resumption gives a new ticket.
+fn has_outlived(session: &ServerConnection) -> bool {
+    session.handshake_kind() == Some(HandshakeKind::Resumed)
+        && session
+            .peer_certificates()
+            .and_then(certificate::expires)
+            .is_some_and(|expires| expires < certificate::seconds(SystemTime::now()))
 }
 
 /// What challenges are shown by.

@@ -36,6 +36,7 @@ pub enum Valid {
     NotYet,
     /// From now on, for so many.
     Days(u64),
+    Seconds(u64),
 }
 
 impl Default for Authority {
@@ -84,6 +85,10 @@ impl Authority {
     pub fn issue_valid(&self, names: &[&str], valid: Valid) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).expect("names");
+        let after = |seconds| {
+            let since = UNIX_EPOCH.elapsed().expect("a clock after 1970");
+            date_time_ymd(1970, 1, 1) + since + Duration::from_secs(seconds)
+        };
         match valid {
             Valid::Now => {}
             Valid::Expired => {
@@ -94,11 +99,8 @@ impl Authority {
                 params.not_before = date_time_ymd(2900, 1, 1);
                 params.not_after = date_time_ymd(2901, 1, 1);
             }
-            Valid::Days(days) => {
-                let since = UNIX_EPOCH.elapsed().expect("a clock after 1970");
-                let last = Duration::from_secs(days * 24 * 60 * 60);
-                params.not_after = date_time_ymd(1970, 1, 1) + since + last;
-            }
+            Valid::Days(days) => params.not_after = after(days * 24 * 60 * 60),
+            Valid::Seconds(seconds) => params.not_after = after(seconds),
         }
         self.sign(params)
     }

@@ -69,9 +69,7 @@ impl Identity {
 
     /// Says so where clients will not accept it at this time.
     pub fn complaint(&self, now: SystemTime) -> Option<&'static str> {
-        let now = now
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        let now = seconds(now);
         if now > self.not_after {
             Some("the certificate has expired")
         } else if now < self.not_before {
@@ -80,6 +78,12 @@ impl Identity {
             None
         }
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// When the first of a chain expires, in seconds since 1970.

@@ -4,15 +4,18 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
+use arc_swap::ArcSwap;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::certificate::{Identity, Problem};
+use super::certificate::{self, Identity, Problem};
 use super::{Alpn, Pem, provider, roots, versions};
 
 /// What TLS to an upstream is made of.
@@ -45,9 +48,12 @@ pub struct Client {
     spec: Spec,
     /// The system's authorities, where it goes by them.
     system: Option<Arc<RootCertStore>>,
-    config: Arc<ClientConfig>,
+    /// With the sessions that may be resumed.
+    config: ArcSwap<ClientConfig>,
     /// Offers HTTP/1.1 alone.
-    http1: Arc<ClientConfig>,
+    http1: ArcSwap<ClientConfig>,
+    /// When the first of the certificates expires that sessions began with, in seconds since 1970.
+    sessions_expire: AtomicI64,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -126,8 +132,9 @@ impl Client {
         Ok(Self {
             spec,
             system,
-            config: Arc::new(config),
-            http1: Arc::new(http1),
+            config: ArcSwap::from_pointee(config),
+            http1: ArcSwap::from_pointee(http1),
+            sessions_expire: AtomicI64::new(i64::MAX),
             server_name,
         })
     }
@@ -144,14 +151,33 @@ impl Client {
         stream: TcpStream,
         http1: bool,
     ) -> io::Result<TlsStream<TcpStream>> {
+        let now = certificate::seconds(SystemTime::now());
+        if self.sessions_expire.load(Relaxed) < now {
+            self.forget_sessions();
+        }
         let config = if http1 { &self.http1 } else { &self.config };
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, stream)
-            .await
+        let connector = TlsConnector::from(config.load_full());
+        let stream = connector.connect(name, stream).await?;
+        let shown = stream.get_ref().1.peer_certificates();
+        if let Some(expires) = shown.and_then(certificate::expires) {
+            self.sessions_expire.fetch_min(expires, Relaxed);
+        }
+        Ok(stream)
+    }
+
+    /// Nothing that a resumed session began with is checked again: once a certificate has expired, each
+    /// upstream has to show one anew.
+    fn forget_sessions(&self) {
+        self.sessions_expire.store(i64::MAX, Relaxed);
+        for config in [&self.config, &self.http1] {
+            let mut anew = ClientConfig::clone(&config.load());
+            anew.resumption = Resumption::default();
+            config.store(Arc::new(anew));
+        }
     }
 }
 

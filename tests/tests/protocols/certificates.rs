@@ -156,6 +156,42 @@ fn a_session_is_resumed_also_after_a_reload_that_leaves_tls_as_it_is() {
 }
 
 #[test]
+fn a_session_ends_with_the_certificate_that_it_began_with() {
+    let upstream = Upstream::hello();
+    let clients = Authority::new("Clients");
+    static OLD: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+    static NEW: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    for versions in [&OLD[..], &NEW[..]] {
+        let auth = json!({ "client_auth": { "ca": clients.pem() } });
+        let (weir, authority) = start_tls(&upstream, auth);
+        let identity = clients.issue_valid(&["alice.example"], Valid::Seconds(4));
+        let dial = Dial {
+            identity: Some(&identity),
+            versions,
+            ..dial(&authority)
+        };
+        // Tickets are kept: each session goes on from the one before.
+        let client = dial.config();
+        let mut kinds = Vec::new();
+        eventually("it is refused", || {
+            let asked = dial.connect_by(client.clone(), weir.proxy());
+            let asked = asked.and_then(|mut session| {
+                session.get("/")?;
+                kinds.push(session.0.conn.handshake_kind());
+                Ok(())
+            });
+            asked.is_err().then_some(())
+        });
+        let resumed = Some(rustls::HandshakeKind::Resumed);
+        assert_eq!(kinds.last(), Some(&resumed), "{versions:?}");
+        eventually("it is counted", || {
+            let name = "weir_tls_handshake_failures_total";
+            (counted(&weir, name, "client_certificate") >= 1).then_some(())
+        });
+    }
+}
+
+#[test]
 fn who_has_no_right_certificate_is_kept_out() {
     let upstream = Upstream::hello();
     let clients = Authority::new("Clients");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::json;
 use weir_tests::client;
 use weir_tests::http2::{self, Reply};
-use weir_tests::tls::{Authority, Identity};
+use weir_tests::tls::{Authority, Identity, Valid};
+use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use super::upstreams::{config, start};
@@ -122,6 +123,27 @@ fn an_upstream_that_cannot_be_believed_is_a_502() {
         "ca": authority.pem(), "server_name": "other.example",
     }}));
     assert_eq!(weir.get("/", &[]).text(), "hello");
+}
+
+#[test]
+fn a_session_with_an_upstream_ends_with_the_certificate_that_was_shown() {
+    let authority = Authority::default();
+    let identity = authority.issue_valid(&["127.0.0.1"], Valid::Seconds(4));
+    let address = http1_with_tls(identity.server(&["http/1.1"], None));
+    // From one request to the next a connection is idle for longer.
+    let weir = start(json!({
+        "endpoints": [format!("https://{address}")],
+        "tls": { "ca": authority.pem() },
+        "timeouts": { "idle": "1ms" },
+    }));
+    let mut served = 0;
+    eventually("it is refused", || {
+        let status = weir.get("/", &[]).status;
+        served += u32::from(status == 200);
+        (status == 502).then_some(())
+    });
+    let made = weir.count("weir_upstream_connects_total{upstream=\"up\"}");
+    assert!(served > 1 && made > 1, "{served} over {made}");
 }
 
 #[test]
