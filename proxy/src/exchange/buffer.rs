@@ -60,6 +60,9 @@ impl<'w> RequestSource<'w> {
         state: &State,
     ) -> Self {
         let mut body = Through::new(body);
+        if state.version == Version::HTTP_2 {
+            body = body.over_http2(false);
+        }
         body.limit(listener.max_body_bytes.unwrap_or(u64::MAX));
         let mut source = Self {
             worker,

@@ -13,8 +13,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::buffer::Room;
-use super::content::{self, TURN};
-use crate::coding::{Decoder, Step};
+use super::content;
+use crate::coding::{Decoder, Step, TURN};
 use crate::plugin::Side;
 use crate::plugin::answer::Pieces;
 use crate::plugin::stream::{Piece, Pipe, Pipes, Progress, Stop};
@@ -24,6 +24,8 @@ pub struct Through<B> {
     /// What of it was read already.
     begun: Bytes,
     rest: Rest<B>,
+    /// Where it comes over HTTP/2.
+    stream: Option<Stream>,
     /// Behind what was read, where that was all.
     trailers: Option<Box<HeaderMap>>,
     /// Where the first of the pipes wants it decoded.
@@ -44,6 +46,20 @@ enum Rest<B> {
     Answer(Box<Pieces>),
     /// Of a body whose pieces other plugins saw before.
     Through(Box<Through<B>>),
+}
+
+/// A stream of HTTP/2.
+struct Stream {
+    /// An upstream may do so behind a whole response, to what has not come to its own end (RFC 9113, section
+    /// 8.1).
+    may_reset: bool,
+}
+
+impl Stream {
+    /// Whether a body that seems to have ended has not: its sender has reset the stream by NO_ERROR.
+    fn is_cut(&self, body: &impl Body) -> bool {
+        !body.is_end_stream() && (!self.may_reset || body.size_hint().lower() > 0)
+    }
 }
 
 /// A body on its way out of its codings.
@@ -78,6 +94,12 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Self::of(Rest::Body(body))
     }
 
+    /// It comes over a stream of HTTP/2, which its sender may reset once it is whole, or may not.
+    pub fn over_http2(mut self, may_reset: bool) -> Self {
+        self.stream = Some(Stream { may_reset });
+        self
+    }
+
     /// A body that a plugin answers with.
     pub fn answer(pieces: Pieces) -> Self {
         Self::of(Rest::Answer(Box::new(pieces)))
@@ -87,6 +109,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Self {
             begun: Bytes::new(),
             rest,
+            stream: None,
             trailers: None,
             decoding: None,
             pipes: None,
@@ -282,7 +305,11 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))))
             }
             Rest::Body(body) => {
-                let polled = ready!(Pin::new(body).poll_frame(cx));
+                let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let is_cut = |stream: &Stream| stream.is_cut(body);
+                if polled.is_none() && self.stream.as_ref().is_some_and(is_cut) {
+                    return Poll::Ready(Some(Err(Broke::Source)));
+                }
                 let polled = polled.map(|frame| frame.map_err(|_| Broke::Source));
                 Poll::Ready(polled.map(|frame| self.count(frame?)))
             }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::body::Upload;
@@ -50,9 +50,18 @@ pub(super) async fn send(
         pools,
         client,
     } = *way;
+    let has_body = !request.body().is_empty();
     let reply = |response: Response<Incoming>, lease: Lease| {
+        let is_http2 = response.version() == Version::HTTP_2;
         Box::new(Reply {
-            response: response.map(|body| Through::new(Received::new(body, lease.driver()))),
+            response: response.map(|body| {
+                let body = Through::new(Received::new(body, lease.driver()));
+                if is_http2 {
+                    body.over_http2(has_body)
+                } else {
+                    body
+                }
+            }),
             lease,
             body_timeout: timeouts.body,
             switched: None,

@@ -1,16 +1,17 @@
 //! From HTTP/2 to HTTP/1.1 and back: one meaning on both sides, or a refusal.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use serde_json::json;
 use weir_tests::client::Connection;
-use weir_tests::http2::{self, Client, Raw, Reply, frame, receive, run};
+use weir_tests::http2::{self, Client, Raw, Reply, frame, get_block_of, receive, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
-use crate::start;
+use crate::{config, start};
 
 /// A literal field without indexing, as HPACK has it; texts shorter than 127 bytes.
 fn literal(name: &str, value: &str) -> Vec<u8> {
@@ -364,4 +365,31 @@ fn a_body_of_http2_where_none_may_be_is_nobodys() {
     assert_eq!(weir.count(&of("2xx")), 4);
     assert_eq!(weir.count(&of("3xx")), 3);
     assert_eq!(weir.count("weir_requests_aborted_total{route=\"all\"}"), 0);
+}
+
+#[test]
+fn a_request_that_is_reset_without_an_error_is_cut_and_not_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let upstream = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut seen = Vec::new();
+        stream.read_to_end(&mut seen).expect("its end");
+        String::from_utf8_lossy(&seen).into_owned()
+    });
+    let nobody = Upstream::hello();
+    let mut config = config(&nobody, json!({}));
+    config["upstreams"]["up"] = json!({ "endpoints": [format!("http://{address}")] });
+    let weir = Weir::start(&config.to_string());
+    let mut raw = Raw::open(weir.proxy());
+    let mut block = get_block_of("/x");
+    // `:method POST`.
+    block[0] = 0x83;
+    raw.0.write_all(&frame(1, 4, 1, &block)).expect("a head");
+    let amount = frame(0, 0, 1, b"amount=100");
+    let reset = frame(3, 0, 1, &[0; 4]);
+    raw.0.write_all(&[amount, reset].concat()).expect("a cut");
+    let seen = upstream.join().expect("the upstream");
+    assert!(seen.starts_with("POST /x HTTP/1.1\r\n"), "{seen}");
+    assert!(!seen.ends_with("0\r\n\r\n"), "it looks whole: {seen}");
 }

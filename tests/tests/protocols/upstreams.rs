@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir::demo::consumer::Consumer;
 use weir_tests::client;
-use weir_tests::http2::{self, Client, Reply, receive, run};
+use weir_tests::http2::{self, Client, PREFACE, Raw, Reply, frame, receive, run};
 use weir_tests::trace::Trace;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -374,5 +374,80 @@ fn a_slow_client_holds_an_upstream_of_http2_back_and_no_other_client() {
     let mut read = 0;
     while read < large.len() / 2 {
         read += slow[0].read_chunk().expect("a piece").len();
+    }
+}
+
+/// In front of an upstream of HTTP/2 that answers each request by the frames that are made for its stream.
+fn answering(frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Weir {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(&frame(4, 0, 0, &[])).expect("settings");
+            stream.read_exact(&mut [0; PREFACE.len()]).expect("HTTP/2");
+            let mut raw = Raw(stream);
+            while let Some((kind, _, id, _)) = raw.read() {
+                if kind == HEADERS && raw.0.write_all(&frames(id)).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    start(json!({ "endpoints": [format!("http://{address}")], "protocol": "h2" }))
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const NO_ERROR: [u8; 4] = [0; 4];
+
+/// The head of a response with this status alone, by HPACK's own table.
+fn ok(id: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, id, &[0x88])
+}
+
+#[test]
+fn a_response_that_is_reset_without_an_error_is_cut_and_not_whole() {
+    let weir = answering(|id| {
+        let reset = frame(RST_STREAM, 0, id, &NO_ERROR);
+        [ok(id), frame(DATA, 0, id, b"abc"), reset].concat()
+    });
+    let asked = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let seen = client::Connection::open(weir.proxy())
+        .send(asked)
+        .read_to_end();
+    assert!(seen.starts_with(b"HTTP/1.1 200"), "{seen:?}");
+    assert!(!seen.ends_with(b"0\r\n\r\n"), "it looks whole");
+    run(async {
+        let client = Client::open(weir.proxy()).await;
+        let request = Request::get("http://test/").body(());
+        let mut sender = client.sender.clone().ready().await.expect("ready");
+        let sent = sender.send_request(request.expect("a request"), true);
+        let mut body = sent.expect("sent").0.await.expect("a head").into_body();
+        let mut end = body.data().await;
+        while let Some(Ok(_)) = end {
+            end = body.data().await;
+        }
+        assert!(matches!(end, Some(Err(_))), "it looks whole");
+    });
+}
+
+#[test]
+fn a_whole_response_may_be_followed_by_a_reset_without_an_error() {
+    let weir = answering(|id| {
+        let reset = frame(RST_STREAM, 0, id, &NO_ERROR);
+        [ok(id), frame(DATA, END_STREAM, id, b"abc"), reset].concat()
+    });
+    for asked in [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        // The rest of it is not asked for any more (RFC 9113, section 8.1).
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nsome",
+    ] {
+        let mut client = client::Connection::open(weir.proxy());
+        client.send(asked);
+        let response = client.receive().expect("a whole response");
+        assert_eq!(response.text(), "abc", "{asked}");
     }
 }
