@@ -20,6 +20,9 @@ const MOST: usize = 4;
 /// About how many bytes one step takes, and gives.
 const STEP: usize = 64 << 10;
 
+/// Steps after which who drives a decoder lets others have their turn: many may come to nothing.
+pub const TURN: usize = 16;
+
 /// Largest window of zstd: 8 MiB (RFC 9659).
 const WINDOW_LOG: u32 = 23;
 

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::buffer::Room;
 use super::state::{Held, ResponseHead, State};
-use crate::coding::{self, Coding, Codings, Decoder, Step};
+use crate::coding::{self, Coding, Codings, Decoder, Step, TURN};
 use crate::plugin::Side;
 
 /// Fields that are only of the very bytes they were made of (RFC 9530, and what came before it).
@@ -28,9 +28,6 @@ const DIGESTS: [HeaderName; 4] = [
 
 /// `error.type` of a hook's span, where its body is not encoded as it says.
 pub const MALFORMED: &str = "content_encoding";
-
-/// Steps of a decoder after which others have their turn.
-pub(super) const TURN: usize = 16;
 
 /// The body that a side's fields tell of is another now: they are put right, but for those that the
 /// hook has set itself. What may still hold stays: a strong `etag` becomes a weak one.

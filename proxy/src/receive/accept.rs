@@ -1,9 +1,10 @@
 //! A worker's sockets for OTLP, and the connections that come by them.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -154,8 +155,11 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, drain: Watch) 
         }
     };
     drop(current);
+    let asked = Rc::new(Cell::new(false));
+    let first = Rc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
         let local = Rc::clone(&local);
+        first.set(true);
         async move { Ok::<_, Infallible>(local.answer(door, request).await) }
     });
     let stream = TokioIo::new(stream);
@@ -169,8 +173,8 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, drain: Watch) 
             .keep_alive_interval(KEEP_ALIVE)
             .serve_connection(stream, service);
         until_drained(
-            std::pin::pin!(connection),
-            drain,
+            pin!(connection),
+            (drain, &asked, HEAD),
             http2::Connection::graceful_shutdown,
         )
         .await
@@ -181,8 +185,8 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, drain: Watch) 
             .max_header_size(MAX_HEAD as usize)
             .serve_connection(stream, service);
         until_drained(
-            std::pin::pin!(connection),
-            drain,
+            pin!(connection),
+            (drain, &asked, HEAD),
             http1::Connection::graceful_shutdown,
         )
         .await
@@ -193,19 +197,25 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, drain: Watch) 
     drop(place);
 }
 
-/// Lets a connection end after what is under way, once the worker drains.
+/// Lets a connection end after what is under way, once the worker drains; or where its client has not
+/// asked for anything in the longest time that it may take, which over HTTP/2 nobody else looks at.
 async fn until_drained<C>(
     mut connection: Pin<&mut C>,
-    mut drain: Watch,
+    (mut drain, asked, longest): (Watch, &Cell<bool>, Duration),
     shut_down: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut told = false;
+    let mut silent = pin!(tokio::time::sleep(longest));
     std::future::poll_fn(|cx| {
         let ended = connection.as_mut().poll(cx);
-        if told || ended.is_ready() || !drain.poll(cx, Stage::Leaving) {
+        if told || ended.is_ready() {
+            return ended;
+        }
+        let is_late = !asked.get() && silent.as_mut().poll(cx).is_ready();
+        if !is_late && !drain.poll(cx, Stage::Leaving) {
             return ended;
         }
         told = true;
@@ -260,5 +270,44 @@ where
 {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use super::*;
+    use crate::listener::drain::Drain;
+
+    /// Stays until it is told to go.
+    #[derive(Default)]
+    struct Silent {
+        told: bool,
+    }
+
+    impl Future for Silent {
+        type Output = hyper::Result<()>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            if self.told {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_nothing_is_told_to_go_and_who_has_asked_may_stay() {
+        for asked in [false, true] {
+            let asked = Cell::new(asked);
+            let connection = pin!(Silent::default());
+            let tell = |mut connection: Pin<&mut Silent>| connection.told = true;
+            let client = (Drain::default().watch(), &asked, Duration::ZERO);
+            let ends = until_drained(connection, client, tell);
+            let ended = tokio::time::timeout(Duration::from_millis(50), ends).await;
+            assert_eq!(ended.is_ok(), !asked.get());
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::lane::Place;
 use super::refusal::Refusal;
-use crate::coding::{Coding, Decoder, Step};
+use crate::coding::{Coding, Decoder, Step, TURN};
 
 /// A body whose length is told gets so much room at once, at most.
 const AT_ONCE: usize = 1 << 20;
@@ -79,8 +79,9 @@ impl Default for Patience {
     }
 }
 
-/// Reads a body to its end.
+/// Reads the body of a request of this version to its end.
 pub(super) async fn read(
+    version: Version,
     headers: &HeaderMap,
     mut body: impl Body<Data = Bytes> + Unpin,
     encoding: Encoding,
@@ -109,18 +110,22 @@ pub(super) async fn read(
         let until = end.min(now + limits.patience.piece);
         let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
+            // A stream of HTTP/2 that its client resets by NO_ERROR ends like any other.
+            Ok(None) if version == Version::HTTP_2 && !body.is_end_stream() => {
+                return Err(Refusal::Incomplete);
+            }
             Ok(None) => break,
             Ok(Some(Err(_))) | Err(_) => return Err(Refusal::Incomplete),
         };
         if let Ok(data) = frame.into_data() {
-            gathered.write(data)?;
+            gathered.write(data).await?;
             let grown = limits
                 .place
                 .grow_to(gathered.bytes.capacity(), limits.queue);
             grown.map_err(|_| Refusal::QueueFull)?;
         }
     }
-    let bytes = gathered.finish()?;
+    let bytes = gathered.finish().await?;
     let grown = limits.place.grow_to(bytes.capacity(), limits.queue);
     grown.map_err(|_| Refusal::QueueFull)?;
     Ok(bytes)
@@ -148,10 +153,14 @@ pub(super) async fn drain(head: &Parts, mut body: impl Body<Data = Bytes> + Unpi
 }
 
 /// Decompresses what is all there.
-pub(super) fn decode(bytes: Bytes, encoding: Encoding, limit: usize) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn decode(
+    bytes: Bytes,
+    encoding: Encoding,
+    limit: usize,
+) -> Result<Vec<u8>, Refusal> {
     let mut gathered = Gathered::new(encoding, 0, limit)?;
-    gathered.write(bytes)?;
-    gathered.finish()
+    gathered.write(bytes).await?;
+    gathered.finish().await
 }
 
 /// What came of a body so far.
@@ -181,15 +190,15 @@ impl Gathered {
         })
     }
 
-    fn write(&mut self, data: Bytes) -> Result<(), Refusal> {
+    async fn write(&mut self, data: Bytes) -> Result<(), Refusal> {
         match &mut self.decoder {
             Some(decoder) => decoder.feed(data),
             None => return self.add(&data),
         }
-        self.decompress()
+        self.decompress().await
     }
 
-    fn finish(mut self) -> Result<Vec<u8>, Refusal> {
+    async fn finish(mut self) -> Result<Vec<u8>, Refusal> {
         if let Some(coding) = self.late {
             let late = self.decoder.insert(decoder(coding)?);
             late.feed(std::mem::take(&mut self.bytes).into());
@@ -197,13 +206,19 @@ impl Gathered {
         if let Some(decoder) = &mut self.decoder {
             decoder.end();
         }
-        self.decompress()?;
+        self.decompress().await?;
         Ok(self.bytes)
     }
 
-    /// Adds what can be told so far.
-    fn decompress(&mut self) -> Result<(), Refusal> {
+    /// Adds what can be told so far. Others have their turn meanwhile: a body may be long work, also where
+    /// nothing comes of it.
+    async fn decompress(&mut self) -> Result<(), Refusal> {
+        let mut steps = 0;
         while let Some(decoder) = &mut self.decoder {
+            steps += 1;
+            if steps % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
             match decoder.step().map_err(|error| malformed(&error))? {
                 Step::Piece(piece) => self.add(&piece)?,
                 Step::Again => {}
@@ -268,43 +283,46 @@ mod tests {
         Encoding::Coded(Coding::Zstd),
     ];
 
-    #[test]
-    fn what_was_compressed_is_there_again() {
+    #[tokio::test]
+    async fn what_was_compressed_is_there_again() {
         for encoding in ALL {
             let body = Bytes::from(compressed(encoding));
-            assert_eq!(decode(body.clone(), encoding, 1000), Ok(TEXT.to_vec()));
-            assert_eq!(decode(body, encoding, TEXT.len()), Ok(TEXT.to_vec()));
+            assert_eq!(
+                decode(body.clone(), encoding, 1000).await,
+                Ok(TEXT.to_vec())
+            );
+            assert_eq!(decode(body, encoding, TEXT.len()).await, Ok(TEXT.to_vec()));
         }
     }
 
-    #[test]
-    fn what_becomes_too_large_is_refused() {
+    #[tokio::test]
+    async fn what_becomes_too_large_is_refused() {
         for encoding in ALL {
             let body = compressed(encoding).into();
             let limit = TEXT.len() - 1;
             assert_eq!(
-                decode(body, encoding, limit),
+                decode(body, encoding, limit).await,
                 Err(Refusal::TooLarge(limit)),
                 "{encoding:?}"
             );
         }
     }
 
-    #[test]
-    fn what_does_not_decompress_is_malformed() {
+    #[tokio::test]
+    async fn what_does_not_decompress_is_malformed() {
         for encoding in [
             Encoding::Coded(Coding::Gzip),
             Encoding::Coded(Coding::Deflate),
             Encoding::Coded(Coding::Zstd),
         ] {
-            let refusal =
-                decode(Bytes::from_static(b"not compressed at all"), encoding, 1000).unwrap_err();
+            let body = Bytes::from_static(b"not compressed at all");
+            let refusal = decode(body, encoding, 1000).await.unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
         }
     }
 
-    #[test]
-    fn what_ends_too_early_is_malformed() {
+    #[tokio::test]
+    async fn what_ends_too_early_is_malformed() {
         for encoding in [
             Encoding::Coded(Coding::Gzip),
             Encoding::Coded(Coding::Deflate),
@@ -312,9 +330,29 @@ mod tests {
         ] {
             let mut body = compressed(encoding);
             body.truncate(body.len() - 6);
-            let refusal = decode(body.into(), encoding, 1000).unwrap_err();
+            let refusal = decode(body.into(), encoding, 1000).await.unwrap_err();
             assert!(matches!(refusal, Refusal::Malformed(_)), "{encoding:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_body_comes_to_nothing() {
+        let mut empty = GzEncoder::new(Vec::new(), Compression::default());
+        empty.flush().unwrap();
+        let empty = empty.finish().unwrap().repeat(10_000);
+        let turns = std::cell::Cell::new(0);
+        let decoded = decode(empty.into(), Encoding::Coded(Coding::Gzip), 1000);
+        let others = async {
+            loop {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            decoded = decoded => assert_eq!(decoded, Ok(Vec::new())),
+            () = others => {}
+        }
+        assert!(turns.get() >= 100, "{} turns", turns.get());
     }
 
     /// A body that has no end: pieces without bytes, or nothing at all.
@@ -352,7 +390,8 @@ mod tests {
                 patience: Patience { piece, whole },
             };
             let body = Endless { has_pieces };
-            let read = read(&HeaderMap::new(), body, Encoding::Identity, limits).await;
+            let fields = HeaderMap::new();
+            let read = read(Version::HTTP_11, &fields, body, Encoding::Identity, limits).await;
             assert_eq!(read, Err(Refusal::Incomplete));
         }
     }

@@ -97,12 +97,12 @@ impl Local {
             queue: queue_bytes,
             patience: Patience::default(),
         };
-        let read = body::read(headers, body, Encoding::Identity, limits).await;
+        let read = body::read(head.version, headers, body, Encoding::Identity, limits).await;
         let frame = read.map_err(|refusal| match refusal {
             Refusal::TooLarge(_) => Refusal::TooLarge(config.max_body_bytes),
             refusal => refusal,
         })?;
-        let body = message(frame, encoding, config.max_body_bytes)?;
+        let body = message(frame, encoding, config.max_body_bytes).await?;
         place
             .grow_to(body.capacity(), queue_bytes)
             .map_err(|_| Refusal::QueueFull)?;
@@ -136,7 +136,7 @@ fn signal(path: &str) -> Option<Signal> {
 }
 
 /// The one message of a stream.
-pub(super) fn message(
+pub(super) async fn message(
     mut frame: Vec<u8>,
     encoding: Encoding,
     limit: usize,
@@ -161,7 +161,10 @@ pub(super) fn message(
         (1, Encoding::Identity) => Err(Refusal::Framing(
             "a message is compressed, and no grpc-encoding says how",
         )),
-        (1, encoding) => body::decode(Bytes::from(frame).slice(PREFIX..), encoding, limit),
+        (1, encoding) => {
+            let body = Bytes::from(frame).slice(PREFIX..);
+            body::decode(body, encoding, limit).await
+        }
         _ => Err(Refusal::Framing(
             "a message is neither compressed nor uncompressed",
         )),
@@ -256,9 +259,9 @@ mod tests {
         [&[compressed], &len[..], message].concat()
     }
 
-    #[test]
-    fn a_stream_has_one_message() {
-        let one = message(frame(0, b"all"), Encoding::Coded(Coding::Gzip), 10);
+    #[tokio::test]
+    async fn a_stream_has_one_message() {
+        let one = message(frame(0, b"all"), Encoding::Coded(Coding::Gzip), 10).await;
         assert_eq!(one, Ok(b"all".to_vec()));
         for wrong in [
             Vec::new(),
@@ -268,10 +271,10 @@ mod tests {
             frame(2, b"all"),
             frame(1, b"all"),
         ] {
-            let refusal = message(wrong, Encoding::Identity, 10).unwrap_err();
+            let refusal = message(wrong, Encoding::Identity, 10).await.unwrap_err();
             assert_eq!(refusal.grpc(), 13);
         }
-        let large = message(frame(0, b"all"), Encoding::Identity, 2);
+        let large = message(frame(0, b"all"), Encoding::Identity, 2).await;
         assert_eq!(large, Err(Refusal::TooLarge(2)));
     }
 
