@@ -35,10 +35,15 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Refusal> {
     {
         return refused("no transfer coding is served but `chunked`");
     }
-    if let Some(len) = head.headers.get(CONTENT_LENGTH)
-        && matches!(len.as_bytes(), [b'0', _, ..])
-    {
-        return refused("Content-Length begins with a zero");
+    if let Some(len) = head.headers.get(CONTENT_LENGTH) {
+        let len = len.as_bytes();
+        if matches!(len, [b'0', _, ..]) {
+            return refused("Content-Length begins with a zero");
+        }
+        // Over HTTP/2 it may be empty, where no body follows.
+        if len.is_empty() || !len.iter().all(u8::is_ascii_digit) {
+            return refused("Content-Length is no number");
+        }
     }
     Ok(())
 }
@@ -94,7 +99,9 @@ mod tests {
             ("transfer-encoding", "gzip, chunked")
         ));
         assert!(!checked("POST", "/", ("transfer-encoding", ",chunked")));
-        assert!(!checked("POST", "/", ("content-length", "03")));
+        for len in ["03", "", "+3", "3, 3", "0x3"] {
+            assert!(!checked("POST", "/", ("content-length", len)), "{len}");
+        }
     }
 
     #[test]
