@@ -167,6 +167,9 @@ impl Producer {
         self.desk.beat();
         // Time running out is no error here: the caller looks at what is in flight.
         let _ = self.inner.flush(time);
+        // Where there are no messages it returns at once, and leaves other events in the queue: they count
+        // as in flight.
+        self.poll_all();
     }
 
     /// Says so where brokers have taken nothing for too long.

@@ -67,6 +67,21 @@ fn deliver(feed: &Feed, error: Option<RDKafkaRespErr>) -> Arc<Desk> {
 }
 
 #[test]
+fn events_that_are_no_messages_do_not_stay_in_flight() {
+    let feed = feed();
+    // Nobody listens there, which librdkafka tells of.
+    let config = kafka("127.0.0.1:1", "traces");
+    let producer = Producer::new(&config, Desk::new(&config, &feed)).unwrap();
+    eventually("an event waits", || {
+        (producer.in_flight() > 0).then_some(())
+    });
+    eventually("none waits", || {
+        producer.flush(Duration::from_millis(1));
+        (producer.in_flight() == 0).then_some(())
+    });
+}
+
+#[test]
 fn an_acknowledgement_is_noted_though_its_callback_panics() {
     let feed = feed();
     let desk = deliver(&feed, None);
