@@ -3,7 +3,8 @@
 
     traces.py [--brokers localhost:9092] [--topic weir-traces] [--count N]
 
-It reads from the topic's beginning; without --count it waits for more.
+It reads from the topic's beginning; without --count it waits for more. A large trace comes in several
+messages, and is printed once all of them are there.
 """
 
 import argparse
@@ -30,10 +31,15 @@ def line(span):
 
 def show(trace):
     print(f"trace {trace['TraceID']}  request {trace['RequestID']}")
-    children = {}
+    root = trace["RootSpan"]["SpanID"]
     # The root's parent, if it has one, is the caller's: it is not in this trace.
-    for span in trace["Spans"][1:]:
-        children.setdefault(span["ParentID"], []).append(span)
+    others = [span for span in trace["Spans"] if span["SpanID"] != root]
+    known = {root} | {span["SpanID"] for span in others}
+    children = {}
+    for span in others:
+        # A parent may be missing where a part of a large trace is.
+        parent = span["ParentID"] if span["ParentID"] in known else root
+        children.setdefault(parent, []).append(span)
     # A trace's hooks form one chain, which may be deep: no recursion.
     stack = [(1, trace["RootSpan"])]
     while stack:
@@ -41,6 +47,41 @@ def show(trace):
         print("  " * depth + line(span), flush=True)
         below = children.get(span["SpanID"], [])
         stack.extend((depth + 1, child) for child in reversed(below))
+
+
+class Whole:
+    """Joins the messages of large traces: their header `weir-part` says `2/5`."""
+
+    # Traces that wait for parts. Where there are more, the oldest is given as far as it is known: that
+    # others never come may be, as where the topic has lost its beginning.
+    WAITING = 1000
+
+    def __init__(self):
+        self.waiting = {}
+
+    def add(self, message):
+        """The traces that are to be shown now."""
+        trace = json.loads(message.value())
+        part = dict(message.headers() or []).get("weir-part")
+        if part is None:
+            return [trace]
+        number, count = map(int, part.decode().split("/"))
+        # Several requests may have one trace id, and what was split anew has other parts.
+        key = (trace["TraceID"], trace["RootSpan"]["SpanID"], count)
+        # A part that comes twice counts once.
+        parts = self.waiting.setdefault(key, {})
+        parts[number] = trace
+        if len(parts) == count:
+            return [joined(self.waiting.pop(key))]
+        if len(self.waiting) > self.WAITING:
+            return [joined(self.waiting.pop(next(iter(self.waiting))))]
+        return []
+
+
+def joined(parts):
+    """The first part has what is said once a trace; of the others there are the spans alone."""
+    parts = [parts[number] for number in sorted(parts)]
+    return {**parts[0], "Spans": [span for part in parts for span in part["Spans"]]}
 
 
 def main():
@@ -58,6 +99,7 @@ def main():
         "enable.auto.commit": False,
     })
     consumer.subscribe([arguments.topic])
+    whole = Whole()
     seen = 0
     try:
         while arguments.count is None or seen < arguments.count:
@@ -69,8 +111,9 @@ def main():
                 if message.error().code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise SystemExit(message.error())
-            show(json.loads(message.value()))
-            seen += 1
+            for trace in whole.add(message):
+                show(trace)
+                seen += 1
     except KeyboardInterrupt:
         pass
     finally:

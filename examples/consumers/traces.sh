@@ -4,7 +4,8 @@
 #   traces.sh [BROKERS] [TOPIC] [KCAT OPTIONS…]
 #
 # It reads from the topic's beginning and waits for more; `-e` ends it at the topic's end,
-# `-c 5` after five traces.
+# `-c 5` after five messages. A large trace comes in several messages, which it does not join: it prints
+# the spans of each, the root with the first.
 set -eu
 
 brokers=${1:-localhost:9092}
@@ -26,7 +27,13 @@ kcat -C -q -u -b "$brokers" -t "$topic" -o beginning -f '%s\n' "$@" | jq --unbuf
   def tree($children; $depth):
     line($depth + 1), (($children[.SpanID] // [])[] | tree($children; $depth + 1));
 
-  (.Spans[1:] | group_by(.ParentID) | map({key: .[0].ParentID, value: .}) | from_entries)
-    as $children
-  | "trace \(.TraceID)  request \(.RequestID)", (.RootSpan | tree($children; 0))
+  .RootSpan.SpanID as $root
+  | (.Spans | map(.SpanID)) as $known
+  | [.Spans[] | select(.SpanID != $root)
+      | .ParentID as $parent
+      | if $known | index($parent) then . else .ParentID = $root end] as $others
+  | ($others | group_by(.ParentID) | map({key: .[0].ParentID, value: .}) | from_entries) as $children
+  | (.Spans[0].SpanID == $root) as $is_first
+  | "trace \(.TraceID)  request \(.RequestID)" + if $is_first then "" else "  a further part" end,
+    if $is_first then .RootSpan | tree($children; 0) else ($children[$root] // [])[] | tree($children; 1) end
 '

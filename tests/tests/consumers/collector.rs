@@ -74,15 +74,15 @@ fn post(weir: &Weir, path: &str, body: &serde_json::Value) {
     assert_eq!(response.status, 200, "{}", response.text());
 }
 
-/// The collector reads Weir's own traces, and what Weir received, in this format.
-fn assert_read(format: &str, encoding: &str) {
+/// The collector reads Weir's own traces, and what Weir received, in these formats, by these variables.
+fn assert_read(own_format: &str, otlp_format: &str, encodings: &[(&str, &str)]) {
     let topics = [(); 4].map(|()| shared().topic());
     let [own, traces, metrics, logs] = &topics;
     let mut config = config(&Upstream::hello());
     config["plugins"]["id"] = json!({ "module": "builtin:request-id" });
     config["routes"][0]["plugins"] = json!(["id"]);
     config["exporters"]["traces"] = exporter(shared(), own);
-    config["exporters"]["traces"]["kafka"]["format"] = json!(format);
+    config["exporters"]["traces"]["kafka"]["format"] = json!(own_format);
     config["receivers"]["otlp"] = json!({
         "grpc": { "address": "127.0.0.1:0" },
         "http": { "address": "127.0.0.1:0" },
@@ -91,7 +91,7 @@ fn assert_read(format: &str, encoding: &str) {
             "traces_topic": traces,
             "metrics_topic": metrics,
             "logs_topic": logs,
-            "format": format,
+            "format": otlp_format,
         } },
     });
     let weir = Weir::start(&config.to_string());
@@ -116,15 +116,16 @@ fn assert_read(format: &str, encoding: &str) {
     let records = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [record] }] }] });
     post(&weir, "/v1/logs", &records);
 
-    let collector = Collector::start(&[
+    let group = unique("collector");
+    let places = [
         ("BROKERS", shared().address()),
-        ("GROUP", &unique("collector")),
-        ("ENCODING", encoding),
-        ("TOPIC", own),
-        ("OTLP_TRACES", traces),
-        ("OTLP_METRICS", metrics),
-        ("OTLP_LOGS", logs),
-    ]);
+        ("GROUP", group.as_str()),
+        ("TOPIC", own.as_str()),
+        ("OTLP_TRACES", traces.as_str()),
+        ("OTLP_METRICS", metrics.as_str()),
+        ("OTLP_LOGS", logs.as_str()),
+    ];
+    let collector = Collector::start(&[&places[..], encodings].concat());
     collector.wait_for(
         &[
             trace,
@@ -142,10 +143,17 @@ fn assert_read(format: &str, encoding: &str) {
 
 #[test]
 fn opentelemetrys_collector_reads_otlp_protobuf() {
-    assert_read("otlp_protobuf", "otlp_proto");
+    let encodings = [("OTLP_ENCODING", "otlp_proto")];
+    assert_read("otlp_protobuf", "otlp_protobuf", &encodings);
 }
 
 #[test]
 fn opentelemetrys_collector_reads_otlp_json() {
-    assert_read("otlp_json", "otlp_json");
+    let encodings = [("ENCODING", "otlp_json")];
+    assert_read("otlp_json", "otlp_json", &encodings);
+}
+
+#[test]
+fn opentelemetrys_collector_needs_no_variable_where_received_telemetry_has_its_default_format() {
+    assert_read("otlp_protobuf", "otlp_json", &[]);
 }

@@ -121,3 +121,34 @@ fn both_consumers_print_the_trees_that_are_in_the_topic() {
         assert!((one - other).abs() < 0.002, "{one} ms is not {other} ms");
     }
 }
+
+#[test]
+fn the_consumer_in_python_joins_the_messages_of_a_large_trace() {
+    let mut config = config(&Upstream::hello());
+    config["plugins"] = json!({
+        "id": { "module": "builtin:request-id" },
+        "auth": { "module": "builtin:key-auth", "config": { "keys": ["right"] } },
+    });
+    config["routes"][0]["plugins"] = json!(["id", "auth"]);
+    let [whole, parts] = [(); 2].map(|()| shared().topic());
+    config["exporters"]["whole"] = exporter(shared(), &whole);
+    config["exporters"]["parts"] = exporter(shared(), &parts);
+    config["exporters"]["parts"]["kafka"]["producer"] = json!({ "max_message_bytes": 3000 });
+    let weir = Weir::start(&config.to_string());
+    assert_eq!(weir.get("/", &["x-api-key: right"]).status, 200);
+    let message = shared().read(&parts, 2).remove(1);
+    let part = message.header("weir-part").expect("it is split");
+    assert!(part.starts_with("2/"), "{part}");
+
+    let print = |topic: &str| {
+        let mut command = Command::new(service("consumers/bin/python"));
+        command
+            .arg(example("traces.py"))
+            .args(["--brokers", shared().address(), "--topic", topic])
+            .args(["--count", "1"]);
+        run(&mut command)
+    };
+    let printed = print(&whole);
+    assert_eq!(printed.lines().count(), 7, "{printed}");
+    assert_eq!(print(&parts), printed);
+}

@@ -106,7 +106,7 @@ fn the_quick_start_delivers_and_the_collector_reads_it() {
     assert!(text.contains("my-operation"), "{text}");
 
     // All three topics, unmodified.
-    let receivers = block("yaml", "encoding: otlp_proto").replace("otlp_proto", "otlp_json");
+    let receivers = block("yaml", "encoding: otlp_json");
     let pipelines = ["traces", "metrics", "logs"].map(|signal| {
         let pipeline = json!({ "receivers": ["kafka"], "exporters": ["debug"] });
         (signal.to_owned(), pipeline)

@@ -13,8 +13,9 @@ use crate::config::units::{ByteRate, ByteSize, Duration};
 pub(in crate::config) struct Listener {
     /// IP address and port, such as `0.0.0.0:8080`.
     pub(in crate::config) address: String,
-    /// Plugins that run on every request of this listener; only these may have pre-request hooks. A
-    /// name, or `name: {…}` with keys that here take the place of those of its `config`. Default: none.
+    /// Plugins that run on every request of this listener that a route takes; only these may have
+    /// pre-request hooks. A name, or `name: {…}` with keys that here take the place of those of its
+    /// `config`. Default: none.
     #[schemars(extend("uniqueItems" = true))]
     pub(in crate::config) plugins: Vec<chain::PluginUse>,
     /// TLS with these certificates. Default: none, so unencrypted.
