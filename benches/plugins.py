@@ -37,7 +37,8 @@ def row(name, figures):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", help="the binary")
+    parser.add_argument("--weir", type=Path, default=os.environ.get("WEIR_BINARY") or TARGET / "release/weir",
+                        help="the binary (default %(default)s)")
     parser.add_argument("--iterations", type=int, default=100_000, help="how often each exchange is run")
     args = parser.parse_args()
     print("| plugin | hooks | ns a hook | instance, KiB | module, KiB | fresh, µs | measured |")

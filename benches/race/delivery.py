@@ -24,10 +24,8 @@ import contestants
 import measure
 import topic
 from contestants import Contestant
-from measure import Failure, progress
+from measure import ROOT, TARGET, WEIR, Failure, progress
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 NOWHERE = "127.0.0.1:1"
 TABLES = ("exporter", "memory", "p99")
@@ -58,7 +56,7 @@ def arguments():
                         help="(default the first two)")
     parser.add_argument("--json", type=Path, default=TARGET / "race-delivery.json", metavar="FILE",
                         help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=os.environ.get("WEIR_BINARY") or TARGET / "release/weir",
+    parser.add_argument("--weir", type=Path, default=WEIR,
                         metavar="FILE", help="(default %(default)s)")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR")
     parser.add_argument("--toxiproxy", type=Path, default=TARGET / "services/go/bin/server", metavar="FILE",

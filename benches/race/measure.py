@@ -20,6 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+# What races: what `make build` leaves, or WEIR_BINARY of the environment, as of `make profiled`.
+WEIR = Path(os.environ.get("WEIR_BINARY") or TARGET / "release/weir")
+
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 

@@ -24,10 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import measure
 import topic
-from measure import Failure, progress
+from measure import ROOT, TARGET, WEIR, Failure, progress
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 SERVICES = TARGET / "services"
 SPANS = 200
 SPANS_A_TRACE = 10
@@ -76,8 +74,8 @@ def arguments():
     parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="RECEIVER,LOAD",
                         help="(default the first two)")
     parser.add_argument("--json", type=Path, default=TARGET / "race-otlp.json", metavar="FILE", help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=os.environ.get("WEIR", TARGET / "release/weir"), metavar="FILE",
-                        help="(default WEIR of the environment, or %(default)s)")
+    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE",
+                        help="(default %(default)s)")
     parser.add_argument("--rotel", type=Path, default=os.environ.get("ROTEL", installed_rotel()), metavar="FILE",
                         help="(default ROTEL of the environment, or that of PyPI)")
     parser.add_argument("--collector", type=Path, default=os.environ.get("OTELCOL", SERVICES / "collector/otelcol"),

@@ -24,10 +24,8 @@ from pathlib import Path
 import contestants
 import measure
 import report
-from measure import Failure, progress
+from measure import TARGET, WEIR, Failure, progress
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 REQUEST = b"GET /hello HTTP/1.1\r\nhost: race\r\nuser-agent: race\r\n\r\n"
 # What the load may be short of what was to be offered, and later than its time in one of a hundred.
@@ -50,7 +48,7 @@ def arguments():
                         help="(default the first two)")
     parser.add_argument("--json", type=Path, default=TARGET / "race-overload.json", metavar="FILE",
                         help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=os.environ.get("WEIR_BINARY") or TARGET / "release/weir",
+    parser.add_argument("--weir", type=Path, default=WEIR,
                         metavar="FILE", help="(default %(default)s)")
     args = parser.parse_args()
     args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]

@@ -22,8 +22,8 @@ from pathlib import Path
 import contestants
 import measure
 import report
-from measure import Failure, progress
-from race import TARGET, installed_envoy, start_upstream
+from measure import TARGET, WEIR, Failure, progress
+from race import installed_envoy, start_upstream
 
 # Name, port, whether it is HTTP/2, whether it has TLS.
 WAYS = [("h1", "plain", False, False), ("h1 TLS", "tls", False, True),
@@ -43,7 +43,7 @@ def arguments():
     parser.add_argument("--connections", type=int, default=64, help="of HTTP/1.1; a quarter of HTTP/2 (default %(default)s)")
     parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD")
     parser.add_argument("--json", type=Path, default=TARGET / "race-protocols.json", metavar="FILE")
-    parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", metavar="FILE")
+    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE")
     args = parser.parse_args()
     args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]

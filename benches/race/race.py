@@ -20,10 +20,7 @@ import contestants
 import measure
 import report
 import topic
-from measure import Failure, progress
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+from measure import ROOT, TARGET, WEIR, Failure, progress
 
 
 def installed_envoy():
@@ -42,7 +39,7 @@ def arguments():
     parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
                         help="(default the first two)")
     parser.add_argument("--json", type=Path, default=TARGET / "race.json", metavar="FILE", help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=TARGET / "release/weir", metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE", help="(default %(default)s)")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE",
                         help="(default the one that tests/services/install.sh installs)")
     parser.add_argument("--collector", type=Path, default=TARGET / "services/collector/otelcol", metavar="FILE",
