@@ -48,7 +48,7 @@ pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
 }
 
 /// Said of a message that is larger than its topic takes.
-pub(super) const TOO_LARGE: &str = "larger than the topic takes";
+pub(super) const TOO_LARGE: &str = "larger than the topic or `producer.max_message_bytes` allows";
 
 /// Why a message was not written.
 pub(super) fn write_cause(code: RDKafkaErrorCode, topic: &str) -> String {
