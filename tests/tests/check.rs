@@ -132,6 +132,7 @@ fn an_endpoint_without_tls_or_with_a_certificate_of_strangers_is_told() {
 
 #[test]
 fn where_the_receiver_delivers_is_tried_for_each_signal() {
+    const KEY: &str = "error[WEIR-C014]: receivers.otlp.exporter.kafka: kafka plugin: ";
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("weir.yaml");
     let check = |kafka: &str| {
@@ -142,7 +143,6 @@ fn where_the_receiver_delivers_is_tried_for_each_signal() {
         let output = command.output().expect("weir runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    const KEY: &str = "error[WEIR-C014]: receivers.otlp.exporter.kafka: kafka plugin: ";
     let report = check(&format!(
         "brokers: [\"{}\"], traces_topic: {}, metrics_topic: no-metrics, logs_topic: no-logs",
         shared().address(),

@@ -56,7 +56,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Whether a body that seems to have ended has not: its sender has reset the stream by NO_ERROR.
+    /// Whether a body that seems to have ended has not: its sender has reset the stream by `NO_ERROR`.
     fn is_cut(&self, body: &impl Body) -> bool {
         !body.is_end_stream() && (!self.may_reset || body.size_hint().lower() > 0)
     }
@@ -95,6 +95,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     }
 
     /// It comes over a stream of HTTP/2, which its sender may reset once it is whole, or may not.
+    #[must_use]
     pub fn over_http2(mut self, may_reset: bool) -> Self {
         self.stream = Some(Stream { may_reset });
         self

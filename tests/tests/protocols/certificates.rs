@@ -157,10 +157,10 @@ fn a_session_is_resumed_also_after_a_reload_that_leaves_tls_as_it_is() {
 
 #[test]
 fn a_session_ends_with_the_certificate_that_it_began_with() {
-    let upstream = Upstream::hello();
-    let clients = Authority::new("Clients");
     static OLD: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
     static NEW: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    let upstream = Upstream::hello();
+    let clients = Authority::new("Clients");
     for versions in [&OLD[..], &NEW[..]] {
         let auth = json!({ "client_auth": { "ca": clients.pem() } });
         let (weir, authority) = start_tls(&upstream, auth);

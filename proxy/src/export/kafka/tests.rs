@@ -269,7 +269,11 @@ fn what_is_refused_for_good_goes_to_the_file_of_dead_letters() {
         .collect();
     assert_eq!(letters.len(), 2);
     for (letter, (id, reason, cause)) in letters.iter().zip([
-        (too_large, "too_large", "larger than the topic or `producer.max_message_bytes` allows"),
+        (
+            too_large,
+            "too_large",
+            "larger than the topic or `producer.max_message_bytes` allows",
+        ),
         (refused, "refused", "Policy violation"),
     ]) {
         assert_eq!(letter["key"], id.to_string());
