@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -16,6 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::reply::Reply;
 use super::{Door, Local};
@@ -28,6 +30,9 @@ use crate::transport::Stream;
 /// Longest wait for a request's head, or for the next request: longer than the minute after which SDKs
 /// send metrics again, so that none finds its connection just closed.
 const HEAD: Duration = Duration::from_secs(90);
+
+/// How long a client that has asked for nothing may take to go once it was told to.
+const LAST: Duration = Duration::from_secs(5);
 
 /// Most bytes of a head.
 const MAX_HEAD: u32 = 64 << 10;
@@ -211,15 +216,24 @@ where
     let mut silent = pin!(tokio::time::sleep(longest));
     std::future::poll_fn(|cx| {
         let ended = connection.as_mut().poll(cx);
-        if told || ended.is_ready() {
+        if ended.is_ready() {
             return ended;
         }
         let is_late = !asked.get() && silent.as_mut().poll(cx).is_ready();
+        if told {
+            // HTTP/2 whose preface has not come takes no notice of being told.
+            return if is_late { Poll::Ready(Ok(())) } else { ended };
+        }
         if !is_late && !drain.poll(cx, Stage::Leaving) {
             return ended;
         }
         told = true;
         shut_down(connection.as_mut());
+        silent.as_mut().reset(Instant::now() + LAST.min(longest));
+        if !asked.get() {
+            // So that it is polled then.
+            let _ = silent.as_mut().poll(cx);
+        }
         connection.as_mut().poll(cx)
     })
     .await
@@ -275,14 +289,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Poll};
+    use std::task::Context;
 
     use super::*;
     use crate::listener::drain::Drain;
 
-    /// Stays until it is told to go.
-    #[derive(Default)]
+    /// Stays until it is told to go, or does not listen.
     struct Silent {
+        listens: bool,
         told: bool,
     }
 
@@ -290,7 +304,7 @@ mod tests {
         type Output = hyper::Result<()>;
 
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-            if self.told {
+            if self.listens && self.told {
                 Poll::Ready(Ok(()))
             } else {
                 Poll::Pending
@@ -300,9 +314,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_nothing_is_told_to_go_and_who_has_asked_may_stay() {
-        for asked in [false, true] {
+        for (asked, listens) in [(false, true), (false, false), (true, true)] {
             let asked = Cell::new(asked);
-            let connection = pin!(Silent::default());
+            let told = false;
+            let connection = pin!(Silent { listens, told });
             let tell = |mut connection: Pin<&mut Silent>| connection.told = true;
             let client = (Drain::default().watch(), &asked, Duration::ZERO);
             let ends = until_drained(connection, client, tell);

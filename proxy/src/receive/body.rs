@@ -395,4 +395,39 @@ mod tests {
             assert_eq!(read, Err(Refusal::Incomplete));
         }
     }
+
+    /// What a stream of HTTP/2 seems to be that was reset by `NO_ERROR`.
+    struct Cut;
+
+    impl Body for Cut {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_before_its_end_is_incomplete() {
+        let fields = HeaderMap::new();
+        for (version, expected) in [
+            (Version::HTTP_2, Err(Refusal::Incomplete)),
+            // Its framing says where it ends.
+            (Version::HTTP_11, Ok(Vec::new())),
+        ] {
+            let mut place = Place::alone();
+            let limits = Limits {
+                body: 1000,
+                place: &mut place,
+                queue: 1000,
+                patience: Patience::default(),
+            };
+            let read = read(version, &fields, Cut, Encoding::Identity, limits).await;
+            assert_eq!(read, expected);
+        }
+    }
 }
