@@ -61,7 +61,7 @@ impl<'w> RequestSource<'w> {
     ) -> Self {
         let mut body = Through::new(body);
         if state.version == Version::HTTP_2 {
-            body = body.over_http2(false);
+            body = body.over_http2();
         }
         body.limit(listener.max_body_bytes.unwrap_or(u64::MAX));
         let mut source = Self {

@@ -24,8 +24,8 @@ pub struct Through<B> {
     /// What of it was read already.
     begun: Bytes,
     rest: Rest<B>,
-    /// Where it comes over HTTP/2.
-    stream: Option<Stream>,
+    /// Where its sender resets the stream by `NO_ERROR`, the HTTP code ends it like any other.
+    over_http2: bool,
     /// Behind what was read, where that was all.
     trailers: Option<Box<HeaderMap>>,
     /// Where the first of the pipes wants it decoded.
@@ -46,20 +46,6 @@ enum Rest<B> {
     Answer(Box<Pieces>),
     /// Of a body whose pieces other plugins saw before.
     Through(Box<Through<B>>),
-}
-
-/// A stream of HTTP/2.
-struct Stream {
-    /// An upstream may do so behind a whole response, to what has not come to its own end (RFC 9113, section
-    /// 8.1).
-    may_reset: bool,
-}
-
-impl Stream {
-    /// Whether a body that seems to have ended has not: its sender has reset the stream by `NO_ERROR`.
-    fn is_cut(&self, body: &impl Body) -> bool {
-        !body.is_end_stream() && (!self.may_reset || body.size_hint().lower() > 0)
-    }
 }
 
 /// A body on its way out of its codings.
@@ -94,10 +80,10 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Self::of(Rest::Body(body))
     }
 
-    /// It comes over a stream of HTTP/2, which its sender may reset once it is whole, or may not.
+    /// It comes over a stream of HTTP/2.
     #[must_use]
-    pub fn over_http2(mut self, may_reset: bool) -> Self {
-        self.stream = Some(Stream { may_reset });
+    pub fn over_http2(mut self) -> Self {
+        self.over_http2 = true;
         self
     }
 
@@ -110,7 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Self {
             begun: Bytes::new(),
             rest,
-            stream: None,
+            over_http2: false,
             trailers: None,
             decoding: None,
             pipes: None,
@@ -307,8 +293,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
             }
             Rest::Body(body) => {
                 let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
-                let is_cut = |stream: &Stream| stream.is_cut(body);
-                if polled.is_none() && self.stream.as_ref().is_some_and(is_cut) {
+                if polled.is_none() && self.over_http2 && !body.is_end_stream() {
                     return Poll::Ready(Some(Err(Broke::Source)));
                 }
                 let polled = polled.map(|frame| frame.map_err(|_| Broke::Source));

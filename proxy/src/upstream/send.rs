@@ -50,17 +50,12 @@ pub(super) async fn send(
         pools,
         client,
     } = *way;
-    let has_body = !request.body().is_empty();
     let reply = |response: Response<Incoming>, lease: Lease| {
         let is_http2 = response.version() == Version::HTTP_2;
         Box::new(Reply {
             response: response.map(|body| {
                 let body = Through::new(Received::new(body, lease.driver()));
-                if is_http2 {
-                    body.over_http2(has_body)
-                } else {
-                    body
-                }
+                if is_http2 { body.over_http2() } else { body }
             }),
             lease,
             body_timeout: timeouts.body,

@@ -371,9 +371,15 @@ fn a_body_of_http2_where_none_may_be_is_nobodys() {
 fn a_request_that_is_reset_without_an_error_is_cut_and_not_whole() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
+    let (came, head) = std::sync::mpsc::channel();
     let upstream = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
-        let mut seen = Vec::new();
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        while !seen.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("a head");
+            seen.push(byte[0]);
+        }
+        came.send(()).expect("the test waits");
         stream.read_to_end(&mut seen).expect("its end");
         String::from_utf8_lossy(&seen).into_owned()
     });
@@ -386,6 +392,8 @@ fn a_request_that_is_reset_without_an_error_is_cut_and_not_whole() {
     // `:method POST`.
     block[0] = 0x83;
     raw.0.write_all(&frame(1, 4, 1, &block)).expect("a head");
+    head.recv().expect("the upstream has it");
+    // In one write: its end would otherwise be seen before the reset.
     let amount = frame(0, 0, 1, b"amount=100");
     let reset = frame(3, 0, 1, &[0; 4]);
     raw.0.write_all(&[amount, reset].concat()).expect("a cut");

@@ -414,12 +414,16 @@ fn a_response_that_is_reset_without_an_error_is_cut_and_not_whole() {
         let reset = frame(RST_STREAM, 0, id, &NO_ERROR);
         [ok(id), frame(DATA, 0, id, b"abc"), reset].concat()
     });
-    let asked = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    let seen = client::Connection::open(weir.proxy())
-        .send(asked)
-        .read_to_end();
-    assert!(seen.starts_with(b"HTTP/1.1 200"), "{seen:?}");
-    assert!(!seen.ends_with(b"0\r\n\r\n"), "it looks whole");
+    for asked in [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nsome",
+    ] {
+        let seen = client::Connection::open(weir.proxy())
+            .send(asked)
+            .read_to_end();
+        assert!(seen.starts_with(b"HTTP/1.1 200"), "{seen:?}");
+        assert!(!seen.ends_with(b"0\r\n\r\n"), "it looks whole: {asked}");
+    }
     run(async {
         let client = Client::open(weir.proxy()).await;
         let request = Request::get("http://test/").body(());
