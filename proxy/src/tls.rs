@@ -9,6 +9,7 @@ pub mod client;
 mod distinguished_name;
 mod names;
 mod peer;
+mod tickets;
 
 use std::fmt;
 use std::io;
@@ -29,6 +30,7 @@ use crate::config::Secret;
 use certificate::{Identity, Problem};
 use names::ByName;
 pub use peer::{AlternativeNames, Certificate, Peer};
+use tickets::Tickets;
 
 /// What a listener's TLS is made of: PEM texts, and what they are for.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +91,7 @@ pub struct Server {
     spec: Spec,
     config: Arc<ServerConfig>,
     identities: Vec<Identity>,
+    tickets: Option<Arc<Tickets>>,
     /// Certificates by ACME.
     shown: Arc<acme::Shown>,
     /// For who comes for a challenge, where any may come.
@@ -213,15 +216,16 @@ impl Server {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(ByName::new(&identities, acme)));
         config.alpn_protocols = spec.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
-        // Tickets hold a session's state themselves: workers share no memory of sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        if let Ok(ticketer) = rustls::crypto::aws_lc_rs::Ticketer::new() {
-            config.ticketer = ticketer;
+        let tickets = Tickets::new().ok().map(Arc::new);
+        if let Some(tickets) = &tickets {
+            config.ticketer = Arc::clone(tickets) as _;
         }
         Ok(Self {
             spec,
             config: Arc::new(config),
             identities,
+            tickets,
             shown,
             challenge,
         })
@@ -254,6 +258,10 @@ impl Server {
         };
         match tokio::time::timeout(limit, accepting).await {
             Ok(Ok(Some(stream))) if has_outlived(stream.get_ref().1) => {
+                // So that one with another certificate by now begins anew, and is not refused for this one.
+                if let Some(tickets) = &self.tickets {
+                    tickets.renew();
+                }
                 let expired = rustls::CertificateError::Expired.into();
                 Err(Failure::ClientCertificate(expired))
             }

@@ -164,7 +164,7 @@ fn a_session_ends_with_the_certificate_that_it_began_with() {
     for versions in [&OLD[..], &NEW[..]] {
         let auth = json!({ "client_auth": { "ca": clients.pem() } });
         let (weir, authority) = start_tls(&upstream, auth);
-        let identity = clients.issue_valid(&["alice.example"], Valid::Seconds(4));
+        let identity = clients.issue_valid(&["alice.example"], Valid::Seconds(8));
         let dial = Dial {
             identity: Some(&identity),
             versions,

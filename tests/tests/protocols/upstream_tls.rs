@@ -128,7 +128,7 @@ fn an_upstream_that_cannot_be_believed_is_a_502() {
 #[test]
 fn a_session_with_an_upstream_ends_with_the_certificate_that_was_shown() {
     let authority = Authority::default();
-    let identity = authority.issue_valid(&["127.0.0.1"], Valid::Seconds(4));
+    let identity = authority.issue_valid(&["127.0.0.1"], Valid::Seconds(8));
     let address = http1_with_tls(identity.server(&["http/1.1"], None));
     // From one request to the next a connection is idle for longer.
     let weir = start(json!({
