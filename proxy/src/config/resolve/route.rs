@@ -86,7 +86,9 @@ impl Resolver<'_> {
     }
 
     fn route_match(&mut self, at: &Path, raw: raw::route::RouteMatch) -> RouteMatch {
-        if let Err(message) = check_pattern(&raw.path) {
+        // No request has a path that is refused before it is routed.
+        let checked = check_pattern(&raw.path).and_then(|()| target::check(&raw.path));
+        if let Err(message) = checked {
             self.fault(Code::InvalidValue, &at.key("path"), message);
             self.hint("such as `/exact`, `/prefix/*` or `/with/{captures}/inside`");
         }
@@ -161,8 +163,6 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     if pattern.contains(|c: char| !c.is_ascii_graphic() || c == '?' || c == '#') {
         return Err("must be a path, without query, spaces or characters that are not ASCII");
     }
-    // No request has such a path: it is refused before it is routed.
-    target::check(pattern)?;
     let segments: Vec<&str> = path.split('/').collect();
     let mut names = Vec::new();
     for (position, segment) in segments.iter().enumerate() {
@@ -172,6 +172,7 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
             .and_then(|rest| rest.strip_suffix('}'));
         match (*segment, capture) {
             ("", _) if !last => return Err("must not have an empty segment"),
+            ("." | "..", _) => return Err("must not have a `.` or `..` segment"),
             ("*", _) if !last => return Err("may have `*` only at its end"),
             ("*", _) => {}
             (_, Some(name)) => {
@@ -219,6 +220,8 @@ mod tests {
             "/{a}/{b}/*",
             "/end/",
             "/%61dmin/%C3%A9",
+            // As what an upstream is asked.
+            "/projects/acme%2Fweb/{x}",
         ] {
             assert_eq!(check_pattern(right), Ok(()), "{right}");
         }
@@ -228,7 +231,7 @@ mod tests {
     fn a_pattern_that_could_not_match_as_meant_is_refused() {
         for wrong in [
             "", "v1", "/a//b", "/*/a", "/a*", "/{}", "/{a}/{a}", "/{a", "/a/../b", "/a?b", "/a b",
-            "/ü", "/{a-b}", "/%zz", "/a%2Fb", "/a%00", "/%2e/b", "/a\\b", "/..;/a",
+            "/ü", "/{a-b}",
         ] {
             assert!(check_pattern(wrong).is_err(), "{wrong}");
         }
