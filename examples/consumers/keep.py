@@ -5,9 +5,10 @@ Needs `pip install confluent-kafka`.
     keep.py [--brokers localhost:9092] [--from otlp-traces] [--to otlp-traces-kept]
             [--slower-than 500] [--group keep] [--count N]
 
-The topic of --to must exist. Spans that failed are kept, and those that took longer. What is written is OTLP/JSON again, so whatever
+Spans that failed are kept, and those that took longer. What is written is OTLP/JSON again, so whatever
 reads the one topic reads the other. Without --count it waits for more; with it, it ends after so many
-messages. Offsets are committed once what was kept is acknowledged: nothing is lost by a restart.
+messages. Offsets are committed once what was kept is acknowledged: nothing is lost by a restart. The
+topic of --to must exist.
 """
 
 import argparse

@@ -407,7 +407,7 @@ fn a_single_span_that_no_message_can_hold_is_a_dead_letter_counted_and_logged() 
         ask_for_much_and_little(&weir);
 
         let letter = shared().read(&letters, 1).remove(0);
-        let cause = "larger than the topic or `producer.max_message_bytes` allows";
+        let cause = "larger than the topic or producer.max_message_bytes allows";
         for (header, value) in [
             ("weir-dead-letter-reason", "too_large"),
             ("weir-dead-letter-cause", cause),
@@ -446,7 +446,7 @@ fn without_dead_letters_a_single_span_that_no_message_can_hold_is_dropped_counte
             let counted = (delivered(&weir), dropped(&weir, "too_large"));
             (counted == (1, 1)).then_some(())
         });
-        weir.says(": larger than the topic or `producer.max_message_bytes` allows");
+        weir.says(": larger than the topic or producer.max_message_bytes allows");
         let status = weir.ready()["exporters"][0].clone();
         assert_eq!(status["dropped"], json!({ "too_large": 1 }), "{status}");
     }

@@ -47,8 +47,8 @@ pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
     }
 }
 
-/// Said of a message that is larger than its topic takes.
-pub(super) const TOO_LARGE: &str = "larger than the topic or `producer.max_message_bytes` allows";
+/// Said of a message that is larger than its topic takes, or than one may be.
+pub(super) const TOO_LARGE: &str = "larger than the topic or producer.max_message_bytes allows";
 
 /// Why a message was not written.
 pub(super) fn write_cause(code: RDKafkaErrorCode, topic: &str) -> String {

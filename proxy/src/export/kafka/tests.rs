@@ -272,7 +272,7 @@ fn what_is_refused_for_good_goes_to_the_file_of_dead_letters() {
         (
             too_large,
             "too_large",
-            "larger than the topic or `producer.max_message_bytes` allows",
+            "larger than the topic or producer.max_message_bytes allows",
         ),
         (refused, "refused", "Policy violation"),
     ]) {
