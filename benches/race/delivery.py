@@ -26,7 +26,6 @@ import topic
 from contestants import Contestant
 from measure import ROOT, TARGET, WEIR, Failure, progress
 
-
 NOWHERE = "127.0.0.1:1"
 TABLES = ("exporter", "memory", "p99")
 FORMATS = ("json", "otlp_json", "otlp_protobuf")

@@ -26,7 +26,6 @@ import measure
 import report
 from measure import TARGET, WEIR, Failure, progress
 
-
 REQUEST = b"GET /hello HTTP/1.1\r\nhost: race\r\nuser-agent: race\r\n\r\n"
 # What the load may be short of what was to be offered, and later than its time in one of a hundred.
 OFFERED = 0.98
