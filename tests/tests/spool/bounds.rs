@@ -175,7 +175,10 @@ fn a_backlog_takes_no_memory_and_a_start_does_not_wait_for_it() {
     seen.extend(ask_large(&weir, 4000, "backlog"));
     let bytes = weir.count("weir_spool_bytes");
     assert!(bytes > 200_000_000, "{bytes}");
-    assert!(weir.resident_bytes() < 128 << 20);
+    // Segments that are full are given back by a thread of their own.
+    eventually("it holds little memory", || {
+        (weir.resident_bytes() < 128 << 20).then_some(())
+    });
     kill(weir);
 
     spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;
