@@ -37,6 +37,9 @@ export async function large(browser, { key }) {
   const large = await handled(page, grid);
   await browser.note("scroll", { spans, small, large });
   browser.said.push(`${spans} spans: ${large.frames_a_second} frames a second; of few: ${small.frames_a_second}`);
+  // On a quiet machine, for who asks for it: `FRAMES_A_SECOND=60`.
+  const least = Number(process.env.FRAMES_A_SECOND ?? 0);
+  assert.ok(large.frames_a_second >= least, `${large.frames_a_second} frames a second`);
   // What a frame has to do, which no busy machine changes: that it fits into a sixtieth of a second follows where it
   // does for a small trace, and where it is little. A row more or less comes into view by where the scroll stands.
   const { scrolled, chosen } = large;
@@ -122,7 +125,8 @@ async function handled(page, grid) {
   const { seconds, ...rows } = scroll;
   const scrolled = { ...rows, ...since(chosen, await now()) };
   await devtools.detach();
-  return { frames_a_second: Math.round(FRAMES / seconds), chosen: since(before, chosen), scrolled };
+  // One more is waited for behind the last.
+  return { frames_a_second: Math.round((FRAMES + 1) / seconds), chosen: since(before, chosen), scrolled };
 }
 
 /** The whole way without a mouse: from the first page to a trace's span, and to a saved file. */
