@@ -15,7 +15,7 @@ mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod head;
-mod http1;
+pub mod http1;
 mod http2;
 pub mod life;
 pub mod method;

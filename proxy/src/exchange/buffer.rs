@@ -59,10 +59,7 @@ impl<'w> RequestSource<'w> {
         listener: &config::Listener,
         state: &State,
     ) -> Self {
-        let mut body = Through::new(body);
-        if state.version == Version::HTTP_2 {
-            body = body.over_http2();
-        }
+        let mut body = Through::new(body).over(state.version);
         body.limit(listener.max_body_bytes.unwrap_or(u64::MAX));
         let mut source = Self {
             worker,

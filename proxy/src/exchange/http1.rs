@@ -2,7 +2,7 @@
 //! out (RFC 9112, sections 3.2, 6.1 and 11.2). What concerns HTTP/2 alone is in [`super::http2`].
 
 use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Version, request};
 
 use crate::config::Underscores;
 use crate::server::respond::Refusal;
@@ -36,16 +36,21 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Refusal> {
         return refused("no transfer coding is served but `chunked`");
     }
     if let Some(len) = head.headers.get(CONTENT_LENGTH) {
-        let len = len.as_bytes();
-        if matches!(len, [b'0', _, ..]) {
+        if matches!(len.as_bytes(), [b'0', _, ..]) {
             return refused("Content-Length begins with a zero");
         }
         // Over HTTP/2 it may be empty, where no body follows.
-        if len.is_empty() || !len.iter().all(u8::is_ascii_digit) {
+        if !is_length(len) {
             return refused("Content-Length is no number");
         }
     }
     Ok(())
+}
+
+/// Whether it is one number, and nothing else.
+pub fn is_length(value: &HeaderValue) -> bool {
+    let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
+    digits && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())
 }
 
 /// Does with fields that have `_` in their names, which some upstreams read as `-`, what is
@@ -67,7 +72,7 @@ pub(super) fn underscores(headers: &mut HeaderMap, what: Underscores) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::Request;
 
     use super::*;
 

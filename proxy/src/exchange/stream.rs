@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::buffer::Room;
@@ -80,10 +80,10 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
         Self::of(Rest::Body(body))
     }
 
-    /// It comes over a stream of HTTP/2.
+    /// It comes over this version.
     #[must_use]
-    pub fn over_http2(mut self) -> Self {
-        self.over_http2 = true;
+    pub fn over(mut self, version: Version) -> Self {
+        self.over_http2 = version == Version::HTTP_2;
         self
     }
 

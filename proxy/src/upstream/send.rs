@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::Upload;
@@ -17,6 +17,7 @@ use super::driver::Received;
 use super::pool::{Lease, Pools, Wanted};
 use super::{Called, Endpoint, Error, Failure, Outgoing, Reply, places};
 use crate::config::{self, UpstreamTimeouts};
+use crate::exchange::http1::is_length;
 use crate::exchange::stream::Through;
 use crate::listener::proxy_protocol::Addresses;
 use crate::metrics::UpstreamCells;
@@ -51,12 +52,10 @@ pub(super) async fn send(
         client,
     } = *way;
     let reply = |response: Response<Incoming>, lease: Lease| {
-        let is_http2 = response.version() == Version::HTTP_2;
+        let version = response.version();
         Box::new(Reply {
-            response: response.map(|body| {
-                let body = Through::new(Received::new(body, lease.driver()));
-                if is_http2 { body.over_http2() } else { body }
-            }),
+            response: response
+                .map(|body| Through::new(Received::new(body, lease.driver())).over(version)),
             lease,
             body_timeout: timeouts.body,
             switched: None,
@@ -201,10 +200,4 @@ fn is_doubtful(response: &Response<Incoming>) -> bool {
             || length.is_some()
             || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
     })
-}
-
-/// Whether it is one number, and nothing else.
-fn is_length(value: &HeaderValue) -> bool {
-    let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
-    digits && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())
 }
