@@ -79,15 +79,15 @@ impl Default for Patience {
     }
 }
 
-/// Reads the body of a request of this version to its end.
+/// Reads a request's body to its end.
 pub(super) async fn read(
-    version: Version,
-    headers: &HeaderMap,
+    head: &Parts,
     mut body: impl Body<Data = Bytes> + Unpin,
     encoding: Encoding,
     limits: Limits<'_>,
 ) -> Result<Vec<u8>, Refusal> {
-    let told = headers
+    let told = head
+        .headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or_default();
@@ -111,7 +111,7 @@ pub(super) async fn read(
         let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             // A stream of HTTP/2 that its client resets by NO_ERROR ends like any other.
-            Ok(None) if version == Version::HTTP_2 && !body.is_end_stream() => {
+            Ok(None) if head.version == Version::HTTP_2 && !body.is_end_stream() => {
                 return Err(Refusal::Incomplete);
             }
             Ok(None) => break,
@@ -253,6 +253,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
+    use http::Request;
     use hyper::body::Frame;
 
     use super::*;
@@ -355,12 +356,10 @@ mod tests {
         assert!(turns.get() >= 100, "{} turns", turns.get());
     }
 
-    /// A body that has no end: pieces without bytes, or nothing at all.
-    struct Endless {
-        has_pieces: bool,
-    }
+    /// A body that gives the same whenever it is asked.
+    struct Same(Poll<Option<Bytes>>);
 
-    impl Body for Endless {
+    impl Body for Same {
         type Data = Bytes;
         type Error = std::convert::Infallible;
 
@@ -368,65 +367,54 @@ mod tests {
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            if self.has_pieces {
-                Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
-            } else {
-                Poll::Pending
-            }
+            let given = self.0.clone();
+            given.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
         }
+    }
+
+    /// What comes of it as the body of a request of this version.
+    async fn read_of(
+        given: Poll<Option<Bytes>>,
+        version: Version,
+        patience: Patience,
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut place = Place::alone();
+        let limits = Limits {
+            body: 1000,
+            place: &mut place,
+            queue: 1000,
+            patience,
+        };
+        let request = Request::builder().version(version).body(());
+        let (head, ()) = request.unwrap().into_parts();
+        read(&head, Same(given), Encoding::Identity, limits).await
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_end_is_given_up() {
         let (soon, late) = (Duration::from_millis(1), Duration::from_mins(10));
-        for (has_pieces, piece, whole) in
-            [(true, late, soon), (false, late, soon), (false, soon, late)]
-        {
-            let mut place = Place::alone();
-            let limits = Limits {
-                body: 1000,
-                place: &mut place,
-                queue: 1000,
-                patience: Patience { piece, whole },
-            };
-            let body = Endless { has_pieces };
-            let fields = HeaderMap::new();
-            let read = read(Version::HTTP_11, &fields, body, Encoding::Identity, limits).await;
+        // Pieces without bytes, or nothing at all.
+        let pieces = Poll::Ready(Some(Bytes::new()));
+        for (given, piece, whole) in [
+            (pieces, late, soon),
+            (Poll::Pending, late, soon),
+            (Poll::Pending, soon, late),
+        ] {
+            let patience = Patience { piece, whole };
+            let read = read_of(given, Version::HTTP_11, patience).await;
             assert_eq!(read, Err(Refusal::Incomplete));
-        }
-    }
-
-    /// What a stream of HTTP/2 seems to be that was reset by `NO_ERROR`.
-    struct Cut;
-
-    impl Body for Cut {
-        type Data = Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Ready(None)
         }
     }
 
     #[tokio::test]
     async fn a_stream_that_ends_before_its_end_is_incomplete() {
-        let fields = HeaderMap::new();
         for (version, expected) in [
+            // So a stream seems to be that was reset by `NO_ERROR`.
             (Version::HTTP_2, Err(Refusal::Incomplete)),
             // Its framing says where it ends.
             (Version::HTTP_11, Ok(Vec::new())),
         ] {
-            let mut place = Place::alone();
-            let limits = Limits {
-                body: 1000,
-                place: &mut place,
-                queue: 1000,
-                patience: Patience::default(),
-            };
-            let read = read(version, &fields, Cut, Encoding::Identity, limits).await;
+            let read = read_of(Poll::Ready(None), version, Patience::default()).await;
             assert_eq!(read, expected);
         }
     }

@@ -97,7 +97,7 @@ impl Local {
             queue: queue_bytes,
             patience: Patience::default(),
         };
-        let read = body::read(head.version, headers, body, Encoding::Identity, limits).await;
+        let read = body::read(&head, body, Encoding::Identity, limits).await;
         let frame = read.map_err(|refusal| match refusal {
             Refusal::TooLarge(_) => Refusal::TooLarge(config.max_body_bytes),
             refusal => refusal,

@@ -113,7 +113,7 @@ impl Local {
             queue: queue_bytes,
             patience: Patience::default(),
         };
-        let body = body::read(head.version, &head.headers, body, encoding, limits).await?;
+        let body = body::read(head, body, encoding, limits).await?;
         let export = Export {
             signal,
             protocol,
