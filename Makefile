@@ -22,7 +22,7 @@ demo: guests console ## the main job with nothing installed: proxy, plugins, Kaf
 build: guests console ## target/release/weir, with the bundled plugins and the console inside
 	$(CARGO) build --release $(BUILD)
 
-profiled: guests console ## target/profiled/weir, as of `make build`, guided by a profile of the races; builds twice
+profiled: guests console ## target/profiled/weir: what `make build` leaves, guided by a profile of the races; it builds twice
 	@tests/services/install.sh race
 	@benches/profiled.sh
 
