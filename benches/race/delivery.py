@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import statistics
-import sys
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -45,7 +44,7 @@ def arguments():
     parser.add_argument("--only", type=lambda text: text.split(","), default=TABLES, metavar="NAMES",
                         help=f"these tables, separated by commas, of: {', '.join(TABLES)}")
     parser.add_argument("--short", action="store_true", help="a look at whether it runs; the figures do not stand")
-    parser.add_argument("--strict", action="store_true", help="fail where a bound is not reached")
+    measure.add_strict(parser)
     parser.add_argument("--traces", type=int, default=50_000, help="in a round of the exporter (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
     parser.add_argument("--dead", type=float, default=60, metavar="SECONDS", help="of a dead broker (default %(default)s)")
@@ -73,9 +72,7 @@ def arguments():
 
 def main():
     args = arguments()
-    result = measure.run("delivery", args, lambda: delivery(args), text)
-    if args.strict and (missed := not_reached(result)):
-        sys.exit(f"delivery: not reached: {', '.join(missed)}")
+    measure.run("delivery", args, lambda: delivery(args), text, not_reached)
 
 
 def delivery(args):

@@ -37,8 +37,20 @@ def progress(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def run(name, args, work, text):
-    """Does the work beside the load, on its core; keeps the result as JSON, prints it as text, and gives it."""
+def missed(result):
+    """What was not reached of a result's targets."""
+    if not result["targets"]:
+        return ["no bound was measured"]
+    return [target["what"] for target in result["targets"] if not target["reached"]]
+
+
+def add_strict(parser):
+    parser.add_argument("--strict", action="store_true", help="fail where a bound is not reached, or none was measured")
+
+
+def run(name, args, work, text, missed=missed):
+    """Does the work beside the load, on its core; keeps the result as JSON, prints it as text, and gives it. Where
+    bounds are strict it fails by those of the result that are `missed`."""
     # An end by signal unwinds like any other, so that nothing started is left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # What is started inherits the core of the load; only what is measured is put on the other.
@@ -53,6 +65,8 @@ def run(name, args, work, text):
     args.json.write_text(json.dumps(result, indent=2) + "\n")
     print(text(result))
     print(f"\n{args.json}")
+    if args.strict and (found := missed(result)):
+        sys.exit(f"{name}: not reached: {', '.join(found)}")
     return result
 
 

@@ -80,6 +80,7 @@ def arguments():
                         help="(default ROTEL of the environment, or that of PyPI)")
     parser.add_argument("--collector", type=Path, default=os.environ.get("OTELCOL", SERVICES / "collector/otelcol"),
                         metavar="FILE", help="(default OTELCOL of the environment, or %(default)s)")
+    measure.add_strict(parser)
     args = parser.parse_args()
     for unknown in set(args.only) - set(names):
         parser.error(f"no contestant {unknown}; there are {', '.join(names)}")
@@ -322,9 +323,14 @@ def faults(result):
             for row in rows if row["found"] != row["sent"]]
 
 
+def missed(result):
+    """Who took more than its limit."""
+    return [row["what"] for row in result["contestants"] if row["limit"] and row["cpu_us"] > row["limit"]]
+
+
 def main():
     args = arguments()
-    result = measure.run("race", args, lambda: race(args), table)
+    result = measure.run("race", args, lambda: race(args), table, missed)
     if faults(result):
         sys.exit("race: " + "; ".join(faults(result)))
 

@@ -49,6 +49,7 @@ def arguments():
                         help="(default %(default)s)")
     parser.add_argument("--weir", type=Path, default=WEIR,
                         metavar="FILE", help="(default %(default)s)")
+    measure.add_strict(parser)
     args = parser.parse_args()
     args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
     if len(args.cores) != 2:

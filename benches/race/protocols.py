@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--json", type=Path, default=TARGET / "race-protocols.json", metavar="FILE")
     parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE")
+    measure.add_strict(parser)
     args = parser.parse_args()
     args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
     for name, path in (("weir", args.weir), ("envoy", args.envoy)):

@@ -9,7 +9,6 @@ them. See README.md beside this file for what is measured and how to read it.
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -46,7 +45,7 @@ def arguments():
                         help="OpenTelemetry's, for envoy-traced (default %(default)s)")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR",
                         help="where bench-header.wasm and bench-header-proxy-wasm.wasm are (default %(default)s)")
-    parser.add_argument("--strict", action="store_true", help="fail where a target is not reached")
+    measure.add_strict(parser)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave configurations and logs there")
     args = parser.parse_args()
     for unknown in set(args.only) - set(names):
@@ -73,10 +72,7 @@ class Entry:
 
 def main():
     args = arguments()
-    result = measure.run("race", args, lambda: race(args), report.table)
-    missed = [target["what"] for target in result["targets"] if not target["reached"]]
-    if args.strict and (missed or not result["targets"]):
-        sys.exit(f"race: not reached: {', '.join(missed) or 'no target was measured'}")
+    measure.run("race", args, lambda: race(args), report.table)
 
 
 def race(args):
