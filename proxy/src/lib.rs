@@ -11,6 +11,7 @@ pub mod demo;
 pub mod exchange;
 pub mod export;
 pub mod filter;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod health;

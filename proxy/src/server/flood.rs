@@ -7,6 +7,8 @@
 
 use std::time::Instant;
 
+use crate::frames::{DATA, Frame, Frames, HEADERS};
+
 /// What may be sent at once, and the most that is saved up.
 const ALLOWANCE: i64 = 4000;
 /// What each second gives.
@@ -32,14 +34,14 @@ impl Flood {
             refilled: Instant::now(),
             // The client's preface is passed over as if it were a body.
             received: Frames::after(super::io::PREFACE.len()),
-            sent: Frames::after(0),
+            sent: Frames::default(),
         }
     }
 
     pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(), Flooded> {
         let mut given = 0;
         self.received
-            .read(bytes, |frame| given += frame.received_gives());
+            .read(bytes, |frame| given += received_gives(frame));
         self.allowance = (self.allowance + given).min(ALLOWANCE);
         if self.allowance <= 0 {
             let now = Instant::now();
@@ -56,81 +58,31 @@ impl Flood {
 
     pub(super) fn sent(&mut self, bytes: &[u8]) {
         let mut given = 0;
-        self.sent.read(bytes, |frame| given += frame.sent_gives());
+        self.sent.read(bytes, |frame| given += sent_gives(frame));
         self.allowance = (self.allowance + given).min(ALLOWANCE);
     }
 }
 
-/// Finds frames in a stream of bytes.
-struct Frames {
-    header: [u8; 9],
-    /// Bytes of the header so far.
-    have: usize,
-    /// Bytes of the payload that are still to come.
-    skip: usize,
-}
-
-struct Frame {
-    len: usize,
-    kind: u8,
-    flags: u8,
-}
-
 const END_STREAM: u8 = 1;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 
-impl Frame {
-    fn received_gives(&self) -> i64 {
-        match self.kind {
-            DATA if self.len > 0 => 1,
-            DATA if self.flags & END_STREAM != 0 => 0,
-            HEADERS => 2,
-            // More than its request gave.
-            RST_STREAM => -4,
-            _ => -1,
-        }
-    }
-
-    fn sent_gives(&self) -> i64 {
-        match self.kind {
-            // A client may open the stream's window and the connection's, and measure with a ping.
-            DATA if self.len > 0 => 3,
-            HEADERS => 2,
-            _ => 0,
-        }
+fn received_gives(frame: &Frame) -> i64 {
+    match frame.kind {
+        DATA if frame.len > 0 => 1,
+        DATA if frame.flags & END_STREAM != 0 => 0,
+        HEADERS => 2,
+        // More than its request gave.
+        RST_STREAM => -4,
+        _ => -1,
     }
 }
 
-impl Frames {
-    fn after(skip: usize) -> Self {
-        Self {
-            header: [0; 9],
-            have: 0,
-            skip,
-        }
-    }
-
-    fn read(&mut self, mut bytes: &[u8], mut found: impl FnMut(&Frame)) {
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let len = self.skip.min(bytes.len());
-                bytes = &bytes[len..];
-                self.skip -= len;
-                continue;
-            }
-            let len = (self.header.len() - self.have).min(bytes.len());
-            self.header[self.have..self.have + len].copy_from_slice(&bytes[..len]);
-            bytes = &bytes[len..];
-            self.have += len;
-            if let (9, [a, b, c, kind, flags, ..]) = (self.have, self.header) {
-                let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                found(&Frame { len, kind, flags });
-                self.have = 0;
-                self.skip = len;
-            }
-        }
+fn sent_gives(frame: &Frame) -> i64 {
+    match frame.kind {
+        // A client may open the stream's window and the connection's, and measure with a ping.
+        DATA if frame.len > 0 => 3,
+        HEADERS => 2,
+        _ => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A connection to an endpoint, of either version of HTTP: a request goes over it in the form that the
 //! version has, and it says why there was no response.
 
+mod heads;
 mod http1;
 mod http2;
 pub(super) mod socket;
@@ -14,6 +15,10 @@ use super::Outgoing;
 use super::driver::Driver;
 pub use http1::Http1;
 pub use http2::Http2;
+
+/// What may come for a request until its response's head has: bytes of it, of interim responses before it,
+/// and, over HTTP/1.1, of what is read with it. Over HTTP/2 it is what heads cost.
+const HEADS: usize = 512 << 10;
 
 /// An open connection.
 pub enum Connection {

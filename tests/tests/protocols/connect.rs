@@ -21,14 +21,21 @@ use crate::start;
 /// A listener in the place of an upstream, and Weir in front of it.
 fn front(more: Value) -> (TcpListener, Weir) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut config = crate::config(&Upstream::hello(), more);
     let address = listener.local_addr().expect("an address");
-    config["upstreams"]["up"] = json!({ "endpoints": [format!("http://{address}")] });
+    let upstream = json!({ "endpoints": [format!("http://{address}")] });
+    (listener, before(upstream, more))
+}
+
+/// Weir in front of an upstream with these keys.
+fn before(upstream: Value, more: Value) -> Weir {
+    let mut config = crate::config(&Upstream::hello(), more);
+    config["upstreams"]["up"] = upstream;
+    config["access_log"] = json!({ "path": "access.log" });
     config["routes"] = json!([
         { "match": { "path": "/fixed" }, "respond": { "status": 200, "body": "here" } },
         { "name": "all", "upstream": "up", "plugins": [] },
     ]);
-    (listener, Weir::start(&config.to_string()))
+    Weir::start(&config.to_string())
 }
 
 fn ask(target: &str, protocol: &'static str) -> Request<()> {
@@ -172,6 +179,51 @@ fn a_stream_that_is_reset_ends_the_tunnel() {
             (weir.count("weir_requests_aborted_total{route=\"all\"}") == 1).then_some(())
         });
     });
+}
+
+#[test]
+fn a_tunnel_in_which_nothing_passes_ends_at_its_deadline_and_no_other_stream_does() {
+    // Over HTTP/2 from the client alone, and to the upstream too: that is another Weir then.
+    for to_http2 in [false, true] {
+        let (listener, behind) = front(json!({}));
+        let (address, protocol) = if to_http2 {
+            (behind.proxy(), "h2")
+        } else {
+            (listener.local_addr().expect("an address"), "h1")
+        };
+        let upstream = json!({
+            "endpoints": [format!("http://{address}")],
+            "protocol": protocol,
+            "timeouts": { "tunnel": "300ms" },
+        });
+        let weir = before(upstream, json!({}));
+        let switching = std::thread::spawn(move || switch(listener, accept));
+        run(async {
+            let client = open(&weir).await;
+            let request = ask("http://a.example/chat", "websocket");
+            let (response, _stream) = connect(&client, request).await;
+            assert_eq!(response.status(), 200);
+            let (mut upstream, _) = switching.join().expect("the upstream");
+            let mut received = response.into_body();
+            while let Some(Ok(piece)) = received.data().await {
+                assert_eq!(piece, "", "nobody sent it");
+            }
+            let rest = tokio::task::spawn_blocking(move || upstream.read_to_end()).await;
+            assert_eq!(rest.expect("the upstream"), b"");
+            let fixed = client.get("/fixed").await.expect("a response");
+            assert_eq!(fixed.text(), "here");
+        });
+        let end = eventually("it is logged", || {
+            let log = std::fs::read_to_string(weir.folder().join("access.log")).ok()?;
+            let lines = log.lines();
+            let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let line = lines.find(|line| line["path"] == "/chat")?;
+            line["end"].as_str().map(str::to_owned)
+        });
+        assert_eq!(end, "tunnel_idle");
+        let aborted = "weir_requests_aborted_total{route=\"all\"}";
+        assert_eq!(weir.count(aborted), 1);
+    }
 }
 
 #[test]

@@ -4,11 +4,14 @@
 mod acme;
 mod attacks;
 mod authorities;
+mod bombs;
 mod certificates;
 mod clients;
 mod connect;
 mod drips;
 mod http2;
+mod lies;
+mod stalls;
 mod translation;
 mod upgrades;
 mod upstream_tls;
@@ -62,10 +65,10 @@ fn assert_serves(weir: &Weir) {
     assert_eq!(weir.get("/", &[]).status, 200);
 }
 
-/// Whether an attack, before which Weir took `before`, left its memory within bounds.
+/// Whether Weir's memory stayed within bounds in an attack, at its peak too, which was `before` before it.
 #[track_caller]
 fn assert_hardly_grown(weir: &Weir, before: u64) {
-    let grown = weir.resident_bytes().saturating_sub(before);
+    let grown = weir.peak_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "by {} KiB", grown >> 10);
 }
 

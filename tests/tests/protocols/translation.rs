@@ -14,7 +14,7 @@ use weir_tests::weir::Weir;
 use crate::{config, start};
 
 /// A literal field without indexing, as HPACK has it; texts shorter than 127 bytes.
-fn literal(name: &str, value: &str) -> Vec<u8> {
+pub(super) fn literal(name: &str, value: &str) -> Vec<u8> {
     let mut field = vec![0];
     for text in [name, value] {
         field.push(u8::try_from(text.len()).expect("a short text"));
@@ -400,4 +400,57 @@ fn a_request_that_is_reset_without_an_error_is_cut_and_not_whole() {
     let seen = upstream.join().expect("the upstream");
     assert!(seen.starts_with("POST /x HTTP/1.1\r\n"), "{seen}");
     assert!(!seen.ends_with("0\r\n\r\n"), "it looks whole: {seen}");
+}
+
+#[test]
+fn an_early_answer_to_an_open_upload_is_whole_and_its_stream_ends_without_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let upstream = std::thread::spawn(move || {
+        let accept = || Connection::over(listener.accept().expect("weir connects").0);
+        let mut first = accept();
+        first.read_head().expect("a head");
+        assert_eq!(first.read_chunk().as_deref(), Some(&b"abc"[..]));
+        first.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
+        let mut second = accept();
+        second.read_head().expect("a head");
+        second.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes");
+        let rest = first.read_to_end();
+        (String::from_utf8_lossy(&rest).into_owned(), second)
+    });
+    let mut config = config(&Upstream::hello(), json!({}));
+    config["upstreams"]["up"] = json!({ "endpoints": [format!("http://{address}")] });
+    let weir = Weir::start(&config.to_string());
+    let mut raw = Raw::open(weir.proxy());
+    let mut block = get_block_of("/x");
+    // `:method POST`.
+    block[0] = 0x83;
+    let begun = [frame(1, 4, 1, &block), frame(0, 0, 1, b"abc")].concat();
+    raw.0.write_all(&begun).expect("a head and a piece");
+    let (mut body, mut ended) = (Vec::new(), false);
+    let reason = loop {
+        match raw.read().expect("a frame") {
+            (0, flags, 1, piece) => {
+                body.extend(piece);
+                ended = flags & 1 == 1;
+            }
+            (3, _, 1, reason) => break reason,
+            (kind, _, _, payload) => assert_ne!(kind, 7, "it is told to go: {payload:?}"),
+        }
+    };
+    assert_eq!((&body[..], ended), (&b"no"[..], true), "before the reset");
+    assert_eq!(reason, [0; 4]);
+    // What was on its way is no harm, and the connection serves on.
+    let late = frame(0, 0, 1, b"late");
+    let next = frame(1, 5, 3, &get_block_of("/"));
+    raw.0.write_all(&[late, next].concat()).expect("send");
+    let mut body = Vec::new();
+    while body != b"yes" {
+        match raw.read().expect("a frame") {
+            (0, _, 3, piece) => body.extend(piece),
+            (kind, _, _, payload) => assert_ne!(kind, 7, "it is told to go: {payload:?}"),
+        }
+    }
+    let (rest, _second) = upstream.join().expect("the upstream");
+    assert_eq!(rest, "", "no end of the body, and no other request");
 }

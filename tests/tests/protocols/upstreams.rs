@@ -150,7 +150,7 @@ fn a_host_that_is_none_or_left_out_is_no_fault_of_an_upstream_of_http2() {
 }
 
 /// Waits for all of them, side by side.
-async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(super) async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
     std::future::poll_fn(|cx| {
         for (future, done) in &mut pending {
@@ -379,6 +379,11 @@ fn a_slow_client_holds_an_upstream_of_http2_back_and_no_other_client() {
 
 /// In front of an upstream of HTTP/2 that answers each request by the frames that are made for its stream.
 fn answering(frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Weir {
+    start(json!({ "endpoints": [speaking(frames)], "protocol": "h2" }))
+}
+
+/// The URL of such an upstream, which never opens a window.
+pub(super) fn speaking(frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -393,18 +398,18 @@ fn answering(frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Weir {
             }
         }
     });
-    start(json!({ "endpoints": [format!("http://{address}")], "protocol": "h2" }))
+    format!("http://{address}")
 }
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 const NO_ERROR: [u8; 4] = [0; 4];
 
 /// The head of a response with this status alone, by HPACK's own table.
-fn ok(id: u32) -> Vec<u8> {
+pub(super) fn ok(id: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, id, &[0x88])
 }
 

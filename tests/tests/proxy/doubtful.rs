@@ -1,6 +1,8 @@
 //! Requests that two programs could read in two ways, row by row: refused before an upstream sees a
 //! byte, or brought to one form, whose bytes are compared.
 
+mod tables;
+
 use std::net::TcpListener;
 
 use weir_tests::client::Connection;
@@ -8,9 +10,8 @@ use weir_tests::recorder::Recorder;
 use weir_tests::weir::Weir;
 
 use crate::Setup;
-
-/// What a client behind the request under test would smuggle in.
-const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+pub(super) use tables::all;
+use tables::{SMUGGLED, post};
 
 const LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -50,14 +51,6 @@ fn assert_refused(allowed: &[u16], requests: &[String]) {
     }
     // And it serves as ever.
     assert_eq!(exchange(&weir, LAST), [200]);
-}
-
-fn get(line: &str) -> String {
-    format!("{line}\r\nhost: a\r\n\r\n{SMUGGLED}")
-}
-
-fn post(fields: &str, rest: &str) -> String {
-    format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n{rest}{SMUGGLED}")
 }
 
 /// What reached the upstream, without the fields that Weir adds: the lines of each head in order of
@@ -101,21 +94,7 @@ fn assert_forwarded(request: &str, lines: &[&str], body: &str) {
 
 #[test]
 fn a_length_that_is_said_in_two_ways_is_refused() {
-    let lengths = [
-        "content-length: 3\r\ncontent-length: 4\r\n",
-        "content-length: 3, 3\r\n",
-        "content-length: 3, 4\r\n",
-        "content-length: +3\r\n",
-        "content-length: -1\r\n",
-        "content-length:\r\n",
-        "content-length: 0x3\r\n",
-        "content-length: 3 3\r\n",
-        "content-length: 003\r\n",
-        "content-length: 99999999999999999999\r\n",
-        "content-length: 18446744073709551616\r\n",
-    ];
-    let requests = lengths.map(|fields| post(fields, "abc"));
-    assert_refused(&[400], &requests);
+    assert_refused(&[400], &tables::lengths());
 }
 
 #[test]
@@ -146,49 +125,12 @@ fn a_length_beside_chunks_is_dropped_and_nothing_read_behind_them() {
 
 #[test]
 fn transfer_codings_other_than_chunked_are_refused() {
-    let codings = [
-        "transfer-encoding: gzip, chunked\r\n",
-        "transfer-encoding: identity, chunked\r\n",
-        "transfer-encoding: ,chunked\r\n",
-        "transfer-encoding: chunked,\r\n",
-        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
-        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
-        "transfer-encoding: chunked, chunked\r\n",
-        "transfer-encoding: xchunked\r\n",
-        "transfer-encoding: \"chunked\"\r\n",
-        "transfer-encoding: chunked, identity\r\n",
-        "transfer-encoding: identity\r\n",
-        "transfer-encoding: \u{b}chunked\r\n",
-    ];
-    let mut requests: Vec<String> = codings
-        .iter()
-        .map(|fields| post(fields, "0\r\n\r\n"))
-        .collect();
-    requests.push(
-        "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
-    );
-    assert_refused(&[400, 501], &requests);
+    assert_refused(&[400, 501], &tables::codings());
 }
 
 #[test]
 fn fields_that_are_malformed_are_refused() {
-    let fields = [
-        "x : a\r\n",
-        "transfer-encoding : chunked\r\n",
-        "x: a\r\n folded\r\n",
-        " x: a\r\n",
-        "x: a\rb\r\n",
-        "x: a\0b\r\n",
-        "x: a\u{1}b\r\n",
-        "x: a\u{7f}b\r\n",
-        "x y: a\r\n",
-        "x(y): a\r\n",
-        ": a\r\n",
-        "x\r\n",
-        "\u{e9}: a\r\n",
-    ];
-    let requests = fields.map(|fields| post(&format!("{fields}content-length: 0\r\n"), ""));
-    assert_refused(&[400], &requests);
+    assert_refused(&[400], &tables::fields());
 }
 
 #[test]
@@ -219,39 +161,7 @@ fn fields_with_an_underscore_are_dropped_refused_or_passed_as_configured() {
 
 #[test]
 fn a_host_that_is_doubtful_is_refused() {
-    let hosts = [
-        "",
-        "host:\r\n",
-        "host: a\r\nhost: b\r\n",
-        "host: a\r\nHost: a\r\n",
-        "host: a b\r\n",
-        "host: user@a\r\n",
-        "host: a/b\r\n",
-        "host: a, b\r\n",
-        "host: a#b\r\n",
-        "host: a\\b\r\n",
-        "host: \u{e4}.example\r\n",
-        "host: a:b:c\r\n",
-        "host: a:80:80\r\n",
-        "host: a:b\r\n",
-        "host: :80\r\n",
-        "host: [\r\n",
-        "host: ]\r\n",
-        "host: [::1\r\n",
-        "host: ::1\r\n",
-        "host: [::1]a\r\n",
-        "host: [a]\r\n",
-        "host: a%41\r\n",
-    ];
-    let mut requests: Vec<String> = hosts
-        .iter()
-        .map(|hosts| format!("GET / HTTP/1.1\r\n{hosts}\r\n{SMUGGLED}"))
-        .collect();
-    requests.push(get("GET http://user@b/ HTTP/1.1"));
-    requests.push(get("GET http://user:pass@b/ HTTP/1.1"));
-    requests.push(get("GET ftp://b/ HTTP/1.1"));
-    requests.push(format!("GET http://b/ HTTP/1.1\r\n\r\n{SMUGGLED}"));
-    assert_refused(&[400], &requests);
+    assert_refused(&[400], &tables::hosts());
 }
 
 #[test]
@@ -274,35 +184,8 @@ fn an_absolute_target_is_routed_and_sent_on_by_itself() {
 
 #[test]
 fn targets_that_are_none_or_could_be_two_are_refused() {
-    let targets = [
-        "GET * HTTP/1.1",
-        "GET a:80 HTTP/1.1",
-        "GET x HTTP/1.1",
-        "GET /%00 HTTP/1.1",
-        "GET /%zz HTTP/1.1",
-        "GET /% HTTP/1.1",
-        "GET /\u{e9} HTTP/1.1",
-        "GET /a/../b HTTP/1.1",
-        "GET /a/./b HTTP/1.1",
-        "GET /a/%2e%2e/b HTTP/1.1",
-        "GET /a/.%2E/b HTTP/1.1",
-        "GET /a%2fb HTTP/1.1",
-        "GET /a%5cb HTTP/1.1",
-        "GET /a/..;/b HTTP/1.1",
-        "GET /a/%2e.;x=y/b HTTP/1.1",
-        "GET /a\\b HTTP/1.1",
-        "GET /a b HTTP/1.1",
-        "GET  / HTTP/1.1",
-        "GET /\u{1} HTTP/1.1",
-        "GET / HTTP/1.2",
-        "GET / HTTP/2.0",
-        "GET / HTTP/11",
-        "GET / http/1.1",
-        "GET /",
-    ];
-    assert_refused(&[400], &targets.map(get));
-    let connects = ["CONNECT a:80 HTTP/1.1", "CONNECT / HTTP/1.1"];
-    assert_refused(&[400, 501], &connects.map(get));
+    assert_refused(&[400], &tables::targets());
+    assert_refused(&[400, 501], &tables::connects());
 }
 
 #[test]
@@ -330,57 +213,37 @@ fn an_escape_of_what_needs_none_is_undone_and_no_other() {
 
 #[test]
 fn a_method_in_lower_case_passes_by_no_rule() {
-    let methods = ["get / HTTP/1.1", "Get / HTTP/1.1", "delete / HTTP/1.1"];
-    assert_refused(&[400], &methods.map(get));
-    let bad = ["G(T / HTTP/1.1", "\u{1} / HTTP/1.1", " GET / HTTP/1.1"];
-    assert_refused(&[400], &bad.map(get));
+    assert_refused(&[400], &tables::methods());
 }
 
 /// A chunked request, whose upstream may have seen a part of it, but never an end.
 #[track_caller]
-fn assert_aborted(chunks: &[&str]) {
+fn assert_aborted(requests: &[String]) {
     let (recorder, weir) = start("");
-    for chunks in chunks {
-        let request = post("transfer-encoding: chunked\r\n", chunks);
+    for request in requests {
         let statuses = exchange(&weir, request.as_bytes());
-        assert!(statuses.len() <= 1, "{chunks:?}: {statuses:?}");
+        assert!(statuses.len() <= 1, "{request:?}: {statuses:?}");
         assert!(
             statuses.iter().all(|status| *status == 400),
-            "{chunks:?}: {statuses:?}"
+            "{request:?}: {statuses:?}"
         );
         // What comes next comes by another connection.
         assert_eq!(exchange(&weir, LAST), [200]);
         let sent = recorder.take_apart();
         let (torn, whole): (Vec<_>, Vec<_>) = sent.iter().partition(|sent| sent.contains("POST"));
-        assert_eq!(whole.len(), 1, "{chunks:?}: {sent:?}");
+        assert_eq!(whole.len(), 1, "{request:?}: {sent:?}");
         for torn in torn {
-            assert!(!torn.contains("\r\n0\r\n"), "{chunks:?}: {torn:?}");
-            assert!(!torn.contains("GET"), "{chunks:?}: {torn:?}");
+            assert!(!torn.contains("\r\n0\r\n"), "{request:?}: {torn:?}");
+            assert!(!torn.contains("GET"), "{request:?}: {torn:?}");
         }
         let smuggled = sent.iter().any(|sent| sent.contains("smuggled"));
-        assert!(!smuggled, "{chunks:?}: {sent:?}");
+        assert!(!smuggled, "{request:?}: {sent:?}");
     }
 }
 
 #[test]
 fn a_bad_chunk_ends_the_request_without_an_end_for_the_upstream() {
-    assert_aborted(&[
-        "0x3\r\nabc\r\n0\r\n\r\n",
-        "+3\r\nabc\r\n0\r\n\r\n",
-        "-3\r\nabc\r\n0\r\n\r\n",
-        "g\r\nabc\r\n0\r\n\r\n",
-        "ffffffffffffffff1\r\nabc\r\n0\r\n\r\n",
-        "10000000000000003\r\nabc\r\n0\r\n\r\n",
-        "3\r\nabcd\r\n0\r\n\r\n",
-        "3\r\nab\r\n0\r\n\r\n",
-        "3\r\nabc0\r\n\r\n",
-        "\r\nabc\r\n0\r\n\r\n",
-        "3;a\nb\r\nabc\r\n0\r\n\r\n",
-        "3\nabc\r\n0\r\n\r\n",
-        "3\r\nabc\n0\r\n\r\n",
-        "3\rX\nabc\r\n0\r\n\r\n",
-        "3\r\nabc\r\n0\r\nx : y\r\nno colon\r\n\r\n",
-    ]);
+    assert_aborted(&tables::chunks());
 }
 
 /// As [`assert_aborted`], of what surely had begun: the upstream has a chunk before the bad one comes.
@@ -413,14 +276,7 @@ fn a_bad_chunk_behind_one_that_was_sent_on_ends_the_upstreams_connection() {
 
 #[test]
 fn chunks_are_framed_anew_without_what_their_sizes_were_padded_with() {
-    for chunks in [
-        "3;name=value\r\nabc\r\n0\r\n\r\n",
-        "003\r\nabc\r\n000\r\n\r\n",
-        "3 \r\nabc\r\n0\r\n\r\n",
-    ] {
-        let request = format!(
-            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{chunks}"
-        );
+    for request in tables::padded() {
         assert_forwarded(
             &request,
             &["POST / HTTP/1.1", "host: a", "transfer-encoding: chunked"],
@@ -431,14 +287,8 @@ fn chunks_are_framed_anew_without_what_their_sizes_were_padded_with() {
 
 #[test]
 fn trailers_that_frame_route_authorise_or_name_the_client_are_dropped() {
-    let request = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\
-                   trailer: content-length, transfer-encoding, host, authorization, forwarded, \
-                   x-forwarded-for, x_forwarded_for, x-forwarded-port, keep-alive\r\n\
-                   \r\n3\r\nabc\r\n0\r\ncontent-length: 5\r\ntransfer-encoding: x\r\nhost: evil\r\n\
-                   authorization: evil\r\nforwarded: for=evil\r\nx-forwarded-for: evil\r\n\
-                   x_forwarded_for: evil\r\nx-forwarded-port: evil\r\nkeep-alive: evil\r\n\r\n";
     let (recorder, weir) = start("");
-    assert_eq!(exchange(&weir, request.as_bytes()), [200]);
+    assert_eq!(exchange(&weir, tables::trailers().as_bytes()), [200]);
     let sent = recorder.take();
     assert!(sent.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{sent:?}");
     assert!(!sent.contains("evil"), "{sent:?}");

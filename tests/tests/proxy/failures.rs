@@ -1,6 +1,6 @@
 //! What goes wrong on either side, and what the other side sees of it.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc;
@@ -225,6 +225,49 @@ fn a_response_that_stalls_or_breaks_off_never_ends_for_the_client() {
         (aborted >= 6).then_some(aborted)
     });
     assert_eq!(aborted, 6);
+}
+
+#[test]
+fn a_routes_own_deadline_of_a_body_goes_before_its_upstreams() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let upstream = Upstream::new(move |seen, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
+        if seen.target == "/patient" {
+            let _ = released.lock().expect("lock").recv();
+            let _ = stream.write_all(b"def");
+        } else {
+            // The connection is cut with its request.
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    let endpoint = format!("endpoints: ['{}']", upstream.url());
+    let weir = Weir::start(&format!(
+        "workers: 1\nadmin: {{ address: '127.0.0.1:0' }}\n\
+         listeners: [{{ address: '127.0.0.1:0' }}]\n\
+         upstreams:\n  \
+           quick: {{ {endpoint}, timeouts: {{ body: 300ms }} }}\n  \
+           slow: {{ {endpoint}, timeouts: {{ body: 1h }} }}\n\
+         routes:\n\
+         - {{ name: patient, match: {{ path: /patient }}, upstream: quick, timeouts: {{ body: 1h }} }}\n\
+         - {{ name: short, match: {{ path: /short }}, upstream: slow, timeouts: {{ body: 300ms }} }}\n\
+         - {{ name: all, upstream: quick }}\n"
+    ));
+    let mut patient = Connection::open(weir.proxy());
+    patient.send("GET /patient HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(patient.receive_head().expect("a head").status, 200);
+    assert_eq!(patient.read_exactly(3), b"abc");
+    for target in ["/", "/short", "/", "/short"] {
+        let cut = weir.get(target, &[]);
+        assert_eq!((cut.status, cut.complete), (200, false), "{target}");
+    }
+    // It has waited for longer by now than its upstream has it.
+    release.send(()).expect("the upstream waits");
+    assert_eq!(patient.read_exactly(3), b"def");
+    for (route, count) in [("patient", 0), ("short", 2), ("all", 2)] {
+        let aborted = format!("weir_requests_aborted_total{{route=\"{route}\"}}");
+        assert_eq!(weir.count(&aborted), count, "{route}");
+    }
 }
 
 #[test]

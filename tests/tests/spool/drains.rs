@@ -2,14 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use serde_json::json;
-use weir_tests::client::Connection;
-use weir_tests::http2::{self, Client};
+use weir_tests::client::{self, Connection};
+use weir_tests::http2::{self, Client, Raw, frame, get_block_of};
 use weir_tests::kafka::shared;
 use weir_tests::load::ask_all;
 use weir_tests::upstream::{Seen, Upstream};
+use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::{Arrivals, Spooled};
@@ -47,11 +49,41 @@ fn begin(weir: &Weir, target: &str, id: &str, fields: &str) -> Connection {
     connection
 }
 
+/// How long it may take until it ends, and what a busy machine is late with.
+const GRACE: Duration = Duration::from_secs(6);
+const LATE: Duration = Duration::from_secs(20);
+
+/// As [`begin`] over HTTP/2, on a connection whose frames are seen.
+fn begin_stream(weir: &Weir, target: &str, id: &str) -> Raw {
+    let mut raw = Raw::open(weir.proxy());
+    let mut block = get_block_of(target);
+    // As literals: each with its length before it.
+    block.push(0);
+    for text in ["x-request-id", id] {
+        block.push(u8::try_from(text.len()).expect("a short text"));
+        block.extend(text.as_bytes());
+    }
+    raw.0.write_all(&frame(1, 5, 1, &block)).expect("send");
+    while raw.read().expect("a frame").0 != 1 {}
+    raw
+}
+
+/// Reads on to the connection's end; gives what it was told when it was told to go.
+fn told(mut raw: Raw) -> Vec<Vec<u8>> {
+    let mut reasons = Vec::new();
+    while let Some((kind, _, _, payload)) = raw.read() {
+        if kind == 7 {
+            reasons.push(payload[4..8].to_vec());
+        }
+    }
+    reasons
+}
+
 #[test]
 fn sigterm_keeps_the_traces_of_all_connections_that_it_cuts() {
     let topic = shared().topic();
     let mut spooled = Spooled::new(&upstream()).to(shared(), &topic);
-    spooled.config["shutdown_grace"] = json!("1s");
+    spooled.config["shutdown_grace"] = json!(format!("{}s", GRACE.as_secs()));
     let brokers = spooled.config["exporters"]["traces"]["kafka"]["brokers"].take();
     spooled.config["exporters"]["traces"]["kafka"]["brokers"] = json!(["127.0.0.1:1"]);
     let mut weir = spooled.start();
@@ -70,9 +102,11 @@ fn sigterm_keeps_the_traces_of_all_connections_that_it_cuts() {
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
     let mut socket = begin(&weir, "/socket", "socket", upgrade);
     assert_eq!(socket.read_exactly(5), b"hello");
-    expected.extend(["events", "socket", "stream", "streamed"].map(str::to_owned));
+    let ids = ["events", "socket", "stream", "streamed", "watched"];
+    expected.extend(ids.map(str::to_owned));
+    let watched = begin_stream(&weir, "/events", "watched");
 
-    http2::run(async {
+    let asked = http2::run(async {
         let client = Client::open(weir.proxy()).await;
         let request = |target: &str, id: &str| {
             let request = Request::get(format!("http://test{target}")).header("x-request-id", id);
@@ -87,16 +121,28 @@ fn sigterm_keeps_the_traces_of_all_connections_that_it_cuts() {
         let event = body.data().await.expect("an event").expect("an event");
         assert_eq!(&event[..], b"hello");
 
+        let asked = Instant::now();
         weir.signal("TERM");
+        eventually("it says that it is not ready", || {
+            (client::get(weir.admin(), "/readyz", &[]).status == 503).then_some(())
+        });
         // It ends without an end of its own.
         assert!(!matches!(body.data().await, Some(Ok(_))));
         drop((body, sender, client.sender));
         let _ = client.connection.await;
+        asked
     });
     assert_eq!(kept.read_to_end(), b"");
     assert_eq!(socket.read_to_end(), b"");
     assert_eq!(events.read_chunk(), None);
+    let reasons = told(watched);
+    assert!(
+        reasons.contains(&vec![0; 4]),
+        "no GOAWAY without an error: {reasons:?}"
+    );
     assert_eq!(weir.wait().code(), Some(0));
+    let took = asked.elapsed();
+    assert!(took < GRACE + LATE, "{took:?}");
 
     // A bystander of the next run, behind all that there was.
     spooled.config["exporters"]["traces"]["kafka"]["brokers"] = brokers;

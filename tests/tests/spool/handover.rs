@@ -1,17 +1,19 @@
 //! A new process takes the listeners over while clients come, and what both have reaches the topic.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
+use http::Request;
 use serde_json::json;
 use weir_tests::client::{self, Connection};
 use weir_tests::config::config;
 use weir_tests::http2::{self, run};
 use weir_tests::kafka::shared;
 use weir_tests::load::upstream;
+use weir_tests::tls::{self, Authority, Dial};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -26,30 +28,68 @@ struct Clients {
     threads: Vec<JoinHandle<(Vec<String>, usize)>>,
 }
 
+/// A client's connection, to whichever process accepts it.
+trait Asking {
+    /// Sends a request with this id, which is the last where the client does not keep the connection; says
+    /// whether it was answered, and then whether Weir is to close.
+    fn ask(&mut self, id: &str, keeps: bool) -> Option<bool>;
+}
+
+impl Asking for Connection {
+    fn ask(&mut self, id: &str, keeps: bool) -> Option<bool> {
+        let close = if keeps { "" } else { "connection: close\r\n" };
+        self.send(format!(
+            "GET / HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n{close}\r\n"
+        ));
+        let answer = self.receive()?;
+        let whole = answer.status == 200 && answer.complete;
+        whole.then(|| answer.header("connection") == Some("close"))
+    }
+}
+
+impl Asking for tls::Connection {
+    fn ask(&mut self, _id: &str, _keeps: bool) -> Option<bool> {
+        let answer = self.get("/").ok()?;
+        let whole = answer.starts_with("http/1.1 200") && answer.ends_with("hello");
+        whole.then(|| answer.contains("\r\nconnection: close\r\n"))
+    }
+}
+
 impl Clients {
     fn start(address: SocketAddr, count: usize) -> Self {
+        Self::by(count, move || Connection::open(address))
+    }
+
+    /// Clients of TLS, all of whose handshakes are to succeed.
+    fn start_tls(address: SocketAddr, count: usize, authority: &Arc<Authority>) -> Self {
+        let config = Dial::to(authority, "a.example").config();
+        let authority = Arc::clone(authority);
+        Self::by(count, move || {
+            let dial = Dial::to(&authority, "a.example");
+            let connected = dial.connect_by(Arc::clone(&config), address);
+            connected.expect("a handshake")
+        })
+    }
+
+    fn by<C: Asking>(count: usize, open: impl Fn() -> C + Clone + Send + 'static) -> Self {
         let (answered, stop): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
         let client = |number: usize| {
             let (answered, stop) = (Arc::clone(&answered), Arc::clone(&stop));
+            let open = open.clone();
             thread::spawn(move || {
                 let keeps = number.is_multiple_of(2);
                 let (mut ids, mut failed) = (Vec::new(), 0);
                 let mut kept = None;
                 while !stop.load(Ordering::Relaxed) {
                     let id = format!("client{number}-{}", ids.len() + failed);
-                    let mut connection = kept.take().unwrap_or_else(|| Connection::open(address));
-                    let close = if keeps { "" } else { "connection: close\r\n" };
-                    connection.send(format!(
-                        "GET / HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n{close}\r\n"
-                    ));
-                    match connection.receive() {
-                        Some(answer) if answer.status == 200 && answer.complete => {
+                    let mut connection = kept.take().unwrap_or_else(&open);
+                    match connection.ask(&id, keeps) {
+                        Some(last) => {
                             ids.push(id);
                             answered.fetch_add(1, Ordering::Relaxed);
-                            let last = answer.header("connection") == Some("close");
                             kept = (keeps && !last).then_some(connection);
                         }
-                        _ => failed += 1,
+                        None => failed += 1,
                     }
                 }
                 (ids, failed)
@@ -138,6 +178,83 @@ fn streams_of_http2_end_and_the_connection_is_told_to_go() {
         ended.expect("a clean end");
         taking_over.await.expect("handed over");
     });
+}
+
+/// Answers `/gated` in two pieces, the second when it is told to; says on a connection that is switched what it
+/// hears.
+fn gated(released: mpsc::Receiver<()>) -> Upstream {
+    let released = Mutex::new(released);
+    Upstream::new(move |seen, stream| match seen.target.as_str() {
+        "/gated" => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nbefore");
+            let _ = released.lock().expect("lock").recv();
+            let _ = stream.write_all(b"after.");
+        }
+        "/socket" => {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                          upgrade: websocket\r\n\r\n";
+            let _ = stream.write_all(switch.as_bytes());
+            let mut heard = [0; 64];
+            while let Ok(len @ 1..) = stream.read(&mut heard) {
+                let _ = stream.write_all(&heard[..len]);
+            }
+        }
+        _ => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+        }
+    })
+}
+
+#[test]
+fn a_stream_and_a_tunnel_outlast_a_hand_over_while_clients_of_tls_come() {
+    let (release, released) = mpsc::channel();
+    let upstream = gated(released);
+    let authority = Arc::new(Authority::default());
+    let certificate = authority.issue(&["a.example"]).json();
+    let mut config = config(&upstream);
+    config["shutdown_grace"] = json!("1h");
+    config["listeners"] = json!([
+        { "address": "127.0.0.1:0" },
+        { "address": "127.0.0.2:0", "tls": { "certificates": [certificate] } },
+    ]);
+    let mut weir = Weir::start(&config.to_string());
+    let clients = Clients::start_tls(weir.proxies()[1], 4, &authority);
+    clients.go_on(20);
+    let mut socket = Connection::open(weir.proxy());
+    socket.send(
+        "GET /socket HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    );
+    assert_eq!(socket.receive_head().expect("a head").status, 101);
+    assert_eq!(socket.send("one").read_exactly(3), b"one");
+    run(async {
+        let client = http2::Client::open(weir.proxy()).await;
+        let mut sender = client.sender.clone().ready().await.expect("ready");
+        let request = Request::get("http://test/gated").body(());
+        let sent = sender.send_request(request.expect("a request"), true);
+        let response = sent.expect("a stream").0.await.expect("a head");
+        let mut body = response.into_body();
+        let piece = body.data().await.expect("a piece").expect("a piece");
+        assert_eq!(piece, "before");
+
+        weir.signal("USR2");
+        weir.follow("handed over");
+        clients.go_on(50);
+        assert_eq!(socket.send("two").read_exactly(3), b"two");
+        release.send(()).expect("the upstream waits");
+        let piece = body.data().await.expect("a piece").expect("the rest");
+        assert_eq!(piece, "after.");
+        assert!(body.data().await.is_none(), "and its end");
+        drop((body, sender, client.sender));
+        let ended = client.connection.await.expect("no panic");
+        ended.expect("a clean end");
+    });
+    // The tunnel is the last of the process before.
+    assert_eq!(socket.send("end").read_exactly(3), b"end");
+    drop(socket);
+    assert!(weir.wait().success());
+    clients.go_on(50);
+    let (ids, failed) = clients.join();
+    assert_eq!(failed, 0, "of {}", ids.len());
 }
 
 /// A service manager that stops the service asks both processes, each once.

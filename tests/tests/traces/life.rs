@@ -1,10 +1,13 @@
 //! Traces of callers continued, of errors, of clients that leave.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_tests::client::{self, Connection};
 use weir_tests::config::config;
+use weir_tests::http2::{Raw, frame, get_block_of};
+use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -139,7 +142,13 @@ fn what_weir_refuses_before_it_routes_has_a_trace() {
     }
 }
 
+#[track_caller]
 fn assert_abandoned(trace: &Trace) {
+    assert_abandoned_by("GET", trace);
+}
+
+#[track_caller]
+fn assert_abandoned_by(method: &str, trace: &Trace) {
     assert_eq!(trace.root()["Status"], "error");
     assert_eq!(trace.root()["StatusMsg"], "client disconnected");
     assert_eq!(
@@ -150,7 +159,7 @@ fn assert_abandoned(trace: &Trace) {
         trace.root()["Attributes"].get("http.response.status_code"),
         None
     );
-    assert_eq!(trace.names(), ["GET all", "GET"]);
+    assert_eq!(trace.names(), [format!("{method} all").as_str(), method]);
 }
 
 #[test]
@@ -174,7 +183,64 @@ fn a_client_that_leaves_within_the_response_leaves_a_trace() {
     let mut connection = Connection::open(weir.proxy());
     connection.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
     let mut byte = [0];
-    std::io::Read::read_exact(connection.stream(), &mut byte).expect("the response begins");
+    (connection.stream().read_exact(&mut byte)).expect("the response begins");
     drop(connection);
     assert_abandoned(&first(&topic));
+}
+
+/// A listener in the place of the upstream: it has what it reads of a request.
+fn facing() -> (TcpListener, Value) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut config = config(&Upstream::hello());
+    config["upstreams"]["up"]["endpoints"] = json!([format!("http://{address}")]);
+    (listener, config)
+}
+
+/// Takes a request, to the first piece of its body.
+fn begun(listener: &TcpListener) -> Connection {
+    let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+    upstream.read_head().expect("a head");
+    assert_eq!(upstream.read_chunk().as_deref(), Some(&b"part"[..]));
+    upstream
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_upload_leaves_a_trace() {
+    let (listener, config) = facing();
+    let (weir, topic) = start(config);
+    let mut connection = Connection::open(weir.proxy());
+    connection
+        .send("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");
+    let _upstream = begun(&listener);
+    drop(connection);
+    let trace = first(&topic);
+    assert_eq!(trace.names(), ["POST all", "POST"]);
+    // It is no failure of the upstream's.
+    assert_eq!(trace.span("POST")["Status"], "error");
+    assert_eq!(trace.attribute("POST", "error.type"), "upload");
+}
+
+#[test]
+fn a_stream_that_is_reset_leaves_a_trace_whether_it_was_asked_whole_or_not() {
+    let (listener, config) = facing();
+    let (weir, topic) = start(config);
+    let mut raw = Raw::open(weir.proxy());
+    raw.0
+        .write_all(&frame(1, 5, 1, &get_block_of("/")))
+        .expect("send");
+    let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+    upstream.read_head().expect("a head");
+    let cancel = |stream| frame(3, 0, stream, &[0, 0, 0, 8]);
+    raw.0.write_all(&cancel(1)).expect("send");
+    assert_abandoned(&first(&topic));
+
+    let mut block = get_block_of("/");
+    // `:method POST`.
+    block[0] = 0x83;
+    let upload = [frame(1, 4, 3, &block), frame(0, 0, 3, b"part")].concat();
+    raw.0.write_all(&upload).expect("send");
+    let _upstream = begun(&listener);
+    raw.0.write_all(&cancel(3)).expect("send");
+    assert_abandoned_by("POST", &shared().traces(&topic, 2)[1]);
 }

@@ -1,18 +1,19 @@
 //! Active checks, and names.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use weir_tests::http2;
+use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::{Mortal, config, errors, send, start, urls};
+use crate::{Mortal, config, dead, errors, send, start, urls};
 
 /// Answers `/health` as it is told, and anything else with 200.
 struct Patient {
@@ -190,6 +191,32 @@ fn endpoints_of_http2_are_asked_by_path_or_by_grpc() {
                 (state_of(&weir, address.clone()) == state).then_some(())
             });
         }
+    }
+}
+
+#[test]
+fn a_check_that_hangs_has_failed_at_its_deadline() {
+    // The kernel takes connections, and nobody says a word on them.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    for (scheme, protocol, ask) in [
+        ("http", "h1", json!({ "path": "/health" })),
+        ("http", "h2", json!({ "path": "/health" })),
+        ("http", "h2", json!({ "grpc": "shop" })),
+        ("https", "auto", json!({ "path": "/health" })),
+    ] {
+        let mut health = json!({ "interval": "20ms", "timeout": "300ms", "unhealthy": 2 });
+        let keys = health.as_object_mut().expect("keys");
+        keys.extend(ask.as_object().expect("keys").clone());
+        let mut keys = json!({ "health": health, "protocol": protocol });
+        if scheme == "https" {
+            keys["tls"] = json!({ "ca": Authority::default().pem() });
+        }
+        let weir = start(&[format!("{scheme}://{address}"), dead()], keys);
+        eventually(&format!("it is unwell: {scheme} {protocol} {ask}"), || {
+            (state_of(&weir, address.to_string()) == "unhealthy").then_some(())
+        });
+        weir.says("no answer within 300ms");
     }
 }
 

@@ -9,6 +9,7 @@ mod requests;
 mod retries;
 mod srv;
 mod weights;
+mod workers;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -13,18 +13,14 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::Unanswered;
 use super::socket::{Socket, TURN};
+use super::{HEADS, Unanswered};
 use crate::alarm::Alarm;
 use crate::listener::proxy_protocol::Addresses;
 use crate::upstream::body::{RequestBody, Upload};
 use crate::upstream::driver::Driver;
 use crate::upstream::places::Usable;
 use crate::upstream::{Error, Outgoing};
-
-/// Most bytes that may come over HTTP/1.1 until a response's head has: of it, of interim responses before
-/// it, and of what is read with it.
-const HEADS: usize = 512 << 10;
 
 /// For one request at a time. It is cut when dropped: by itself it would first send what an upstream
 /// does not take, and hold the request's body, and with it the client's connection, for as long.

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING};
@@ -13,8 +15,9 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::Unanswered;
+use super::heads::Heads;
 use super::socket::Socket;
+use super::{HEADS, Unanswered};
 use crate::listener::proxy_protocol::Addresses;
 use crate::upstream::body::RequestBody;
 use crate::upstream::places::Usable;
@@ -53,6 +56,8 @@ pub struct Http2 {
     scheme: Scheme,
     /// Under way.
     streams: Cell<usize>,
+    /// As of [`Socket`]: each request gives to it.
+    left: Arc<AtomicUsize>,
     /// What the upstream allows.
     allowed: Rc<Cell<usize>>,
     made: Instant,
@@ -67,11 +72,14 @@ pub struct Http2 {
 impl Http2 {
     /// Begins on a socket that is open.
     pub(in crate::upstream) async fn handshake(
-        socket: Socket,
+        mut socket: Socket,
         scheme: Scheme,
         client: Option<Addresses>,
         usable: Usable,
     ) -> Result<Self, Error> {
+        socket.heads = Some(Heads::default());
+        let left = Arc::clone(&socket.left);
+        left.store(HEADS, Relaxed);
         let (sender, connection) = http2::Builder::new(Tasks)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -109,6 +117,7 @@ impl Http2 {
             client,
             scheme,
             streams: Cell::new(0),
+            left,
             allowed,
             made,
             used: Cell::new(made),
@@ -196,14 +205,24 @@ impl Http2 {
 
     pub fn begin(&self) {
         self.streams.set(self.streams.get() + 1);
+        self.allow(HEADS);
     }
 
     pub fn end(&self) {
         self.streams.set(self.streams.get() - 1);
         self.used.set(Instant::now());
+        self.allow(0);
         if let Some(usable) = &*self.usable.borrow() {
             usable.free_stream();
         }
+    }
+
+    /// Lets heads cost so much more, up to what those under way may, and one whose heads still come though
+    /// nobody waits for it any more.
+    fn allow(&self, more: usize) {
+        let most = HEADS * (self.streams.get() + 1);
+        let left = self.left.load(Relaxed) + more;
+        self.left.store(left.min(most), Relaxed);
     }
 
     /// Requests under way are the last: it closes behind them.

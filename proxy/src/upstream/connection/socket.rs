@@ -1,4 +1,5 @@
-//! The bytes of a connection: taken in turns, and so many at most until a response's head has come.
+//! The bytes of a connection: taken in turns, and so many at most until a response's head has come. Of
+//! HTTP/2, where other responses pass meanwhile, heads alone are counted.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::heads::Heads;
 use crate::transport::Stream;
 use crate::upstream::places::Place;
 
@@ -23,6 +25,8 @@ pub(in crate::upstream) struct Socket {
     taken: usize,
     /// Bytes that may come; without a limit where no head is waited for.
     pub(super) left: Arc<AtomicUsize>,
+    /// Of HTTP/2: what alone takes from that.
+    pub(super) heads: Option<Heads>,
     _place: Place,
 }
 
@@ -32,6 +36,7 @@ impl Socket {
             stream,
             taken: 0,
             left: Arc::new(AtomicUsize::new(usize::MAX)),
+            heads: None,
             _place: place,
         }
     }
@@ -39,29 +44,34 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.taken >= TURN {
-            self.taken = 0;
+        let this = self.get_mut();
+        if this.taken >= TURN {
+            this.taken = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let came = buf.filled().len() - before;
-        self.taken = match polled {
-            Poll::Ready(_) => self.taken + came,
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let came = &buf.filled()[before..];
+        this.taken = match polled {
+            Poll::Ready(_) => this.taken + came.len(),
             Poll::Pending => 0,
         };
-        let left = self.left.load(Relaxed);
+        let left = this.left.load(Relaxed);
         if left != usize::MAX {
-            let Some(left) = left.checked_sub(came) else {
+            let cost = match &mut this.heads {
+                Some(heads) => heads.cost(came),
+                None => came.len(),
+            };
+            let Some(left) = left.checked_sub(cost) else {
                 let error = io::Error::other("too many bytes before a response's head");
                 return Poll::Ready(Err(error));
             };
-            self.left.store(left, Relaxed);
+            this.left.store(left, Relaxed);
         }
         polled
     }
