@@ -41,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// transaction, and a thread that wakes with cold caches, cost more than a trace.
 const PACE: Duration = Duration::from_millis(200);
 
-/// Between looks at what is too old.
+/// Between looks at what is too old; what is too much goes at once.
 const PRUNE: Duration = Duration::from_secs(10);
 
 /// How often records that cannot be read are told of again.
@@ -60,6 +60,8 @@ struct Shared {
     bytes: AtomicU64,
     is_durable: bool,
     limits: Mutex<Limits>,
+    /// Between looks at what is too old.
+    looks: Duration,
     counts: Arc<Counts>,
     tails: tail::Tails,
     problem: Mutex<Option<String>>,
@@ -118,6 +120,16 @@ impl Store {
         data_dir: Option<&Path>,
         workers: usize,
     ) -> (Self, Intake) {
+        Self::start_looking(config, data_dir, workers, PRUNE)
+    }
+
+    /// The same, with so long between looks at what is too old.
+    fn start_looking(
+        config: &config::Store,
+        data_dir: Option<&Path>,
+        workers: usize,
+        looks: Duration,
+    ) -> (Self, Intake) {
         let mut problem = None;
         let file = data_dir.map(|folder| folder.join(FILE));
         let database = Database::open(file.as_deref()).or_else(|error| {
@@ -133,6 +145,7 @@ impl Store {
             is_durable: database.is_durable(),
             database: Mutex::new(database),
             limits: Mutex::new(Limits::of(config)),
+            looks,
             counts: counts.clone(),
             tails: tail::Tails::default(),
             problem: Mutex::new(problem),
@@ -261,7 +274,7 @@ impl Shared {
             }
             let limits = *lock(&self.limits);
             let full = self.bytes.load(Relaxed) > limits.bytes;
-            if full || pruned.is_none_or(|pruned| pruned.elapsed() > PRUNE) {
+            if full || pruned.is_none_or(|pruned| pruned.elapsed() >= self.looks) {
                 pruned = Some(Instant::now());
                 let oldest = SystemTime::now()
                     .checked_sub(limits.age)

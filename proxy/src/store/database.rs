@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::Summary;
 use crate::trace::record;
@@ -32,9 +32,41 @@ const COLUMNS: &str = "id, trace_id, request_id, start_us, duration_ns, upstream
 pub(super) struct Database {
     connection: Connection,
     is_durable: bool,
+    held: Held,
+}
+
+/// What the tables hold.
+#[derive(Clone, Copy)]
+struct Held {
+    /// `PRAGMA data_version`: another one after what another process wrote, as both do in a hand-over.
+    version: i64,
     count: i64,
     bytes: i64,
+    /// Id of the next trace.
     next: i64,
+}
+
+impl Held {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let version = Self::version(connection)?;
+        connection.query_row(
+            "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(id), 0) FROM traces",
+            [],
+            |row| {
+                let (count, bytes, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(Self {
+                    version,
+                    count,
+                    bytes: bytes + count * OVERHEAD,
+                    next: last + 1,
+                })
+            },
+        )
+    }
+
+    fn version(connection: &Connection) -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, "data_version", |row| row.get(0))
+    }
 }
 
 impl Database {
@@ -76,24 +108,25 @@ impl Database {
             connection.pragma_update(None, "user_version", VERSION)?;
         }
         connection.set_prepared_statement_cache_capacity(16);
-        let (count, bytes, last) = connection.query_row(
-            "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(id), 0) FROM traces",
-            [],
-            |row| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, i64>(1)?,
-                    row.get::<_, i64>(2)?,
-                ))
-            },
-        )?;
+        let held = Held::of(&connection)?;
         Ok(Self {
             connection,
             is_durable,
-            count,
-            bytes: bytes + count * OVERHEAD,
-            next: last + 1,
+            held,
         })
+    }
+
+    /// Begins to write: nobody else does until it has ended. What is held is true within.
+    fn begin(&mut self) -> rusqlite::Result<(Transaction<'_>, &mut Held)> {
+        let behaviour = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behaviour)?;
+        if Held::version(&transaction)? != self.held.version {
+            // An id is not given twice while somebody has the page that it ends.
+            let next = self.held.next;
+            self.held = Held::of(&transaction)?;
+            self.held.next = self.held.next.max(next);
+        }
+        Ok((transaction, &mut self.held))
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -101,12 +134,12 @@ impl Database {
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.count.unsigned_abs()
+        self.held.count.unsigned_abs()
     }
 
     /// What the traces take, about.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes.unsigned_abs()
+        self.held.bytes.unsigned_abs()
     }
 
     /// Writes records in one transaction. Each is told to `written`, which must wait for the end before it
@@ -117,8 +150,8 @@ impl Database {
         mut written: impl FnMut(&Summary, &'r [u8]),
     ) -> rusqlite::Result<Vec<record::Error>> {
         let mut unreadable = Vec::new();
-        let transaction = self.connection.transaction()?;
-        let (mut count, mut bytes, mut next) = (self.count, self.bytes, self.next);
+        let (transaction, held) = self.begin()?;
+        let mut now = *held;
         {
             let mut traces = transaction.prepare_cached(
                 "INSERT INTO traces VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
@@ -133,7 +166,7 @@ impl Database {
                     }
                 };
                 let mut summary = Summary::of(&trace, record.len());
-                summary.id = next;
+                summary.id = now.next;
                 traces.execute(params![
                     summary.id,
                     summary.trace_id,
@@ -154,14 +187,14 @@ impl Database {
                     summary.bytes,
                 ])?;
                 blobs.execute(params![summary.id, record])?;
-                count += 1;
-                bytes += summary.bytes + OVERHEAD;
-                next += 1;
+                now.count += 1;
+                now.bytes += summary.bytes + OVERHEAD;
+                now.next += 1;
                 written(&summary, record);
             }
         }
         transaction.commit()?;
-        (self.count, self.bytes, self.next) = (count, bytes, next);
+        *held = now;
         Ok(unreadable)
     }
 
@@ -174,26 +207,30 @@ impl Database {
             "SELECT max(id) FROM traces WHERE id < \
              coalesce((SELECT id FROM traces WHERE start_us + duration_ns / 1000 >= ?1 \
              ORDER BY id LIMIT 1), ?2)",
-            [oldest, self.next],
+            [oldest, self.held.next],
             |row| row.get(0),
         )?;
         if let Some(last) = old {
             self.delete_to(last)?;
         }
-        while self.bytes() > max_bytes && self.count > 0 {
-            let some = (self.count / 20).max(1);
+        while self.bytes() > max_bytes && self.held.count > 0 {
+            let some = (self.held.count / 20).max(1);
             let last = self.connection.query_row(
                 "SELECT id FROM traces ORDER BY id LIMIT 1 OFFSET ?1",
                 [some - 1],
                 |row| row.get(0),
-            )?;
+            );
+            let Some(last) = last.optional()? else {
+                // Another process has deleted them.
+                break;
+            };
             self.delete_to(last)?;
         }
         Ok(())
     }
 
     fn delete_to(&mut self, last: i64) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
+        let (transaction, held) = self.begin()?;
         let (count, bytes): (i64, i64) = transaction.query_row(
             "SELECT count(*), coalesce(sum(bytes), 0) FROM traces WHERE id <= ?1",
             [last],
@@ -202,8 +239,8 @@ impl Database {
         transaction.execute("DELETE FROM traces WHERE id <= ?1", [last])?;
         transaction.execute("DELETE FROM records WHERE id <= ?1", [last])?;
         transaction.commit()?;
-        self.count -= count;
-        self.bytes -= bytes + count * OVERHEAD;
+        held.count -= count;
+        held.bytes -= bytes + count * OVERHEAD;
         Ok(())
     }
 

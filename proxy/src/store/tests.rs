@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::export::testing::eventually;
 use crate::trace::recorder::Recorder;
 use crate::trace::{Kind, SpanIndex, Status as SpanStatus, record};
 
@@ -182,6 +183,46 @@ fn what_goes_or_comes_during_a_search_does_not_hinder_it() {
 }
 
 #[test]
+fn the_time_of_a_search_includes_both_its_ends() {
+    let start = |record: &[u8]| Summary::of(&record::read(record).unwrap(), 0).start_us;
+    let first = record("/first", 200, 1, "a");
+    // The clock may be coarse.
+    let after = |before: i64, path| {
+        let mut records = std::iter::repeat_with(|| record(path, 200, 1, "a"));
+        records.find(|one| start(one) > before + 1).unwrap()
+    };
+    let second = after(start(&first), "/second");
+    let third = after(start(&second), "/third");
+    let (early, middle, late) = (start(&first), start(&second), start(&third));
+    let database = database(&[first, second, third]);
+    for (from, to, expected) in [
+        (None, None, &["/third", "/second", "/first"][..]),
+        (Some(early), Some(late), &["/third", "/second", "/first"]),
+        (Some(middle), None, &["/third", "/second"]),
+        (Some(middle + 1), None, &["/third"]),
+        (Some(late + 1), None, &[]),
+        (None, Some(middle), &["/second", "/first"]),
+        (None, Some(middle - 1), &["/first"]),
+        (None, Some(early - 1), &[]),
+        (Some(middle), Some(middle), &["/second"]),
+        (Some(early + 1), Some(late - 1), &["/second"]),
+        (Some(late), Some(early), &[]),
+    ] {
+        let given = [("from", from), ("to", to)];
+        let given = given.map(|(name, time)| (name, time.map(|time| time.to_string())));
+        let query: Vec<(&str, &str)> = given
+            .iter()
+            .filter_map(|(name, time)| Some((*name, time.as_deref()?)))
+            .collect();
+        assert_eq!(paths(&database, &query), expected, "{query:?}");
+        // A histogram of all that time has no more than the filter lets through.
+        let all = search::histogram(&database, &filter(&query), early, late + 1, 3).unwrap();
+        let count: u64 = all.iter().map(|bucket| bucket.count).sum();
+        assert_eq!(count, expected.len() as u64, "{query:?}");
+    }
+}
+
+#[test]
 fn a_query_that_makes_no_sense_is_refused_with_what_was_expected() {
     for (name, value) in [
         ("status", "teapot"),
@@ -232,6 +273,51 @@ fn what_is_too_old_goes_up_to_the_first_that_is_not() {
     lock(&database).prune(u64::MAX, oldest).unwrap();
     assert_eq!(paths(&database, &[]), ["/young"]);
     assert_eq!(lock(&database).count(), 1);
+}
+
+/// Leaves two traces in a store, one after the other: once the second is there, the look at what is too old with
+/// which its thread begins is over.
+fn two(store: &Store, intake: &Intake) {
+    for count in 1..=2 {
+        intake.leave(&[&record("/early", 200, 1, "a")]);
+        eventually("it is written", || {
+            (store.status().traces == count).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_running_store_looks_again_for_what_is_too_old() {
+    let (store, intake) = Store::start_looking(&config(1 << 20), None, 1, Duration::ZERO);
+    two(&store, &intake);
+    lock(&store.shared.limits).age = Duration::ZERO;
+    eventually("all are too old", || {
+        (store.status().traces == 0).then_some(())
+    });
+    let found = store.search(&Filter::default(), None, 10).unwrap();
+    assert!(found.traces.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_running_store_lets_the_oldest_go_at_once_where_there_are_too_many_bytes() {
+    const MOST: u64 = 64 << 10;
+    let (store, intake) = Store::start_looking(&config(MOST), None, 1, Duration::MAX);
+    two(&store, &intake);
+    let records: Vec<_> = (0..200)
+        .map(|n| record(&format!("/{n}"), 200, 1, "a"))
+        .collect();
+    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    intake.leave(&records);
+    let find = |path| {
+        let found = store.search(&filter(&[("q", path)]), None, 1).unwrap();
+        !found.traces.is_empty()
+    };
+    eventually("the newest is there, and not too much", || {
+        (find("/199") && store.status().bytes <= MOST).then_some(())
+    });
+    assert!(!find("/early") && !find("/0"));
+    let left = store.status();
+    assert!(left.traces > 10 && left.bytes > MOST / 2, "{left:?}");
 }
 
 #[test]
@@ -285,6 +371,28 @@ fn a_file_survives_and_a_broken_one_is_put_aside() {
     let database = Database::open(Some(&file)).unwrap();
     assert_eq!(database.count(), 0);
     assert!(folder.path().join("store.db.broken").exists());
+}
+
+#[test]
+fn two_processes_write_the_same_file_as_in_a_hand_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    let [mut before, mut after] = [(); 2].map(|()| Database::open(Some(&file)).unwrap());
+    let insert = |database: &mut Database, path| {
+        let record = record(path, 200, 1, "");
+        database
+            .insert(std::iter::once(&record[..]), |_, _| {})
+            .unwrap();
+    };
+    insert(&mut before, "/first");
+    insert(&mut after, "/second");
+    insert(&mut before, "/third");
+    assert_eq!((before.count(), after.count()), (3, 2));
+    after.prune(0, 0).unwrap();
+    assert_eq!((after.count(), after.bytes()), (0, 0));
+    insert(&mut before, "/last");
+    assert_eq!(before.count(), 1);
+    assert_eq!(paths(&Mutex::new(before), &[]), ["/last"]);
 }
 
 #[test]
