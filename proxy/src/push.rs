@@ -7,6 +7,7 @@
 mod otlp;
 mod remote_write;
 mod samples;
+mod units;
 
 use std::collections::BTreeMap;
 use std::fmt;

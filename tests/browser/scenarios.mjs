@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 
+export { ejected, elsewhere, gone, memory, refusing } from "./failures.mjs";
+export { secured } from "./secured.mjs";
 export { certificates, failing, filters, missing, nowhere, unkept, upstreams } from "./states.mjs";
 export { found } from "./spans.mjs";
-export { keyboard, large, narrow, senses, soon } from "./whole.mjs";
+export { keyboard, large, narrow, reached, senses, soon } from "./whole.mjs";
 
 /** The trace of a request that was just sent is found, and read, by mouse and by keyboard. */
 export async function traces(browser, { key }) {
@@ -261,6 +263,8 @@ export async function locked(browser) {
   await value(/^ *flush_interval_ms: 10/).getByText(/^line \d+$/).waitFor();
   await value(/^ *auto_create_topic: false/).getByText("default").waitFor();
   await browser.look("configuration");
+  // Its file is read-only, and is reloaded all the same.
+  await page.getByRole("button", { name: "Reload" }).waitFor();
   await page.getByRole("switch", { name: "Only what is written" }).click();
   await browser.look("configuration-written");
 }
@@ -286,6 +290,10 @@ export async function copied(browser) {
     await sheet.getByRole("button", { name: "Copied" }).and(page.locator(":focus")).waitFor();
     assert.equal(await browser.pasted(), yaml);
   });
+  // Nor is a reload for strangers to ask for.
+  await browser.open("/configuration");
+  await page.getByRole("main").getByText("can be reached by other machines").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Reload" }).count(), 0);
 }
 
 /** A file that cannot be edited in its place: what is wrong, and the YAML. */

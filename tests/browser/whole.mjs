@@ -182,6 +182,83 @@ export async function keyboard(browser, { key }) {
   await page.getByText("Saved and reloaded").waitFor();
 }
 
+/** Every control of every page gets the focus by Tab alone; so nothing is for the mouse alone. */
+export async function reached(browser, { key }) {
+  const { page } = browser;
+  for (const path of ["/v1/items/1", "/v1/items/2"]) await browser.request(path, { headers: { "x-api-key": key } });
+  await browser.open("/traces");
+  const link = page.getByRole("link", { name: "GET /v1/items/2" });
+  await link.waitFor();
+  const trace = new URL(await link.getAttribute("href"), page.url()).pathname;
+  const paths = ["/", "/traces", "/traces?live=1", "/traces?status=2xx&route=hello", trace, "/routes", "/upstreams", "/plugins", "/plugins/auth", "/exporters", "/exporters/traces", "/exporters/new", "/otlp", "/configuration", "/routes/none"];
+  for (const path of paths) {
+    await browser.open(path);
+    await page.locator("h1").waitFor();
+    await page.locator(".loading").first().waitFor({ state: "detached" });
+    // What is folded away is reached once it is unfolded, which a summary is for.
+    await page.locator("details").evaluateAll((all) => all.forEach((details) => (details.open = true)));
+    await tabbed(page, path);
+  }
+
+  await browser.open(trace);
+  const grid = page.getByRole("treegrid", { name: "Spans" });
+  await grid.focus();
+  await page.keyboard.press("End");
+  await page.getByRole("complementary", { name: "Span" }).waitFor();
+  await tabbed(page, "a span");
+  await page.keyboard.press("+");
+  for (const tab of ["Logs", "Headers", "Message as exported"]) {
+    await page.getByRole("tab", { name: tab }).click();
+    await tabbed(page, tab);
+  }
+  await browser.open("/exporters/traces");
+  await page.getByLabel("batch_size", { exact: true }).fill("7");
+  await tabbed(page, "a form with changes");
+  await page.getByRole("button", { name: "Configure Plugin Tracing" }).click();
+  await tabbed(page, "the tracing sheet");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Save Kafka Configuration" }).click();
+  await page.getByRole("dialog", { name: "Save to the file" }).getByText("batch_size: 7").waitFor();
+  await tabbed(page, "the difference");
+}
+
+/** Goes through what can be seen, by Tab. */
+async function tabbed(page, what) {
+  const count = await page.evaluate(() => {
+    const seen = (element) => element.checkVisibility({ visibilityProperty: true }) && element.getClientRects().length > 0;
+    // What lies behind an open dialog cannot be used meanwhile.
+    const scope = document.querySelector("dialog:modal") ?? document.body;
+    const all = [...scope.querySelectorAll("*")].filter(seen);
+    const control = "a, button, input, select, textarea, summary";
+    // Arrow keys move within these, and keys of the grid fold.
+    const roving = (element) => element.tabIndex < 0 && element.closest('[role="tablist"], [role="treegrid"]');
+    const wanted = all.filter((element) => {
+      if (element.matches(control)) return !element.disabled && !roving(element);
+      return element.hasAttribute("tabindex") && element.tabIndex >= 0;
+    });
+    // What looks as if a click did something is a control, in one, or of a row with a link that does the same.
+    const within = (element) => element.closest(`${control}, label, [role="treegrid"]`) || element.closest("tr")?.querySelector("a");
+    const clicked = all.filter((element) => getComputedStyle(element).cursor === "pointer" && !within(element));
+    const reached = new Set([document.activeElement]);
+    const note = (event) => reached.add(event.target);
+    document.addEventListener("focusin", note);
+    globalThis.tabbed = () => {
+      const missed = [...wanted, ...clicked].filter((element) => element.isConnected && seen(element) && !reached.has(element));
+      return missed.map((element) => element.outerHTML.slice(0, 200));
+    };
+    return wanted.length;
+  });
+  assert.ok(count > 0, `${what} has no control`);
+  let missed;
+  // Twice around, for what came meanwhile lies in the way too.
+  for (let round = 0; round < 4; round += 1) {
+    for (let n = 0; n < count / 2 + 5; n += 1) await page.keyboard.press("Tab");
+    missed = await page.evaluate(() => globalThis.tabbed());
+    if (missed.length === 0) return;
+  }
+  assert.deepEqual(missed, [], `${what}: out of reach of Tab`);
+}
+
 /** By keys, and by buttons: nobody has to drag. The focus is on the spans, one of them chosen. */
 async function zoomed(page, reach) {
   const { keyboard } = page;

@@ -384,22 +384,26 @@ async function answer<T>(response: Response): Promise<T> {
   return body as T;
 }
 
-export async function get<T>(path: string, parameters?: URLSearchParams): Promise<T> {
+async function ask<T>(path: string, request?: RequestInit): Promise<T> {
+  // Why there is no answer, browsers do not tell, and each says that in words of its own.
+  const gone = () => Promise.reject(new Error("Weir does not answer"));
+  return answer(await fetch(path, request).catch(gone));
+}
+
+export function get<T>(path: string, parameters?: URLSearchParams): Promise<T> {
   const query = parameters && parameters.size > 0 ? `?${parameters}` : "";
-  return answer(await fetch(`api/${path}${query}`));
+  return ask(`api/${path}${query}`);
 }
 
 /** Reads the configuration's file anew. */
-export async function reload(): Promise<{ generation: number }> {
-  return answer(await fetch("reload", { method: "POST" }));
+export function reload(): Promise<{ generation: number }> {
+  return ask("reload", { method: "POST" });
 }
 
-export async function post<T>(path: string, body: unknown): Promise<T> {
-  return answer(
-    await fetch(`api/${path}`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    }),
-  );
+export function post<T>(path: string, body: unknown): Promise<T> {
+  return ask(`api/${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
 }

@@ -20,6 +20,7 @@ pub(super) fn ready(status: &Status) -> Value {
         "last_error": last_error,
         "delivered": status.delivered,
         "retried": status.retried,
+        "dead_letters": by_reason(&status.dead_letters),
         "dropped": by_reason(&status.dropped),
         "oldest_s": status.oldest.as_secs(),
         "client": status.client.as_deref().map(client),

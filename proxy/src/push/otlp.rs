@@ -1,5 +1,5 @@
-//! Metrics as OTLP: names with dots and without their unit, which stands beside, as OpenTelemetry has
-//! them. Prometheus makes of these the very names that it scrapes.
+//! Metrics as OTLP: names with dots and without their unit, which stands beside ([`units`]), as OpenTelemetry
+//! has them. Prometheus makes of these the very names that it scrapes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
 use super::samples::{self, Family, Sample};
+use super::units;
 use crate::config::Push;
 
 /// When points were taken, and since when counters count: nanoseconds since 1970.
@@ -97,15 +98,10 @@ fn metric(family: &Family<'_>, times: Times) -> Metric {
             data_points: points(),
         }),
     };
-    let unit = match family.unit {
-        "seconds" => "s",
-        "bytes" => "By",
-        _ => "",
-    };
     Metric {
         name: family.stem.replace('_', "."),
         description: family.help.to_string(),
-        unit: unit.to_owned(),
+        unit: units::of(family).to_owned(),
         data: Some(data),
         ..Metric::default()
     }
@@ -227,7 +223,7 @@ mod tests {
         let metrics = &resource.scope_metrics[0].metrics;
         let names: Vec<(&str, &str)> = metrics.iter().map(|of| (&*of.name, &*of.unit)).collect();
         let expected = [
-            ("weir.requests", ""),
+            ("weir.requests", "{request}"),
             ("weir.config.generation", ""),
             ("weir.request.duration", "s"),
         ];

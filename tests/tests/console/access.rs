@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use weir_tests::client;
+use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::api::{LOCAL, get, send, with_store};
@@ -211,6 +212,7 @@ fn an_address_that_others_reach_is_read_only_without_a_token() {
         "/api/configuration/save",
         "/api/exporters/test",
         "/api/requests",
+        "/reload",
     ] {
         let answer = post(path);
         assert_eq!(answer.status, 403, "{path}");
@@ -220,11 +222,39 @@ fn an_address_that_others_reach_is_read_only_without_a_token() {
             answer.text()
         );
     }
-    let overview = client::send(
-        admin,
-        format!("GET /api/overview HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n\r\n"),
-    );
-    let overview = overview.json();
+    let ask = |path: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n\r\n");
+        client::send(admin, head).json()
+    };
+    let overview = ask("/api/overview");
     assert!(overview["read_only"].is_string());
     assert_eq!(overview["no_send"], overview["read_only"]);
+    let configuration = ask("/api/configuration");
+    assert_eq!(configuration["no_reload"], overview["read_only"]);
+    // Nothing was loaded, not even the same again. A signal asks for it from within the machine.
+    let loads = configuration["loads"].as_array().map(Vec::len);
+    assert_eq!((&configuration["generation"], loads), (&json!(1), Some(1)));
+    weir.signal("HUP");
+    eventually("the reload is made", || {
+        (ask("/api/configuration")["generation"] == 2).then_some(())
+    });
+}
+
+#[test]
+fn who_shows_the_token_reloads_at_an_address_that_others_reach() {
+    let mut config = with_store();
+    config["admin"] = json!({ "address": "0.0.0.0:0", "token": "s3cret-token" });
+    let weir = Weir::start(&config.to_string());
+    let admin = std::net::SocketAddr::from(([127, 0, 0, 1], weir.admin().port()));
+    let reload = |token: &str| {
+        client::send(
+            admin,
+            format!(
+                "POST /reload HTTP/1.1\r\nconnection: close\r\n{LOCAL}\r\n\
+                 authorization: Bearer {token}\r\ncontent-length: 0\r\n\r\n"
+            ),
+        )
+    };
+    assert_eq!(reload("another").status, 401);
+    assert_eq!(reload("s3cret-token").status, 200);
 }

@@ -2,6 +2,7 @@
 //! a tail with a token.
 
 use serde_json::{Value, json};
+use socket2::SockRef;
 use weir_tests::client::Connection;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -157,6 +158,84 @@ fn a_tail_asks_for_the_token_too() {
             text += &String::from_utf8_lossy(&tail.read_chunk().expect("more"));
         }
     }
+}
+
+/// One that follows traces, with the status that it is answered with.
+fn follow(weir: &Weir) -> (Connection, u16) {
+    let mut tail = Connection::open(weir.admin());
+    tail.send("GET /api/traces/tail HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let status = tail.receive_head().expect("a head").status;
+    (tail, status)
+}
+
+#[test]
+fn no_more_than_32_follow_traces_at_once() {
+    let weir = Weir::start(&with_store().to_string());
+    let mut all = Vec::new();
+    for _ in 0..32 {
+        let (tail, status) = follow(&weir);
+        assert_eq!(status, 200);
+        all.push(tail);
+    }
+    assert_eq!(follow(&weir).1, 429);
+    let refused = get(&weir, "/api/traces/tail");
+    assert!(
+        refused.text().contains("too many follow traces live"),
+        "{}",
+        refused.text()
+    );
+    // Those who follow still do, and who leaves makes room.
+    weir.get("/one", &[]);
+    let mut text = String::new();
+    while !text.contains("\"path\":\"/one\"") {
+        text += &String::from_utf8_lossy(&all[31].read_chunk().expect("more"));
+    }
+    all.pop();
+    eventually("there is room for another", || {
+        (follow(&weir).1 == 200).then_some(())
+    });
+}
+
+#[test]
+fn who_follows_slowly_is_told_how_many_it_missed() {
+    // More than its queue and the sockets between hold: of each, the path alone is 8 KiB, the most that
+    // a trace keeps of a text.
+    const COUNT: u64 = 2000;
+    let mut config = with_store();
+    config["store"] = json!({ "max_traces_per_second": 10_000, "max_bytes": "1GiB" });
+    let weir = Weir::start(&config.to_string());
+    let (mut tail, status) = follow(&weir);
+    assert_eq!(status, 200);
+    let room = SockRef::from(&*tail.stream()).set_recv_buffer_size(64 << 10);
+    room.expect("a buffer of that size");
+    let mut load = Connection::open(weir.proxy());
+    let path = "x".repeat(8 << 10);
+    for _ in 0..COUNT {
+        load.send(format!("GET /{path} HTTP/1.1\r\nhost: load\r\n\r\n"));
+        assert_eq!(load.receive().expect("a response").status, 200);
+    }
+    let kept = eventually("all are written", || {
+        let store = get(&weir, "/api/overview").json()["store"].clone();
+        let count = |key: &str| store[key].as_u64().expect("a number");
+        (count("traces") + count("skipped") == COUNT).then(|| count("traces"))
+    });
+    // Now it reads.
+    let (mut shown, mut missed) = (0, 0);
+    let mut text = String::new();
+    while shown + missed < kept {
+        text += &String::from_utf8_lossy(&tail.read_chunk().expect("more"));
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            if let Some(data) = event.strip_prefix("event: missed\ndata: ") {
+                let data: Value = serde_json::from_str(data).expect("JSON");
+                missed += data["count"].as_u64().expect("a count");
+            } else if event.starts_with("event: trace\n") {
+                shown += 1;
+            }
+            text = rest.to_owned();
+        }
+    }
+    assert_eq!(shown + missed, kept);
+    assert!(missed > 0 && shown >= 512, "{shown} shown, {missed} missed");
 }
 
 /// All that the specification of Kafka exporters names.

@@ -37,7 +37,7 @@ fn start() -> Weir {
     Weir::start(&config().to_string())
 }
 
-fn key() -> Value {
+pub(crate) fn key() -> Value {
     json!({ "key": KEY })
 }
 
@@ -116,6 +116,17 @@ fn everything_is_reached_by_keyboard() {
     drive("keyboard", &weir, &key());
     let added = "      plugin_span_filter:\n        mode: exclude\n        plugins: [auth]\n";
     assert_eq!(written(&weir), format!("{before}{added}"));
+}
+
+#[test]
+fn no_control_of_any_page_is_out_of_reach_of_the_keyboard() {
+    let kafka = kafka::shared();
+    let exporter = exporter(kafka, &kafka.topic());
+    drive(
+        "reached",
+        &Weir::start(&file(&Upstream::hello(), &exporter)),
+        &key(),
+    );
 }
 
 #[test]
@@ -328,6 +339,42 @@ fn the_kafka_form_leads_from_nothing_to_messages_in_the_topic() {
         trace.0["Spans"][0]["Attributes"]["url.path"],
         "/v1/delivered"
     );
+}
+
+#[test]
+fn the_kafka_form_leads_to_a_broker_with_tls_and_sasl_and_never_has_the_password() {
+    let kafka = kafka::shared();
+    let topic = kafka.topic();
+    let before = file(&Upstream::hello(), "");
+    let weir = Weir::start_with(&before, &[("SASL_PASSWORD", kafka::PASSWORD)]);
+    let ca = weir.folder().join("ca.pem");
+    std::fs::write(&ca, kafka.ca()).expect("write the authority");
+    let given = json!({
+        "key": KEY,
+        "broker": kafka.listener("SASL_SSL"),
+        "topic": topic,
+        "ca": ca,
+        "user": kafka::USER,
+        "password": kafka::PASSWORD,
+    });
+    drive("secured", &weir, &given);
+    let after = written(&weir);
+    let added = after.strip_prefix(&before).expect("what was written stays");
+    for line in [
+        "tls_enabled: true",
+        "sasl_enabled: true",
+        "mechanism: SCRAM-SHA-512",
+        "password: env.SASL_PASSWORD",
+    ] {
+        assert!(added.contains(line), "{line}: {added}");
+    }
+    assert!(!added.contains(kafka::PASSWORD), "{added}");
+    let trace = &kafka.traces(&topic, 1)[0];
+    assert_eq!(
+        trace.0["Spans"][0]["Attributes"]["url.path"],
+        "/v1/delivered"
+    );
+    assert!(!weir.logged(kafka::PASSWORD));
 }
 
 #[test]

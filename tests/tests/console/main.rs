@@ -4,6 +4,7 @@ mod access;
 mod api;
 mod asked;
 mod browser;
+mod failing;
 mod metrics;
 mod openapi;
 mod push;

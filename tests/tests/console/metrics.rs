@@ -12,11 +12,22 @@ use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use crate::api::get;
+use crate::push::Prometheus;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/metrics");
 
 /// A Weir that has something to tell of each part.
 fn weir(data: &Path) -> Weir {
+    started(&config(data))
+}
+
+fn started(config: &Value) -> Weir {
+    let weir = Weir::start(&config.to_string());
+    weir.get("/one", &[]);
+    weir
+}
+
+fn config(data: &Path) -> Value {
     let mut config = weir_tests::config::config(&Upstream::hello());
     config["data_dir"] = json!(data);
     config["plugins"] = json!({ "request-id": { "module": "builtin:request-id" } });
@@ -30,9 +41,16 @@ fn weir(data: &Path) -> Weir {
         }},
     });
     config["store"] = json!({});
-    let weir = Weir::start(&config.to_string());
-    weir.get("/one", &[]);
-    weir
+    config
+}
+
+fn example(name: &str) -> String {
+    let path = Path::new(EXAMPLES).join(name);
+    std::fs::read_to_string(path).expect("an example")
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&example("weir.dashboard.json")).expect("JSON")
 }
 
 fn scrape(weir: &Weir, accept: &str) -> String {
@@ -93,21 +111,73 @@ fn dashboard_and_alerts_ask_for_metrics_that_are_there() {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
-    let read = |name: &str| {
-        let path = Path::new(EXAMPLES).join(name);
-        std::fs::read_to_string(path).expect("an example")
-    };
-    let dashboard: Value = serde_json::from_str(&read("weir.dashboard.json")).expect("JSON");
+    let dashboard = dashboard();
     let mut asked = Vec::new();
     expressions(&dashboard, &mut asked);
     assert!(asked.len() > 25, "{asked:?}");
-    let rules = read("weir.rules.yml");
+    let rules = example("weir.rules.yml");
     for name in asked
         .iter()
         .flat_map(|text| names(text))
         .chain(names(&rules))
     {
         assert!(families.contains(name), "there is no {name}");
+    }
+}
+
+#[test]
+fn prometheus_answers_all_that_the_dashboard_asks() {
+    let data = tempfile::tempdir().expect("a folder");
+    let prometheus = Prometheus::start();
+    let mut config = config(data.path());
+    config["metrics"]["push"]["here"] =
+        json!({ "endpoint": prometheus.write(), "instance": "here", "interval": "1s" });
+    let _weir = started(&config);
+    let dashboard = dashboard();
+    let mut asked = Vec::new();
+    expressions(&dashboard, &mut asked);
+    assert!(asked.len() > 25, "{asked:?}");
+    // Some faults of an expression are none before there is something that it is about.
+    eventually("two pushes are there", || {
+        let found = prometheus.query("count_over_time(weir_config_generation[1h]) > 1");
+        (!found["data"]["result"].as_array()?.is_empty()).then_some(())
+    });
+    let mut with_values = 0;
+    for expression in asked {
+        let query = expression
+            .replace("$instance", ".*")
+            .replace("$__rate_interval", "1m");
+        assert!(!query.contains('$'), "{query}");
+        let answer = prometheus.query(&query);
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let found = answer["data"]["result"].as_array().expect("a result");
+        with_values += usize::from(!found.is_empty());
+    }
+    // Nothing is refused, dropped or ejected here.
+    assert!(with_values > 15, "{with_values}");
+}
+
+/// That promtool runs those tests is shown above.
+#[test]
+fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
+    let (rules, tests) = (example("weir.rules.yml"), example("weir.rules.test.yml"));
+    let alerts: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let cases: Vec<(&str, &str)> = tests
+        .split("- alertname: ")
+        .skip(1)
+        .map(|case| case.split_once('\n').expect("more lines"))
+        .collect();
+    for alert in alerts {
+        let case = |expected: &str| {
+            let mut cases = cases.iter();
+            cases.any(|(name, rest)| *name == alert && rest.contains(expected))
+        };
+        assert!(case("- exp_labels: "), "{alert} never fires");
+        assert!(case("exp_alerts: []"), "{alert} always fires");
     }
 }
 

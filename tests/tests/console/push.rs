@@ -13,14 +13,14 @@ use weir_tests::upstream::{Seen, Upstream};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-struct Prometheus {
+pub(crate) struct Prometheus {
     running: Running,
     address: SocketAddr,
 }
 
 impl Prometheus {
     /// One that scrapes nothing, and takes what is written to it.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("prometheus.yml");
         std::fs::write(&config, "scrape_configs: []\n").expect("a file");
@@ -45,7 +45,7 @@ impl Prometheus {
         prometheus
     }
 
-    fn write(&self) -> String {
+    pub(crate) fn write(&self) -> String {
         format!("http://{}/api/v1/write", self.address)
     }
 
@@ -65,14 +65,17 @@ impl Prometheus {
             .collect()
     }
 
+    /// What it answers to an expression, with `status`.
+    pub(crate) fn query(&self, expression: &str) -> Value {
+        let bytes = expression.bytes();
+        let query: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+        client::get(self.address, &format!("/api/v1/query?query={query}"), &[]).json()
+    }
+
     /// The latest value, of the only series that fits.
     fn value(&self, name: &str, labels: &str) -> Option<f64> {
-        let query: String = format!("{name}{{{labels}}}")
-            .bytes()
-            .map(|byte| format!("%{byte:02X}"))
-            .collect();
-        let found = self.ask(&format!("/api/v1/query?query={query}"));
-        let series = found["result"].as_array()?;
+        let found = self.query(&format!("{name}{{{labels}}}"));
+        let series = found["data"]["result"].as_array()?;
         assert!(series.len() < 2, "{found}");
         series.first()?["value"][1].as_str()?.parse().ok()
     }

@@ -2,9 +2,9 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { type DiffLine, type Fault, type Load, reload } from "../api";
 import { useTitle } from "../app";
-import { useAnswer } from "../parts/answer";
+import { Unanswered, useAnswer } from "../parts/answer";
 import { clock, day } from "../format";
-import { Failure, Head, Loading, Toggle } from "../parts/basics";
+import { Failure, Head, Toggle } from "../parts/basics";
 import { Difference } from "../parts/save";
 import { Table } from "../parts/table";
 
@@ -12,6 +12,8 @@ interface Answer {
   file: string;
   generation: number;
   read_only: string | null;
+  /** Why no reload can be asked for; `read_only` says the same then. */
+  no_reload: string | null;
   text: string | null;
   faults: Fault[];
   pending: boolean;
@@ -27,7 +29,7 @@ export function Configuration() {
   const client = useQueryClient();
   const { data, error } = useAnswer<Answer>("configuration", { every: 5000 });
   const reloading = useMutation({ mutationFn: reload, onSettled: () => client.invalidateQueries() });
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
+  if (!data) return <Unanswered title="Configuration" error={error} />;
   const lines = (data.text ?? "").split("\n").filter((line) => line !== "").map(split);
   const shown = written ? lines.filter((line, index) => line.source !== "default" && !onlyDefaults(lines, index)) : lines;
   return (
@@ -40,9 +42,11 @@ export function Configuration() {
           </>
         }
       >
-        <button type="button" disabled={reloading.isPending} onClick={() => reloading.mutate()}>
-          {reloading.isPending ? "Reloading…" : "Reload"}
-        </button>
+        {data.no_reload === null && (
+          <button type="button" disabled={reloading.isPending} onClick={() => reloading.mutate()}>
+            {reloading.isPending ? "Reloading…" : "Reload"}
+          </button>
+        )}
       </Head>
       {data.read_only && <p className="notice">{data.read_only}</p>}
       {data.pending && (

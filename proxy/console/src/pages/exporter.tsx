@@ -3,8 +3,8 @@ import { Link } from "wouter";
 import { type Edit, type Exporter as Fares, type Page, post } from "../api";
 import { useOverview, useTitle } from "../app";
 import { ago, bytes, count, listed, sum } from "../format";
-import { useAnswer } from "../parts/answer";
-import { Failure, Figure, Head, Loading, Toggle } from "../parts/basics";
+import { Unanswered, useAnswer } from "../parts/answer";
+import { Figure, Head, Toggle } from "../parts/basics";
 import { State } from "../parts/exporter";
 import { Fields, type Group, locked, useForm } from "../parts/form";
 import { Message } from "../parts/message";
@@ -55,7 +55,7 @@ export function Exporter({ name }: { name: string }) {
       </div>
     );
   }
-  if (!form.form) return form.error ? <Failure error={form.error} /> : <Loading />;
+  if (!form.form) return <Unanswered title={name} error={form.error} />;
 
   const { fields, read_only } = form.form;
   const enabled = fields.find((field) => field.key === "enabled");

@@ -2,14 +2,15 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 import { useOverview, useTitle } from "../app";
 import { ago, bytes } from "../format";
-import { Empty, Failure, Head, Loading } from "../parts/basics";
+import { Unanswered } from "../parts/answer";
+import { Empty, Head } from "../parts/basics";
 import { delivered, named, stated } from "../parts/exporter";
 import { Table } from "../parts/table";
 
 export function Exporters() {
   useTitle("Kafka");
   const { data, error } = useOverview();
-  if (!data) return error ? <Failure error={error} /> : <Loading />;
+  if (!data) return <Unanswered title="Kafka" error={error} />;
   const names = data.exporters.map((exporter) => exporter.name);
   return (
     <div className="stack">

@@ -16,7 +16,7 @@ export function Otlp() {
   const counters = answer.data && [items.reduce((total, count) => total + count, 0), refused, ...items];
   const rates = useRates("otlp", counters, answer.dataUpdatedAt);
   return (
-    <Answered of={answer}>
+    <Answered title="OTLP" of={answer}>
       {({ receiver, signals }) => (
         <div className="stack">
           <Head title="OTLP" note="traces, metrics and logs of others, to Kafka; answered once they are safe" />

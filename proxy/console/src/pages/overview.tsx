@@ -3,9 +3,9 @@ import { Link } from "wouter";
 import { type Exporter, get, type Latency, type Overview as Fares, type Page, type Quantiles, type Upstream } from "../api";
 import { useOverview, useTitle } from "../app";
 import { ago, bytes, count, duration, leftOut, rate, several } from "../format";
-import { useAnswer } from "../parts/answer";
+import { Unanswered, useAnswer } from "../parts/answer";
 import { Chart } from "../parts/chart";
-import { Empty, Failure, Figure, Head, Loading } from "../parts/basics";
+import { Empty, Figure, Head } from "../parts/basics";
 import { delivered, named, stated } from "../parts/exporter";
 import { now, useRates } from "../parts/history";
 import { Send } from "../parts/send";
@@ -28,7 +28,7 @@ export function Overview() {
   const { data, error, dataUpdatedAt } = useOverview();
   const all = data && totals(data);
   const rates = useRates("overview", all && [all.requests, all.failed], dataUpdatedAt);
-  if (!data || !all) return error ? <Failure error={error} /> : <Loading />;
+  if (!data || !all) return <Unanswered title="Overview" error={error} />;
   const { requests, failed, active } = all;
   const { recent } = data;
   return (

@@ -15,7 +15,7 @@ function usePlugins() {
 export function Plugins() {
   useTitle("Plugins");
   return (
-    <Answered of={usePlugins()}>
+    <Answered title="Plugins" of={usePlugins()}>
       {({ plugins }) => (
         <div className="stack">
           <Head title="Plugins" note="sandboxed WebAssembly; each of their hooks is a span in every trace" />
@@ -74,7 +74,7 @@ function hooks(plugin: Configured): (Hook | undefined)[] {
 export function Plugin({ name }: { name: string }) {
   useTitle(`Plugin ${name}`);
   return (
-    <Answered of={usePlugins()}>
+    <Answered title={name} of={usePlugins()}>
       {({ plugins }) => {
         const plugin = plugins.find((plugin) => plugin.name === name || plugin.key === name);
         return plugin ? (

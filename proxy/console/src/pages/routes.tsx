@@ -21,7 +21,7 @@ export function Routes() {
   const counts = answer.data?.routes.map((route) => route.metrics?.duration.count ?? 0);
   const rates = useRates("routes", counts, answer.dataUpdatedAt);
   return (
-    <Answered of={answer}>
+    <Answered title="Routes" of={answer}>
       {({ routes, listeners }) => (
         <div className="stack">
           <Head title="Routes" note="tried in this order; the first that fits takes the request" />

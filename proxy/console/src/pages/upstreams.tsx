@@ -10,7 +10,7 @@ export function Upstreams() {
   useTitle("Upstreams");
   const answer = useAnswer<{ upstreams: Upstream[] }>("upstreams", { every: 3000 });
   return (
-    <Answered of={answer}>
+    <Answered title="Upstreams" of={answer}>
       {({ upstreams }) => (
         <div className="stack">
           <Head title="Upstreams" note={summary(upstreams)} />

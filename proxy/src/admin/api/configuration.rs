@@ -51,6 +51,8 @@ pub(super) struct Effective {
     generation: u64,
     /// Why nothing can be saved, where nothing can.
     read_only: Option<String>,
+    /// Why no reload can be asked for from here, where none can.
+    no_reload: Option<String>,
     /// As YAML, with the source of each value in a comment; `null` where the file has faults.
     text: Option<String>,
     faults: Vec<Fault>,
@@ -150,6 +152,7 @@ pub(super) fn effective(app: &App) -> Result<Answer, Problem> {
         file,
         generation: generation.number,
         read_only: guard::may_save(app).err(),
+        no_reload: guard::may_act(app).err(),
         text,
         faults,
         pending,
