@@ -25,6 +25,7 @@ mod language;
 pub mod measures;
 pub mod module;
 mod own;
+pub mod refusals;
 pub mod registry;
 mod sandbox;
 pub mod stream;

@@ -1,4 +1,4 @@
-//! What plugins count themselves, as Prometheus text.
+//! What plugins count themselves, and what they were refused, as Prometheus text.
 
 use std::collections::BTreeMap;
 use std::fmt::Error;
@@ -51,6 +51,16 @@ pub(super) fn encode(
         "weir_plugin_metrics_dropped",
         "Values of plugins' own metrics that were dropped.",
         dropped,
+    )?;
+    let refused = plugins.iter().flat_map(|(plugin, families)| {
+        let refused = families.refusals().all();
+        refused.map(|(what, count)| ([("plugin", plugin.as_str()), ("what", what)], count))
+    });
+    counter(
+        encoder,
+        "weir_plugin_refusals",
+        "What plugins asked for and were refused, or had dropped, by what it was.",
+        refused,
     )
 }
 

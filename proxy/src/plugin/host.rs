@@ -20,6 +20,7 @@ use http::{HeaderMap, Uri};
 use super::kv;
 use super::measures::Measures;
 use super::module::Exports;
+use super::refusals::Refused;
 use super::sandbox::Seed;
 use super::{BodyMode, Call, Hook};
 use crate::config::Limits;
@@ -149,6 +150,14 @@ impl Host {
         self.state
             .as_deref_mut()
             .ok_or_else(|| wasmtime::Error::msg("there is no exchange in configure"))
+    }
+
+    /// Counts what is refused, of which the guest is told.
+    fn counted<T, E>(&self, what: Refused, told: Result<T, E>) -> Result<T, E> {
+        if told.is_err() {
+            self.measures.refuse(what, 1);
+        }
+        told
     }
 
     pub(super) fn has_answered(&self) -> bool {

@@ -9,6 +9,7 @@ pub mod redis;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ pub struct Kv {
     hasher: RandomState,
     shard_bytes: usize,
     bytes: usize,
+    /// Values that had still to live, and were taken out; not yet told.
+    evicted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,12 +84,22 @@ impl Kv {
             hasher: RandomState::new(),
             shard_bytes: bytes / SHARDS,
             bytes,
+            evicted: AtomicU64::new(0),
         }
     }
 
     /// As it was made.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many values that had still to live made room for others, since this was last asked.
+    pub fn take_evicted(&self) -> u64 {
+        // Mostly none did: then nothing is written here that other workers read.
+        match self.evicted.load(Relaxed) {
+            0 => 0,
+            _ => self.evicted.swap(0, Relaxed),
+        }
     }
 
     pub fn get(&self, key: &str, now: Instant) -> Option<Vec<u8>> {
@@ -161,7 +174,9 @@ impl Kv {
         }
         shard.remove(key);
         while shard.bytes + size > self.shard_bytes {
-            shard.make_room(now);
+            if shard.make_room(now) {
+                self.evicted.fetch_add(1, Relaxed);
+            }
         }
         shard.clock += 1;
         shard.bytes += size;
@@ -194,8 +209,8 @@ impl Shard {
     }
 
     /// Removes, of the next few entries, those that have expired, or else the one whose last use is
-    /// longest ago.
-    fn make_room(&mut self, now: Instant) {
+    /// longest ago; whether that had still to live.
+    fn make_room(&mut self, now: Instant) -> bool {
         let mut oldest: Option<(u64, usize)> = None;
         for _ in 0..LOOKED_AT.min(self.entries.len()) {
             self.hand = (self.hand + 1) % self.entries.len();
@@ -210,8 +225,14 @@ impl Shard {
         }
         let removed = oldest.and_then(|(_, index)| self.entries.swap_remove_index(index));
         match removed {
-            Some((key, entry)) => self.bytes -= size(&key, &entry.value),
-            None => self.bytes = 0,
+            Some((key, entry)) => {
+                self.bytes -= size(&key, &entry.value);
+                entry.expires > now
+            }
+            None => {
+                self.bytes = 0;
+                false
+            }
         }
     }
 }
@@ -236,6 +257,12 @@ mod tests {
 
     fn store() -> (Kv, Instant) {
         (Kv::new(1 << 20), Instant::now())
+    }
+
+    fn entries(kv: &Kv) -> u64 {
+        let shards = kv.shards.iter();
+        let each = shards.map(|shard| shard.lock().unwrap().entries.len() as u64);
+        each.sum()
     }
 
     #[test]
@@ -318,6 +345,23 @@ mod tests {
             .sum();
         assert!(bytes <= 1 << 20, "{bytes}");
         assert!(kv.get("flood-99999", now).is_some());
+        // All but those that are there still, with the one that was kept.
+        assert_eq!(kv.take_evicted(), 100_001 - entries(&kv));
+        assert_eq!(kv.take_evicted(), 0, "they are told once");
+    }
+
+    #[test]
+    fn what_has_expired_makes_room_and_is_not_missed() {
+        let (kv, now) = store();
+        let later = now + TTL;
+        for n in 0..4_000 {
+            kv.set(&format!("old-{n}"), &[0; 100], TTL, now).unwrap();
+        }
+        for n in 0..3_000 {
+            kv.set(&format!("new-{n}"), &[0; 100], TTL, later).unwrap();
+        }
+        assert!(entries(&kv) < 7_000, "not all had room");
+        assert_eq!(kv.take_evicted(), 0);
     }
 
     #[test]
@@ -340,6 +384,27 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| (0..1000).for_each(|_| _ = kv.add("a", 1, TTL, now)));
+            }
+        });
+        assert_eq!(kv.get("a", now), Some(b"8000".to_vec()));
+    }
+
+    #[test]
+    fn swapping_from_many_threads_loses_nothing() {
+        let (kv, now) = store();
+        let add_one = || {
+            let present = kv.get("a", now);
+            let text = present
+                .as_deref()
+                .map_or("0", |bytes| std::str::from_utf8(bytes).expect("digits"));
+            let next = text.parse::<u64>().expect("a number") + 1;
+            let next = next.to_string();
+            kv.compare_and_set("a", present.as_deref(), next.as_bytes(), TTL, now)
+                .unwrap()
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..1000).for_each(|_| while !add_one() {}));
             }
         });
         assert_eq!(kv.get("a", now), Some(b"8000".to_vec()));

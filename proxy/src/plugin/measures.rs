@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use super::contract::weir::plugin::metrics::Error;
+use super::refusals::{Refusals, Refused};
 use crate::lock::lock;
 
 /// Most metrics of a plugin, labels of one, and buckets of a histogram.
@@ -85,6 +86,7 @@ pub struct Families {
     defined: Mutex<BTreeMap<String, Arc<Family>>>,
     series: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
+    refusals: Arc<Refusals>,
 }
 
 impl Families {
@@ -97,12 +99,18 @@ impl Families {
             defined: Mutex::default(),
             series: Arc::new(AtomicUsize::new(series)),
             dropped: Arc::clone(&before.dropped),
+            refusals: Arc::clone(&before.refusals),
         }
     }
 
     /// Values that were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// What the host refused the plugin.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     pub fn all(&self) -> Vec<Arc<Family>> {
@@ -223,6 +231,11 @@ impl Measures {
             self.defined.len() - 1
         });
         u32::try_from(index).map_err(|_| Error::TooMany)
+    }
+
+    /// The host refuses the plugin something.
+    pub(super) fn refuse(&self, what: Refused, count: u64) {
+        self.families.refusals.count(what, count);
     }
 
     /// Takes a value, or counts that it was dropped.

@@ -70,6 +70,7 @@ fails! {
 both! {
     a_panic_is_told_with_its_file_and_line
     a_loop_in_a_response_hook_is_stopped
+    handles_that_are_kept_are_bounded
     request_fields_are_only_for_response_hooks_that_asked_for_them
     a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place
     what_makes_an_instance_while_a_request_waits_is_stopped_as_a_hook_is
@@ -102,6 +103,20 @@ fn a_loop_in_a_response_hook_is_stopped(abi: Abi) {
         .assert_fails("cpu_time", "used more than its 1s of CPU time");
 }
 
+fn handles_that_are_kept_are_bounded(abi: Abi) {
+    let limits = json!({ "cpu_time": "10s", "wall_time": "1m", "calls": 1_000 });
+    let keys = json!({ "upstreams": ["beside"], "limits": limits });
+    let stand = Stand::with(abi, "keep-handles", "on-request", &keys);
+    match abi {
+        // With that of the request.
+        Abi::Component => stand.assert_fails("bounds", "holds too many handles"),
+        // It has no other than replies, which end with the hook.
+        Abi::Module => {
+            stand.assert_refused(&[("call", 100)]);
+        }
+    }
+}
+
 fn request_fields_are_only_for_response_hooks_that_asked_for_them(abi: Abi) {
     Stand::at(abi, "request-header", "on-response")
         .assert_fails("no_request_head", "without asking");
@@ -109,9 +124,11 @@ fn request_fields_are_only_for_response_hooks_that_asked_for_them(abi: Abi) {
 
 fn a_leak_never_reaches_the_limit_for_a_fresh_instance_takes_its_place(abi: Abi) {
     let stand = Stand::new(abi, "leak");
+    let others = stand.others();
     for _ in 0..40 {
         assert_eq!(stand.harm("/strict").text(), "hello");
     }
+    others.assert_unharmed();
     let span = stand.span_of("strict");
     let traces = shared().traces(&stand.topic, 40);
     let memory: Vec<_> = traces

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_tests::abi::Abi;
@@ -17,6 +19,7 @@ use weir_tests::wait::eventually;
 use crate::Stand;
 
 const HOOK: &str = "plugin.caller.prehook";
+const REFUSED: &str = "weir_plugin_refusals_total{plugin=\"caller\",what=\"call\"}";
 
 /// A Weir with the fixture `caller` on `/`, and nothing on `/plain`; it may call `other`.
 fn stand(abi: Abi, other: &Upstream, calls: Value, plugin: Value) -> Stand {
@@ -100,6 +103,7 @@ fn only_upstreams_that_are_listed_are_called() {
         assert_eq!(event["Name"], "call refused");
         assert_eq!(event["Attributes"]["error.type"], "not_allowed");
         assert_eq!(event["Attributes"]["weir.upstream.name"], "secret");
+        assert_eq!(stand.weir.count(REFUSED), 3);
     }
 }
 
@@ -115,6 +119,7 @@ fn a_hook_makes_so_many_calls_and_no_more() {
         let reply = "200 text/plain 5";
         assert_eq!(said, [reply, reply, "TooMany", "TooMany"]);
         assert_eq!(other.seen().len(), 2);
+        assert_eq!(stand.weir.count(REFUSED), 2);
         // The next hook begins anew.
         assert_eq!(stand.get(&[]).status, 200);
         assert_eq!(other.seen().len(), 4);
@@ -197,7 +202,7 @@ fn a_call_that_waits_holds_up_nobody_else_on_the_worker() {
             json!({ "limits": { "wall_time": "10m" } }),
         );
         let proxy = stand.weir.proxy();
-        let waiting = std::thread::spawn(move || client::get(proxy, "/", &[]));
+        let waiting = thread::spawn(move || client::get(proxy, "/", &[]));
         eventually("the call is under way", || other.seen().pop());
         // There is one worker.
         assert_eq!(stand.weir.get("/plain", &[]).status, 200);
@@ -205,6 +210,28 @@ fn a_call_that_waits_holds_up_nobody_else_on_the_worker() {
         release.send(()).expect("the upstream waits");
         assert_eq!(waiting.join().expect("an answer").status, 200);
         assert_eq!(stand.seen().header("x-called"), Some("204 - 0"));
+    }
+}
+
+#[test]
+fn the_time_that_a_hook_waits_for_its_call_is_told_apart_from_what_it_computes() {
+    const REPLY: Duration = Duration::from_millis(100);
+    for abi in Abi::BOTH {
+        let other = Upstream::new(|_, stream| {
+            thread::sleep(REPLY);
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+        });
+        let calls = json!([{ "upstream": "other" }]);
+        let limits = json!({ "limits": { "wall_time": "10m" } });
+        let stand = stand(abi, &other, calls, limits);
+        assert_eq!(stand.get(&[]).status, 200);
+        let trace = stand.trace();
+        assert_eq!(called(&trace, 0), "204 - 0");
+        let [wait, cpu] = ["weir.hook.wait_ns", "weir.hook.cpu_ns"]
+            .map(|key| trace.attribute(HOOK, key).as_u64().expect("a number"));
+        let span = trace.span(HOOK);
+        assert!(u128::from(wait) >= REPLY.as_nanos(), "{span:#}");
+        assert!(0 < cpu && cpu < wait, "{span:#}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which hooks run, and in which order.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weir_tests::client::Connection;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
@@ -146,6 +146,60 @@ fn pre_request_hooks_begin_the_one_chain_of_a_requests_hooks() {
         ("plugin.mark.posthook", "plugin.mark.prehook"),
     ] {
         assert_eq!(trace.parent(span), parent, "{span}");
+    }
+}
+
+/// A listener whose plugin sends each request on to somewhere else, before three routes with a plugin each that
+/// adds the route's name: by host, by path, and for all else.
+fn detoured(to: &Value) -> Stand {
+    let upstream = Upstream::hello();
+    let mut config = config(&upstream);
+    config["plugins"] = json!({
+        "detour": { "module": guest("wrap"), "config": { "to": to } },
+        "host": marker("host"), "path": marker("path"), "all": marker("all"),
+    });
+    config["listeners"][0]["plugins"] = json!(["detour"]);
+    config["routes"] = json!([
+        { "name": "host", "match": { "host": "inner.test" }, "upstream": "up", "plugins": ["host"] },
+        { "name": "path", "match": { "path": "/inner/*" }, "upstream": "up", "plugins": ["path"] },
+        { "name": "all", "upstream": "up", "plugins": ["all"] },
+    ]);
+    Stand::with(upstream, config)
+}
+
+#[test]
+fn where_a_request_is_sent_on_to_that_routes_plugins_run() {
+    for (to, route, host, target) in [
+        (
+            json!({ "authority": "inner.test" }),
+            "host",
+            "inner.test",
+            "/",
+        ),
+        (
+            json!({ "path": "/inner/x?y=1" }),
+            "path",
+            "test",
+            "/inner/x?y=1",
+        ),
+        (json!({}), "all", "test", "/"),
+    ] {
+        let stand = detoured(&to);
+        let response = stand.get(&[]);
+        assert_eq!(response.text(), "hello", "{to}");
+        assert_eq!(values(&response.headers, "x-order"), [route], "{to}");
+        let seen = stand.seen();
+        assert_eq!(values(&seen.headers, "x-order"), [route], "{to}");
+        assert_eq!((seen.header("host"), &*seen.target), (Some(host), target));
+        let trace = stand.trace();
+        let chain = [
+            format!("GET {route}"),
+            "plugin.detour.prerequesthook".to_owned(),
+            format!("plugin.{route}.prehook"),
+            "GET".to_owned(),
+            format!("plugin.{route}.posthook"),
+        ];
+        assert_eq!(trace.names(), chain, "{to}");
     }
 }
 

@@ -3,8 +3,8 @@
 mod algorithms;
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use weir_tests::client::Response;
 use weir_tests::config::config;
 use weir_tests::upstream::Upstream;
+use weir_tests::wait::eventually;
 
 use crate::Stand;
 
@@ -22,21 +23,28 @@ struct Issuer {
     key: KeyPair,
     upstream: Upstream,
     is_up: Arc<AtomicBool>,
+    /// The key set.
+    set: Arc<Mutex<String>>,
+}
+
+/// A key of the issuer's with a name.
+fn jwk(key: &KeyPair, name: &str) -> Value {
+    json!({ "kty": "OKP", "crv": "Ed25519", "kid": name, "x": encode(key.der_bytes()) })
 }
 
 impl Issuer {
     fn new() -> Self {
         let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
-        let jwk =
-            json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": encode(key.der_bytes()) });
-        let set = json!({ "keys": [jwk] }).to_string();
+        let set = json!({ "keys": [jwk(&key, "k1")] }).to_string();
+        let set = Arc::new(Mutex::new(set));
+        let published = Arc::clone(&set);
         let is_up = Arc::new(AtomicBool::new(true));
         let up = Arc::clone(&is_up);
         let upstream = Upstream::new(move |_, stream| {
             let (status, body) = if up.load(Ordering::SeqCst) {
-                ("200 OK", set.as_str())
+                ("200 OK", published.lock().expect("lock").clone())
             } else {
-                ("500 Internal Server Error", "")
+                ("500 Internal Server Error", String::new())
             };
             let len = body.len();
             let _ = write!(
@@ -48,7 +56,13 @@ impl Issuer {
             key,
             upstream,
             is_up,
+            set,
         }
+    }
+
+    /// From now on these are its keys.
+    fn publish(&self, keys: &[Value]) {
+        *self.set.lock().expect("lock") = json!({ "keys": keys }).to_string();
     }
 
     fn token(&self, key: &str, claims: &Value) -> String {
@@ -58,6 +72,11 @@ impl Issuer {
     }
 
     fn stand(&self) -> Stand {
+        self.stand_with(json!({ "upstream": "issuer", "path": "/keys" }))
+    }
+
+    /// With these keys of `jwks`.
+    fn stand_with(&self, jwks: Value) -> Stand {
         let upstream = Upstream::hello();
         let mut config = config(&upstream);
         config["upstreams"]["issuer"] = json!({ "endpoints": [self.upstream.url()] });
@@ -65,7 +84,7 @@ impl Issuer {
             "module": "builtin:jwt-auth",
             "upstreams": ["issuer"],
             "config": {
-                "jwks": { "upstream": "issuer", "path": "/keys" },
+                "jwks": jwks,
                 "audience": ["api"],
                 "claims_to_headers": { "sub": "x-user" },
             },
@@ -167,11 +186,41 @@ fn while_the_issuer_is_down_nobody_gets_in_but_with_keys_that_are_known() {
     assert_eq!(response.json()["title"], "Service Unavailable");
     assert!(stand.upstream.seen().is_empty());
     issuer.is_up.store(true, Ordering::SeqCst);
-    weir_tests::wait::eventually("keys are fetched again", || {
+    eventually("keys are fetched again", || {
         (show(&stand, &token).status == 200).then_some(())
     });
     issuer.is_up.store(false, Ordering::SeqCst);
     assert_eq!(show(&stand, &token).status, 200);
+}
+
+/// A key that is there is used until its set is old: then one that the issuer has taken back opens nothing more.
+#[test]
+fn when_the_issuer_swaps_its_key_the_new_one_passes_and_the_old_one_no_more() {
+    let (mut issuer, first) = (Issuer::new(), claims());
+    let stand = issuer.stand_with(json!({
+        "upstream": "issuer", "path": "/keys", "refresh_seconds": 1, "refetch_seconds": 3600,
+    }));
+    let old = issuer.token("k1", &first);
+    let status = |token: &str| show(&stand, token).status;
+    assert_eq!(status(&old), 200);
+
+    // Both are published at first; an unknown one has the set fetched at once, for once.
+    let before = jwk(&issuer.key, "k1");
+    issuer.key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let after = jwk(&issuer.key, "k2");
+    issuer.publish(&[before, after.clone()]);
+    let new = issuer.token("k2", &claims());
+    assert_eq!(status(&new), 200);
+    assert_eq!(status(&old), 200);
+
+    // Only a set that is fetched because it has become old has it no more.
+    issuer.publish(&[after]);
+    eventually("the old key passes no more", || match status(&old) {
+        200 => None,
+        other => Some(assert_eq!(other, 401)),
+    });
+    assert_eq!(status(&new), 200);
+    assert_eq!(status(&old), 401);
 }
 
 #[test]

@@ -187,6 +187,49 @@ fn processes_share_the_budget_of_a_rate_limit() {
     assert_eq!(third.get("/", &[]).status, 429);
 }
 
+/// Each client reads a number, and swaps it for the next where it is still the same, so many times.
+#[test]
+fn clients_that_swap_a_value_at_once_lose_nothing() {
+    const CLIENTS: u8 = 8;
+    const EACH: u8 = 15;
+    let redis = Redis::start();
+    for abi in Abi::BOTH {
+        for kv in [json!(null), redis.kv()] {
+            redis.ask(&["FLUSHALL"]);
+            let mut config = keeping(&Upstream::hello(), abi, &kv);
+            config["workers"] = json!(4);
+            config["plugins"]["keeper"]["limits"] = json!({ "wall_time": "2m" });
+            let weir = Weir::start(&config.to_string());
+            let swapped = |connection: &mut Connection| {
+                let mut ask = |asked: &str| {
+                    let request = format!("GET / HTTP/1.1\r\nhost: t\r\nx-kv: {asked}\r\n\r\n");
+                    let response = connection.send(request).receive();
+                    response.expect("a response").text().trim_end().to_owned()
+                };
+                let present = ask("get n");
+                let next = match present.as_str() {
+                    "-" => 1,
+                    present => u8::from_str_radix(present, 16).expect("a number") + 1,
+                };
+                ask(&format!("swap n {present} {next:02x} 60000")) == "true"
+            };
+            thread::scope(|scope| {
+                for _ in 0..CLIENTS {
+                    scope.spawn(|| {
+                        let mut connection = Connection::open(weir.proxy());
+                        for _ in 0..EACH {
+                            eventually("nobody was faster", || {
+                                (0..50).any(|_| swapped(&mut connection)).then_some(())
+                            });
+                        }
+                    });
+                }
+            });
+            assert_eq!(ask(&weir, "get n"), format!("{:02x}", CLIENTS * EACH));
+        }
+    }
+}
+
 #[test]
 fn a_thousand_hooks_at_once_share_a_connection_for_each_worker() {
     let redis = Redis::start();

@@ -289,6 +289,8 @@ fn a_trap_in_mid_stream_breaks_a_response_off() {
             // As much as one call may write, and not more.
             assert!(response.complete);
             assert!(response.body.len() <= (4 << 20) + 3);
+            let refused = "weir_plugin_refusals_total{plugin=\"pieces\",what=\"body\"}";
+            assert_eq!(stand.weir.count(refused), 1);
             continue;
         }
         assert!(!response.complete, "{work}");

@@ -3,6 +3,7 @@
 mod compiling;
 mod listeners;
 mod memory;
+mod streams;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

@@ -8,6 +8,7 @@ use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
+use weir_tests::weir::guest;
 
 use crate::{annotated, first, start_several, two_plugins};
 
@@ -44,6 +45,43 @@ fn a_dropped_plugins_children_move_up_in_one_exporter_and_not_in_the_other() {
     );
     assert_eq!(trace.parent("plugin.second.prehook"), "GET all");
     assert_eq!(trace.parent("GET"), "plugin.second.prehook");
+}
+
+/// A plugin's name is in lower case in names of spans, with `-` for spaces; filters take it in either form.
+#[test]
+fn a_plugin_is_filtered_by_its_name_as_it_is_configured_and_as_spans_have_it() {
+    let mut config = config(&Upstream::hello());
+    config["plugins"]["My Id"] = json!({ "module": guest("bench-header") });
+    config["plugins"]["other"] = json!({ "module": guest("bench-header") });
+    config["routes"][0]["plugins"] = json!(["My Id", "other"]);
+    let filter = |mode: &str, name: &str| json!({ "plugin_span_filter": { "mode": mode, "plugins": [name] } });
+    let filters = [
+        json!({}),
+        filter("exclude", "My Id"),
+        filter("exclude", "my-id"),
+        filter("include", "My Id"),
+        filter("include", "my-id"),
+    ];
+    let (weir, topics) = start_several(config, filters);
+    weir.get("/", &[]);
+    let mine = ["plugin.my-id.prehook", "plugin.my-id.posthook"];
+    let others = ["plugin.other.prehook", "plugin.other.posthook"];
+    let expected = [
+        (true, true),
+        (false, true),
+        (false, true),
+        (true, false),
+        (true, false),
+    ];
+    for (topic, (has_mine, has_others)) in topics.iter().zip(expected) {
+        let trace = first(topic);
+        let names = trace.names();
+        for (spans, are_there) in [(mine, has_mine), (others, has_others)] {
+            for span in spans {
+                assert_eq!(names.contains(&span), are_there, "{span}: {names:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use serde::Deserialize;
 
 use crate::bindings::weir::plugin::http::{HeaderError, RespondError};
 use crate::bindings::weir::plugin::span::{CallKind, Target, Value};
-use crate::bindings::weir::plugin::{clock, crypto, exchange, kv, log, metrics, random, span};
+use crate::bindings::weir::plugin::{
+    clock, crypto, exchange, http_client, kv, log, metrics, random, span,
+};
 use crate::bindings::{Action, Request, Response};
 
 const MIB: usize = 1 << 20;
@@ -99,6 +101,8 @@ pub(crate) enum Mode {
     ForeignHandle,
     /// Drops its borrow twice.
     DoubleDrop,
+    /// Calls the upstream `beside` 1,100 times, and keeps what it replies.
+    KeepHandles,
 }
 
 /// What the hook was given.
@@ -357,6 +361,11 @@ impl Mode {
                         drop(unsafe { Response::from_handle(response.handle()) });
                     }
                 }
+            }
+            Self::KeepHandles => {
+                let call = |_| http_client::send("beside", "GET", "/", &[], b"", 0);
+                let replies: Vec<_> = (0..1_100).flat_map(call).collect();
+                black_box(&replies);
             }
             _ => self.harm_anywhere(),
         }

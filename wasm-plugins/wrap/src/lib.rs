@@ -9,6 +9,7 @@
 //!   decoded: false    # see bodies decoded
 //!   encoding: gzip    # say that the new body is in this; without it, say nothing
 //!   route: false      # before routing, go to the upstream that the body names
+//!   to: { authority: inner.test, path: /inner }   # before routing, go there; each may be left out
 //! ```
 
 use schemars::JsonSchema;
@@ -26,6 +27,15 @@ pub struct Wrap {
     decoded: bool,
     encoding: Option<String>,
     route: bool,
+    to: Option<To>,
+}
+
+/// What the router is to see instead.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct To {
+    authority: Option<String>,
+    path: Option<String>,
 }
 
 impl Plugin for Wrap {
@@ -36,7 +46,7 @@ impl Plugin for Wrap {
     }
 
     fn interests(&self) -> Interests {
-        let mut interests = if self.route {
+        let mut interests = if self.route || self.to.is_some() {
             Interests::none().on_pre_request()
         } else {
             Interests::none().on_request().on_response()
@@ -54,6 +64,15 @@ impl Plugin for Wrap {
     }
 
     fn on_pre_request(&self, request: &mut Request) -> Action {
+        if let Some(to) = &self.to {
+            let route = Route {
+                authority: to.authority.as_deref(),
+                path_and_query: to.path.as_deref(),
+                upstream: None,
+            };
+            request.reroute(route).expect("where a request may go");
+            return Action::Continue;
+        }
         let body = request.body().expect("it fits");
         let upstream = String::from_utf8(body).expect("a name");
         let route = Route {

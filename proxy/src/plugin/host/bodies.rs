@@ -6,6 +6,7 @@ use super::Host;
 use crate::exchange::content;
 use crate::exchange::state::Held;
 use crate::plugin::contract::weir::plugin::http::BodyError;
+use crate::plugin::refusals::Refused;
 use crate::plugin::{BodyMode, Side};
 
 impl Host {
@@ -25,7 +26,17 @@ impl Host {
         })
     }
 
+    /// Puts another body in its place, or counts that it may not be.
     pub(in crate::plugin) fn set_body(
+        &mut self,
+        side: Side,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Result<(), BodyError>> {
+        let told = self.replace_body(side, bytes)?;
+        Ok(self.counted(Refused::Body, told))
+    }
+
+    fn replace_body(
         &mut self,
         side: Side,
         bytes: &[u8],

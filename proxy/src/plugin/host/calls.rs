@@ -13,6 +13,7 @@ use super::heads::{HEAD_BYTES, HEAD_FIELDS, field_name};
 use crate::exchange::method;
 use crate::plugin::Failure;
 use crate::plugin::callout::{Callout, Desk, Error, Made, Reply};
+use crate::plugin::refusals::Refused;
 use crate::trace::context::{self, TRACEPARENT};
 use crate::trace::{Kind, SpanIndex, Status};
 
@@ -71,7 +72,7 @@ impl Host {
         asked: &Asked<'_>,
     ) -> wasmtime::Result<Result<(), Error>> {
         self.state()?;
-        let request = match self.check(asked) {
+        let request = match self.counted(Refused::Call, self.check(asked)) {
             Ok(request) => request,
             Err(error) => {
                 self.note_refused(asked, error)?;
@@ -162,7 +163,13 @@ impl Host {
                 outward.replies.push((outward.number, reply));
                 Ok(outward.number)
             }
-            Err(refused) => Err(refused.error),
+            Err(refused) => {
+                // Where no calls are made, as behind a piece of a body, every upstream is unknown.
+                if refused.error == Error::NotAllowed {
+                    self.measures.refuse(Refused::Call, 1);
+                }
+                Err(refused.error)
+            }
         })
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Host;
 use crate::plugin::contract::weir::plugin::http::BodyError;
+use crate::plugin::refusals::Refused;
 use crate::plugin::stream::Piece;
 
 /// Most pieces that a hook may write instead of one.
@@ -24,7 +25,7 @@ impl Host {
         let written = &mut self.state()?.written;
         let before: usize = written.iter().map(Bytes::len).sum();
         if written.len() >= WRITES || bytes.len() > most.saturating_sub(before) {
-            return Ok(Err(BodyError::TooLarge));
+            return Ok(self.counted(Refused::Body, Err(BodyError::TooLarge)));
         }
         written.push(Bytes::copy_from_slice(bytes));
         Ok(Ok(()))

@@ -11,6 +11,7 @@ use super::Host;
 use crate::exchange::state::{Answer, HeadBytes, RequestHead};
 use crate::exchange::{target, trailers};
 use crate::plugin::contract::weir::plugin::http::{HeaderError, RerouteError, RespondError};
+use crate::plugin::refusals::Refused;
 use crate::plugin::{Failure, Hook};
 use crate::tls::Certificate;
 
@@ -118,8 +119,19 @@ impl Host {
         self.change(which, name, Change::Remove)
     }
 
-    /// Changes a head within its bounds.
+    /// Changes a head, or counts that it may not be.
     fn change(&mut self, which: Which, name: &[u8], change: Change<'_>) -> Told<HeaderError> {
+        let told = self.change_within(which, name, change)?;
+        Ok(self.counted(Refused::Header, told))
+    }
+
+    /// Changes a head within its bounds.
+    fn change_within(
+        &mut self,
+        which: Which,
+        name: &[u8],
+        change: Change<'_>,
+    ) -> Told<HeaderError> {
         self.state()?;
         if self.answered {
             return Ok(Err(HeaderError::Immutable));
@@ -219,6 +231,7 @@ impl Host {
                 state.changed.push(name.clone());
             } else {
                 state.recorder.count_dropped();
+                self.measures.refuse(Refused::Note, 1);
             }
         }
         Ok(())
@@ -229,7 +242,7 @@ impl Host {
     }
 
     pub(in crate::plugin) fn set_status(&mut self, status: u16) -> Told<RespondError> {
-        let status = match answer_status(status) {
+        let status = match self.counted(Refused::Answer, answer_status(status)) {
             Ok(status) => status,
             Err(error) => return Ok(Err(error)),
         };
@@ -246,13 +259,14 @@ impl Host {
         fields: &[(&str, &[u8])],
         body: Option<&[u8]>,
     ) -> Told<RespondError> {
-        let answer = match answer(status, fields, body.unwrap_or_default()) {
+        let mut answer = answer(status, fields, body.unwrap_or_default());
+        if matches!(self.hook, Hook::ResponseBody | Hook::AnswerBody) {
+            answer = answer.and(Err(RespondError::TooLate));
+        }
+        let answer = match self.counted(Refused::Answer, answer) {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
-        if matches!(self.hook, Hook::ResponseBody | Hook::AnswerBody) {
-            return Ok(Err(RespondError::TooLate));
-        }
         let answered = self.answered;
         let state = self.state()?;
         state.streams_answer = body.is_none();
@@ -264,7 +278,13 @@ impl Host {
         Ok(Ok(()))
     }
 
+    /// Has the router see another request, or counts that it may not.
     pub(in crate::plugin) fn reroute(&mut self, to: &Reroute<'_>) -> Told<RerouteError> {
+        let told = self.route_anew(to)?;
+        Ok(self.counted(Refused::Reroute, told))
+    }
+
+    fn route_anew(&mut self, to: &Reroute<'_>) -> Told<RerouteError> {
         if self.hook != Hook::PreRequest {
             return Ok(Err(RerouteError::TooLate));
         }

@@ -2,6 +2,7 @@
 
 use super::Host;
 use crate::plugin::Failure;
+use crate::plugin::refusals::Refused;
 
 /// Most values, and bytes of each key and value, that plugins may hold for later hooks.
 const HELD: usize = 64;
@@ -16,10 +17,12 @@ impl Host {
     }
 
     pub(in crate::plugin) fn set_request_id(&mut self, id: &str) -> wasmtime::Result<()> {
-        if !id.is_empty() && !id.chars().any(char::is_control) {
-            let end = id.floor_char_boundary(REQUEST_ID);
-            self.state()?.recorder.set_request_id(&id[..end]);
+        if id.is_empty() || id.chars().any(char::is_control) {
+            self.measures.refuse(Refused::RequestId, 1);
+            return Ok(());
         }
+        let end = id.floor_char_boundary(REQUEST_ID);
+        self.state()?.recorder.set_request_id(&id[..end]);
         Ok(())
     }
 

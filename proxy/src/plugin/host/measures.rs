@@ -2,6 +2,7 @@
 
 use super::Host;
 use crate::plugin::measures::{Change, Error, Kind};
+use crate::plugin::refusals::Refused;
 
 impl Host {
     pub(in crate::plugin) fn define(
@@ -11,7 +12,8 @@ impl Host {
         help: &str,
         labels: &[&str],
     ) -> Result<u32, Error> {
-        self.measures.define(kind, name, help, labels)
+        let defined = self.measures.define(kind, name, help, labels);
+        self.counted(Refused::Metric, defined)
     }
 
     pub(in crate::plugin) fn measure(

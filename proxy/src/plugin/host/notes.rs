@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Host;
 use crate::exchange::state::{State, UpstreamNote};
 use crate::plugin::contract::weir::plugin::span::{CallKind, Target};
+use crate::plugin::refusals::Refused;
 use crate::trace::{Kind, Level, SpanIndex, Value};
 
 /// Most attributes and events a hook may add, and the longest name and text of one.
@@ -127,6 +128,7 @@ impl Host {
             && !name.starts_with("weir.");
         if !fits {
             self.state()?.recorder.count_dropped();
+            self.measures.refuse(Refused::Note, 1);
         }
         Ok(fits)
     }
@@ -140,6 +142,7 @@ impl Host {
             *bytes = bytes.saturating_add(u32::try_from(message.len()).unwrap_or(u32::MAX));
             if *lines > LOG_LINES || *bytes > LOG_BYTES {
                 state.recorder.count_dropped();
+                self.measures.refuse(Refused::Log, 1);
                 return;
             }
             state
@@ -149,6 +152,7 @@ impl Host {
             // In configure there is no trace to count in.
             self.notes += 1;
             if self.notes > LOG_LINES || message.len() > LOG_BYTES as usize {
+                self.measures.refuse(Refused::Log, 1);
                 return;
             }
         }

@@ -6,6 +6,7 @@ use super::Host;
 use crate::plugin::contract::weir::plugin::kv::Error;
 use crate::plugin::kv::redis::Values;
 use crate::plugin::kv::{self, Kv, Store};
+use crate::plugin::refusals::Refused;
 
 impl From<kv::Error> for Error {
     fn from(error: kv::Error) -> Self {
@@ -41,8 +42,8 @@ impl Host {
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<(), Error>> {
         let ttl = Duration::from_millis(ttl_ms);
-        let set = self.kv()?.set(key, value, ttl, Instant::now());
-        Ok(set.map_err(Error::from))
+        let kv = self.kv()?;
+        Ok(self.stored(kv, kv.set(key, value, ttl, Instant::now())))
     }
 
     pub(in crate::plugin) fn kv_delete(&self, key: &str) -> wasmtime::Result<bool> {
@@ -56,8 +57,8 @@ impl Host {
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<i64, Error>> {
         let ttl = Duration::from_millis(ttl_ms);
-        let sum = self.kv()?.add(key, delta, ttl, Instant::now());
-        Ok(sum.map_err(Error::from))
+        let kv = self.kv()?;
+        Ok(self.stored(kv, kv.add(key, delta, ttl, Instant::now())))
     }
 
     pub(in crate::plugin) fn kv_compare_and_set(
@@ -68,8 +69,24 @@ impl Host {
         ttl_ms: u64,
     ) -> wasmtime::Result<Result<bool, Error>> {
         let (ttl, now) = (Duration::from_millis(ttl_ms), Instant::now());
-        let set = self.kv()?.compare_and_set(key, expected, value, ttl, now);
-        Ok(set.map_err(Error::from))
+        let kv = self.kv()?;
+        Ok(self.stored(kv, kv.compare_and_set(key, expected, value, ttl, now)))
+    }
+
+    /// What the guest is told of an operation that may store a value. What had to go for it is counted.
+    fn stored<T>(&self, kv: &Kv, result: Result<T, kv::Error>) -> Result<T, Error> {
+        let evicted = kv.take_evicted();
+        if evicted > 0 {
+            self.measures.refuse(Refused::Evicted, evicted);
+        }
+        self.told(result)
+    }
+
+    fn told<T>(&self, result: Result<T, kv::Error>) -> Result<T, Error> {
+        if let Err(kv::Error::TooLarge) = result {
+            self.measures.refuse(Refused::Value, 1);
+        }
+        result.map_err(Error::from)
     }
 
     /// The values where they are in Redis. What an operation gives is told by [`Host::kv_done`].
@@ -93,6 +110,6 @@ impl Host {
             let recorder = &mut state.recorder;
             recorder.event(self.span, "kv unavailable", &attributes, Instant::now());
         }
-        result.map_err(Error::from)
+        self.told(result)
     }
 }
