@@ -133,6 +133,7 @@ tests)
     need promtool prometheus
     need prometheus prometheus
     need redis-server redis-server
+    need strace strace
     install_packages
     python consumers confluent-kafka
     python clients websockets grpcio

@@ -195,9 +195,12 @@ fn what_a_broker_refuses_for_good_goes_to_the_topic_of_dead_letters_with_its_rea
         (dead_letters(&weir, "refused") == 1).then_some(())
     });
     assert_nothing_dropped(&weir);
-    eventually("it is well", || {
-        (weir.ready()["exporters"][0]["state"] == "ok").then_some(())
+    let status = eventually("it is well", || {
+        let status = weir.ready()["exporters"][0].clone();
+        (status["state"] == "ok").then_some(status)
     });
+    assert_eq!(status["dead_letters"], json!({ "refused": 1 }), "{status}");
+    assert_eq!(status["dropped"], json!({}), "{status}");
 }
 
 #[test]
@@ -392,6 +395,7 @@ fn a_single_span_that_is_too_large_arrives_cut_and_says_so() {
         assert!(left.len() > 1000 && left.chars().all(|each| each == 'L'));
         eventually("it is counted", || (delivered(&weir) == 1).then_some(()));
         assert_nothing_dropped(&weir);
+        assert_eq!(weir.ready()["exporters"][0]["dead_letters"], json!({}));
         assert!(!weir.logged("failed to write trace"));
     }
 }
@@ -431,6 +435,12 @@ fn a_single_span_that_no_message_can_hold_is_a_dead_letter_counted_and_logged() 
             let counted = (delivered(&weir), dead_letters(&weir, "too_large"));
             (counted == (1, 1)).then_some(())
         });
+        let status = weir.ready()["exporters"][0].clone();
+        assert_eq!(
+            status["dead_letters"],
+            json!({ "too_large": 1 }),
+            "{status}"
+        );
         assert_nothing_dropped(&weir);
     }
 }
@@ -449,5 +459,6 @@ fn without_dead_letters_a_single_span_that_no_message_can_hold_is_dropped_counte
         weir.says(": larger than the topic or producer.max_message_bytes allows");
         let status = weir.ready()["exporters"][0].clone();
         assert_eq!(status["dropped"], json!({ "too_large": 1 }), "{status}");
+        assert_eq!(status["dead_letters"], json!({}), "{status}");
     }
 }

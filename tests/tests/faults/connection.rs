@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use weir_tests::kafka::{Kafka, shared, unique};
 use weir_tests::wait::eventually;
 
-use crate::{Faulty, linked};
+use crate::{Faulty, TRACE, linked};
 
 #[test]
 fn a_broker_that_hangs_gets_everything_once_it_goes_on() {
@@ -77,6 +77,10 @@ fn a_topic_that_is_deleted_and_made_again_gets_all_that_was_not_delivered() {
     let before = faulty.delivered();
     faulty.ask(100);
     faulty.complaint(&format!("topic \"{topic}\" does not exist"));
+    // What was sent meanwhile came back.
+    faulty.weir.says(&format!(
+        "failed to write trace {TRACE}: topic \\\"{topic}\\\" is gone"
+    ));
     assert_eq!(faulty.delivered(), before);
     shared().create_topic(&topic, &[]);
     faulty.recover(shared().address(), &topic);

@@ -1,15 +1,17 @@
 //! Faults of a real broker and of the way to it. In each: every answer goes out as ever, nothing is
 //! lost, the order of one key holds, and delivery comes back without a restart.
 
+mod appearing;
 mod certificates;
 mod connection;
 mod documentation;
+mod parts;
 mod permission;
 mod takes_nothing;
 mod toxics;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,6 +27,9 @@ use weir_tests::weir::Weir;
 
 /// All requests have this trace, so that all messages have one key.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// Longest time from the end of a fault until all is delivered and well again.
+const BACK: Duration = Duration::from_mins(1);
 
 /// A broker of its own with a topic, which clients reach by the link alone; the folder is the broker's.
 fn linked() -> (Link, TempDir, Kafka, String) {
@@ -45,7 +50,15 @@ struct Faulty {
 }
 
 impl Faulty {
+    /// With a change of its exporter's keys.
     fn start(address: &str, topic: &str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::start_with(address, topic, |config| {
+            change(&mut config["exporters"]["traces"]["kafka"]);
+        })
+    }
+
+    /// With a change of its configuration.
+    fn start_with(address: &str, topic: &str, change: impl FnOnce(&mut Value)) -> Self {
         let folder = TempDir::new().expect("a folder");
         let mut config = config(&Upstream::hello());
         config["data_dir"] = json!(folder.path());
@@ -58,7 +71,7 @@ impl Faulty {
             "flush_interval_ms": 5,
             "producer": { "request_timeout_ms": 2000 },
         });
-        change(&mut config["exporters"]["traces"]["kafka"]);
+        change(&mut config);
         let weir = Weir::start(&config.to_string());
         Self {
             connection: Connection::open(weir.proxy()),
@@ -102,9 +115,10 @@ impl Faulty {
         });
     }
 
-    /// Reads all that was asked for, in its order, once the fault has ended; gives how many messages
-    /// came more than once.
+    /// Reads all that was asked for, in its order, once the fault has ended, and sees that it is well
+    /// again in time; gives how many messages came more than once.
     fn recover(&self, address: &str, topic: &str) -> usize {
+        let mended = Instant::now();
         let consumer = Consumer::new(address, topic).expect("the topic can be read");
         let mut seen = HashSet::new();
         let (mut firsts, mut doubled) = (Vec::new(), 0);
@@ -125,6 +139,8 @@ impl Faulty {
         eventually("it is well", || {
             (self.weir.ready()["exporters"][0]["state"] == "ok").then_some(())
         });
+        let took = mended.elapsed();
+        assert!(took < BACK, "it was back after {took:?}");
         let metrics = self.weir.metrics();
         let lost = metrics
             .lines()

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_tests::kafka::{Kafka, PASSWORD, USER};
+use weir_tests::wait::eventually;
 
 use crate::Faulty;
 
@@ -51,6 +52,26 @@ fn a_right_that_is_revoked_and_given_back_costs_nothing() {
     faulty.complaint(&format!("not authorized to write to topic \"{topic}\""));
     faulty.ask(50);
     right("--add");
+    faulty.recover(kafka.address(), &topic);
+}
+
+#[test]
+fn rights_that_come_only_after_the_start_cost_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let kafka = guarded(&folder);
+    let topic = kafka.topic();
+    let mut faulty = Faulty::start(kafka.listener("SASL_PLAINTEXT"), &topic, come_as_user);
+    faulty.ask(50);
+    faulty.complaint(&format!("not authorized to write to topic \"{topic}\""));
+    // To see the topic is not enough: no client gets as far as to send.
+    change(&kafka, "--add", &topic, &["Describe"]);
+    faulty.ask(50);
+    let retried = r#"weir_export_retried_total{exporter="traces"}"#;
+    eventually("clients are replaced", || {
+        (faulty.weir.count(retried) > 0).then_some(())
+    });
+    assert_eq!(faulty.delivered(), 0);
+    change(&kafka, "--add", &topic, &["Write"]);
     faulty.recover(kafka.address(), &topic);
 }
 

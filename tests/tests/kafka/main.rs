@@ -1,6 +1,7 @@
 //! Exporters against a real broker: arrival, formats, security, and the words of trouble.
 
 mod refusals;
+mod shown;
 
 use std::time::{Duration, Instant};
 

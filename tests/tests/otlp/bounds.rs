@@ -1,6 +1,7 @@
 //! Sizes: of messages, and of what waits.
 
 use std::collections::HashSet;
+use std::fs;
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -8,12 +9,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use weir::otlp::Signal;
 use weir_tests::client::Connection;
 use weir_tests::kafka::unique;
 use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
+use crate::ways::{Doors, PROTOCOLS, items};
 use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request, shared, spans};
 
 #[test]
@@ -127,6 +130,75 @@ fn a_full_spool_refuses_and_keeps_what_it_has() {
         let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
         (response.status == 200).then_some(())
     });
+}
+
+#[test]
+fn a_disk_that_takes_nothing_refuses_until_it_does_again() {
+    let folder = TempDir::new().expect("a folder");
+    let mut otlp = Otlp::new("otlp_protobuf");
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.config["spool"] = json!({ "segment_bytes": "2MiB" });
+    let brokers = std::mem::replace(&mut otlp.kafka()["brokers"], json!([nobody().to_string()]));
+    let weir = otlp.start();
+    let body = request(10, 1, 20_000).encode_to_vec();
+    let send = || post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
+    assert_eq!(send().status, 200);
+    let mut acknowledged = 1;
+
+    let run = folder.path().join("otlp/traces/spool/0000000001");
+    let aside = folder.path().join("aside");
+    // As a file system that goes away does: no new segment can be made.
+    fs::rename(&run, &aside).expect("rename");
+    let refused = loop {
+        let response = send();
+        if response.status != 200 {
+            break response;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 100, "what there is of segments is full");
+    };
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.text().contains("the disk takes nothing"));
+    let doors = Doors::of(&weir);
+    let traces: Value = serde_json::from_str(EXAMPLE).expect("JSON");
+    // What is small may still have room behind the last.
+    let filling = items(Signal::Traces, &["x".repeat(200_000)]);
+    assert_eq!(doors.export(Signal::Traces, "grpc", &filling), Err(14));
+    let key = r#"weir_otlp_refused_total{signal="traces",protocol="grpc",reason="spool_failed"}"#;
+    assert_eq!(weir.count(key), 1);
+    weir.says("spool: cannot ");
+    // Other signals have folders of their own.
+    let logs = items(Signal::Logs, &["elsewhere".to_owned()]);
+    assert_eq!(doors.export(Signal::Logs, "grpc", &logs), Ok(()));
+
+    fs::rename(&aside, &run).expect("rename");
+    eventually("it takes requests again", || {
+        (send().status == 200).then_some(())
+    });
+    assert_eq!(doors.export(Signal::Traces, "grpc", &traces), Ok(()));
+    otlp.kafka()["brokers"] = brokers;
+    assert_eq!(weir.reload(&otlp.config.to_string()).status, 200);
+    let count = usize::try_from(acknowledged + 2).expect("few");
+    let arrived = otlp.traces(count);
+    for message in &arrived[..count - 1] {
+        assert_eq!(message.payload, body);
+    }
+    let last = String::from_utf8_lossy(&arrived[count - 1].payload);
+    assert!(last.contains("test-operation"), "{last}");
+    eventually("no more was made of them", || {
+        (produced(&weir) == acknowledged + 2).then_some(())
+    });
+}
+
+/// Messages of traces that Kafka has acknowledged.
+fn produced(weir: &Weir) -> u64 {
+    let of = |protocol: &&str| {
+        weir.count(&format!(
+            r#"weir_otlp_produced_total{{signal="traces",protocol="{protocol}"}}"#
+        ))
+    };
+    PROTOCOLS.iter().map(of).sum()
 }
 
 #[test]

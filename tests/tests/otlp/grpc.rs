@@ -8,6 +8,7 @@ use weir::otlp::read::read;
 use weir_tests::grpc::{Answer, call, frame};
 use weir_tests::weir::Weir;
 
+use crate::ways::PROTOCOLS;
 use crate::{JSON, Otlp, PROTOBUF, post, request, shared};
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -146,13 +147,24 @@ fn an_item_too_large_is_told_for_each_signal_by_each_protocol_and_the_others_arr
         let body = body.to_string();
         let protobuf = read(signal.request(), body.as_bytes()).expect("OTLP/JSON");
         let path = format!("/opentelemetry.proto.collector.{service}/Export");
+        let rejected = || {
+            PROTOCOLS.map(|protocol| {
+                let signal = signal.as_str();
+                weir.count(&format!(
+                    r#"weir_otlp_rejected_items_total{{signal="{signal}",protocol="{protocol}"}}"#
+                ))
+            })
+        };
+        assert_eq!(rejected(), [0; 3], "{path}");
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
         let answer = call(weir.otlp("grpc"), &path, &headers, frame(false, &protobuf));
         assert_eq!(answer.status(), 0, "{path}");
+        assert_eq!(rejected(), [1, 0, 0], "{path}");
         let path = format!("/v1/{}", signal.as_str());
         let http = weir.otlp("http");
         let response = post(http, &path, PROTOBUF, &[], &protobuf);
         assert_eq!(response.status, 200, "{path}");
+        assert_eq!(rejected(), [1, 1, 0], "{path}");
         for response in [&answer.data[5..], &response.body[..]] {
             // The three responses differ in the names of their fields alone.
             let response = ExportTraceServiceResponse::decode(response).expect("a response");
@@ -162,6 +174,7 @@ fn an_item_too_large_is_told_for_each_signal_by_each_protocol_and_the_others_arr
         }
         let response = post(http, &path, JSON, &[], body.as_bytes());
         assert_eq!(response.json()["partialSuccess"][key], "1", "{path}");
+        assert_eq!(rejected(), [1; 3], "{path}");
         for message in shared().read(&otlp.topics[signal as usize], 3) {
             let text = String::from_utf8_lossy(&message.payload);
             assert!(text.contains(small) && !text.contains(&large), "{path}");

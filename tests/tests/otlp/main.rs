@@ -7,12 +7,16 @@ mod collector;
 mod delivery;
 mod differential;
 mod documentation;
+mod drains;
 mod grpc;
 mod http;
+mod kills;
+mod lost;
 mod pushback;
 mod sdks;
 mod shapes;
 mod tls;
+mod ways;
 
 use std::net::SocketAddr;
 

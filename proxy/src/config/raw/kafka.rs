@@ -66,6 +66,7 @@ pub(in crate::config) struct Kafka {
     /// Where messages go that a broker refuses for good. Default: they are dropped, and counted.
     pub(in crate::config) dead_letter: Option<DeadLetter>,
     /// Most bytes of traces kept in memory for this exporter. Default: 64MiB.
+    #[schemars(extend("x-librdkafka" = ["queue.buffering.max.kbytes", "queue.buffering.max.messages"]))]
     pub(in crate::config) buffer_bytes: ByteSize,
     /// Which plugins' spans are exported. Default: all.
     pub(in crate::config) plugin_span_filter: Option<PluginSpanFilter>,

@@ -181,6 +181,7 @@ pub(in crate::config) struct Kafka {
     /// `FILE-traces`. Default: nowhere, they are lost.
     pub(in crate::config) dead_letter: Option<DeadLetter>,
     /// Most bytes of messages that the client of one signal holds on their way. Default: 64MiB.
+    #[schemars(extend("x-librdkafka" = ["queue.buffering.max.kbytes", "queue.buffering.max.messages"]))]
     pub(in crate::config) buffer_bytes: ByteSize,
 }
 
