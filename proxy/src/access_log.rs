@@ -124,6 +124,8 @@ impl Sink {
 fn run(mut sink: Sink, path: Option<&Path>, jobs: &Receiver<Job>) {
     let mut buffer = String::new();
     let mut failing = false;
+    let named = path.map(|path| path.display().to_string());
+    let named = named.as_deref();
     while let Ok(job) = jobs.recv() {
         let mut next = Some(job);
         let mut done = Vec::new();
@@ -143,7 +145,7 @@ fn run(mut sink: Sink, path: Option<&Path>, jobs: &Receiver<Job>) {
         buffer.clear();
         match written {
             Err(error) if !std::mem::replace(&mut failing, true) => {
-                tracing::error!(%error, "access log cannot be written");
+                tracing::error!(%error, path = named, "access log cannot be written");
             }
             Ok(()) => failing = false,
             Err(_) => {}
@@ -151,7 +153,9 @@ fn run(mut sink: Sink, path: Option<&Path>, jobs: &Receiver<Job>) {
         if reopen {
             match Sink::open(path) {
                 Ok(opened) => sink = opened,
-                Err(error) => tracing::error!(%error, "access log cannot be opened anew"),
+                Err(error) => {
+                    tracing::error!(%error, path = named, "access log cannot be opened anew");
+                }
             }
         }
         for told in done {

@@ -12,6 +12,7 @@ mod shutdown;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -46,8 +47,10 @@ pub use shutdown::End;
 /// Why Weir did not start, or a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {key} {address}: {source}")]
     Bind {
+        /// Where the configuration says so.
+        key: String,
         address: SocketAddr,
         source: io::Error,
     },
@@ -60,8 +63,8 @@ pub enum Error {
     Worker(#[source] io::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
-    #[error("cannot open the access log: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("cannot open the access log, access_log.path {path}: {source}")]
+    AccessLog { path: String, source: io::Error },
     #[error("{0}")]
     Config(String),
     #[error("the process is about to end")]
@@ -126,9 +129,10 @@ impl App {
             listening::are_free(&config)?;
         }
         let mut sockets = Vec::new();
-        for id in listener::ids(&config.listeners) {
+        for (index, id) in listener::ids(&config.listeners).enumerate() {
             let before = inherited.take(&id.name());
-            sockets.push((id, listening::bind(id, config.workers.get(), before)?));
+            let workers = config.workers.get();
+            sockets.push((id, listening::bind(index, id, workers, before)?));
         }
         let doors = listening::doors(&config, inherited)?;
 
@@ -301,5 +305,13 @@ fn open_log(
     config: &Config,
     before: Option<&Arc<AccessLog>>,
 ) -> Result<Option<Arc<AccessLog>>, Error> {
-    AccessLog::open(config.access_log.as_ref(), before).map_err(Error::AccessLog)
+    let wanted = config.access_log.as_ref();
+    AccessLog::open(wanted, before).map_err(|source| {
+        let path = wanted.and_then(|wanted| wanted.path.as_deref());
+        let path = path.unwrap_or(Path::new("(standard output)"));
+        Error::AccessLog {
+            path: path.display().to_string(),
+            source,
+        }
+    })
 }

@@ -8,6 +8,7 @@ mod local;
 pub mod proxy_protocol;
 pub mod sockets;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -63,6 +64,55 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// and neither would know.
 pub fn is_free(address: SocketAddr) -> io::Result<()> {
     socket(address)?.bind(&address.into())
+}
+
+/// As [`is_free`], for a process that may have sockets of its own there: a reload goes from an address to
+/// one that overlaps, and what an earlier one removed some worker may not have closed yet.
+pub fn is_free_of_others(address: SocketAddr) -> io::Result<()> {
+    match is_free(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if others_listen(address.port()) {
+                Err(error)
+            } else {
+                Ok(())
+            }
+        }
+        verdict => verdict,
+    }
+}
+
+/// Whether the kernel knows a socket that listens on this port and is none of this process.
+fn others_listen(port: u16) -> bool {
+    let own = own_sockets();
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+    let tables = tables.map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let mut listening = tables.iter().flat_map(|table| listening(table, port));
+    listening.any(|inode| !own.contains(inode))
+}
+
+/// Inodes of the sockets that listen on a port, by a table such as `/proc/net/tcp`.
+fn listening(table: &str, port: u16) -> impl Iterator<Item = &str> {
+    const LISTEN: &str = "0A";
+    let port = format!(":{port:04X}");
+    table.lines().filter_map(move |line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else {
+            return None;
+        };
+        (local.ends_with(&port) && *state == LISTEN).then_some(*inode)
+    })
+}
+
+/// Inodes of this process's sockets.
+fn own_sockets() -> HashSet<String> {
+    let descriptors = std::fs::read_dir("/proc/self/fd");
+    let inode = |descriptor: std::fs::DirEntry| {
+        let link = std::fs::read_link(descriptor.path()).ok()?;
+        let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        Some(inode.to_owned())
+    };
+    let descriptors = descriptors.into_iter().flatten().flatten();
+    descriptors.filter_map(inode).collect()
 }
 
 /// One socket for each worker on the same address. A port of 0 becomes the same free port for all.

@@ -17,8 +17,9 @@ use tracing_appender::non_blocking::WorkerGuard;
 use crate::admin;
 use crate::app::{App, End, Load};
 use crate::cli::RunArgs;
+use crate::config::fault::Severity;
 use crate::config::report::Format;
-use crate::config::{Config, Document};
+use crate::config::{Config, Document, Faults};
 use crate::listener::descriptors;
 use crate::listener::sockets::{self, Sockets};
 use crate::push;
@@ -43,8 +44,8 @@ pub fn init_log(otherwise: &str) -> WorkerGuard {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(writer);
     // Fails only where a log was set up before, which then serves.
-    let format = std::env::var("WEIR_LOG").unwrap_or_default();
-    let _ = if format == "json" {
+    let format = format();
+    let _ = if is_json(&format) {
         builder.json().flatten_event(true).try_init()
     } else {
         builder.try_init()
@@ -59,6 +60,28 @@ pub fn init_log(otherwise: &str) -> WorkerGuard {
         );
     }
     guard
+}
+
+/// How the log is to be written.
+fn format() -> String {
+    std::env::var("WEIR_LOG").unwrap_or_default()
+}
+
+fn is_json(format: &str) -> bool {
+    format == "json"
+}
+
+/// A line for each.
+fn log(faults: &Faults) {
+    for fault in &faults.list {
+        let (code, key, message) = (fault.code, &fault.path, &fault.message);
+        if fault.severity() == Severity::Warning {
+            tracing::warn!(%code, %key, "{message}");
+        } else {
+            let (place, hint) = (faults.place(fault), &fault.hint);
+            tracing::error!(%code, %key, place, hint, "{message}");
+        }
+    }
 }
 
 /// An error with its causes. Many say their cause themselves: it is not said again.
@@ -85,13 +108,15 @@ pub fn command(args: RunArgs) -> ExitCode {
     contents.look();
     let config = match args.load() {
         Ok(loaded) => {
-            for warning in &loaded.warnings.list {
-                tracing::warn!(code = %warning.code, key = %warning.path, "{}", warning.message);
-            }
+            log(&loaded.warnings);
             loaded.config
         }
         Err(faults) => {
-            eprint!("{}", faults.report(Format::Text));
+            if is_json(&format()) {
+                log(&faults);
+            } else {
+                eprint!("{}", faults.report(Format::Text));
+            }
             return ExitCode::FAILURE;
         }
     };

@@ -4,11 +4,12 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::http2;
 use weir_tests::kafka::{shared, unique};
-use weir_tests::tls::Authority;
+use weir_tests::tls::{Authority, Identity};
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::binary;
 
@@ -85,6 +86,17 @@ fn a_broker_that_refuses_is_told() {
 }
 
 #[test]
+fn sasl_that_a_broker_does_not_ask_for_is_said_with_the_way_out() {
+    let upstream = Upstream::hello();
+    let sasl = "sasl_enabled: true, sasl: { mechanism: SCRAM-SHA-256, username: u, password: p }";
+    let topic = format!("{}, {sasl}", shared().topic());
+    let (code, report) = check(&upstream.url(), shared().address(), &topic);
+    assert_eq!(code, Some(1));
+    let words = "the broker asks for no SASL: set `sasl_enabled: false`\n";
+    assert!(report.contains(words), "{report}");
+}
+
+#[test]
 fn a_topic_that_is_to_be_created_is_not_created_by_a_check() {
     let upstream = Upstream::hello();
     let topic = unique("to-be-created");
@@ -127,7 +139,47 @@ fn an_endpoint_without_tls_or_with_a_certificate_of_strangers_is_told() {
         assert!(report.contains(&said), "{report}");
     }
     assert_eq!(report.matches(": no TLS with the upstream: ").count(), 2);
+    let no_tls = "no TLS with the upstream: what answers there does not speak TLS";
+    assert!(report.contains(no_tls), "{report}");
     assert!(report.ends_with("weir.yaml: 2 errors\n"), "{report}");
+}
+
+#[test]
+fn a_certificate_of_its_own_is_taken_unless_it_is_marked_as_an_authoritys() {
+    let report = |is_ca| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().expect("a key");
+        let identity = Identity {
+            cert: params.self_signed(&key).expect("a certificate").pem(),
+            key: key.serialize_pem(),
+        };
+        let server = identity.server(&["h2"], None);
+        let upstream = http2::Upstream::new(Some(server), |_| panic!("nothing is asked"));
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("weir.yaml");
+        let config = json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "own": {
+                "endpoints": [format!("https://{}", upstream.address())],
+                "tls": { "ca": identity.cert },
+            } },
+            "routes": [{ "upstream": "own" }],
+        });
+        std::fs::write(&file, config.to_string()).expect("a file");
+        let mut command = Command::new(binary());
+        command.args(["check", "--connect", "--config"]).arg(&file);
+        let output = command.output().expect("weir runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let refused = report(IsCa::Ca(BasicConstraints::Unconstrained));
+    assert!(
+        refused.contains("marked as an authority's, which no server may show")
+            && refused.contains("`-addext basicConstraints=critical,CA:FALSE`"),
+        "{refused}"
+    );
+    let taken = report(IsCa::ExplicitNoCa);
+    assert!(taken.ends_with("weir.yaml: valid\n"), "{taken}");
 }
 
 #[test]

@@ -367,14 +367,7 @@ fn an_address_in_use_is_named() {
         assert_eq!(output.status.code(), Some(1));
         assert_says(
             &output,
-            &format!(
-                "cannot listen on {}{address}",
-                if key.starts_with('a') {
-                    "admin.address "
-                } else {
-                    ""
-                }
-            ),
+            &format!("cannot listen on {} {address}: ", key.replace(".0", "[0]")),
         );
         assert_says(&output, "in use");
         // Its cause is said once.
@@ -392,14 +385,55 @@ receivers: { otlp: { grpc: { enabled: false }, http: { address: \"127.0.0.1:0\" 
     let key = format!("listeners.0.address={}", weir.proxy());
     let output = File::new(GOOD).weir("run", &["--set", &key], &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+    let said = |key: &str| {
+        format!(
+            "cannot listen on {key} {}: Address already in use",
+            weir.proxy()
+        )
+    };
+    assert_says(&output, &said("listeners[0].address"));
     // By their own sockets, two could share it.
     assert_eq!(weir.get("/", &[]).status, 502);
 
     let key = format!("receivers.otlp.http.address={}", weir.proxy());
     let output = File::new(RECEIVER).weir("run", &["--set", &key], &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&output, &format!("cannot listen on {}: ", weir.proxy()));
+    assert_says(&output, &said("receivers.otlp.http.address"));
+
+    // A reload is refused in the words of a start, as long as the other one is there.
+    let other = Weir::start(GOOD);
+    let both = GOOD.replace(
+        "address: \"127.0.0.1:0\" }]",
+        &format!(
+            "address: \"127.0.0.1:0\" }}, {{ address: \"{}\" }}]",
+            weir.proxy()
+        ),
+    );
+    let answer = other.reload(&both);
+    assert_eq!(answer.status, 500);
+    let text = answer.text();
+    assert!(text.contains(&said("listeners[1].address")), "{text}");
+    assert_eq!(other.get("/", &[]).status, 502);
+    drop(weir);
+    assert_eq!(other.reload(&both).status, 200);
+}
+
+#[test]
+fn a_reload_may_go_to_what_overlaps_and_come_back_at_once() {
+    let weir = Weir::start(GOOD);
+    let port = weir.proxy().port();
+    let at = |address: &str| {
+        let address = format!("listeners: [{{ address: \"{address}:{port}\" }}]");
+        GOOD.replace("listeners: [{ address: \"127.0.0.1:0\" }]", &address)
+    };
+    // What was there may not be closed yet when the next one is bound.
+    for round in 0..5 {
+        for address in ["0.0.0.0", "127.0.0.1"] {
+            let answer = weir.reload(&at(address));
+            assert_eq!(answer.status, 200, "{round}: {}", answer.text());
+        }
+    }
+    assert_eq!(weir.get("/", &[]).status, 502);
 }
 
 #[test]
@@ -416,6 +450,47 @@ fn variables_of_the_log_that_mean_nothing_are_told_of() {
         assert!(silent.contains("cannot listen on"), "{silent}");
         assert!(!silent.contains("_LOG"), "{silent}");
     }
+}
+
+#[test]
+fn faults_of_a_start_are_lines_of_a_log_in_json() {
+    let refused = File::new(BAD).weir("run", &[], &[("WEIR_LOG", "json")]);
+    assert_eq!(refused.status.code(), Some(1));
+    let log = text(&refused.stderr);
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    let fault = &lines[1];
+    assert_eq!(fault["level"], "ERROR");
+    assert_eq!(fault["code"], "WEIR-C008");
+    assert_eq!(fault["key"], "routes[0].upstream");
+    assert_eq!(fault["message"], "unknown upstream `apii`");
+    assert_eq!(fault["hint"], "did you mean `api`?");
+    let place = fault["place"].as_str().expect("a place");
+    assert!(place.ends_with("weir.yaml:3:22"), "{place}");
+
+    let file = File::new(GOOD);
+    std::fs::remove_file(file.path()).expect("remove the file");
+    let refused = file.weir("run", &[], &[("WEIR_LOG", "json")]);
+    let line: Value = serde_json::from_slice(&refused.stderr).expect("one line");
+    assert_eq!(line["code"], "WEIR-C001");
+}
+
+#[test]
+fn keys_whose_switch_is_off_are_warned_of_at_the_start_too() {
+    let config = format!(
+        "{GOOD}exporters: {{ traces: {{ kafka: {{ brokers: [\"127.0.0.1:9\"], topic: t, ca_cert: no.pem }} }} }}\n"
+    );
+    let warning = "has no effect: `tls_enabled` is false, and nothing is encrypted";
+    let output = File::new(&config).check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let key = "exporters.traces.kafka.ca_cert";
+    assert_says(&output, &format!("warning[WEIR-C107]: {key}: {warning}"));
+    let weir = Weir::start(&config);
+    let warned = |line: &Value| line["key"] == key && line["message"] == warning;
+    assert!(weir.log().iter().any(warned), "{:#?}", weir.log());
 }
 
 #[test]

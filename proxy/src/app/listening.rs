@@ -80,27 +80,61 @@ impl App {
     }
 }
 
+/// `index` is the listener's in the configuration.
 pub(super) fn bind(
+    index: usize,
     id: listener::Id,
     workers: usize,
     before: Vec<TcpListener>,
 ) -> Result<Vec<TcpListener>, Error> {
-    listener::bind(id.address, workers, before).map_err(|source| Error::Bind {
-        address: id.address,
-        source,
-    })
+    listener::bind(id.address, workers, before).map_err(cannot(listener_key(index), id.address))
+}
+
+/// As [`bind`], of a listener that a reload adds: where another process listens it fails, as a start does.
+pub(super) fn bind_anew(
+    index: usize,
+    id: listener::Id,
+    workers: usize,
+) -> Result<Vec<TcpListener>, Error> {
+    let free = listener::is_free_of_others(id.address);
+    free.map_err(cannot(listener_key(index), id.address))?;
+    bind(index, id, workers, Vec::new())
 }
 
 /// Fails where somebody listens already on an address of the configuration.
 pub(super) fn are_free(config: &Config) -> Result<(), Error> {
-    let mut addresses: Vec<_> = config.listeners.iter().map(|one| one.address).collect();
-    if let Some(otlp) = &config.otlp {
-        addresses.extend(otlp.addresses());
-    }
-    for address in addresses {
-        listener::is_free(address).map_err(|source| Error::Bind { address, source })?;
+    let listeners = config.listeners.iter().enumerate();
+    let listeners = listeners.map(|(index, one)| (listener_key(index), one.address));
+    let doors = places(config).map(|(door, address)| (door_key(door), address));
+    for (key, address) in listeners.chain(doors) {
+        listener::is_free(address).map_err(cannot(key, address))?;
     }
     Ok(())
+}
+
+/// Where a listener's address stands in the configuration.
+pub(super) fn listener_key(index: usize) -> String {
+    format!("listeners[{index}].address")
+}
+
+fn door_key(door: Door) -> String {
+    format!("receivers.otlp.{}.address", door.as_str())
+}
+
+fn cannot(key: String, address: SocketAddr) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Bind {
+        key,
+        address,
+        source,
+    }
+}
+
+/// Where OTLP is received.
+fn places(config: &Config) -> impl Iterator<Item = (Door, SocketAddr)> {
+    let otlp = config.otlp.as_ref();
+    let grpc = otlp.and_then(|otlp| Some((Door::Grpc, otlp.grpc.as_ref()?.address)));
+    let http = otlp.and_then(|otlp| Some((Door::Http, otlp.http.as_ref()?.address)));
+    grpc.into_iter().chain(http)
 }
 
 /// The sockets of the OTLP receiver, with the names of their places.
@@ -108,17 +142,12 @@ pub(super) fn doors(
     config: &Config,
     inherited: &mut Sockets,
 ) -> Result<Vec<(Door, String, Vec<TcpListener>)>, Error> {
-    let otlp = config.otlp.as_ref();
-    let grpc = otlp.and_then(|otlp| Some((Door::Grpc, otlp.grpc.as_ref()?.address)));
-    let http = otlp.and_then(|otlp| Some((Door::Http, otlp.http.as_ref()?.address)));
-    grpc.into_iter()
-        .chain(http)
-        .map(|(door, address)| {
-            let name = sockets::otlp(address);
-            let before = inherited.take(&name);
-            let sockets = listener::bind(address, config.workers.get(), before);
-            let sockets = sockets.map_err(|source| Error::Bind { address, source })?;
-            Ok((door, name, sockets))
-        })
-        .collect()
+    let bound = places(config).map(|(door, address)| {
+        let name = sockets::otlp(address);
+        let before = inherited.take(&name);
+        let sockets = listener::bind(address, config.workers.get(), before);
+        let sockets = sockets.map_err(cannot(door_key(door), address))?;
+        Ok((door, name, sockets))
+    });
+    bound.collect()
 }

@@ -70,7 +70,7 @@ impl App {
             .map(|(id, bound)| (*id, bound.address))
             .partition(|(id, _)| wanted.contains(id));
         let mut opened = Vec::new();
-        for id in wanted {
+        for (index, id) in wanted.into_iter().enumerate() {
             if listening.contains_key(&id) {
                 continue;
             }
@@ -81,11 +81,13 @@ impl App {
                     "a listener with port 0 was given this port",
                 );
                 return Err(Error::Bind {
+                    key: listening::listener_key(index),
                     address: id.address,
                     source,
                 });
             }
-            opened.push((id, listening::bind(id, config.workers.get(), Vec::new())?));
+            let workers = config.workers.get();
+            opened.push((id, listening::bind_anew(index, id, workers)?));
         }
         names::resolve(&self.names, &config).await;
         let log = open_log(&config, before.access_log.as_ref())?;

@@ -125,6 +125,10 @@ codes! {
     Certificate = "WEIR-C105",
     /// The spool lets go of what no broker has acknowledged.
     Unacknowledged = "WEIR-C106",
+    /// A key without effect, because its switch is off.
+    SwitchedOff = "WEIR-C107",
+    /// A text like `env.NAME` where none is read from the environment.
+    NoVariable = "WEIR-C108",
 }
 
 impl Code {

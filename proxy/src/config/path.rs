@@ -38,6 +38,26 @@ impl Path {
         Self(steps)
     }
 
+    /// As `--set` takes it: `routes.0.match.path`.
+    pub(super) fn dotted(&self) -> String {
+        self.joined(".")
+    }
+
+    /// The variable that is put over it: `WEIR__ROUTES__0__MATCH__PATH`.
+    pub(super) fn variable(&self) -> String {
+        let keys = self.joined("__").to_uppercase().replace('-', "_");
+        format!("WEIR__{keys}")
+    }
+
+    fn joined(&self, by: &str) -> String {
+        let step = |step: &Step| match step {
+            Step::Key(key) => key.clone(),
+            Step::Index(index) => index.to_string(),
+        };
+        let steps: Vec<String> = self.0.iter().map(step).collect();
+        steps.join(by)
+    }
+
     /// The closest mapping around it, past the lists.
     pub(super) fn mapping(&self) -> Option<Self> {
         let key = |step: &Step| matches!(step, Step::Key(_));

@@ -34,6 +34,15 @@ impl Faults {
         }
     }
 
+    /// Where a fault is: a line of the file, or what was put over it.
+    pub fn place(&self, fault: &Fault) -> String {
+        let place = &fault.place;
+        match &place.source {
+            Source::File => format!("{}:{}:{}", self.file.display(), place.line, place.column),
+            source => source.to_string(),
+        }
+    }
+
     fn to_json(&self) -> Json {
         let faults = self.list.iter().map(|fault| {
             let place = &fault.place;
@@ -128,14 +137,7 @@ impl fmt::Display for Faults {
                 write!(f, "{}: ", fault.path)?;
             }
             writeln!(f, "{}", fault.message)?;
-            let place = &fault.place;
-            match &place.source {
-                Source::File => {
-                    let file = self.file.display();
-                    writeln!(f, "  --> {file}:{}:{}", place.line, place.column)?;
-                }
-                source => writeln!(f, "  --> {source}")?,
-            }
+            writeln!(f, "  --> {}", self.place(fault))?;
             if let Some(hint) = &fault.hint {
                 writeln!(f, "  = help: {hint}")?;
             }

@@ -34,7 +34,7 @@ mod plugin;
 mod producer;
 mod push;
 mod route;
-mod secret;
+pub(super) mod secret;
 mod store;
 mod tls;
 mod upstream;
@@ -301,6 +301,7 @@ impl<'a> Resolver<'a> {
             let message = "must be an IP address and a port";
             self.fault(Code::InvalidValue, at, message);
             self.hint("such as `0.0.0.0:8080` or `[::]:8080`");
+            self.hint_variable(at);
         }
         parsed
     }

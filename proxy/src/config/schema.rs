@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 use super::fault::{Code, Fault};
 use super::path::Path;
 use super::raw::{self, chain::PLUGIN_USE};
+use super::resolve::secret::no_variable;
 use super::suggest;
 use super::tree::{Node, Value};
 use super::units;
@@ -118,7 +119,14 @@ impl Transform for Strict {
 /// Judges `tree` and takes out what is wrong, so that the rest can be read. Of mappings in
 /// `incomplete` nothing was expected: keys that might have been enough were refused before.
 pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(Path, Fault)> {
-    let (faults, wrong) = judge(tree, &VALIDATOR, &SCHEMA, incomplete);
+    let (mut faults, wrong) = judge(tree, &VALIDATOR, &SCHEMA, incomplete);
+    for (path, fault) in &mut faults {
+        let is_of_value = matches!(fault.code, Code::InvalidValue | Code::WrongType);
+        let value = tree.get(path).filter(|_| is_of_value);
+        if let Some(hint) = value.and_then(|node| no_variable(path, &node.value)) {
+            fault.hint = Some(hint);
+        }
+    }
     for path in &wrong {
         tree.remove(path);
     }
@@ -149,7 +157,7 @@ pub(super) fn judge(
             Kind::AdditionalProperties { unexpected } => {
                 for key in unexpected {
                     let path = path.key(key);
-                    let fault = unknown_key(tree, &path, key, schema);
+                    let fault = unknown_key(tree, &path, key, schema, document);
                     wrong.insert(path.clone());
                     faults.push((path, fault));
                 }
@@ -196,23 +204,43 @@ fn keyword_owner<'s>(document: &'s Json, error: &ValidationError<'_>) -> &'s Jso
     document.pointer(owner).unwrap_or(&Json::Null)
 }
 
-fn unknown_key(tree: &Node, path: &Path, key: &str, schema: &Json) -> Fault {
-    let known = schema.get("properties").and_then(Json::as_object);
-    let known: Vec<&str> = known
-        .into_iter()
-        .flatten()
-        .map(|(key, _)| key.as_str())
-        .collect();
+fn unknown_key(tree: &Node, path: &Path, key: &str, schema: &Json, document: &Json) -> Fault {
+    let known: Vec<&str> = properties(schema).map(|(key, _)| key).collect();
+    // `topic` beside `traces_topic` is hardly one of what stands below.
+    let is_part = |name: &&str| name.split('_').any(|part| part == key);
+    let is_here = known.iter().any(is_part);
+    let below = properties(schema).filter(|_| !is_here);
+    let below = below.flat_map(|(parent, of)| {
+        let keys = properties(resolve_in(document, of));
+        // That so much can be `enabled` tells nothing.
+        let keys = keys.filter(|(name, _)| *name != "enabled");
+        keys.map(move |(name, _)| (parent, name))
+    });
+    let below: Vec<(&str, &str)> = below.collect();
+    let with_parent = |name: &str| {
+        let (parent, name) = below.iter().find(|(_, other)| *other == name)?;
+        Some(format!("{parent}.{name}"))
+    };
+    let meant = with_parent(key)
+        .or_else(|| suggest::nearest(key, known.iter().copied()).map(str::to_owned))
+        .or_else(|| with_parent(suggest::nearest(key, below.iter().map(|(_, name)| *name))?));
     let fault = Fault::new(
         Code::UnknownKey,
         path,
         tree.place_of_key(path),
         "unknown key",
     );
-    fault.with_hint(match suggest::nearest(key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
+    fault.with_hint(match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("known here: {}", suggest::list(&known)),
     })
+}
+
+/// The keys that a mapping may have.
+fn properties(schema: &Json) -> impl Iterator<Item = (&str, &Json)> {
+    let keys = schema.get("properties").and_then(Json::as_object);
+    let keys = keys.into_iter().flatten();
+    keys.map(|(key, of)| (key.as_str(), of))
 }
 
 fn wrong_value(tree: &Node, path: &Path, kind: &Kind, schema: &Json) -> Fault {
@@ -291,8 +319,11 @@ fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: 
     let unit = unit_hint(value, schema);
     let (message, hint) = match (value, text(schema, "title")) {
         (Value::Null, _) => {
-            let hint = "give it a value, or leave the key out";
-            ("has no value".to_owned(), Some(hint.to_owned()))
+            // Of what is there only where it is asked for.
+            let by_defaults = schema["x-optional"] == true && schema.get("required").is_none();
+            let value = if by_defaults { "`{}`" } else { "a value" };
+            let hint = format!("give it {value}, or leave the key out");
+            ("has no value".to_owned(), Some(hint))
         }
         (_, Some(PLUGIN_USE)) => (format!("must be a {PLUGIN_USE}, is {}", value.kind()), None),
         (_, Some(title)) if unit.is_some() => (format!("must be a {title}"), unit),
@@ -315,7 +346,7 @@ fn wrong_type(tree: &Node, path: &Path, kind: &TypeKind, value: &Value, schema: 
     }
 }
 
-/// For values that are a number and a unit: `50` may have meant `50ms`.
+/// For values that are a number and a unit: `50` may have meant `50s`.
 fn unit_hint(value: &Value, schema: &Json) -> Option<String> {
     let (small, large) = match text(schema, "title")? {
         units::DURATION => ("ms", "ms"),
@@ -329,6 +360,10 @@ fn unit_hint(value: &Value, schema: &Json) -> Option<String> {
         _ => None,
     };
     Some(match number {
+        // Times of people are in seconds, those of a plugin's hooks in less.
+        Some(number) if small == "ms" && number < 1000 => {
+            format!("write a unit, such as `{number}s` or `{number}ms`")
+        }
         Some(number) => {
             let unit = if number < 1024 { small } else { large };
             format!("write a unit, such as `{number}{unit}`")

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{ServerName, TrustAnchor};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, InvalidMessage, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -161,7 +161,7 @@ impl Client {
             None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
         let connector = TlsConnector::from(config.load_full());
-        let stream = connector.connect(name, stream).await?;
+        let stream = connector.connect(name, stream).await.map_err(in_words)?;
         let shown = stream.get_ref().1.peer_certificates();
         if let Some(expires) = shown.and_then(certificate::expires) {
             self.sessions_expire.fetch_min(expires, Relaxed);
@@ -179,6 +179,37 @@ impl Client {
             config.store(Arc::new(anew));
         }
     }
+}
+
+/// What nobody finds out by the words of rustls: the way out stands in these. The error itself stays within,
+/// where others have words for it.
+fn in_words(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let found = match cause {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            Handshake::Authority
+        }
+        Some(cause @ rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            Handshake::NoTls(cause.clone())
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), found)
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+enum Handshake {
+    /// As `openssl req -x509` makes them.
+    #[error(
+        "its certificate is marked as an authority's, which no server may show: make it with \
+         `-addext basicConstraints=critical,CA:FALSE`"
+    )]
+    Authority,
+    #[error("what answers there does not speak TLS: is it `http`, or on another port?")]
+    NoTls(#[source] rustls::Error),
 }
 
 /// By what it was made of: made anew of the same, it is the same.

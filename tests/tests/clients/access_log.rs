@@ -159,10 +159,43 @@ fn a_file_that_cannot_be_opened_keeps_weir_from_starting_and_a_reload_from_chang
         json!({ "access_log": { "path": "/nowhere/access.log" } }),
     );
     let refusal = Weir::refusal(&bad.to_string());
-    assert!(refusal.contains("cannot open the access log"), "{refusal}");
+    let said = "[WEIR-C011]: access_log.path: `/nowhere/access.log` cannot be opened: No such file";
+    assert!(refusal.contains(said), "{refusal}");
     let weir = Weir::start(&config(&upstream, json!({})).to_string());
-    assert_eq!(weir.reload(&bad.to_string()).status, 500);
+    assert_eq!(weir.reload(&bad.to_string()).status, 422);
     assert_eq!(weir.get("/", &[]).status, 200);
+
+    // What only opening finds out.
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("access.log");
+    std::os::unix::fs::symlink(&file, &file).expect("a link to itself");
+    let bad = config(&upstream, json!({ "access_log": { "path": file } })).to_string();
+    let said = format!(
+        "cannot open the access log, access_log.path {}: Too many levels",
+        file.display()
+    );
+    let refusal = Weir::refusal(&bad);
+    assert!(refusal.contains(&said), "{refusal}");
+    let answer = weir.reload(&bad);
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains(&said), "{}", answer.text());
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_anew_is_named() {
+    let upstream = Upstream::hello();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("access.log");
+    let keys = json!({ "access_log": { "path": file } });
+    let weir = Weir::start(&config(&upstream, keys).to_string());
+    drop(folder);
+    weir.signal("USR1");
+    eventually("it is told", || {
+        let mut log = weir.log().into_iter();
+        let line = log.find(|line| line["message"] == "access log cannot be opened anew")?;
+        assert_eq!(line["path"].as_str(), file.to_str());
+        Some(())
+    });
 }
 
 /// Where a Weir with this log listens.

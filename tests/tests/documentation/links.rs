@@ -1,6 +1,7 @@
 //! Links between pages lead somewhere: to a file that is there, and to a heading that it has.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{anchor, files, read, root};
@@ -52,6 +53,23 @@ fn pages() -> Vec<PathBuf> {
     pages.push(root.join("CHANGELOG.md"));
     pages.push(root.join("benches/race/README.md"));
     pages
+}
+
+#[test]
+fn what_pages_run_by_its_path_may_be_run() {
+    let mut count = 0;
+    for page in pages() {
+        let text = read(&page);
+        let commands = text.lines().filter_map(|line| line.strip_prefix("    "));
+        for command in commands.filter(|command| command.starts_with("examples/")) {
+            let script = command.split(' ').next().expect("a word");
+            let file = std::fs::metadata(root().join(script)).expect(script);
+            let mode = file.permissions().mode();
+            assert!(mode & 0o111 != 0, "{script} is not executable");
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "{count} commands");
 }
 
 #[test]

@@ -45,8 +45,8 @@ const COMPOSED: [(&str, usize, &str); 8] = [
     ("plugin/host/notes.rs", 2, "the plugin's own words"),
     (
         "run.rs",
-        2,
-        "a warning with its code, and why the start failed",
+        3,
+        "faults of the configuration with their codes, and why the start failed",
     ),
 ];
 

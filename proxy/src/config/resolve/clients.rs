@@ -1,5 +1,7 @@
 //! Whom Weir believes about clients, and what it tells of them.
 
+use std::path::Path as FilePath;
+
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
@@ -35,13 +37,32 @@ impl Resolver<'_> {
 
     pub(super) fn access_log(&mut self, raw: Option<raw::clients::AccessLog>) -> Option<AccessLog> {
         let raw = raw?;
+        let path = raw.path.map(|path| self.file(&path));
+        if let Some(path) = &path {
+            self.log_file(&Path::root().key("access_log").key("path"), path);
+        }
         Some(AccessLog {
             format: match raw.format {
                 raw::clients::AccessLogFormat::Json => AccessLogFormat::Json,
                 raw::clients::AccessLogFormat::Text => AccessLogFormat::Text,
             },
-            path: raw.path.map(|path| self.file(&path)),
+            path,
         })
+    }
+
+    /// It is made where it is not there yet, but no folder is.
+    fn log_file(&mut self, at: &Path, path: &FilePath) {
+        let folder = path.parent().unwrap_or(FilePath::new(""));
+        // Which also asks whether it is a folder.
+        let folder = match std::fs::metadata(folder.join(".")) {
+            Ok(_) if path.is_dir() => Err("it is a folder".to_owned()),
+            found => found.map_err(|error| error.to_string()),
+        };
+        if let Err(cause) = folder {
+            let message = format!("`{}` cannot be opened: {cause}", path.display());
+            self.fault(Code::File, at, message);
+            self.hint("Weir makes the file, and no folder");
+        }
     }
 }
 

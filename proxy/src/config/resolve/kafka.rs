@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Resolver;
 use super::filters::RawFilters;
+use super::{Resolver, secret};
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::{SecretVar, kafka as keys};
@@ -17,6 +17,7 @@ impl Resolver<'_> {
             if !is_broker(broker) {
                 let at = at.key("brokers").index(index);
                 self.fault(Code::InvalidValue, &at, "must have the form `host:port`");
+                self.hint_variable(&at);
             }
         }
         let tls = self.tls(at, &raw);
@@ -29,6 +30,7 @@ impl Resolver<'_> {
                 "must be more than nothing",
             );
         }
+        self.topic(&at.key("topic"), &raw.topic);
         let dead_letter = self.dead_letter(at, &raw.topic, raw.dead_letter);
         let kafka = Kafka {
             enabled: raw.enabled,
@@ -94,6 +96,8 @@ impl Resolver<'_> {
             _ => {}
         }
         if !raw.tls_enabled {
+            let message = "has no effect: `tls_enabled` is false, and nothing is encrypted";
+            self.switched_off(&[&at.key("ca_cert"), &cert, &key], message);
             return None;
         }
         let mut pem = |at: &Path, value: &Option<SecretVar>| {
@@ -112,11 +116,13 @@ impl Resolver<'_> {
     }
 
     fn sasl(&mut self, at: &Path, raw: &keys::Kafka) -> Option<Sasl> {
-        if !raw.sasl_enabled {
-            return None;
-        }
         let enabled = at.key("sasl_enabled");
         let at = at.key("sasl");
+        if !raw.sasl_enabled {
+            let message = "has no effect: `sasl_enabled` is false, and Weir does not authenticate";
+            self.switched_off(&[&at], message);
+            return None;
+        }
         if raw.sasl.mechanism.is_none() {
             self.needs(&enabled, &at.key("mechanism"));
         }
@@ -146,6 +152,23 @@ impl Resolver<'_> {
             username: username?,
             password: password?,
         })
+    }
+
+    /// Warns of a name that was meant to come from the environment. A topic may be called so, but hardly in
+    /// capitals.
+    pub(super) fn topic(&mut self, at: &Path, name: &str) {
+        if secret::variable(name).is_some_and(|name| !name.contains(char::is_lowercase)) {
+            self.fault(Code::NoVariable, at, "is the topic's name as it is here");
+            self.hint_variable(at);
+        }
+    }
+
+    /// Warns of the first of these that is written, though what it is for is off.
+    fn switched_off(&mut self, keys: &[&Path], message: &str) {
+        if let Some(key) = keys.iter().find(|key| self.is_present(key)) {
+            self.fault(Code::SwitchedOff, key, message);
+            self.hint("switch it on with `true`, or leave the key out");
+        }
     }
 
     /// A key that another one cannot do without.

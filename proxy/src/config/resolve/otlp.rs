@@ -66,6 +66,12 @@ impl Resolver<'_> {
         );
         let at = at.key("exporter").key("kafka");
         let topics = [&traces, &metrics, &logs].map(|(topic, _)| topic.clone());
+        for (key, topic) in ["traces_topic", "metrics_topic", "logs_topic"]
+            .iter()
+            .zip(&topics)
+        {
+            self.topic(&at.key(key), topic);
+        }
         let mut connection = self.kafka(&at, kafka.into_connection());
         if let Some(DeadLetter::Topic(to)) = &connection.dead_letter
             && topics.contains(to)

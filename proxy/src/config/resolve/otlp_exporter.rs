@@ -136,6 +136,7 @@ impl Resolver<'_> {
         let Some((endpoint, encrypted, path)) = parse(url) else {
             let message = "must have the form `http://host:port` or `https://host:port`";
             self.fault(Code::InvalidValue, &endpoint_at, message);
+            self.hint_variable(&endpoint_at);
             return None;
         };
         let path = match kind {

@@ -150,16 +150,13 @@ impl Resolver<'_> {
         }
         let file = self.file(module);
         let readable = std::fs::metadata(&file).map(|meta| meta.is_file());
-        let cause = match readable {
+        let path = file.display();
+        let message = match readable {
             Ok(true) => return Some(Module::File(file)),
-            Ok(false) => "is not a file".to_owned(),
-            Err(error) => format!("cannot be read: {error}"),
+            Ok(false) => format!("module `{path}` is not a file"),
+            Err(error) => format!("module `{path}` cannot be read: {error}"),
         };
-        self.fault(
-            Code::File,
-            at,
-            format!("module `{}` {cause}", file.display()),
-        );
+        self.fault(Code::File, at, message);
         if builtins().any(|builtin| builtin == module) {
             self.hint(format!("write `builtin:{module}` for the bundled one"));
         }

@@ -7,9 +7,18 @@ use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::SecretVar;
+use crate::config::tree::Value;
 use crate::config::{Secret, tree};
 
 impl Resolver<'_> {
+    /// Says of the fault just told where a value like `env.NAME` may come from instead.
+    pub(super) fn hint_variable(&mut self, at: &Path) {
+        let node = self.tree.get(at);
+        if let Some(hint) = node.and_then(|node| no_variable(at, &node.value)) {
+            self.hint(hint);
+        }
+    }
+
     pub(super) fn secret(&mut self, at: &Path, secret: &SecretVar) -> Option<Secret> {
         self.expand(at, &secret.0).map(Secret::new)
     }
@@ -71,8 +80,20 @@ impl Resolver<'_> {
     }
 }
 
+/// The way out for a value that is written as only secrets may be; `None` where it is not.
+pub(in crate::config) fn no_variable(at: &Path, value: &Value) -> Option<String> {
+    let Value::String(text) = value else {
+        return None;
+    };
+    variable(text)?;
+    let (key, name) = (at.dotted(), at.variable());
+    Some(format!(
+        "only secrets are read by `env.NAME`: set the variable `{name}`, or `--set {key}=…`"
+    ))
+}
+
 /// The name in a text that is wholly `env.NAME`.
-fn variable(text: &str) -> Option<&str> {
+pub(super) fn variable(text: &str) -> Option<&str> {
     let name = text.strip_prefix("env.")?;
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

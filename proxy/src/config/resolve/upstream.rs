@@ -195,6 +195,7 @@ impl Resolver<'_> {
                 }
                 _ => {}
             }
+            self.hint_variable(at);
         }
         endpoint
     }

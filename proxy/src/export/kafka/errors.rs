@@ -176,8 +176,11 @@ fn authentication_cause(reason: &str) -> Option<String> {
         return Some("wrong username or password".to_owned());
     }
     if lower.contains("mechanism handshake failed") {
-        let offered = reason.rsplit_once("broker's supported mechanisms: ");
-        let offered = offered.map_or("none that are known", |(_, offered)| offered);
+        let offered = reason.rsplit_once("broker's supported mechanisms:");
+        let offered = offered.map_or("none that are known", |(_, offered)| offered.trim());
+        if offered.is_empty() {
+            return Some("the broker asks for no SASL: set `sasl_enabled: false`".to_owned());
+        }
         return Some(format!(
             "SASL mechanism not accepted; the broker offers {offered}"
         ));
@@ -289,6 +292,12 @@ mod tests {
             ),
             "127.0.0.1:8080: what answers there does not speak Kafka's protocol, or expects TLS \
              (`tls_enabled`)"
+        );
+        assert_eq!(
+            broker_cause(
+                "sasl_plaintext://localhost:9092/bootstrap: SASL SCRAM-SHA-256 mechanism handshake                  failed: Broker: Request not valid in current SASL state: broker's supported                  mechanisms:  (after 2ms in state AUTH_HANDSHAKE)"
+            ),
+            "localhost:9092: the broker asks for no SASL: set `sasl_enabled: false`"
         );
         assert_eq!(broker_cause("something new"), "something new");
     }
