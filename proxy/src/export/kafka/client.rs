@@ -143,10 +143,18 @@ impl Producer {
         self.inner.in_flight_count()
     }
 
-    /// Serves callbacks for all of `time`.
+    /// Serves callbacks for all of `time`. The library's own wait is none for what is left below a
+    /// millisecond: there it turns without rest.
     pub(super) fn poll(&self, time: Duration) {
-        self.desk.beat();
-        self.inner.poll(time);
+        let until = Instant::now() + time;
+        loop {
+            self.poll_all();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(PACE));
+        }
     }
 
     /// Serves all callbacks that are due, without waiting.
