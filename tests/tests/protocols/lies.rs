@@ -18,7 +18,7 @@ pub(super) fn lying(lie: impl Fn(usize, u32) -> Vec<u8> + Send + 'static) -> Str
     let asked = AtomicUsize::new(0);
     speaking(move |id| {
         let asked = asked.fetch_add(1, Ordering::SeqCst);
-        if asked % 2 == 0 {
+        if asked.is_multiple_of(2) {
             lie(asked / 2, id)
         } else {
             [ok(id), frame(DATA, END_STREAM, id, b"truth")].concat()

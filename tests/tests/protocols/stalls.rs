@@ -78,7 +78,7 @@ fn an_upstream_of_http2_that_never_opens_its_window_is_a_504() {
     let mut upload = client.stream().try_clone().expect("clone");
     let uploading = std::thread::spawn(move || {
         // Until Weir closes: it does not take all of it.
-        while upload.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        while upload.write_all(&[b'x'; 1 << 14]).is_ok() {}
     });
     assert_eq!(client.receive().expect("a response").status, 504);
     drop(client);

@@ -36,7 +36,7 @@ mod tests {
     fn heads_cost_their_bytes_and_the_work_and_nothing_else_does_however_they_are_cut() {
         let stream = [
             frame(HEADERS, &[7; 300]),
-            frame(0, &[HEADERS; 70_000]),
+            frame(0, &vec![HEADERS; 70_000]),
             frame(6, &[0; 8]),
             frame(0, &[]),
             frame(CONTINUATION, &[]),
