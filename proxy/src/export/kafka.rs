@@ -183,6 +183,9 @@ impl Exporter<'_> {
             }
         }
         let ended = self.serve(&mut producer);
+        if let Some(problem) = producer.forbidden() {
+            self.desk.degrade(&problem);
+        }
         // What is still queued or in flight comes back to the desk.
         drop(producer);
         if let Ended::Broken = ended {

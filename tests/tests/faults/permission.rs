@@ -70,6 +70,7 @@ fn rights_that_come_only_after_the_start_cost_nothing() {
     eventually("clients are replaced", || {
         (faulty.weir.count(retried) > 0).then_some(())
     });
+    faulty.complaint("not authorized by the cluster");
     assert_eq!(faulty.delivered(), 0);
     change(&kafka, "--add", &topic, &["Write"]);
     faulty.recover(kafka.address(), &topic);

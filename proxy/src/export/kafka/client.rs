@@ -189,6 +189,14 @@ impl Producer {
         }
     }
 
+    /// Why the client refuses for ever, where that is no matter of its own: an idempotent one whose user may
+    /// see the topic and not write has no message that would say so.
+    pub(super) fn forbidden(&self) -> Option<Problem> {
+        let (code, _) = self.inner.client().fatal_error()?;
+        let is_forbidden = code == RDKafkaErrorCode::ClusterAuthorizationFailed;
+        is_forbidden.then(|| Problem::Broker(errors::write_cause(code, &self.topic)))
+    }
+
     /// What the brokers say of the topic: its error, where it has one.
     pub(super) fn topic_error(&self, timeout: Duration) -> KafkaResult<Option<RDKafkaErrorCode>> {
         topic::look(self.inner.client(), &self.topic, timeout)

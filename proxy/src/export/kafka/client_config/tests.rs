@@ -103,13 +103,10 @@ fn each_property_is_shown_at_its_key_and_what_is_shown_is_set() {
     });
     let mut found = BTreeSet::new();
     shown(crate::config::schema(), &mut found);
-    // What Weir needs for its promises, whatever the configuration says, or what follows from
-    // `buffer_bytes`.
+    // What Weir needs for its promises, whatever the configuration says.
     let own = [
         "allow.auto.create.topics",
         GAPLESS,
-        "queue.buffering.max.kbytes",
-        "queue.buffering.max.messages",
         "reconnect.backoff.max.ms",
         "socket.connection.setup.timeout.ms",
         "socket.keepalive.enable",
