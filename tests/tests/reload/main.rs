@@ -1,6 +1,7 @@
 //! Reload under traffic: what changes takes effect, what does not is kept, and no request fails.
 
 mod compiling;
+mod everything;
 mod listeners;
 mod memory;
 mod streams;
@@ -22,55 +23,72 @@ use weir_tests::weir::{Weir, guest};
 
 const GENERATION: &str = "weir_config_generation";
 
-/// Clients that send one request after the other: over connections they keep, and one of them over a new
-/// one each time.
+/// Clients that send one request after the other.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<()>>,
 }
 
+/// Has one request answered, and panics where it is not in full.
+type Ask = Box<dyn FnMut()>;
+
 impl Load {
-    /// A client panics at the first request that is not answered in full with 200.
+    /// Over connections that are kept, and one over a new one each time.
     fn on(address: SocketAddr) -> Self {
-        let (stop, answered): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
-        let clients = (0..8)
-            .map(|number| {
-                let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-                thread::spawn(move || {
-                    let mut kept = (number > 0).then(|| Connection::open(address));
-                    while !stop.load(Ordering::Relaxed) {
-                        let response = if let Some(kept) = &mut kept {
-                            kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
-                            let response = kept.receive().expect("an answer on a kept connection");
-                            assert_eq!(response.header("connection"), None);
-                            response
-                        } else {
-                            client::get(address, "/steady", &[])
-                        };
-                        assert_eq!(
-                            (response.status, response.text()),
-                            (200, "hello".to_owned())
-                        );
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
+        Self::by((0..8).map(|number| {
+            move || -> Ask {
+                let mut kept = (number > 0).then(|| Connection::open(address));
+                Box::new(move || {
+                    let response = if let Some(kept) = &mut kept {
+                        kept.send("GET /steady HTTP/1.1\r\nhost: test\r\n\r\n");
+                        let response = kept.receive().expect("an answer on a kept connection");
+                        assert_eq!(response.header("connection"), None);
+                        response
+                    } else {
+                        client::get(address, "/steady", &[])
+                    };
+                    assert_eq!(
+                        (response.status, response.text()),
+                        (200, "hello".to_owned())
+                    );
                 })
+            }
+        }))
+    }
+
+    /// Clients of any kind, each made in its own thread.
+    fn by<C: FnOnce() -> Ask + Send + 'static>(clients: impl IntoIterator<Item = C>) -> Self {
+        let (stop, answered): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let start = |client: C| {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            thread::spawn(move || {
+                let mut ask = client();
+                while !stop.load(Ordering::Relaxed) {
+                    ask();
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
             })
-            .collect();
+        };
         Self {
+            clients: clients.into_iter().map(start).collect(),
             stop,
             answered,
-            clients,
         }
     }
 
     /// Waits until every client has surely been answered again.
     fn goes_on(&self) {
+        self.goes_on_for(100);
+    }
+
+    /// Waits for more than so many answers.
+    fn goes_on_for(&self, answers: usize) {
         let before = self.answered.load(Ordering::Relaxed);
         eventually("the load goes on", || {
             let broken = self.clients.iter().any(JoinHandle::is_finished);
             let answered = self.answered.load(Ordering::Relaxed) - before;
-            (broken || answered > 100).then_some(())
+            (broken || answered > answers).then_some(())
         });
     }
 

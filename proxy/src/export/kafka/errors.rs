@@ -295,7 +295,9 @@ mod tests {
         );
         assert_eq!(
             broker_cause(
-                "sasl_plaintext://localhost:9092/bootstrap: SASL SCRAM-SHA-256 mechanism handshake                  failed: Broker: Request not valid in current SASL state: broker's supported                  mechanisms:  (after 2ms in state AUTH_HANDSHAKE)"
+                "sasl_plaintext://localhost:9092/bootstrap: SASL SCRAM-SHA-256 mechanism handshake \
+                 failed: Broker: Request not valid in current SASL state: broker's supported \
+                 mechanisms:  (after 2ms in state AUTH_HANDSHAKE)"
             ),
             "localhost:9092: the broker asks for no SASL: set `sasl_enabled: false`"
         );
