@@ -83,20 +83,24 @@ impl Consumer {
     }
 }
 
-/// A topic's partitions. A broker that was not told yet of a topic that is new is asked again.
+/// A topic's partitions. A broker that was not told yet of a topic that is new is asked again, as is one that
+/// hangs up.
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-        let topics = metadata.topics().iter();
-        let partitions = topics.flat_map(MetadataTopic::partitions);
-        let partitions: Vec<i32> = partitions.map(MetadataPartition::id).collect();
-        if !partitions.is_empty() {
-            return Ok(partitions);
-        }
-        if Instant::now() >= until {
-            let code = RDKafkaErrorCode::UnknownTopicOrPartition;
-            return Err(KafkaError::MetadataFetch(code));
+        let found = consumer.fetch_metadata(Some(topic), PATIENCE);
+        let found = found.map(|metadata| {
+            let topics = metadata.topics().iter();
+            let partitions = topics.flat_map(MetadataTopic::partitions);
+            partitions.map(MetadataPartition::id).collect::<Vec<i32>>()
+        });
+        match found {
+            Ok(partitions) if !partitions.is_empty() => return Ok(partitions),
+            found if Instant::now() >= until => {
+                let code = RDKafkaErrorCode::UnknownTopicOrPartition;
+                return Err(found.err().unwrap_or(KafkaError::MetadataFetch(code)));
+            }
+            _ => {}
         }
         std::thread::sleep(AGAIN);
     }
