@@ -102,13 +102,6 @@ impl Otlp {
         }
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let grpc = self.grpc.as_ref().map(|grpc| grpc.address);
-        grpc.into_iter()
-            .chain(self.http.as_ref().map(|http| http.address))
-    }
-
     /// Makes what is laid out once, at the start, as it was: sockets, and the disk. Says whether
     /// that was to be another.
     pub fn keep_places(&mut self, before: &Self) -> bool {

@@ -35,7 +35,9 @@ fn receiver(draft: &Draft, environment: &[(&str, &str)]) -> Otlp {
 }
 
 fn addresses(otlp: &Otlp) -> Vec<String> {
-    otlp.addresses()
+    let grpc = otlp.grpc.iter().map(|grpc| grpc.address);
+    let http = otlp.http.iter().map(|http| http.address);
+    grpc.chain(http)
         .map(|address| address.to_string())
         .collect()
 }

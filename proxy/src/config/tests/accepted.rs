@@ -305,13 +305,11 @@ fn what_is_left_out_of_a_receiver_has_the_documented_default() {
         "receivers: { otlp: { exporter: { kafka: { brokers: ['localhost:9092'] } } } }",
     ));
     let otlp = config.otlp.unwrap();
-    let addresses = otlp.addresses().map(|address| address.to_string());
-    assert_eq!(
-        addresses.collect::<Vec<_>>(),
-        ["0.0.0.0:4317", "0.0.0.0:4318"]
-    );
-    assert_eq!(otlp.grpc.unwrap().max_body_bytes, 4 << 20);
-    assert_eq!(otlp.http.unwrap().max_body_bytes, 20 << 20);
+    let (grpc, http) = (otlp.grpc.unwrap(), otlp.http.unwrap());
+    assert_eq!(grpc.address.to_string(), "0.0.0.0:4317");
+    assert_eq!(http.address.to_string(), "0.0.0.0:4318");
+    assert_eq!(grpc.max_body_bytes, 4 << 20);
+    assert_eq!(http.max_body_bytes, 20 << 20);
     assert_eq!(otlp.queue_size, Some(10_000));
     assert_eq!(otlp.queue_bytes, 256 << 20);
     assert_eq!(otlp.format, crate::config::otlp::Format::Json);
