@@ -141,6 +141,16 @@ pub async fn receive(response: Response<h2::RecvStream>) -> Result<Answer, h2::E
 /// What HTTP/2 begins with.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Kinds of frames, and flags of theirs (RFC 9113, section 6).
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
 /// One frame.
 ///
 /// # Panics

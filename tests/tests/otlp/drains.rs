@@ -6,19 +6,10 @@ use prost::Message as _;
 use serde_json::json;
 use weir_tests::client::Connection;
 use weir_tests::grpc;
-use weir_tests::http2::{Raw, frame};
+use weir_tests::http2::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, Raw, frame};
 use weir_tests::wait::eventually;
 
 use crate::{Otlp, PROTOBUF, request};
-
-/// Kinds of HTTP/2's frames, and flags of theirs.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// The header block of an export over gRPC: fields of HPACK's static table, and literals.
 fn export_block() -> Vec<u8> {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use weir_tests::client::{self, Response};
-use weir_tests::http2::{Client, frame, run};
+use weir_tests::http2::{Client, DATA, END_HEADERS, END_STREAM, HEADERS, frame, run};
 use weir_tests::weir::Weir;
 
 use super::translation::literal;
-use super::upstreams::{DATA, END_HEADERS, END_STREAM, HEADERS, futures_join, ok, speaking, start};
+use super::upstreams::{futures_join, ok, speaking, start};
 use crate::assert_hardly_grown;
 
 /// The URL of an upstream that lies to one request and tells the next the truth, in turns: the frames of a lie

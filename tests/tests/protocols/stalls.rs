@@ -6,13 +6,13 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use weir_tests::client::Connection;
-use weir_tests::http2::frame;
+use weir_tests::http2::{DATA, frame};
 use weir_tests::tls::Authority;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
 use super::lies::lying;
-use super::upstreams::{DATA, config, ok, start};
+use super::upstreams::{config, ok, start};
 
 fn failures(weir: &Weir, reason: &str) -> u64 {
     let name = "weir_upstream_failures_total";

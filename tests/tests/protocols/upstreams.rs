@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use weir::demo::broker::Broker;
 use weir::demo::consumer::Consumer;
 use weir_tests::client;
-use weir_tests::http2::{self, Client, PREFACE, Raw, Reply, frame, receive, run};
+use weir_tests::http2::{
+    self, Client, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, Raw, Reply, frame,
+    receive, run,
+};
 use weir_tests::trace::Trace;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -401,11 +404,6 @@ pub(super) fn speaking(frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Stri
     format!("http://{address}")
 }
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
 const NO_ERROR: [u8; 4] = [0; 4];
 
 /// The head of a response with this status alone, by HPACK's own table.
