@@ -1,8 +1,8 @@
 //! The real binary, started with a configuration of the test's.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::str::FromStr;
@@ -49,10 +49,16 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// By a process of its own: what other threads start meanwhile would inherit a descriptor of this one, and a file
+/// that is open for writing anywhere cannot be executed (`ETXTBSY`).
 fn write_script(file: &Path, text: &str) {
-    std::fs::write(file, format!("#!/bin/sh\n{text}\n")).expect("write the script");
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(file, executable).expect("an executable");
+    let mut command = Command::new("install");
+    command.args(["--mode=755", "/dev/stdin"]).arg(file);
+    let mut install = command.stdin(Stdio::piped()).spawn().expect("install runs");
+    let mut stdin = install.stdin.take().expect("piped");
+    writeln!(stdin, "#!/bin/sh\n{text}").expect("write the script");
+    drop(stdin);
+    assert!(install.wait().expect("wait").success(), "an executable");
 }
 
 /// What runs a command in a mount namespace of its own, in which it may mount: that of a user namespace, or
