@@ -11,6 +11,7 @@
 
 pub mod again;
 pub mod answer;
+mod attribute;
 pub mod check;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -4,6 +4,7 @@
 //! Stricter than protobuf in what its readers differ in: a known field of another wire type is an
 //! error, and so is an id that has neither its length nor none.
 
+use super::attribute::{self, Plain};
 use super::schema::{Field, Kind, Label, Message, Part};
 use super::wire::{Error, MAX_DEPTH, Reader, Value};
 
@@ -69,7 +70,17 @@ impl Walk {
 
     fn value(&mut self, field: &Field, value: Value<'_>, depth: usize) -> Result<(), Error> {
         match (field.kind, value) {
-            (Kind::Message(message), Value::Bytes(bytes)) => self.message(message, bytes, depth),
+            (Kind::Message(message), Value::Bytes(bytes)) => {
+                let is_plain = message.is_attribute()
+                    && depth >= attribute::DEPTH
+                    && Plain::read(bytes).is_some()
+                    && bytes.is_ascii();
+                if is_plain {
+                    Ok(())
+                } else {
+                    self.message(message, bytes, depth)
+                }
+            }
             (Kind::Text, Value::Bytes(bytes)) => {
                 if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
                     Ok(())

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use smallvec::SmallVec;
 
+use super::attribute::Plain;
 use super::schema::{Field, Kind, Label, Message};
 use super::wire::{Reader, Value, unzigzag};
 use crate::hex;
@@ -125,7 +126,10 @@ impl Dialect {
     fn elements(self, kind: Kind, value: Value<'_>, out: &mut Vec<u8>) {
         match (kind, value) {
             (Kind::Message(message), Value::Bytes(bytes)) => {
-                self.message(message, bytes, out);
+                match Plain::read(bytes) {
+                    Some(plain) if message.is_attribute() => self.attribute(plain, out),
+                    _ => self.message(message, bytes, out),
+                }
                 out.push(b',');
             }
             (Kind::Text | Kind::Bytes | Kind::Id(_), _)
@@ -151,6 +155,21 @@ impl Dialect {
             }
             (_, Value::Group(_)) => {}
         }
+    }
+
+    fn attribute(self, plain: Plain<'_>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if self == Self::SnakeCase || !plain.key.is_empty() {
+            out.extend_from_slice(b"\"key\":");
+            string_bytes(plain.key, out);
+            out.push(b',');
+        }
+        out.extend_from_slice(match self {
+            Self::Otlp => b"\"value\":{\"stringValue\":".as_slice(),
+            Self::SnakeCase => b"\"value\":{\"string_value\":",
+        });
+        string_bytes(plain.text, out);
+        out.extend_from_slice(b"}}");
     }
 
     #[expect(

@@ -143,6 +143,8 @@ fn payload<'p>(plan: &Plan, request: &'p [u8], json: &'p mut Vec<u8>) -> &'p [u8
         OtlpFormat::Json => Dialect::Otlp,
         OtlpFormat::JsonSnakeCase => Dialect::SnakeCase,
     };
+    // Traces are about that long as JSON.
+    json.reserve(request.len() / 2 * 5);
     json::write(plan.signal.request(), request, dialect, json);
     json
 }

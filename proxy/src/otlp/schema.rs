@@ -120,6 +120,11 @@ impl Message {
         Self { part, ..self }
     }
 
+    /// Whether it is the `KeyValue` that attributes are.
+    pub fn is_attribute(&self) -> bool {
+        std::ptr::eq(self, &raw const KEY_VALUE)
+    }
+
     /// Where in `fields` the one of this number is.
     pub fn place(&self, number: u32) -> Option<usize> {
         let place = *self.places.get(number as usize)?;
