@@ -20,6 +20,7 @@ mod dead_letter;
 mod delivery;
 mod encoding;
 mod errors;
+mod heap;
 mod kept;
 mod pace;
 mod parts;
@@ -68,6 +69,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const UNREADABLE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(config: &config::Kafka, feed: &Feed) {
+    heap::keep();
     feed.source.begin();
     let mut exporter = Exporter {
         config,
