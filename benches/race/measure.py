@@ -146,6 +146,15 @@ def cpu_seconds(pid):
     return sum(time.clock_gettime(~each << 3 | 2) for each in tree(pid))
 
 
+def thread_seconds(pid, prefix):
+    """User and system time of those threads of a process whose names begin so, from /proc/<pid>/task/*/schedstat."""
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith(prefix):
+            nanoseconds += int((task / "schedstat").read_text().split()[0])
+    return nanoseconds / 1e9
+
+
 def busy_seconds(core):
     """All the time a core did not idle, also what the machine's host took from it (steal)."""
     ticks = next(line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))

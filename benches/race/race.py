@@ -179,6 +179,7 @@ def run_burst(entry, args, requests):
     """One round of one contestant."""
     core = args.cores[0]
     busy, before, began = measure.busy_seconds(core), cpu_seconds(entry), time.monotonic()
+    workers = worker_seconds(entry)
     burst = measure.burst(entry.port, requests, args.connections, args.cores[1])
     entry.answered += requests
     if entry.topic:
@@ -188,6 +189,7 @@ def run_burst(entry, args, requests):
     return {
         "requests_per_second": requests / burst.seconds,
         "cpu_us": used / requests * 1e6,
+        "worker_us": (worker_seconds(entry) - workers) / requests * 1e6,
         "p50_us": burst.p50_us,
         "p99_us": burst.p99_us,
         "disturbance": max(0.0, others / (time.monotonic() - began)),
@@ -196,6 +198,11 @@ def run_burst(entry, args, requests):
 
 def cpu_seconds(entry):
     return sum(map(measure.cpu_seconds, entry.pids))
+
+
+def worker_seconds(entry):
+    """Of Weir, the time of the threads that requests run on; of others nothing."""
+    return sum(measure.thread_seconds(pid, "worker-") for pid in entry.pids)
 
 
 def check_tail(contestant, place):
