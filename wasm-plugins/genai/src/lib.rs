@@ -126,7 +126,12 @@ enum Form {
 struct Told {
     first: bool,
     pieces: u32,
+    known: usize,
     said: usize,
+    /// That it is over.
+    over: bool,
+    /// All that there is, of one that is over.
+    all: bool,
 }
 
 impl Plugin for GenAi {
@@ -295,24 +300,31 @@ impl GenAi {
         })
     }
 
-    /// Notes what is known now, where it is worth it.
+    /// Notes what is known now, where it is worth it: a stream may be cut at any time, also behind what
+    /// tells of its end.
     fn tell(&self, replying: &mut Replying, last: bool) {
         let Replying { reply, told, .. } = replying;
         let is_stream = matches!(replying.form, Form::Stream(_));
         if !is_stream && !last {
             return;
         }
-        if last {
+        told.pieces += 1;
+        let knew = told.known;
+        told.known = knew.max(reply.known());
+        if !last && told.known == knew && !told.pieces.is_power_of_two() {
+            return;
+        }
+        let is_over = last || reply.is_over();
+        if is_over {
             let result = match &replying.form {
-                Form::Stream(_) if reply.ended || reply.error.is_some() => "stream",
+                Form::Stream(_) if reply.is_over() => "stream",
                 Form::Stream(_) => "cut",
                 Form::Whole(members) if members.is_whole() => "whole",
                 Form::Whole(_) => "malformed",
             };
             span::set_attribute("genai.result", result);
         }
-        told.pieces += 1;
-        if !last && !told.pieces.is_power_of_two() {
+        if std::mem::replace(&mut told.all, is_over) {
             return;
         }
         if let Some(error) = &reply.error {
@@ -355,7 +367,8 @@ impl GenAi {
             set_attribute("gen_ai.response.finish_reasons", reasons);
         }
         let said = reply.said();
-        if self.content && (last || said >= 2 * told.said.max(1)) {
+        let ends = last || (is_over && !std::mem::replace(&mut told.over, true));
+        if self.content && (ends || said >= 2 * told.said.max(1)) {
             told.said = said;
             if let Some(messages) = reply.messages() {
                 set_attribute("gen_ai.output.messages", messages);
@@ -386,6 +399,7 @@ impl Replying {
                 }),
             }
         }
+        self.told.all &= !came;
         if came
             && !std::mem::replace(&mut self.told.first, true)
             && let Some(asked) = self.asked

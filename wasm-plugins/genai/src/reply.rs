@@ -109,7 +109,9 @@ impl Reply {
             Api::Responses => {
                 let reason = get("incomplete_details").and_then(|details| details.get("reason"));
                 let reason = reason.and_then(Value::as_str).or_else(|| text("status"));
-                self.finish(0, reason);
+                // Of one that is made in the background.
+                let is_under_way = matches!(reason, Some("queued" | "in_progress"));
+                self.finish(0, reason.filter(|_| !is_under_way));
                 for (place, item) in get("output")
                     .and_then(Value::as_array)
                     .into_iter()
@@ -311,6 +313,35 @@ impl Reply {
             messages.push(message);
         }
         (!messages.is_empty()).then(|| Value::from(messages).to_string())
+    }
+
+    /// Whether a stream has said that it is at its end, or why it has none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended || self.error.is_some()
+    }
+
+    /// How much is known beside what was said: so many things at most.
+    pub(crate) fn known(&self) -> usize {
+        let Usage {
+            input,
+            output,
+            cache_read,
+            cache_write,
+            reasoning,
+        } = self.usage;
+        let counts = [input, output, cache_read, cache_write, reasoning];
+        let texts = [
+            &self.id,
+            &self.model,
+            &self.service_tier,
+            &self.fingerprint,
+            &self.error,
+        ];
+        let finished = self.choices.values().filter(|one| one.finish.is_some());
+        counts.into_iter().flatten().count()
+            + texts.into_iter().flatten().count()
+            + finished.count()
+            + usize::from(self.ended)
     }
 
     /// About how much was said so far, in bytes.

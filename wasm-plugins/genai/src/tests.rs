@@ -105,7 +105,7 @@ fn attributes(span: &Span) -> BTreeMap<String, Value> {
 #[test]
 fn recorded_exchanges_are_told_of_however_they_come_in_pieces() {
     let exchanges = recorded();
-    assert!(exchanges.len() >= 14);
+    assert!(exchanges.len() >= 23);
     for recorded in exchanges {
         let host = host(json!({ "prices": prices() }));
         let is_stream = recorded.kind.contains("event-stream");
@@ -161,6 +161,53 @@ fn without_content_nothing_that_was_said_is_told() {
             assert!(!is_content, "{}: {name}", recorded.name);
         }
         assert!(told.contains_key("gen_ai.request.model"));
+    }
+}
+
+/// What is told of a reply to a request for a response.
+fn response(host: &Host<GenAi>, kind: &str, body: &str) -> BTreeMap<String, Value> {
+    let request = br#"{"model":"m","input":"x"}"#;
+    let mut exchange = send(host, "/v1/responses", request, 99);
+    let head = http::Response::builder().header("content-type", kind);
+    reply(&mut exchange, head, body.as_bytes(), 99);
+    attributes(exchange.upstream_span())
+}
+
+#[test]
+fn an_error_has_the_providers_name_for_it_and_no_other() {
+    let host = host(json!({}));
+    for (event, name) in [
+        (
+            json!({ "type": "error", "code": "overloaded", "message": "m" }),
+            "overloaded",
+        ),
+        (
+            json!({ "type": "error", "code": null, "message": "m" }),
+            "_OTHER",
+        ),
+        (
+            json!({ "type": "error", "error": { "type": "server_error", "code": null } }),
+            "server_error",
+        ),
+    ] {
+        let told = response(&host, "text/event-stream", &format!("data: {event}\n\n"));
+        assert_eq!(told["error.type"], name, "{event}");
+    }
+}
+
+#[test]
+fn a_response_that_is_made_in_the_background_has_not_finished() {
+    let host = host(json!({}));
+    let reasons = "gen_ai.response.finish_reasons";
+    for (status, told) in [
+        ("queued", None),
+        ("in_progress", None),
+        ("completed", Some(json!(["completed"]))),
+    ] {
+        let body = json!({ "id": "resp_1", "status": status, "output": [] }).to_string();
+        let of = response(&host, "application/json", &body);
+        assert_eq!(of["gen_ai.response.id"], "resp_1", "{status}");
+        assert_eq!(of.get(reasons), told.as_ref(), "{status}");
     }
 }
 

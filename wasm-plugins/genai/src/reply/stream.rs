@@ -1,6 +1,6 @@
 //! A reply's events, as they come.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{MAX_PARTS, Part, Reply, keep};
 use crate::call::Api;
@@ -120,6 +120,14 @@ impl Reply {
             "response.output_text.delta" | "response.refusal.delta" => {
                 self.say(0, place, text("delta"), Part::Text);
             }
+            "response.reasoning_summary_text.delta" => {
+                self.say(0, place, text("delta"), Part::Reasoning);
+            }
+            "response.reasoning_summary_part.added" => {
+                let part = event.get("summary_index").and_then(Value::as_u64);
+                let is_further = part.is_some_and(|part| part > 0);
+                self.say(0, place, is_further.then_some("\n"), Part::Reasoning);
+            }
             "response.output_item.added" => {
                 let name = event.pointer("/item/name").filter(|name| name.is_string());
                 if let Some(name) = name {
@@ -142,7 +150,11 @@ impl Reply {
                     self.read_by(Api::Responses, |name| response.get(name));
                 }
             }
-            "error" => self.fail(event.get("error").unwrap_or(event)),
+            // Its `type` is the event's where the error has no object of its own.
+            "error" => match event.get("error") {
+                Some(error) => self.fail(error),
+                None => self.fail(&json!({ "code": event.get("code") })),
+            },
             _ => {}
         }
     }
