@@ -53,8 +53,23 @@ const COMPOSED: [(&str, usize, &str); 8] = [
 /// Commands with a broker of their own, which say when it is gone.
 const BESIDE: [&str; 2] = ["cli/plugin/dev.rs", "demo.rs"];
 
-/// Words of librdkafka's.
-const OF_OTHERS: [&str; 1] = ["Local: Message timed out"];
+/// Words of librdkafka's, and of JavaScript, Python and the tools that build plugins in them.
+const OF_OTHERS: [&str; 14] = [
+    "Local: Message timed out",
+    "RangeError: …",
+    "LookupError: …",
+    "TypeError: can't access property \"X\", … is undefined",
+    "AttributeError: … object has no attribute 'X'",
+    "InternalError: too much recursion",
+    "RecursionError: maximum recursion depth exceeded",
+    "… object cannot be interpreted as an integer",
+    "ModuleNotFoundError: No module named 'X'",
+    "The requested module … doesn't provide an export named: 'X'",
+    "Error loading module \"X\" (resolved path …): No such file or directory",
+    "Exception while evaluating top-level script",
+    "ImportError: cannot import name 'X' from 'weir'",
+    "SyntaxError: …",
+];
 
 /// Errors whose `Display` people read in the log, on a span or at the start.
 const ERRORS: [&str; 13] = [
@@ -229,7 +244,11 @@ fn has(messages: &[String], said: &str) -> bool {
 #[test]
 fn each_message_of_the_page_is_said_in_the_sources() {
     let all = ["proxy/src", "sdk/src"].map(sources).concat();
-    let literals: Vec<String> = all.iter().flat_map(|(_, text)| literals(text)).collect();
+    let mut literals: Vec<String> = all.iter().flat_map(|(_, text)| literals(text)).collect();
+    for (folder, ending) in [("sdk/javascript", "js"), ("sdk/python", "py")] {
+        let scripts = files(&root().join(folder), ending);
+        literals.extend(scripts.iter().map(read));
+    }
     let messages = quoted(&read(PAGE));
     assert!(messages.len() > 150, "{} messages", messages.len());
     for message in messages {

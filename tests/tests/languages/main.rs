@@ -3,6 +3,7 @@
 //! exchange that it served is replayed.
 
 mod certificates;
+mod measured;
 mod mistakes;
 mod recycling;
 mod types;

@@ -17,6 +17,14 @@ const TRIES = {
   hash: () => crypto.digest('SHA-256', 'x'),
   fetch: () => fetch('http://example.com/'),
   timer: () => setTimeout(() => {}, 1),
+  thrown() {
+    throw new RangeError('too many');
+  },
+  words() {
+    throw 'no more words';
+  },
+  missing: (request) => request.nothing.more,
+  deep: () => TRIES.deep() + 1,
   // These work.
   pairs: () => new Answer(403, new Headers({ 'x-a': 'b' })),
   printed: () => console.warn('see', { a: 1 }),
@@ -38,6 +46,6 @@ export default class Tries {
     if (!chunk.isLast) return DROP;
     const whole = this.held.replace('secret', 'xxxxxx');
     this.held = '';
-    return whole;
+    return whole === 'none' ? 5 : whole;
   }
 }

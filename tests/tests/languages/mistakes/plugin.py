@@ -13,6 +13,14 @@ async def waits():
     await asyncio.sleep(1)
 
 
+def raises():
+    raise LookupError("too many")
+
+
+def deep():
+    return deep() + 1
+
+
 # What an author from elsewhere tries first, by the header `x-do`.
 TRIES = {
     "absent": lambda request: request.set_header("x-a", request.header("nope")),
@@ -30,6 +38,9 @@ TRIES = {
     "timer": lambda request: time.sleep(1),
     "file": lambda request: open("/etc/hostname"),
     "module": lambda request: __import__("csv"),
+    "thrown": lambda request: raises(),
+    "missing": lambda request: request.nothing.more,
+    "deep": lambda request: deep(),
     # These work.
     "pairs": lambda request: Answer(403, [("x-a", "b")]),
     "printed": lambda request: print("see", {"a": 1}),
@@ -63,4 +74,4 @@ class Tries:
         if not chunk.is_last:
             return DROP
         whole, self.held = self.held, b""
-        return whole.replace(b"secret", b"xxxxxx")
+        return 5 if whole == b"none" else whole.replace(b"secret", b"xxxxxx")
