@@ -146,6 +146,7 @@ tests)
     npm_install otlp-node "$here/../clients/node"
     jars otlp-java "$here/../clients/java/pom.xml"
     go_build otlp-sdk "$here/../clients/go"
+    go_build partitions "$here/../clients/partitions"
     go_install telemetrygen github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen v0.155.0
     go_install server github.com/Shopify/toxiproxy/v2/cmd/server v2.12.0
     go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl v1.9.3

@@ -236,6 +236,13 @@ impl Kafka {
         assert!(created.iter().all(is_there), "{created:?}");
     }
 
+    /// A topic that refuses for good what anybody sends: one of Kafka's own.
+    pub fn refusing_topic(&self) -> String {
+        let topic = "__consumer_offsets";
+        self.create_topic(topic, &[]);
+        topic.to_owned()
+    }
+
     /// Gives a topic other settings.
     ///
     /// # Panics

@@ -22,4 +22,5 @@ pub mod toxiproxy;
 pub mod trace;
 pub mod upstream;
 pub mod wait;
+pub mod websocket;
 pub mod weir;

@@ -256,9 +256,7 @@ fn without_a_store_pages_say_what_to_add() {
 #[test]
 fn exporters_that_do_not_deliver_say_why_and_what_waits() {
     let kafka = kafka::shared();
-    let topic = kafka::unique("refusing");
-    // For a broker, all that is written is from the past.
-    kafka.create_topic(&topic, &[("message.timestamp.before.max.ms", "1")]);
+    let topic = kafka.refusing_topic();
     let data = tempfile::tempdir().expect("a folder");
     let mut config = config();
     config["data_dir"] = json!(data.path());

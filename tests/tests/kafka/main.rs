@@ -1,5 +1,6 @@
 //! Exporters against a real broker: arrival, formats, security, and the words of trouble.
 
+mod partitions;
 mod refusals;
 mod shown;
 
@@ -9,18 +10,14 @@ use indexmap::IndexMap;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use tempfile::TempDir;
-use weir::config::{
-    Acks, Compression, Exporter, Format, Kafka as Config, Partitioner, Sasl, Secret, Tls,
-};
+use weir::config::{Acks, Compression, Exporter, Format, Kafka as Config, Sasl, Secret, Tls};
 use weir::demo::consumer::Message;
 use weir::export::Exporters;
 use weir::export::status::{Reason, Status};
 use weir::health::State;
 use weir::trace::recorder::Recorder;
 use weir::trace::{Kind, SpanIndex, Status as SpanStatus, TraceId, record};
-use weir_tests::kafka::{
-    Kafka, PASSWORD, USER, partitions_by_java, settings as config, shared, unique,
-};
+use weir_tests::kafka::{Kafka, PASSWORD, USER, settings as config, shared, unique};
 use weir_tests::wait::eventually;
 
 fn tls(kafka: &Kafka) -> Option<Tls> {
@@ -304,67 +301,6 @@ fn every_kind_of_acknowledgement_delivers() {
         config.producer.acks = acks;
         config.compression = Compression::Lz4;
         assert_arrived(config);
-    }
-}
-
-/// The partitions, of seven, that traces came to, with the trace's id.
-fn partitions(partitioner: Partitioner) -> Vec<(String, i32)> {
-    let topic = unique("partitions");
-    shared().create_partitions(&topic, 7, &[]);
-    let mut config = config(shared().address(), &topic);
-    config.producer.partitioner = partitioner;
-    let (_, messages) = deliver(config);
-    let key = |key: &[u8]| String::from_utf8(key.to_vec()).expect("hex");
-    messages
-        .iter()
-        .map(|message| (key(&message.key), message.partition))
-        .collect()
-}
-
-#[test]
-fn murmur2_chooses_the_partitions_of_kafkas_java_client() {
-    for partitioner in [Partitioner::Murmur2, Partitioner::Murmur2Random] {
-        let (keys, chosen): (Vec<_>, Vec<_>) = partitions(partitioner).into_iter().unzip();
-        assert_eq!(chosen, partitions_by_java(&keys, 7), "{partitioner:?}");
-    }
-}
-
-#[test]
-fn consistent_partitioners_choose_by_crc32() {
-    // Of <https://www.rfc-editor.org/rfc/rfc1952#section-8>, bit by bit.
-    let crc32 = |key: &str| {
-        !key.bytes().fold(u32::MAX, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-                (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-            })
-        })
-    };
-    assert_eq!(crc32("123456789"), 0xcbf4_3926);
-    for partitioner in [Partitioner::Consistent, Partitioner::ConsistentRandom] {
-        for (key, partition) in partitions(partitioner) {
-            assert_eq!(
-                crc32(&key) % 7,
-                partition.cast_unsigned(),
-                "{partitioner:?} {key}"
-            );
-        }
-    }
-}
-
-#[test]
-fn fnv1a_chooses_the_partitions_of_sarama() {
-    // Sarama's hash partitioner: FNV-1a as a signed number, the remainder's absolute value.
-    let fnv1a = |key: &str| {
-        key.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        })
-    };
-    assert_eq!(fnv1a("foobar"), 0xbf9c_f968);
-    for partitioner in [Partitioner::Fnv1a, Partitioner::Fnv1aRandom] {
-        for (key, partition) in partitions(partitioner) {
-            let expected = (fnv1a(&key).cast_signed() % 7).abs();
-            assert_eq!(expected, partition, "{partitioner:?} {key}");
-        }
     }
 }
 

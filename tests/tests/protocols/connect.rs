@@ -1,12 +1,8 @@
 //! CONNECT: refused as it is, and WebSocket as a stream of HTTP/2 (RFC 8441).
 
-use std::io::Write as _;
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use bytes::Bytes;
-use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -14,6 +10,7 @@ use weir_tests::client::Connection;
 use weir_tests::http2::{Client, receive, run};
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
+use weir_tests::websocket::{accept, ask, open};
 use weir_tests::weir::Weir;
 
 use crate::start;
@@ -38,24 +35,6 @@ fn before(upstream: Value, more: Value) -> Weir {
     Weir::start(&config.to_string())
 }
 
-fn ask(target: &str, protocol: &'static str) -> Request<()> {
-    let request = Request::connect(target)
-        .extension(Protocol::from_static(protocol))
-        .header("sec-websocket-version", "13")
-        .header("origin", "https://a.example");
-    request.body(()).expect("a request")
-}
-
-/// Connected, with what Weir allows known.
-async fn open(weir: &Weir) -> Client {
-    let client = Client::open(weir.proxy()).await;
-    while !client.sender.is_extended_connect_protocol_enabled() {
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    client
-}
-
 async fn connect(
     client: &Client,
     request: Request<()>,
@@ -63,22 +42,6 @@ async fn connect(
     let mut sender = client.sender.clone().ready().await.expect("room");
     let (response, stream) = sender.send_request(request, false).expect("a stream");
     (response.await.expect("a response"), stream)
-}
-
-/// What RFC 6455 answers to a key, by another's code.
-fn accept(key: &str) -> String {
-    let mut child = Command::new("sh")
-        .args(["-c", "openssl dgst -sha1 -binary | openssl base64"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("sh");
-    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(text.as_bytes()).expect("write");
-    drop(stdin);
-    let output = child.wait_with_output().expect("openssl");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn find<'h>(head: &'h [String], name: &str) -> Option<&'h str> {
@@ -109,7 +72,7 @@ fn websocket_passes_as_a_stream_of_http2_beside_others() {
     let (listener, weir) = front(json!({ "timeouts": { "head": "300ms" } }));
     let upstream = std::thread::spawn(move || switch(listener, accept));
     run(async {
-        let client = open(&weir).await;
+        let client = open(weir.proxy()).await;
         let request = ask("https://a.example/chat?x=y", "websocket");
         let (response, mut stream) = connect(&client, request).await;
         assert_eq!(response.status(), 200);
@@ -168,7 +131,7 @@ fn a_stream_that_is_reset_ends_the_tunnel() {
     let (listener, weir) = front(json!({}));
     let upstream = std::thread::spawn(move || switch(listener, accept));
     run(async {
-        let client = open(&weir).await;
+        let client = open(weir.proxy()).await;
         let request = ask("http://a.example/chat", "websocket");
         let (_response, mut stream) = connect(&client, request).await;
         let (mut upstream, _) = upstream.join().expect("the upstream");
@@ -199,7 +162,7 @@ fn a_tunnel_in_which_nothing_passes_ends_at_its_deadline_and_no_other_stream_doe
         let weir = before(upstream, json!({}));
         let switching = std::thread::spawn(move || switch(listener, accept));
         run(async {
-            let client = open(&weir).await;
+            let client = open(weir.proxy()).await;
             let request = ask("http://a.example/chat", "websocket");
             let (response, _stream) = connect(&client, request).await;
             assert_eq!(response.status(), 200);
@@ -244,7 +207,7 @@ fn what_is_no_tunnel_is_never_taken_for_one() {
             upstream
         });
         run(async {
-            let client = open(&weir).await;
+            let client = open(weir.proxy()).await;
             let request = ask("http://a.example/chat", "websocket");
             let (response, _stream) = connect(&client, request).await;
             assert_eq!(response.status(), status, "{answer}");
@@ -256,7 +219,7 @@ fn what_is_no_tunnel_is_never_taken_for_one() {
     // Neither is what the configuration answers.
     let (_listener, weir) = front(json!({}));
     run(async {
-        let client = open(&weir).await;
+        let client = open(weir.proxy()).await;
         let request = ask("http://a.example/fixed", "websocket");
         let (response, _stream) = connect(&client, request).await;
         assert_eq!(response.status(), 502);
@@ -268,7 +231,7 @@ fn connect_reaches_no_upstream() {
     let upstream = Upstream::hello();
     let weir = start(&upstream, json!({}));
     run(async {
-        let client = open(&weir).await;
+        let client = open(weir.proxy()).await;
         // Protocols that may not be switched to, and none.
         let tcp = Request::connect("a.example:443")
             .body(())

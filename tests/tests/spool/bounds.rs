@@ -13,14 +13,14 @@ use weir_tests::load::{ask, ask_all, upstream};
 /// A header that makes its trace large.
 const LARGE: usize = 50_000;
 
-fn dropped(weir: &weir_tests::weir::Weir, reason: &str) -> u64 {
+pub(crate) fn dropped(weir: &weir_tests::weir::Weir, reason: &str) -> u64 {
     weir.count(&format!(
         r#"weir_export_dropped_total{{exporter="traces",reason="{reason}"}}"#
     ))
 }
 
 /// Sends requests with a large header; gives their ids.
-fn ask_large(weir: &weir_tests::weir::Weir, count: usize, name: &str) -> Vec<String> {
+pub(crate) fn ask_large(weir: &weir_tests::weir::Weir, count: usize, name: &str) -> Vec<String> {
     let mut connection = Connection::open(weir.proxy());
     let large = "x".repeat(LARGE);
     (0..count)
@@ -33,7 +33,7 @@ fn ask_large(weir: &weir_tests::weir::Weir, count: usize, name: &str) -> Vec<Str
         .collect()
 }
 
-fn spooled_large(topic: &str) -> (Spooled, Value) {
+pub(crate) fn spooled_large(topic: &str) -> (Spooled, Value) {
     let mut spooled = Spooled::new(&upstream()).to(shared(), topic);
     let kafka = &mut spooled.config["exporters"]["traces"]["kafka"];
     kafka["request_headers"] = json!(["x-large"]);

@@ -2,12 +2,15 @@
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
+use std::sync::{Mutex, mpsc};
 
+use bytes::Bytes;
 use http::Request;
 use serde_json::json;
 use weir_tests::client::Connection;
 use weir_tests::http2::{self, Client};
 use weir_tests::upstream::{Seen, Upstream};
+use weir_tests::websocket;
 use weir_tests::weir::Weir;
 
 use crate::Spooled;
@@ -43,7 +46,11 @@ fn upstream() -> Upstream {
 }
 
 fn start() -> (Spooled, Weir) {
-    let mut spooled = Spooled::new(&upstream());
+    start_before(&upstream())
+}
+
+fn start_before(upstream: &Upstream) -> (Spooled, Weir) {
+    let mut spooled = Spooled::new(upstream);
     // Nothing leaves the spool.
     spooled.config["exporters"]["traces"]["kafka"] =
         json!({ "brokers": ["127.0.0.1:1"], "topic": "traces" });
@@ -170,6 +177,153 @@ fn a_trace_is_on_the_disk_when_a_client_of_http2_sees_the_end() {
                 assert!(spooled.has(&id), "{id}");
                 assert_eq!(answer.trailers.is_some(), target == "/trailers", "{id}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_trace_is_on_the_disk_when_a_websocket_over_http2_ends() {
+    let (spooled, weir) = start_before(&Upstream::new(|seen: &Seen, stream: &mut TcpStream| {
+        let key = seen.header("sec-websocket-key").expect("a key");
+        let accept = websocket::accept(key);
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket";
+        let head = format!("{switched}\r\nsec-websocket-accept: {accept}\r\n\r\nhello");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.shutdown(Shutdown::Both);
+    }));
+    http2::run(async {
+        for round in 0..ROUNDS {
+            let client = websocket::open(weir.proxy()).await;
+            let id = format!("websocket-{round:03}");
+            let mut request = websocket::ask("http://test/chat", "websocket");
+            let value = id.parse().expect("a value");
+            request.headers_mut().insert("x-request-id", value);
+            let mut sender = client.sender.clone().ready().await.expect("room");
+            let (response, mut stream) = sender.send_request(request, false).expect("a stream");
+            let response = response.await.expect("a response");
+            assert_eq!(response.status(), 200);
+            let mut received = response.into_body();
+            let first = received.data().await.expect("a piece").expect("no error");
+            assert_eq!(first, "hello");
+            stream
+                .send_data(Bytes::new(), true)
+                .expect("the client ends too");
+            while let Some(rest) = received.data().await {
+                assert_eq!(rest.expect("no error"), "");
+            }
+            assert!(spooled.has(&id), "{id}");
+        }
+    });
+}
+
+/// An upstream that sends an event, and another with the end once it is told to.
+fn events() -> (Upstream, mpsc::Sender<()>) {
+    let (go_on, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let upstream = Upstream::new(move |seen: &Seen, stream: &mut TcpStream| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        let (head, first, last) = match seen.target.as_str() {
+            "/close" => (
+                format!("{head}connection: close\r\n\r\n"),
+                "data: one\n\n",
+                "data: two\n\n",
+            ),
+            _ => (
+                format!("{head}transfer-encoding: chunked\r\n\r\n"),
+                "b\r\ndata: one\n\n\r\n",
+                "b\r\ndata: two\n\n\r\n0\r\n\r\n",
+            ),
+        };
+        let _ = stream.write_all((head + first).as_bytes());
+        let _ = told.lock().expect("lock").recv();
+        let _ = stream.write_all(last.as_bytes());
+        if seen.target == "/close" {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+    (upstream, go_on)
+}
+
+#[test]
+fn a_trace_is_on_the_disk_when_a_stream_of_events_ends() {
+    let (upstream, go_on) = events();
+    let (spooled, weir) = start_before(&upstream);
+    for target in ["/chunked", "/close"] {
+        for round in 0..ROUNDS {
+            let id = format!("events{target}-{round:03}");
+            let mut connection = Connection::open(weir.proxy());
+            connection.send(format!(
+                "GET {target} HTTP/1.1\r\nhost: test\r\nx-request-id: {id}\r\n\r\n"
+            ));
+            connection.receive_head().expect("a head");
+            assert_eq!(connection.read_chunk().expect("an event"), b"data: one\n\n");
+            // It goes on, and so does its trace.
+            assert!(!spooled.has(&id), "{id}");
+            go_on.send(()).expect("the upstream waits");
+            assert_eq!(connection.read_chunk().expect("an event"), b"data: two\n\n");
+            assert_eq!(connection.read_chunk().expect("the end"), b"");
+            assert!(spooled.has(&id), "{id}");
+        }
+        http2::run(async {
+            let client = Client::open(weir.proxy()).await;
+            for round in 0..ROUNDS {
+                let id = format!("events{target}-2-{round:03}");
+                let request = Request::get(format!("http://test{target}"))
+                    .header("x-request-id", &id)
+                    .body(());
+                let mut sender = client.sender.clone().ready().await.expect("room");
+                let sent = sender.send_request(request.expect("a request"), true);
+                let response = sent.expect("a stream").0.await.expect("a response");
+                let mut received = response.into_body();
+                let first = received.data().await.expect("a piece").expect("no error");
+                assert_eq!(first, "data: one\n\n");
+                assert!(!spooled.has(&id), "{id}");
+                go_on.send(()).expect("the upstream waits");
+                let mut rest = Vec::new();
+                while let Some(piece) = received.data().await {
+                    rest.extend(piece.expect("no error"));
+                }
+                assert_eq!(rest, b"data: two\n\n");
+                assert!(spooled.has(&id), "{id}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_trace_is_on_the_disk_when_a_request_has_been_refused() {
+    let (spooled, weir) = start();
+    for round in 0..ROUNDS {
+        for (name, fields) in [
+            ("hosts", "host: test\r\nhost: other\r\n"),
+            ("lengths", "host: test\r\ncontent-length: 003\r\n"),
+            ("escape%zz", "host: test\r\n"),
+        ] {
+            let id = format!("{name}-{round:03}");
+            let mut connection = Connection::open(weir.proxy());
+            connection.send(format!(
+                "POST /{id} HTTP/1.1\r\n{fields}x-request-id: {id}\r\n\r\n"
+            ));
+            assert_eq!(
+                connection.receive().expect("a response").status,
+                400,
+                "{id}"
+            );
+            assert!(spooled.has(&id), "{id}");
+        }
+    }
+    http2::run(async {
+        let client = Client::open(weir.proxy()).await;
+        for round in 0..ROUNDS {
+            let id = format!("hosts-2-{round:03}");
+            let request = Request::get(format!("http://test/{id}"))
+                .header("host", "other")
+                .header("x-request-id", &id)
+                .body(());
+            let answer = client.send(request.expect("a request")).await;
+            assert_eq!(answer.expect("a response").status(), 400, "{id}");
+            assert!(spooled.has(&id), "{id}");
         }
     });
 }

@@ -2,6 +2,7 @@
 //! whatever is away.
 
 mod bounds;
+mod disk;
 mod drains;
 mod ends;
 mod handover;

@@ -264,7 +264,12 @@ impl Store {
 
     /// Notes that the disk does not do what it should.
     pub(super) fn fail(&self, what: &str, path: &Path, error: &io::Error) {
-        let message = format!("spool: {what} {}: {error}", path.display());
+        let way_out = if is_full(error) {
+            ": make room there, or lower `spool.max_bytes`"
+        } else {
+            ""
+        };
+        let message = format!("spool: {what} {}: {error}{way_out}", path.display());
         self.complaints.note(message);
     }
 
@@ -282,4 +287,10 @@ impl Store {
             problem: self.complaints.latest(),
         }
     }
+}
+
+/// Whether the disk, or what of it one may have, is used up.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::Store;
+use super::{Store, is_full};
 use crate::export::spool::cursor::{self, Cursor};
 use crate::export::spool::folder;
 use crate::export::spool::segment::{Key, Stream};
@@ -208,15 +208,25 @@ impl Store {
     ) -> io::Result<()> {
         let path = self.cursor_path(exporter);
         let new = path.with_extension("new");
-        let file = self.files.create(&new, 0)?;
         let bytes = cursor.encode().into_bytes();
-        file.write_all_at(&bytes, 0)?;
-        if sync {
-            file.sync(0..bytes.len() as u64)?;
+        match self.write_file(&new, &bytes, sync) {
+            Ok(()) => self.files.rename(&new, &path)?,
+            // On a disk that is full there is the room of the one before, without which nothing that
+            // was delivered could go. One that is torn costs repeats, and no trace.
+            Err(error) if is_full(&error) => self.write_file(&path, &bytes, sync)?,
+            Err(error) => return Err(error),
         }
-        self.files.rename(&new, &path)?;
         if sync {
             self.files.sync_folder(&folder::cursors(&self.folder))?;
+        }
+        Ok(())
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let file = self.files.create(path, 0)?;
+        file.write_all_at(bytes, 0)?;
+        if sync {
+            file.sync(0..bytes.len() as u64)?;
         }
         Ok(())
     }

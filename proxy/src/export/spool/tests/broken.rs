@@ -274,6 +274,25 @@ fn a_cursor_that_cannot_be_saved_loses_nothing_and_is_saved_later() {
 }
 
 #[test]
+fn on_a_disk_that_is_full_a_cursor_takes_the_room_of_the_one_before() {
+    let files = Faulty::default();
+    let store = open(&files);
+    let exporter = Exporter::new(&store, "a");
+    let mut writer = Writer::new(store.clone());
+    (0..30).for_each(|number| append(&mut writer, number).unwrap());
+    files.fail(|operation, path| {
+        let is_new = path.extension().is_some_and(|ending| ending == "new");
+        (is_new && operation == "write")
+            .then(|| error(ENOSPC))
+            .flatten()
+    });
+    assert_eq!(exporter.deliver(), texts(0..30));
+    assert_eq!(files.files(".seg").len(), 1);
+    let again = files.restart(End::Kill);
+    assert!(Exporter::new(&open(&again), "a").deliver().is_empty());
+}
+
+#[test]
 fn a_sync_that_failed_is_never_tried_again_on_that_file() {
     let files = Faulty::default();
     let store = open(&files);
