@@ -172,13 +172,16 @@ impl Generator {
     }
 
     fn double(&mut self) -> f64 {
-        match self.rng.u8(..8) {
+        match self.rng.u8(..10) {
             0 => 0.0,
             1 => f64::NAN,
             2 => f64::INFINITY,
             3 => f64::NEG_INFINITY,
             4 => f64::MIN_POSITIVE / 2.0,
             5 => f64::MAX,
+            6 => -0.0,
+            // The smallest there is.
+            7 => f64::from_bits(1),
             _ => self.rng.f64() * 1e6 - 5e5,
         }
     }

@@ -246,6 +246,13 @@ impl Collected {
             "Bytes of requests that are received or wait in memory.",
             lanes.iter().map(|(labels, held, ..)| (*labels, held.1)),
         )?;
+        let spools = self.0.lanes().iter().filter(|lane| lane.spool().is_some());
+        gauge(
+            encoder,
+            "weir_otlp_spool_messages",
+            "Messages that wait in the spool for Kafka.",
+            spools.map(|lane| ([("signal", lane.signal.as_str())], lane.spooled())),
+        )?;
         gauge(
             encoder,
             "weir_otlp_spool_bytes",

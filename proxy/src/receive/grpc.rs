@@ -123,7 +123,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .map_or(&b""[..], |value| value.as_bytes());
     let media_type = value.split(|byte| *byte == b';').next();
     let media_type = media_type.unwrap_or_default().trim_ascii();
-    media_type == b"application/grpc" || media_type == b"application/grpc+proto"
+    media_type.eq_ignore_ascii_case(b"application/grpc")
+        || media_type.eq_ignore_ascii_case(b"application/grpc+proto")
 }
 
 fn signal(path: &str) -> Option<Signal> {
@@ -290,6 +291,24 @@ mod tests {
         ] {
             assert_eq!(timeout(&HeaderValue::from_static(text)), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn media_types_of_grpc_may_have_parameters() {
+        for (media_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=utf-8", true),
+            ("Application/gRPC+Proto ;a=b", true),
+            ("application/grpc+json", false),
+            ("application/grpc-web", false),
+            ("application/x-protobuf", false),
+        ] {
+            let media_type = HeaderValue::from_static(media_type);
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type.clone())]);
+            assert_eq!(is_grpc(&headers), expected, "{media_type:?}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

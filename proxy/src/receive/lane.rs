@@ -142,7 +142,7 @@ impl Lane {
     }
 
     /// About how many records wait in the spool.
-    fn spooled(&self) -> u64 {
+    pub fn spooled(&self) -> u64 {
         let appended = self.appended.load(Relaxed);
         if appended == 0 {
             return 0;

@@ -160,4 +160,52 @@ mod tests {
             assert!(refusal.retry().is_none());
         }
     }
+
+    #[test]
+    fn the_documentation_says_what_each_is_told_as() {
+        let page = include_str!("../../../docs/otlp.md");
+        let rows = page.lines().map(|line| line.split('|').collect::<Vec<_>>());
+        let rows: Vec<_> = rows.filter(|cells| cells.len() == 6).collect();
+        for refusal in [
+            Refusal::Unauthenticated,
+            Refusal::NotFound,
+            Refusal::Method,
+            Refusal::MediaType,
+            Refusal::Encoding,
+            Refusal::Malformed(String::new()),
+            Refusal::TooLarge(1),
+            Refusal::Incomplete,
+            Refusal::QueueFull,
+            Refusal::SpoolFull,
+            Refusal::SpoolFailed,
+            Refusal::NotDelivered,
+            Refusal::Deadline,
+            Refusal::Framing(""),
+        ] {
+            let grpc = match (&refusal, refusal.grpc()) {
+                // It is no call yet.
+                (Refusal::Method | Refusal::MediaType, _) => "HTTP 415",
+                (_, 3) => "`INVALID_ARGUMENT`",
+                (_, 4) => "`DEADLINE_EXCEEDED`",
+                (_, 8) => "`RESOURCE_EXHAUSTED`",
+                (_, 12) => "`UNIMPLEMENTED`",
+                (_, 13) => "`INTERNAL`",
+                (_, 14) => "`UNAVAILABLE`",
+                (_, 16) => "`UNAUTHENTICATED`",
+                (_, other) => panic!("{other} has no name"),
+            };
+            let http = match refusal {
+                // Only gRPC has these.
+                Refusal::Deadline | Refusal::Framing(_) => String::new(),
+                _ => refusal.http().as_u16().to_string(),
+            };
+            let is_said = rows.iter().any(|cells| {
+                cells[2].contains(&http)
+                    && cells[2].contains("Retry-After") == refusal.retry().is_some()
+                    && cells[3].contains(grpc)
+                    && cells[3].contains("RetryInfo") == refusal.retry().is_some()
+            });
+            assert!(is_said, "{refusal:?}: {http}, {grpc}");
+        }
+    }
 }

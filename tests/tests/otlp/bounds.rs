@@ -10,13 +10,14 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir::otlp::Signal;
+use weir::otlp::read::read;
 use weir_tests::client::Connection;
 use weir_tests::kafka::unique;
 use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use crate::ways::{Doors, PROTOCOLS, items};
+use crate::ways::{Doors, PROTOCOLS, assert_later, items};
 use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request, shared, spans};
 
 #[test]
@@ -102,34 +103,38 @@ fn a_full_spool_refuses_and_keeps_what_it_has() {
     otlp.config["data_dir"] = json!(folder.path());
     otlp.otlp()["queue_bytes"] = json!("8MiB");
     let mut weir = otlp.start();
-    let body = request(10, 1, 20_000).encode_to_vec();
-    let mut acknowledged = 0;
-    let refused = loop {
-        let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-        if response.status != 200 {
-            break response;
+    let doors = Doors::of(&weir);
+    let filled = Signal::ALL.map(|signal| {
+        let filling = items(signal, &vec!["x".repeat(20_000); 10]);
+        let mut protocols = PROTOCOLS.into_iter().cycle().take(100);
+        let acknowledged = protocols
+            .position(|protocol| doors.export(signal, protocol, &filling).is_err())
+            .expect("there is a bound");
+        assert!(acknowledged > 10, "{acknowledged}");
+        for protocol in PROTOCOLS {
+            assert_later(doors.ask(signal, protocol, &filling), protocol, 503);
         }
-        acknowledged += 1;
-        assert!(acknowledged < 100, "there is a bound");
-    };
-    assert!(acknowledged > 10);
-    assert_eq!(refused.status, 503);
-    assert!(refused.header("retry-after").is_some());
+        (signal, filling, acknowledged)
+    });
     weir.signal("TERM");
     assert!(weir.wait().success());
     otlp.kafka()["brokers"] = json!([shared().address()]);
     let weir = otlp.start();
-    let produced = r#"weir_otlp_produced_total{signal="traces",protocol="http/protobuf"}"#;
-    eventually("all that was acknowledged is delivered", || {
-        (weir.count(produced) == acknowledged).then_some(())
-    });
-    for message in otlp.traces(usize::try_from(acknowledged).expect("few")) {
-        assert_eq!(message.payload, body);
+    let doors = Doors::of(&weir);
+    for (signal, filling, acknowledged) in filled {
+        let body = read(signal.request(), filling.to_string().as_bytes()).expect("OTLP/JSON");
+        for message in shared().read(&otlp.topics[signal as usize], acknowledged) {
+            assert_eq!(message.payload, body);
+        }
+        eventually("all that was acknowledged is delivered", || {
+            (produced(&weir, signal) == acknowledged as u64).then_some(())
+        });
+        for protocol in PROTOCOLS {
+            eventually("there is room again", || {
+                doors.export(signal, protocol, &filling).ok()
+            });
+        }
     }
-    eventually("there is room again", || {
-        let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-        (response.status == 200).then_some(())
-    });
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn a_disk_that_takes_nothing_refuses_until_it_does_again() {
     let traces: Value = serde_json::from_str(EXAMPLE).expect("JSON");
     // What is small may still have room behind the last.
     let filling = items(Signal::Traces, &["x".repeat(200_000)]);
-    assert_eq!(doors.export(Signal::Traces, "grpc", &filling), Err(14));
+    assert_later(doors.ask(Signal::Traces, "grpc", &filling), "grpc", 503);
     let key = r#"weir_otlp_refused_total{signal="traces",protocol="grpc",reason="spool_failed"}"#;
     assert_eq!(weir.count(key), 1);
     weir.says("spool: cannot ");
@@ -187,15 +192,16 @@ fn a_disk_that_takes_nothing_refuses_until_it_does_again() {
     let last = String::from_utf8_lossy(&arrived[count - 1].payload);
     assert!(last.contains("test-operation"), "{last}");
     eventually("no more was made of them", || {
-        (produced(&weir) == acknowledged + 2).then_some(())
+        (produced(&weir, Signal::Traces) == acknowledged + 2).then_some(())
     });
 }
 
-/// Messages of traces that Kafka has acknowledged.
-fn produced(weir: &Weir) -> u64 {
+/// Messages that Kafka has acknowledged.
+fn produced(weir: &Weir, signal: Signal) -> u64 {
+    let signal = signal.as_str();
     let of = |protocol: &&str| {
         weir.count(&format!(
-            r#"weir_otlp_produced_total{{signal="traces",protocol="{protocol}"}}"#
+            r#"weir_otlp_produced_total{{signal="{signal}",protocol="{protocol}"}}"#
         ))
     };
     PROTOCOLS.iter().map(of).sum()
@@ -286,8 +292,8 @@ fn more_connections_than_the_limit_are_closed_and_a_reload_changes_it() {
 
 #[test]
 fn what_kafka_refuses_for_good_is_kept_by_signal() {
-    // A topic that takes nothing from the past.
-    let refusing = [("message.timestamp.before.max.ms", "1")];
+    // Topics that take nothing without a key.
+    let refusing = [("cleanup.policy", "compact")];
     let topics = ["refused-traces", "refused-metrics", "refused-logs"].map(unique);
     for topic in &topics {
         shared().create_topic(topic, &refusing);

@@ -1,8 +1,6 @@
 //! What was acknowledged is found in the topic, whatever is away or stopped.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -10,36 +8,14 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir::demo::consumer::Consumer;
+use weir::otlp::Signal;
 use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
+use weir_tests::weir::Weir;
 
+use crate::load::{Acknowledged, Load, wait_for};
+use crate::ways::{Doors, PROTOCOLS, assert_later, items};
 use crate::{Otlp, PROTOBUF, own_kafka, post, request, shared, spans};
-
-/// Names of the spans that arrive, until all that are wanted have.
-fn wait_for(broker: &str, topic: &str, wanted: &HashSet<String>) -> HashSet<String> {
-    let consumer = Consumer::new(broker, topic).expect("the topic can be read");
-    let mut names = HashSet::new();
-    eventually("everything arrives", || {
-        while let Ok(Some(message)) = consumer.recv(std::time::Duration::from_millis(100)) {
-            let decoded =
-                ExportTraceServiceRequest::decode(&message.payload[..]).expect("protobuf");
-            names.extend(spans(&decoded).map(|span| span.name.clone()));
-        }
-        wanted.is_subset(&names).then_some(())
-    });
-    names
-}
-
-/// A request whose spans nobody else sends.
-fn named(prefix: &str) -> (Vec<u8>, Vec<String>) {
-    let mut request = request(5, 1, 100);
-    let spans = &mut request.resource_spans[0].scope_spans[0].spans;
-    for span in spans.iter_mut() {
-        span.name = format!("{prefix} {}", span.name);
-    }
-    let names = spans.iter().map(|span| span.name.clone()).collect();
-    (request.encode_to_vec(), names)
-}
 
 #[test]
 fn with_a_spool_a_dead_broker_delays_and_loses_nothing() {
@@ -53,29 +29,49 @@ fn with_a_spool_a_dead_broker_delays_and_loses_nothing() {
     otlp.config["data_dir"] = json!(folder.path());
     otlp.config["spool"] = json!({ "segment_bytes": "2MiB" });
     let mut weir = otlp.start();
-    let mut acknowledged = HashSet::new();
-    for number in 0..20 {
-        let (body, names) = named(&number.to_string());
-        let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-        assert_eq!(response.status, 200);
-        acknowledged.extend(names);
+    let doors = Doors::of(&weir);
+    let mut acknowledged = Acknowledged::default();
+    for signal in Signal::ALL {
+        for number in 0..20 {
+            let protocol = PROTOCOLS[number % PROTOCOLS.len()];
+            let names = vec![format!("{number} {protocol}")];
+            let request = items(signal, &names);
+            assert_eq!(doors.export(signal, protocol, &request), Ok(()));
+            acknowledged[signal as usize].extend(names);
+        }
     }
-    eventually("it says that it cannot deliver", || {
+    let state = |weir: &Weir, wanted: &str| {
         let ready = weir.ready();
-        let traces = &ready["receivers"][0];
-        assert_eq!(traces["signal"], "traces");
         assert_eq!(ready["status"], "ready");
-        (traces["state"] == "degraded").then_some(())
+        let mut lanes = Signal::ALL.iter().zip(0..);
+        lanes.all(|(signal, index): (_, usize)| {
+            let lane = &ready["receivers"][index];
+            assert_eq!(lane["signal"], signal.as_str());
+            lane["state"] == wanted
+        })
+    };
+    eventually("it says that it cannot deliver", || {
+        state(&weir, "degraded").then_some(())
     });
+    assert_eq!(spooled(&weir), [20; 3]);
     // A stop in good order, with nothing delivered.
     weir.signal("TERM");
     assert!(weir.wait().success());
     let kafka = weir_tests::kafka::Kafka::start(&kafka_folder, &[format!("--port={port}")]);
     let weir = otlp.start();
-    wait_for(kafka.address(), &otlp.topics[0], &acknowledged);
-    eventually("it delivers again", || {
-        (weir.ready()["receivers"][0]["state"] == "ok").then_some(())
+    wait_for(kafka.address(), &otlp.topics, &acknowledged);
+    eventually("it delivers again", || state(&weir, "ok").then_some(()));
+    eventually("none waits any more", || {
+        (spooled(&weir) == [0; 3]).then_some(())
     });
+}
+
+/// How many messages wait in the spool, by signal.
+fn spooled(weir: &Weir) -> [u64; 3] {
+    Signal::ALL.map(|signal| {
+        let signal = signal.as_str();
+        weir.count(&format!("weir_otlp_spool_messages{{signal=\"{signal}\"}}"))
+    })
 }
 
 #[test]
@@ -85,48 +81,60 @@ fn without_a_spool_nothing_is_acknowledged_that_kafka_has_not() {
         ["traces", "metrics", "logs"].map(str::to_owned),
         "otlp_protobuf",
     );
-    otlp.otlp()["queue_size"] = json!(1);
+    otlp.otlp()["queue_size"] = json!(PROTOCOLS.len());
     let weir = otlp.start();
-    let http = weir.otlp("http");
-    let waiting = thread::spawn(move || {
-        let (body, _) = named("waits");
-        post(http, "/v1/traces", PROTOBUF, &[], &body)
-    });
-    let requests = r#"weir_otlp_queue_requests{signal="traces"}"#;
-    eventually("one waits", || (weir.count(requests) == 1).then_some(()));
-    let (body, _) = named("refused");
-    let refused = post(http, "/v1/traces", PROTOBUF, &[], &body);
-    assert_eq!(refused.status, 429);
-    assert!(refused.header("retry-after").is_some());
-    let grpc = weir_tests::grpc::call(
-        weir.otlp("grpc"),
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        &[("content-type", "application/grpc")],
-        weir_tests::grpc::frame(false, &body),
-    );
-    assert_eq!(grpc.status(), 14);
-    let response = waiting.join().expect("no panic");
-    assert_eq!(response.status, 503);
-    assert!(response.header("retry-after").is_some());
-    let refused =
-        r#"weir_otlp_refused_total{signal="traces",protocol="http/protobuf",reason="queue_full"}"#;
-    assert_eq!(weir.count(refused), 1);
+    let doors = Doors::of(&weir);
+    let pairs = || Signal::ALL.map(|signal| PROTOCOLS.map(|protocol| (signal, protocol)));
+    let waiting: Vec<_> = pairs()
+        .into_iter()
+        .flatten()
+        .map(|(signal, protocol)| {
+            let request = items(signal, &["waits".to_owned()]);
+            let asking = thread::spawn(move || doors.ask(signal, protocol, &request));
+            (protocol, asking)
+        })
+        .collect();
+    let counted = |name: &str, signal: Signal, labels: &str| {
+        let signal = signal.as_str();
+        weir.count(&format!("weir_otlp_{name}{{signal=\"{signal}\"{labels}}}"))
+    };
+    for signal in Signal::ALL {
+        eventually("they wait", || {
+            (counted("queue_requests", signal, "") == 3).then_some(())
+        });
+    }
+    for (signal, protocol) in pairs().into_iter().flatten() {
+        let request = items(signal, &["refused".to_owned()]);
+        assert_later(doors.ask(signal, protocol, &request), protocol, 429);
+    }
+    for (protocol, asking) in waiting {
+        assert_later(asking.join().expect("no panic"), protocol, 503);
+    }
+    for (signal, protocol) in pairs().into_iter().flatten() {
+        for reason in ["queue_full", "not_delivered"] {
+            let labels = format!(",protocol=\"{protocol}\",reason=\"{reason}\"");
+            assert_eq!(counted("refused_total", signal, &labels), 1, "{labels}");
+        }
+    }
 }
 
 #[test]
 fn without_a_spool_what_is_acknowledged_is_in_the_topic_already() {
     let otlp = Otlp::new("otlp_protobuf");
     let mut weir = otlp.start();
-    let (body, names) = named("acknowledged");
-    let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-    assert_eq!(response.status, 200);
+    let doors = Doors::of(&weir);
+    let mut acknowledged = Acknowledged::default();
+    for signal in Signal::ALL {
+        for protocol in PROTOCOLS {
+            let names = vec![protocol.to_owned()];
+            let request = items(signal, &names);
+            assert_eq!(doors.export(signal, protocol, &request), Ok(()));
+            acknowledged[signal as usize].extend(names);
+        }
+    }
     weir.signal("KILL");
     weir.wait();
-    wait_for(
-        shared().address(),
-        &otlp.topics[0],
-        &names.into_iter().collect(),
-    );
+    wait_for(shared().address(), &otlp.topics, &acknowledged);
 }
 
 #[test]
@@ -140,9 +148,13 @@ fn a_topic_that_is_not_there_holds_up_no_other_signal() {
         let said = "kafka plugin: topic \"not-there\" does not exist";
         (logs["state"] == "degraded" && logs["message"] == said).then_some(())
     });
-    let (body, _) = named("others");
-    let response = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-    assert_eq!(response.status, 200);
+    let doors = Doors::of(&weir);
+    for signal in [Signal::Traces, Signal::Metrics] {
+        for protocol in PROTOCOLS {
+            let request = items(signal, &["others".to_owned()]);
+            assert_eq!(doors.export(signal, protocol, &request), Ok(()));
+        }
+    }
 }
 
 /// Names of the spans in a message of any format.
@@ -210,46 +222,14 @@ fn a_stop_in_good_order_loses_nothing_and_answers_what_has_come() {
         }
         otlp.config["workers"] = json!(2);
         let mut weir = otlp.start();
-        let (http, grpc) = (weir.otlp("http"), weir.otlp("grpc"));
-        let count = Arc::new(AtomicUsize::new(0));
-        let clients: Vec<_> = (0..4)
-            .map(|client| {
-                let count = Arc::clone(&count);
-                thread::spawn(move || {
-                    let mut seen = Vec::new();
-                    for number in 0.. {
-                        let (body, names) = named(&format!("{has_spool} {client} {number}"));
-                        // Once it listens no more, a connection is refused.
-                        let answered = std::panic::catch_unwind(|| {
-                            if client % 2 == 0 {
-                                post(http, "/v1/traces", PROTOBUF, &[], &body).status == 200
-                            } else {
-                                let path =
-                                    "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-                                let headers = [("content-type", "application/grpc")];
-                                let stream = weir_tests::grpc::frame(false, &body);
-                                weir_tests::grpc::call(grpc, path, &headers, stream).status() == 0
-                            }
-                        });
-                        let Ok(acknowledged) = answered else { break };
-                        assert!(acknowledged);
-                        seen.extend(names);
-                        count.fetch_add(1, Ordering::Relaxed);
-                    }
-                    seen
-                })
-            })
-            .collect();
-        eventually("the load is under way", || {
-            (count.load(Ordering::Relaxed) > 200).then_some(())
-        });
+        // Once it listens no more, a connection is refused; what is let in is answered with success.
+        let load = Load::start(&weir, "stop", &[]);
+        load.wait_for(40);
         weir.signal("TERM");
         assert!(weir.wait().success());
-        let acknowledged = clients
-            .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
-            .collect();
+        let mut acknowledged = Acknowledged::default();
+        load.end(&mut acknowledged);
         // Nothing is left for another run.
-        wait_for(shared().address(), &otlp.topics[0], &acknowledged);
+        wait_for(shared().address(), &otlp.topics, &acknowledged);
     }
 }

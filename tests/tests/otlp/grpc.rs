@@ -6,6 +6,7 @@ use serde_json::json;
 use weir::otlp::Signal;
 use weir::otlp::read::read;
 use weir_tests::grpc::{Answer, call, frame};
+use weir_tests::service::nobody;
 use weir_tests::weir::Weir;
 
 use crate::ways::PROTOCOLS;
@@ -107,12 +108,25 @@ fn what_is_refused_has_a_status_with_details() {
 }
 
 #[test]
+fn a_calls_own_deadline_ends_the_wait_for_kafka() {
+    let topics = ["traces", "metrics", "logs"].map(str::to_owned);
+    let otlp = Otlp::to(&nobody().to_string(), topics, "otlp_protobuf");
+    let weir = otlp.start();
+    let body = request(1, 1, 10).encode_to_vec();
+    let answer = export(&weir, &[("grpc-timeout", "10m")], frame(false, &body));
+    assert_eq!(answer.status(), 4);
+    let key = r#"weir_otlp_refused_total{signal="traces",protocol="grpc",reason="deadline"}"#;
+    assert_eq!(weir.count(key), 1);
+}
+
+#[test]
 fn what_is_no_grpc_is_another_media_type() {
     let otlp = Otlp::new("otlp_json");
     let weir = otlp.start();
     let headers = [("content-type", "application/json")];
     let answer = call(weir.otlp("grpc"), TRACES, &headers, b"{}".to_vec());
     assert_eq!(answer.http, 415);
+    assert!(!answer.trailers.contains_key("grpc-status"));
 }
 
 #[test]

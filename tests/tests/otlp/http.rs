@@ -4,10 +4,14 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use weir::otlp::Signal;
 use weir_tests::client;
+use weir_tests::service::nobody;
 
-use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request};
+use crate::ways::{Doors, PROTOCOLS, items};
+use crate::{EXAMPLE, JSON, Otlp, PROTOBUF, post, request, shared};
 
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -45,24 +49,72 @@ fn an_empty_request_succeeds_and_produces_nothing() {
     let otlp = Otlp::new("otlp_json");
     let weir = otlp.start();
     let http = weir.otlp("http");
-    let empty = json!({ "resourceSpans": [{ "scopeSpans": [] }] }).to_string();
-    for (kind, body) in [
-        (PROTOBUF, &b""[..]),
-        (JSON, b"{}"),
-        (JSON, empty.as_bytes()),
-    ] {
-        let response = post(http, "/v1/traces", kind, &[], body);
-        assert_eq!(response.status, 200);
-        let expected: &[u8] = if kind == JSON { b"{}" } else { b"" };
-        assert_eq!(response.body, expected);
+    let doors = Doors::of(&weir);
+    for signal in Signal::ALL {
+        let path = format!("/v1/{}", signal.as_str());
+        let empty = items(signal, &[]);
+        let text = empty.to_string();
+        for (kind, body) in [(PROTOBUF, &b""[..]), (JSON, b"{}"), (JSON, text.as_bytes())] {
+            let response = post(http, &path, kind, &[], body);
+            assert_eq!(response.status, 200);
+            let expected: &[u8] = if kind == JSON { b"{}" } else { b"" };
+            assert_eq!(response.body, expected);
+        }
+        for request in [&json!({}), &empty] {
+            for protocol in PROTOCOLS {
+                assert_eq!(doors.export(signal, protocol, request), Ok(()));
+            }
+        }
+        // The first message is of the first request that has something.
+        let one = items(signal, &["something".to_owned()]);
+        assert_eq!(doors.export(signal, "grpc", &one), Ok(()));
+        let arrived = shared().read(&otlp.topics[signal as usize], 1).remove(0);
+        let arrived: Value = serde_json::from_slice(&arrived.payload).expect("JSON");
+        assert_eq!(arrived, one);
+        for (protocol, count) in PROTOCOLS.into_iter().zip([1, 0, 0]) {
+            let signal = signal.as_str();
+            let made =
+                format!(r#"weir_otlp_messages_total{{signal="{signal}",protocol="{protocol}"}}"#);
+            assert_eq!(weir.count(&made), count, "{made}");
+        }
     }
-    assert_eq!(
-        post(http, "/v1/traces", JSON, &[], EXAMPLE.as_bytes()).status,
-        200
-    );
-    let arrived: serde_json::Value =
-        serde_json::from_slice(&otlp.traces(1)[0].payload).expect("JSON");
-    assert!(arrived["resourceSpans"][0]["resource"].is_object());
+}
+
+#[test]
+fn media_types_may_have_parameters() {
+    let otlp = Otlp::new("otlp_protobuf");
+    let weir = otlp.start();
+    let body = request(1, 1, 10).encode_to_vec();
+    let kinds = [
+        "application/x-protobuf; charset=utf-8",
+        "Application/X-Protobuf;proto=\"opentelemetry\" ; a=b",
+        "application/protobuf",
+    ];
+    for kind in kinds {
+        let response = post(weir.otlp("http"), "/v1/traces", kind, &[], &body);
+        assert_eq!(response.status, 200, "{kind}");
+        assert_eq!(response.header("content-type"), Some(PROTOBUF));
+    }
+    let doors = Doors::of(&weir);
+    let of_grpc = [
+        "application/grpc+proto",
+        "application/grpc; charset=utf-8",
+        "Application/gRPC+Proto;a=b",
+    ];
+    for kind in of_grpc {
+        assert_eq!(doors.call(Signal::Traces, kind, &body), Ok(()), "{kind}");
+    }
+    for message in otlp.traces(kinds.len() + of_grpc.len()) {
+        assert_eq!(message.payload, body);
+    }
+    for kind in ["application/grpc+json", "application/grpc-web+proto"] {
+        let refused = doors.call(Signal::Traces, kind, &body);
+        assert_eq!(
+            refused.map_err(|refused| refused.status),
+            Err(415),
+            "{kind}"
+        );
+    }
 }
 
 #[test]
@@ -189,6 +241,51 @@ fn pages_of_allowed_origins_may_send() {
         response.header("access-control-allow-origin"),
         Some("https://app.example.com")
     );
+}
+
+#[test]
+fn pages_of_allowed_origins_can_read_why_they_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let topics = ["traces", "metrics", "logs"].map(str::to_owned);
+    let mut otlp = Otlp::to(&nobody().to_string(), topics, "otlp_json");
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.otlp()["queue_size"] = json!(1);
+    otlp.otlp()["token"] = json!("right");
+    otlp.otlp()["http"]["max_body_bytes"] = json!("10KiB");
+    otlp.otlp()["http"]["cors"] = json!({ "allowed_origins": ["https://app.example.com"] });
+    let weir = otlp.start();
+    let (token, brotli) = ("authorization: Bearer right", "content-encoding: br");
+    let large = b" ".repeat(20 << 10);
+    let example = EXAMPLE.as_bytes();
+    for (status, path, kind, headers, body) in [
+        (401, "/v1/traces", JSON, &[][..], example),
+        (400, "/v1/traces", JSON, &[token][..], &b"{"[..]),
+        (413, "/v1/traces", JSON, &[token][..], &large[..]),
+        (415, "/v1/traces", "text/plain", &[token][..], example),
+        (415, "/v1/traces", JSON, &[token, brotli][..], example),
+        (404, "/v1/profiles", JSON, &[token][..], example),
+        (200, "/v1/traces", JSON, &[token][..], example),
+        (429, "/v1/traces", JSON, &[token][..], example),
+    ] {
+        for (origin, is_allowed) in [
+            ("https://app.example.com", true),
+            ("https://example.org", false),
+        ] {
+            if status == 200 && !is_allowed {
+                continue;
+            }
+            let origin_line = format!("origin: {origin}");
+            let headers = [headers, &[&origin_line]].concat();
+            let response = post(weir.otlp("http"), path, kind, &headers, body);
+            assert_eq!(response.status, status);
+            let allowed = response.header("access-control-allow-origin");
+            assert_eq!(allowed, is_allowed.then_some(origin), "{status}");
+            let exposed = response.header("access-control-expose-headers");
+            assert_eq!(exposed, is_allowed.then_some("retry-after"), "{status}");
+            assert_eq!(response.header("retry-after").is_some(), status == 429);
+            assert!(status == 200 || !response.body.is_empty(), "{status}");
+        }
+    }
 }
 
 #[test]

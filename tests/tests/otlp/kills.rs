@@ -1,93 +1,116 @@
-//! `kill -9` at load, by each protocol and of each signal.
-
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
+//! `kill -9` at load, of Weir and of the broker, by each protocol and of each signal.
 
 use serde_json::json;
 use tempfile::TempDir;
-use weir::demo::consumer::Consumer;
-use weir::otlp::Signal;
-use weir_tests::wait::eventually;
+use weir_tests::kafka::Kafka;
 
-use crate::ways::{Doors, PROTOCOLS, items, texts};
-use crate::{Otlp, shared};
+use crate::load::{Acknowledged, Load, wait_for};
+use crate::{Otlp, own_kafka, shared};
 
-const CLIENTS: usize = 6;
-
-/// What a client sends, and by which protocol: each signal by two, each protocol for two.
-fn habit(client: usize) -> (Signal, &'static str) {
-    let turn = client / PROTOCOLS.len();
-    (Signal::ALL[(client + turn) % 3], PROTOCOLS[client % 3])
-}
-
-/// Reads a topic until all these items have come.
-fn wait_for(topic: &str, signal: Signal, wanted: &HashSet<String>) {
-    let consumer = Consumer::new(shared().address(), topic).expect("the topic can be read");
-    let mut arrived = HashSet::new();
-    eventually(&format!("all {} arrive", signal.as_str()), || {
-        while let Ok(Some(message)) = consumer.recv(Duration::from_millis(100)) {
-            arrived.extend(texts(signal, &message.payload));
-        }
-        wanted.is_subset(&arrived).then_some(())
-    });
+/// A receiver with a spool in this folder.
+fn durable(mut otlp: Otlp, folder: &TempDir) -> Otlp {
+    otlp.config["data_dir"] = json!(folder.path());
+    otlp.config["spool"] = json!({ "segment_bytes": "2MiB" });
+    otlp.config["workers"] = json!(2);
+    otlp
 }
 
 #[test]
 fn a_kill_at_load_loses_nothing_that_was_acknowledged() {
     let folder = TempDir::new().expect("a folder");
-    let mut otlp = Otlp::new("otlp_protobuf");
-    otlp.config["data_dir"] = json!(folder.path());
-    otlp.config["spool"] = json!({ "segment_bytes": "2MiB" });
-    otlp.config["workers"] = json!(2);
-    let mut acknowledged: [HashSet<String>; 3] = Default::default();
+    let otlp = durable(Otlp::new("otlp_protobuf"), &folder);
+    let mut acknowledged = Acknowledged::default();
     for run in 0..4 {
         let mut weir = otlp.start();
-        let doors = Doors::of(&weir);
-        let stop = Arc::new(AtomicBool::new(false));
-        let counts: Arc<[AtomicUsize; CLIENTS]> = Arc::default();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
-                let (signal, protocol) = habit(client);
-                thread::spawn(move || {
-                    let mut seen = Vec::new();
-                    for number in 0.. {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let name = |item| format!("{run} {client} {number} {item}");
-                        let names: Vec<String> = (0..5).map(name).collect();
-                        let request = items(signal, &names);
-                        let sent =
-                            std::panic::catch_unwind(|| doors.export(signal, protocol, &request));
-                        // The kill may come before an answer, or in the middle of one.
-                        let Ok(answered) = sent else { break };
-                        assert_eq!(answered, Ok(()), "{protocol}");
-                        seen.extend(names);
-                        counts[client].fetch_add(1, Ordering::Relaxed);
-                    }
-                    (signal, seen)
-                })
-            })
-            .collect();
-        eventually("the load of each is under way", || {
-            let mut counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
-            counts.all(|count| count > 15 + 11 * run).then_some(())
-        });
+        let load = Load::start(&weir, &run.to_string(), &[]);
+        load.wait_for(15 + 11 * run);
         weir.signal("KILL");
         weir.wait();
-        stop.store(true, Ordering::Relaxed);
-        for client in clients {
-            let (signal, seen) = client.join().expect("no panic");
-            acknowledged[signal as usize].extend(seen);
-        }
+        load.end(&mut acknowledged);
     }
     let _weir = otlp.start();
-    for signal in Signal::ALL {
-        let index = signal as usize;
-        wait_for(&otlp.topics[index], signal, &acknowledged[index]);
+    wait_for(shared().address(), &otlp.topics, &acknowledged);
+}
+
+/// A broker that may be killed, and be back at its address.
+struct Mortal {
+    folder: TempDir,
+    address: String,
+    kafka: Option<Kafka>,
+}
+
+impl Mortal {
+    fn start() -> (Self, [String; 3]) {
+        let folder = TempDir::new().expect("a folder");
+        let (kafka, topics) = own_kafka(&folder);
+        let mortal = Self {
+            folder,
+            address: kafka.address().to_owned(),
+            kafka: Some(kafka),
+        };
+        (mortal, topics)
     }
+
+    fn kill(&mut self) {
+        let kafka = self.kafka.take().expect("it lives");
+        kafka.signal("KILL");
+        kafka.stop();
+    }
+
+    fn revive(&mut self) {
+        let (_, port) = self.address.rsplit_once(':').expect("a port");
+        let kafka = Kafka::start(&self.folder, &[format!("--port={port}")]);
+        self.kafka = Some(kafka);
+    }
+}
+
+#[test]
+fn with_a_spool_a_broker_that_dies_at_load_costs_nothing_even_with_a_kill_meanwhile() {
+    let folder = TempDir::new().expect("a folder");
+    let (mut broker, topics) = Mortal::start();
+    let otlp = durable(Otlp::to(&broker.address, topics, "otlp_protobuf"), &folder);
+    let mut acknowledged = Acknowledged::default();
+    let mut weir = otlp.start();
+    let load = Load::start(&weir, "first", &[]);
+    load.wait_for(20);
+    broker.kill();
+    load.wait_for(20);
+    broker.revive();
+    load.wait_for(20);
+    broker.kill();
+    load.wait_for(20);
+    weir.signal("KILL");
+    weir.wait();
+    load.end(&mut acknowledged);
+
+    let weir = otlp.start();
+    let load = Load::start(&weir, "second", &[]);
+    load.wait_for(20);
+    broker.revive();
+    load.wait_for(20);
+    load.end(&mut acknowledged);
+    wait_for(&broker.address, &otlp.topics, &acknowledged);
+    let metrics = weir.metrics();
+    assert!(!metrics.contains("weir_otlp_dropped_total{"), "{metrics}");
+}
+
+#[test]
+fn without_a_spool_what_is_acknowledged_around_a_brokers_death_is_in_its_topic() {
+    let (mut broker, topics) = Mortal::start();
+    let mut otlp = Otlp::to(&broker.address, topics, "otlp_protobuf");
+    otlp.config["workers"] = json!(2);
+    let mut weir = otlp.start();
+    // What is not acknowledged in time is to be sent again.
+    let load = Load::start(&weir, "run", &[503, 14]);
+    load.wait_for(20);
+    broker.kill();
+    load.wait_for_refusals(1);
+    broker.revive();
+    load.wait_for(20);
+    // What is under way has not been acknowledged, and nothing else is left to do.
+    weir.signal("KILL");
+    weir.wait();
+    let mut acknowledged = Acknowledged::default();
+    load.end(&mut acknowledged);
+    wait_for(&broker.address, &otlp.topics, &acknowledged);
 }

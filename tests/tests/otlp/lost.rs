@@ -36,10 +36,10 @@ fn named(signal: Signal, name: &str) -> serde_json::Value {
 
 #[test]
 fn what_kafka_refuses_for_good_is_counted_by_signal_and_protocol() {
-    // Topics that take nothing from the past.
-    let topics = ["past-traces", "past-metrics", "past-logs"].map(unique);
+    // Topics that take nothing without a key.
+    let topics = ["keyed-traces", "keyed-metrics", "keyed-logs"].map(unique);
     for topic in &topics {
-        shared().create_topic(topic, &[("message.timestamp.before.max.ms", "1")]);
+        shared().create_topic(topic, &[("cleanup.policy", "compact")]);
     }
     let folder = TempDir::new().expect("a folder");
     let mut otlp = Otlp::to(shared().address(), topics, "otlp_json");

@@ -11,6 +11,7 @@ mod drains;
 mod grpc;
 mod http;
 mod kills;
+mod load;
 mod lost;
 mod pushback;
 mod sdks;

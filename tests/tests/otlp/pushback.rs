@@ -3,72 +3,18 @@
 use std::process::{Command, Stdio};
 use std::thread;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use prost::Message;
+use prost::Message as _;
 use serde_json::json;
 use tempfile::TempDir;
-use weir_tests::grpc::{Answer, call, frame};
+use weir::otlp::Signal;
 use weir_tests::kafka::Kafka;
 use weir_tests::link::Link;
 use weir_tests::service::nobody;
 use weir_tests::wait::eventually;
-use weir_tests::weir::Weir;
 
 use crate::clients::{python, script};
+use crate::ways::{Doors, PROTOCOLS, Refused, assert_later, items};
 use crate::{Otlp, PROTOBUF, post, request};
-
-const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-/// `google.rpc.Status` with what lies in it.
-#[derive(Clone, PartialEq, Message)]
-struct Status {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes, tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`, and the `google.protobuf.Duration` in it.
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    delay: Option<Duration>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Duration {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-}
-
-/// The delay that an answer asks for, if it asks for one.
-fn asked(answer: &Answer) -> Option<i64> {
-    let details = STANDARD_NO_PAD.decode(answer.trailer("grpc-status-details-bin"));
-    let status = Status::decode(&details.expect("base64")[..]).expect("a status");
-    assert_eq!(status.code, i32::from(answer.status()));
-    assert!(!status.message.is_empty());
-    let is_retry = |any: &&Any| any.type_url == "type.googleapis.com/google.rpc.RetryInfo";
-    let found = status.details.iter().find(is_retry)?;
-    let info = RetryInfo::decode(&found.value[..]).expect("a delay");
-    Some(info.delay.expect("a duration").seconds)
-}
-
-fn export(weir: &Weir, body: &[u8]) -> Answer {
-    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
-    call(weir.otlp("grpc"), TRACES, &headers, frame(false, body))
-}
 
 #[test]
 fn only_what_may_have_room_later_is_asked_for_again() {
@@ -77,24 +23,36 @@ fn only_what_may_have_room_later_is_asked_for_again() {
     let mut otlp = Otlp::to(&nobody().to_string(), topics, "otlp_protobuf");
     otlp.config["data_dir"] = json!(folder.path());
     otlp.otlp()["queue_size"] = json!(1);
-    otlp.otlp()["grpc"]["max_body_bytes"] = json!("10KiB");
+    for door in ["grpc", "http"] {
+        otlp.otlp()[door]["max_body_bytes"] = json!("10KiB");
+    }
     let weir = otlp.start();
-    let too_large = export(&weir, &request(20, 1, 1000).encode_to_vec());
-    assert_eq!(too_large.status(), 8);
-    assert_eq!(asked(&too_large), None);
-    let malformed = export(&weir, b"\x0a\x7fshort");
-    assert_eq!((malformed.status(), asked(&malformed)), (3, None));
-
-    let body = request(1, 1, 10).encode_to_vec();
-    assert_eq!(export(&weir, &body).status(), 0);
-
-    let full = export(&weir, &body);
-    assert_eq!(full.status(), 14);
-    assert!(asked(&full).is_some_and(|seconds| seconds > 0));
-    let full = post(weir.otlp("http"), "/v1/traces", PROTOBUF, &[], &body);
-    assert_eq!(full.status, 429);
-    let after = full.header("retry-after").expect("a delay");
-    assert!(after.parse::<u32>().is_ok_and(|seconds| seconds > 0));
+    let doors = Doors::of(&weir);
+    for signal in Signal::ALL {
+        let large = items(signal, &["x".repeat(20_000)]);
+        for protocol in PROTOCOLS {
+            let status = |grpc, http| if protocol == "grpc" { grpc } else { http };
+            let for_good = |status| {
+                Err(Refused {
+                    status,
+                    retry: None,
+                })
+            };
+            let answered = doors.ask(signal, protocol, &large);
+            assert_eq!(answered, for_good(status(8, 413)), "{protocol}");
+            let malformed = doors.send(signal, protocol, b"\x0a\x7fshort");
+            assert_eq!(malformed, for_good(status(3, 400)), "{protocol}");
+        }
+        let one = items(signal, &["one".to_owned()]);
+        // It can be seen coming.
+        let messages = format!("weir_otlp_spool_messages{{signal=\"{}\"}}", signal.as_str());
+        assert_eq!(weir.count(&messages), 0);
+        assert_eq!(doors.ask(signal, "grpc", &one), Ok(()));
+        assert_eq!(weir.count(&messages), 1);
+        for protocol in PROTOCOLS {
+            assert_later(doors.ask(signal, protocol, &one), protocol, 429);
+        }
+    }
 }
 
 #[test]
@@ -103,17 +61,24 @@ fn bytes_that_wait_are_bounded_too() {
     let mut otlp = Otlp::to(&nobody().to_string(), topics, "otlp_protobuf");
     otlp.otlp()["queue_bytes"] = json!("100KiB");
     let weir = otlp.start();
-    let http = weir.otlp("http");
-    let large = request(30, 1, 3000).encode_to_vec();
-    let waiting = thread::spawn(move || post(http, "/v1/traces", PROTOBUF, &[], &large));
-    let bytes = r#"weir_otlp_queue_bytes{signal="traces"}"#;
-    eventually("one waits", || (weir.count(bytes) > 90_000).then_some(()));
-    let more = request(10, 1, 3000).encode_to_vec();
-    assert_eq!(export(&weir, &more).status(), 14);
-    // Each signal has its own room.
-    let metrics = post(http, "/v1/metrics", PROTOBUF, &[], b"");
-    assert_eq!(metrics.status, 200);
-    assert_eq!(waiting.join().expect("no panic").status, 503);
+    let doors = Doors::of(&weir);
+    let mut waiting = Vec::new();
+    for (signal, protocol) in Signal::ALL.into_iter().zip(PROTOCOLS) {
+        // Each signal has its own room.
+        assert_eq!(doors.ask(signal, protocol, &items(signal, &[])), Ok(()));
+        let large = items(signal, &vec!["x".repeat(3000); 30]);
+        let asking = thread::spawn(move || doors.ask(signal, protocol, &large));
+        waiting.push((protocol, asking));
+        let bytes = format!("weir_otlp_queue_bytes{{signal=\"{}\"}}", signal.as_str());
+        eventually("one waits", || (weir.count(&bytes) > 90_000).then_some(()));
+        let more = items(signal, &vec!["x".repeat(3000); 10]);
+        for protocol in PROTOCOLS {
+            assert_later(doors.ask(signal, protocol, &more), protocol, 429);
+        }
+    }
+    for (protocol, asking) in waiting {
+        assert_later(asking.join().expect("no panic"), protocol, 503);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use weir_tests::http2::{Reply, Upstream as Http2};
+use weir_tests::http2::{self, Reply, Upstream as Http2};
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
@@ -54,6 +54,93 @@ fn what_a_collector_cannot_take_now_is_sent_again_as_it_was() {
 const IN_AN_HOUR: &str =
     "CA4SBWxhdGVyGjEKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SBQoDCJAc";
 
+/// The same, of 0 and of 1 second.
+const AT_ONCE: &str =
+    "CA4SBWxhdGVyGi4KKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SAgoA";
+const IN_A_SECOND: &str =
+    "CA4SBWxhdGVyGjAKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SBAoCCAE=";
+
+/// Whether it is a request of gRPC with something in it.
+fn has_spans(seen: &http2::Seen) -> bool {
+    seen.body.len() > 5 + 40
+}
+
+/// Success, or UNAVAILABLE with these details.
+fn grpc_answer(details: Option<&str>) -> Reply {
+    let mut trailers = HeaderMap::new();
+    let status = if details.is_some() { "14" } else { "0" };
+    trailers.insert("grpc-status", status.parse().expect("a value"));
+    if let Some(details) = details {
+        let details = details.parse().expect("a value");
+        trailers.insert("grpc-status-details-bin", details);
+    }
+    let head = Response::builder().header("content-type", "application/grpc");
+    Reply {
+        head: head.body(()).expect("a head"),
+        body: b"\0\0\0\0\0",
+        trailers: Some(trailers),
+        leave: false,
+        refuse: false,
+    }
+}
+
+/// Its own waits would have doubled into hours meanwhile.
+#[test]
+fn a_collector_that_asks_for_a_short_time_is_asked_again_after_it() {
+    const REFUSALS: usize = 25;
+    let (over_http, over_grpc) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let http = collector(move |_| match over_http.fetch_add(1, Ordering::SeqCst) {
+        REFUSALS.. => TAKEN.to_owned(),
+        number => {
+            let header = format!("retry-after: {}\r\n", u8::from(number == 0));
+            answer("429 Too Many Requests", &header, "")
+        }
+    });
+    let grpc = Http2::new(None, move |seen| {
+        if !has_spans(seen) {
+            return grpc_answer(None);
+        }
+        grpc_answer(match over_grpc.fetch_add(1, Ordering::SeqCst) {
+            0 => Some(IN_A_SECOND),
+            REFUSALS.. => None,
+            _ => Some(AT_ONCE),
+        })
+    });
+    let mut config = exporting(json_to(&http));
+    config["exporters"]["grpc"]["otlp"] = json!({
+        "endpoint": grpc.url(),
+        "compression": "none",
+        "flush_interval": "1ms",
+        "retry_backoff": "1ms",
+    });
+    for name in ["out", "grpc"] {
+        config["exporters"][name]["otlp"]["retry_backoff_max"] = json!("10h");
+    }
+    let weir = Weir::start(&config.to_string());
+    ask(&weir, "/", "soon");
+    for name in ["out", "grpc"] {
+        let count =
+            |what: &str| weir.count(&format!("weir_export_{what}_total{{exporter=\"{name}\"}}"));
+        eventually(&format!("{name} has delivered"), || {
+            (count("delivered") == 1).then_some(())
+        });
+        assert_eq!(count("retried"), REFUSALS as u64, "{name}");
+    }
+    let over_http = requests(&http);
+    let over_grpc: Vec<Vec<u8>> = grpc
+        .seen()
+        .into_iter()
+        .filter(has_spans)
+        .map(|seen| seen.body)
+        .collect();
+    assert_eq!(
+        (over_http.len(), over_grpc.len()),
+        (REFUSALS + 1, REFUSALS + 1)
+    );
+    assert!(over_http.iter().all(|request| *request == over_http[0]));
+    assert!(over_grpc.iter().all(|request| *request == over_grpc[0]));
+}
+
 /// By the side of one that is asked again and again: no clock is needed.
 #[test]
 fn a_collector_that_asks_for_an_hour_is_left_alone() {
@@ -61,21 +148,7 @@ fn a_collector_that_asks_for_an_hour_is_left_alone() {
     let patient =
         collector(|_| answer("503 Service Unavailable", "retry-after: 3600\r\n", "later"));
     let grpc = Http2::new(None, |seen| {
-        let refused = seen.body.len() > 5 + 40;
-        let mut trailers = HeaderMap::new();
-        let status = if refused { "14" } else { "0" };
-        trailers.insert("grpc-status", status.parse().expect("a value"));
-        if refused {
-            let details = IN_AN_HOUR.parse().expect("a value");
-            trailers.insert("grpc-status-details-bin", details);
-        }
-        Reply {
-            head: grpc_head(),
-            body: b"\0\0\0\0\0",
-            trailers: Some(trailers),
-            leave: false,
-            refuse: false,
-        }
+        grpc_answer(has_spans(seen).then_some(IN_AN_HOUR))
     });
     let mut config = exporting(json_to(&impatient));
     config["exporters"]["patient"]["otlp"] = json_to(&patient);
@@ -87,7 +160,7 @@ fn a_collector_that_asks_for_an_hour_is_left_alone() {
     });
     let weir = Weir::start(&config.to_string());
     ask(&weir, "/", "later");
-    let asked = || grpc.seen().iter().filter(|s| s.body.len() > 5 + 40).count();
+    let asked = || grpc.seen().iter().filter(|seen| has_spans(seen)).count();
     eventually("all have been asked, and one again and again", || {
         let once = requests(&patient).len() == 1 && asked() == 1;
         (once && requests(&impatient).len() >= 50).then_some(())
@@ -100,11 +173,6 @@ fn a_collector_that_asks_for_an_hour_is_left_alone() {
         "{ready}"
     );
     assert!(message(2).contains("gRPC UNAVAILABLE: later"), "{ready}");
-}
-
-fn grpc_head() -> Response<()> {
-    let head = Response::builder().header("content-type", "application/grpc");
-    head.body(()).expect("a head")
 }
 
 #[test]

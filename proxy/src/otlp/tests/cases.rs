@@ -1,6 +1,9 @@
 //! What JSON may look like, and what it must not.
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -43,6 +46,60 @@ fn numbers_may_be_texts_and_enums_names() {
         assert_eq!(read.kind, 2);
         assert_eq!(read.dropped_attributes_count, 3);
         assert_eq!(read.trace_id[0], 0x5b);
+    }
+}
+
+#[test]
+fn doubles_keep_every_bit_both_ways() {
+    let smallest = f64::from_bits(1);
+    for (double, texts) in [
+        (-0.0, &["-0.0", "-0", "-0e5", "-1e-400"][..]),
+        (smallest, &["5e-324", "4.9E-324", "0.3e-323"][..]),
+        (-smallest, &["-5e-324"][..]),
+        (0.1 + 0.2, &["0.30000000000000004"][..]),
+        (f64::MAX, &["1.7976931348623157e+308"][..]),
+    ] {
+        for text in texts
+            .iter()
+            .flat_map(|text| [(*text).to_owned(), format!("\"{text}\"")])
+        {
+            // Of a `oneof`, optional, and one that is left out where it is 0.
+            let metrics = format!(
+                r#"{{"gauge":{{"dataPoints":[{{"asDouble":{text}}}]}}}},
+                   {{"histogram":{{"dataPoints":[{{"sum":{text}}}]}}}},
+                   {{"summary":{{"dataPoints":[{{"sum":{text}}}]}}}}"#
+            );
+            let json = format!(
+                r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metrics}]}}]}}]}}"#
+            );
+            let request = read::read(Signal::Metrics.request(), json.as_bytes()).unwrap();
+            let read = ExportMetricsServiceRequest::decode(&request[..]).unwrap();
+            let metrics = &read.resource_metrics[0].scope_metrics[0].metrics;
+            let doubles: Vec<u64> = metrics
+                .iter()
+                .map(|metric| match metric.data.as_ref().unwrap() {
+                    Data::Gauge(gauge) => match gauge.data_points[0].value.unwrap() {
+                        Number::AsDouble(double) => double.to_bits(),
+                        Number::AsInt(_) => panic!("an integer"),
+                    },
+                    Data::Histogram(histogram) => histogram.data_points[0].sum.unwrap().to_bits(),
+                    Data::Summary(summary) => summary.data_points[0].sum.to_bits(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(doubles, [double.to_bits(); 3], "{text}");
+            for dialect in [Dialect::Otlp, Dialect::SnakeCase] {
+                let json = as_json(Signal::Metrics, &request, dialect);
+                let again = read::read_as(dialect, Signal::Metrics.request(), &json).unwrap();
+                assert_eq!(again, request, "{}", String::from_utf8_lossy(&json));
+                let written = String::from_utf8(json).unwrap();
+                assert_eq!(
+                    written.matches(&format!(":{}", texts[0])).count(),
+                    3,
+                    "{written}"
+                );
+            }
+        }
     }
 }
 
