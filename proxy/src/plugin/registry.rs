@@ -24,7 +24,7 @@ use super::kv::{Kv, Store};
 use super::language::Language;
 use super::measures::Families;
 use super::variants::{self, Plugins, Variants, Wanted};
-use super::{Code, Guest, Hook, Identity, Plugin, Seed};
+use super::{Code, Failure, Guest, Hook, Identity, Plugin, Seed};
 use crate::config::{self, Config, KeyPath, Module};
 use crate::hex;
 use crate::lock::lock;
@@ -72,9 +72,14 @@ struct Common<'c> {
 }
 
 impl Common<'_> {
+    /// Where the plugin is configured.
+    fn at(&self) -> KeyPath {
+        KeyPath::root().key("plugins").key(self.key)
+    }
+
     fn refused(&self, reason: String) -> Error {
         Error {
-            at: KeyPath::root().key("plugins").key(self.key).key("module"),
+            at: self.at().key("module"),
             cause: Cause::Module {
                 plugin: self.key.to_owned(),
                 reason,
@@ -294,7 +299,10 @@ impl Registry {
             return Err(errors.collect());
         }
         let tried = guest.instantiate(config.limits).await.map_err(|failure| {
-            let at = wanted.at(common.key, &KeyPath::root());
+            let at = match failure {
+                Failure::Memory(_) => common.at().key("limits").key("memory"),
+                _ => wanted.at(common.key, &KeyPath::root()),
+            };
             let plugin = common.key.to_owned();
             let cause = Cause::Failure { plugin, failure };
             vec![Error { at, cause }]

@@ -124,6 +124,36 @@ fn a_configuration_that_its_plugin_refuses_stops_the_start() {
 }
 
 #[test]
+fn a_plugin_that_cannot_start_with_its_memory_is_told_of_at_that_key() {
+    let config = |limits: &str| {
+        format!(
+            "listeners: [{{ address: '127.0.0.1:0' }}]
+admin: {{ address: '127.0.0.1:0' }}
+upstreams: {{ up: {{ endpoints: ['http://127.0.0.1:9'] }} }}
+plugins:
+  bad:
+    module: builtin:key-auth
+    config: {{ keys: [right] }}
+    {limits}
+routes: [{{ upstream: up, plugins: [bad] }}]
+"
+        )
+    };
+    let weir = Weir::start(&config("limits: {}"));
+    let small = config("limits: { kv: 1MiB, memory: 64KiB }");
+    let refused = weir.reload(&small);
+    assert_eq!(refused.status, 422);
+    let of_reload = refused.json()["detail"].as_str().map(str::to_owned);
+    for said in [of_reload.expect("a detail"), Weir::refusal(&small)] {
+        assert!(
+            said.contains("error[WEIR-C015]: plugins.bad.limits.memory: plugin `bad`: asked for more than its 65536 bytes of memory"),
+            "{said}"
+        );
+        assert!(said.contains("weir.yaml:8:"), "{said}");
+    }
+}
+
+#[test]
 fn an_unknown_key_in_a_plugins_configuration_stops_the_start() {
     let config = json!({ "keys": ["right"], "hidden": true });
     let said = refusal(json!({ "module": "builtin:key-auth", "config": config }));
