@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::{api, certificates, endpoints, exposition};
 use crate::app::App;
+use crate::app::history::Reloads;
 use crate::export::metrics::Clients;
 use crate::export::spool;
 use crate::export::status::Status;
@@ -29,6 +30,7 @@ pub(super) fn text(app: &App) -> Result<String, Error> {
         exporters: app.exporters(),
         spool: app.spool(),
         generation: app.generation().number,
+        reloads: app.history().reloads(),
         kv: app.generation().kv.as_ref().map(|kv| kv.state()),
     }));
     registry.register_collector(Box::new(Descriptors(descriptors::status())));
@@ -87,12 +89,13 @@ impl Collector for Descriptors {
     }
 }
 
-/// Numbers of the exporters, the spool and the Redis of plugins' values, and the generation.
+/// Numbers of the exporters, the spool and the Redis of plugins' values, the generation and reloads.
 #[derive(Debug)]
 struct Exported {
     exporters: Vec<Status>,
     spool: Option<spool::Status>,
     generation: u64,
+    reloads: Reloads,
     /// How the Redis of plugins' values fares, where there is one.
     kv: Option<State>,
 }
@@ -110,6 +113,13 @@ impl Collector for Exported {
             "weir_config_generation",
             "Number of the configuration in use.",
             [([], self.generation)],
+        )?;
+        let Reloads { ok, failed } = self.reloads;
+        counter(
+            encoder,
+            "weir_reloads",
+            "Reloads, by result; one that failed changed nothing.",
+            [("ok", ok), ("failed", failed)].map(|(result, count)| ([("result", result)], count)),
         )?;
         let is_degraded = |kv| u64::from(matches!(kv, &State::Degraded(_)));
         gauge(

@@ -24,6 +24,15 @@ struct Inner {
     loads: VecDeque<Load>,
     /// The file as it was when what is served was read.
     served: Option<Text>,
+    reloads: Reloads,
+}
+
+/// How many reloads there were since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloads {
+    pub ok: u64,
+    /// Those that changed nothing.
+    pub failed: u64,
 }
 
 /// A start or a reload.
@@ -41,6 +50,8 @@ impl History {
     /// A generation is served, of a file with this text.
     pub(super) fn served(&self, generation: u64, text: Option<Text>) {
         let mut inner = lock(&self.0);
+        // The first was a start.
+        inner.reloads.ok += u64::from(!inner.loads.is_empty());
         inner.served = text;
         inner.push(generation, None);
     }
@@ -48,7 +59,12 @@ impl History {
     /// A reload changed nothing.
     pub(super) fn refused(&self, generation: u64, why: String) {
         let mut inner = lock(&self.0);
+        inner.reloads.failed += 1;
         inner.push(generation, Some(why));
+    }
+
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.0).reloads
     }
 
     /// The newest first.
@@ -85,6 +101,7 @@ mod tests {
     fn the_newest_stand_first_and_the_oldest_are_forgotten() {
         let history = History::default();
         history.served(1, None);
+        assert_eq!(history.reloads(), Reloads::default());
         history.refused(1, "a fault".to_owned());
         let loads = history.loads();
         assert_eq!(loads[0].refused.as_deref(), Some("a fault"));
@@ -94,5 +111,6 @@ mod tests {
         }
         let loads = history.loads();
         assert_eq!((loads.len(), loads[0].generation), (MOST, 99));
+        assert_eq!(history.reloads(), Reloads { ok: 98, failed: 1 });
     }
 }

@@ -30,6 +30,7 @@ fn thing(name: &str) -> &'static str {
             "orders" => "{order}",
             "pauses" => "{pause}",
             "pushes" => "{push}",
+            "reloads" => "{reload}",
             "requests" => "{request}",
             "retries" => "{retry}",
             "spans" => "{span}",

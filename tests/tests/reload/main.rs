@@ -293,6 +293,30 @@ fn a_faulty_file_changes_nothing_and_each_fault_is_told_with_its_line() {
 }
 
 #[test]
+fn reloads_are_counted_by_what_became_of_them() {
+    let setup = Setup::new();
+    let weir = Weir::start(&setup.routes(""));
+    let counted = || {
+        ["ok", "failed"].map(|one| weir.count(&format!("weir_reloads_total{{result=\"{one}\"}}")))
+    };
+    assert_eq!(counted(), [0, 0]);
+    for (config, expected) in [
+        (setup.routes(""), [1, 0]),
+        ("listeners: [".to_owned(), [1, 1]),
+        (setup.marked("\"not\\na value\""), [1, 2]),
+        (setup.marked("v1"), [2, 2]),
+    ] {
+        weir.reload(&config);
+        assert_eq!(counted(), expected);
+    }
+    weir.write("listeners: [");
+    weir.signal("HUP");
+    eventually("that of the signal counts", || {
+        (counted() == [2, 3]).then_some(())
+    });
+}
+
+#[test]
 fn a_plugin_that_does_not_load_changes_nothing_and_is_named() {
     let setup = Setup::new();
     let weir = Weir::start(&setup.marked("v1"));
