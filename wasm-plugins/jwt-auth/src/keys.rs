@@ -19,7 +19,7 @@ const STALE: Duration = Duration::from_hours(24);
 /// How long nobody tries after it failed.
 const FAILED: Duration = Duration::from_secs(2);
 
-/// How long one who fetches keys may take before another does.
+/// How long one who fetches keys may take before another does, unless keys are fetched more often.
 const FETCHING: Duration = Duration::from_secs(10);
 
 /// Most keys of a set, and most that one token is tried with.
@@ -276,8 +276,10 @@ impl Keys {
         let known = self.shared(source).or(mine);
         let known = known.filter(|known| now < after(known.at, STALE));
         let refreshing = self.entry(source, REFRESHING);
+        // What was fetched meanwhile is fresh for longer, so that nobody is taken for who fetched before.
+        let fetching = FETCHING.min(refresh.max(Duration::from_secs(1)));
         if let Some(known) = &known
-            && (is_fresh(known) || !first(&refreshing, FETCHING).unwrap_or(true))
+            && (is_fresh(known) || !first(&refreshing, fetching).unwrap_or(true))
         {
             return Ok(Rc::clone(&known.keys));
         }

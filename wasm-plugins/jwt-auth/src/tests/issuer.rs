@@ -24,6 +24,11 @@ impl Issuer {
     }
 
     fn host(&self) -> Host<JwtAuth> {
+        self.host_with(&json!({}))
+    }
+
+    /// With further keys of `jwks`.
+    fn host_with(&self, keys: &Value) -> Host<JwtAuth> {
         let issuer = self.clone();
         let upstreams = Upstreams::new().with("issuer", move |request| {
             assert_eq!(request.uri(), "/keys");
@@ -33,7 +38,10 @@ impl Issuer {
                 None => Err(http_client::Error::Timeout),
             }
         });
-        let config = json!({ "jwks": { "upstream": "issuer", "path": "/keys" } });
+        let mut config = json!({ "jwks": { "upstream": "issuer", "path": "/keys" } });
+        for (key, value) in keys.as_object().expect("keys") {
+            config["jwks"][key] = value.clone();
+        }
         Host::calling(upstreams, config).expect("the configuration is right")
     }
 }
@@ -66,6 +74,27 @@ fn keys_are_fetched_once_and_again_when_they_are_old() {
         assert_result(&show(&host, &token), "accepted");
     }
     assert_eq!(issuer.fetched.get(), 3, "the others do not wait for it");
+}
+
+#[test]
+fn keys_are_fetched_as_often_as_is_asked_for_and_by_one_at_a_time() {
+    for seconds in [0, 1, 2, 9] {
+        let (issuer, signer) = (Issuer::default(), Signer::new("EdDSA"));
+        issuer.publish(&[signer.jwk("k1")]);
+        let mut host = issuer.host_with(&json!({ "refresh_seconds": seconds }));
+        let token = signer.token(&json!({ "alg": "EdDSA", "kid": "k1" }), &claims());
+        for fetched in 1..=5 {
+            assert_result(&show(&host, &token), "accepted");
+            assert_eq!(issuer.fetched.get(), fetched, "each {seconds} s");
+            host.advance(Duration::from_millis(1000 * seconds.max(1) + 1));
+        }
+        // One that fails is not tried by each.
+        *issuer.set.borrow_mut() = None;
+        for _ in 0..5 {
+            assert_result(&show(&host, &token), "accepted");
+        }
+        assert_eq!(issuer.fetched.get(), 6, "each {seconds} s");
+    }
 }
 
 #[test]
