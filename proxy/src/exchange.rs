@@ -147,7 +147,10 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
 
     worker.overload.turn(Work::Request).await;
     let mut progress = Progress::new(Instant::now());
-    let mut body = RequestSource::new(worker, body, &listener.config, life.state());
+    let upload = Upload::new(now);
+    life.watch(upload.clone());
+    let config = &listener.config;
+    let mut body = RequestSource::new(worker, body, upload.clone(), config, life.state());
     let outward = Outward {
         worker: Rc::clone(worker),
         generation: Rc::clone(&generation),
@@ -160,8 +163,7 @@ async fn run(client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let mut content = match outcome {
         Ok(route) => match &route.action {
             Action::Upstream(targets) => {
-                let upload = Upload::new(now);
-                let body = body.send(life.state(), upload.clone());
+                let body = body.send(life.state());
                 let call = Call {
                     worker,
                     route,

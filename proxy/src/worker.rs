@@ -310,6 +310,7 @@ impl Thread {
                     states: RefCell::default(),
                 });
                 runtime.block_on(run(Rc::clone(&worker), receiver));
+                worker.drain.begin(Stage::Over);
                 // Connections that outlived the drain end here, each with its trace; a resolver that
                 // gets no answer is not waited for.
                 runtime.shutdown_background();

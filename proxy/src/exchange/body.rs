@@ -269,7 +269,9 @@ impl Streaming {
                 };
                 // The connection is cut at once; what it waits to send goes out while this waits.
                 self.broken = Some(match broke {
-                    Broke::Source | Broke::TooLarge => Broken::Upstream("upstream_body"),
+                    Broke::Source | Broke::Gone | Broke::TooLarge => {
+                        Broken::Upstream("upstream_body")
+                    }
                     Broke::Encoding => Broken::Upstream("upstream_encoding"),
                     Broke::Full => Broken::Upstream("overload"),
                     Broke::Stopped(stop) => Broken::Stopped(stop),

@@ -5,13 +5,14 @@
 
 mod read;
 mod room;
+mod whole;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderValue, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -31,6 +32,8 @@ use crate::worker::Worker;
 
 pub(super) use read::{Read, Stopped};
 pub use room::Room;
+pub(super) use whole::Whole;
+use whole::whole;
 
 fn fit(bytes: &Bytes, most: usize) -> Fit {
     if bytes.len() > most {
@@ -45,6 +48,7 @@ pub(super) struct RequestSource<'w> {
     worker: &'w Worker,
     body: Through<Incoming>,
     patience: Patience,
+    upload: Upload,
     /// Where any hook asked for it.
     read: Option<Box<Read>>,
     flow: Option<Rc<Flow>>,
@@ -56,6 +60,7 @@ impl<'w> RequestSource<'w> {
     pub(super) fn new(
         worker: &'w Worker,
         body: Incoming,
+        upload: Upload,
         listener: &config::Listener,
         state: &State,
     ) -> Self {
@@ -65,6 +70,7 @@ impl<'w> RequestSource<'w> {
             worker,
             body,
             patience: Patience::new(listener.timeouts.body),
+            upload,
             read: None,
             flow: None,
             begun: None,
@@ -97,7 +103,7 @@ impl<'w> RequestSource<'w> {
     }
 
     /// The body as it goes to the upstream, its length put right in the head.
-    pub(super) fn send(mut self, state: &mut State, upload: Upload) -> RequestBody {
+    pub(super) fn send(mut self, state: &mut State) -> RequestBody {
         let headers = &mut state.request.headers;
         if let Some(read) = self.read {
             if let Held::Whole(bytes) = std::mem::take(&mut state.request_body) {
@@ -118,7 +124,7 @@ impl<'w> RequestSource<'w> {
         if self.body.is_piped() {
             headers.remove(CONTENT_LENGTH);
         }
-        RequestBody::new(self.body, upload, self.patience)
+        RequestBody::new(self.body, self.upload, self.patience)
     }
 }
 
@@ -144,7 +150,10 @@ impl Bodies for RequestSource<'_> {
                 let answer = self.flow.as_ref().and_then(|flow| flow.answer());
                 Err(answer.unwrap_or_else(|| respond::refusal(&Refusal::PluginFailed)))
             }
-            Err(Stopped::Fault(fault)) => Err(respond::refusal(&Refusal::Upload(fault))),
+            Err(Stopped::Fault(fault)) => {
+                self.upload.fail(fault);
+                Err(respond::refusal(&Refusal::Upload(fault)))
+            }
         }
     }
 
@@ -310,31 +319,6 @@ impl<'w> ResponseSource<'w> {
         state.end_call(Some(reason), Instant::now());
         self.replace(respond::refusal(refusal), state);
     }
-}
-
-/// A body that was read whole, its length put right in the head.
-pub(super) struct Whole {
-    pub(super) bytes: Bytes,
-    pub(super) trailers: Option<HeaderMap>,
-}
-
-fn whole(state: &mut State, bytes: Bytes, trailers: Option<HeaderMap>) -> Whole {
-    if !state.may_have_body() {
-        if state.response.status == StatusCode::NO_CONTENT {
-            state.response.headers.remove(CONTENT_LENGTH);
-        }
-        return Whole {
-            bytes: Bytes::new(),
-            trailers: None,
-        };
-    }
-    let headers = &mut state.response.headers;
-    if trailers.is_some() {
-        headers.remove(CONTENT_LENGTH);
-    } else {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    }
-    Whole { bytes, trailers }
 }
 
 impl Bodies for ResponseSource<'_> {

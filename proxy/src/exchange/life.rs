@@ -1,8 +1,8 @@
 //! 8 — The state of an exchange from its head to its end, and the trace that is made at the end.
 //!
 //! Whatever happens, a life ends once: when the response's last piece is ready ([`Life::finish`]),
-//! or, dropped before that, as an exchange whose client left. The trace is handed off before the
-//! last piece goes out.
+//! or, dropped before that, as an exchange whose client left or that a shutdown cut. The trace is
+//! handed off before the last piece goes out.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::plugin::callout::Calls;
 use crate::plugin::stream::Flow;
 use crate::trace::context::Context;
 use crate::trace::{SpanIndex, Status};
+use crate::upstream::body::{Fault, Upload};
 use crate::worker::Worker;
 
 /// See the module's documentation.
@@ -47,6 +48,8 @@ pub struct Life {
     first: bool,
     /// Bytes of the response's body so far.
     sent: u64,
+    /// The request's body, from when it may be read.
+    upload: Option<Upload>,
     /// What bodies that stream through plugins are noted in, by [`Side`].
     flows: [Option<Rc<Flow>>; 2],
 }
@@ -57,10 +60,23 @@ pub enum End {
     Complete,
     /// The client left, or the connection broke.
     ClientGone,
+    /// The worker ended before it.
+    Shutdown,
     /// The upstream's body broke off or stalled.
     UpstreamBody(&'static str),
     /// A plugin failed or broke the body off in mid-stream.
     Stopped(&'static str),
+}
+
+/// Reasons of ends, in traces and in the access log.
+const CLIENT_GONE: &str = "client_disconnected";
+const SHUTDOWN: &str = "shutdown";
+
+impl End {
+    /// Whether the response's status is worth telling: the client may not have had a head.
+    fn has_status(self) -> bool {
+        !matches!(self, Self::ClientGone | Self::Shutdown)
+    }
 }
 
 impl Life {
@@ -93,6 +109,7 @@ impl Life {
             hold: None,
             first,
             sent: 0,
+            upload: None,
             flows: [None, None],
         }
     }
@@ -112,6 +129,11 @@ impl Life {
     /// What that answer's body comes of, where it comes piece by piece.
     pub(super) fn begun_in_stream(&self, calls: &dyn Calls) -> Option<Box<Begun>> {
         self.flows[Side::Request as usize].as_ref()?.begun(calls)
+    }
+
+    /// Is told at the end what became of the request's body.
+    pub(super) fn watch(&mut self, upload: Upload) {
+        self.upload = Some(upload);
     }
 
     /// The state, which a call of a hook takes and gives back.
@@ -189,6 +211,7 @@ impl Life {
             hold: None,
             first: self.first,
             sent: self.sent,
+            upload: self.upload.take(),
             flows: std::mem::take(&mut self.flows),
         };
         self.ended = true;
@@ -209,9 +232,14 @@ impl Life {
     }
 
     /// Ends the exchange: its trace is handed off when this returns.
-    pub(super) fn finish(&mut self, end: End, now: Instant) {
+    pub(super) fn finish(&mut self, mut end: End, now: Instant) {
         if std::mem::replace(&mut self.ended, true) {
             return;
+        }
+        let fault = self.upload.as_ref().and_then(Upload::fault);
+        if fault == Some(Fault::Gone) {
+            // Whatever was answered, and whatever it broke off.
+            end = End::ClientGone;
         }
         let cells = &self.cells[self.worker.index];
         cells.active.dec();
@@ -273,7 +301,7 @@ impl Life {
                     Version::HTTP_2 => "2",
                     _ => "1.1",
                 },
-                status: (end != End::ClientGone).then_some(self.status.as_u16()),
+                status: end.has_status().then_some(self.status.as_u16()),
                 bytes: self.sent,
                 duration: now.saturating_duration_since(recorder.start()),
                 upstream_duration: self.upstream,
@@ -284,7 +312,8 @@ impl Life {
                 tries: called.map_or(0, |(.., tries)| *tries),
                 end: match end {
                     End::Complete => "complete",
-                    End::ClientGone => "client_disconnected",
+                    End::ClientGone => CLIENT_GONE,
+                    End::Shutdown => SHUTDOWN,
                     End::UpstreamBody(reason) | End::Stopped(reason) => reason,
                 },
                 trace_id: &recorder.trace_id().to_string(),
@@ -302,7 +331,7 @@ impl Life {
         state.describe_call();
         let broke = match end {
             End::UpstreamBody(reason) => Some(reason),
-            End::Complete | End::ClientGone | End::Stopped(_) => None,
+            End::Complete | End::ClientGone | End::Shutdown | End::Stopped(_) => None,
         };
         state.end_call(broke, now);
         let recorder = &mut state.recorder;
@@ -312,7 +341,7 @@ impl Life {
             .saturating_sub(self.upstream)
             .saturating_sub(self.idle);
         recorder.attributes(SpanIndex::ROOT, |attributes| {
-            if end != End::ClientGone {
+            if end.has_status() {
                 attributes.add("http.response.status_code", self.status.as_u16());
             }
             attributes.add("weir.upstream.duration_ms", milliseconds(self.upstream));
@@ -324,11 +353,8 @@ impl Life {
             None => recorder.rename(SpanIndex::ROOT, method),
         }
         let (status, reason, message) = match end {
-            End::ClientGone => (
-                Status::Error,
-                Some("client_disconnected"),
-                "client disconnected",
-            ),
+            End::ClientGone => (Status::Error, Some(CLIENT_GONE), "client disconnected"),
+            End::Shutdown => (Status::Error, Some(SHUTDOWN), "cut by the shutdown"),
             End::UpstreamBody(reason) | End::Stopped(reason) => {
                 (Status::Error, Some(reason), UNFINISHED)
             }
@@ -347,7 +373,12 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         if !self.ended {
-            self.finish(End::ClientGone, Instant::now());
+            let end = if self.worker.drain.is_over() {
+                End::Shutdown
+            } else {
+                End::ClientGone
+            };
+            self.finish(end, Instant::now());
         }
     }
 }

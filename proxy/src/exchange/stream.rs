@@ -4,7 +4,9 @@
 //! already. Where no plugin streams it, it hands on what it is given. What the plugins do is
 //! `plugin/stream.rs`.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -63,6 +65,8 @@ struct Decoding {
 pub enum Broke {
     /// Where it comes from.
     Source,
+    /// Its connection ended before it did.
+    Gone,
     /// It has more bytes than it may.
     TooLarge,
     /// It is not encoded as it says.
@@ -75,7 +79,7 @@ pub enum Broke {
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Broke>>>;
 
-impl<B: Body<Data = Bytes> + Unpin> Through<B> {
+impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Through<B> {
     pub fn new(body: B) -> Self {
         Self::of(Rest::Body(body))
     }
@@ -296,7 +300,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
                 if polled.is_none() && self.over_http2 && !body.is_end_stream() {
                     return Poll::Ready(Some(Err(Broke::Source)));
                 }
-                let polled = polled.map(|frame| frame.map_err(|_| Broke::Source));
+                let polled = polled.map(|frame| frame.map_err(|error| broke(&error)));
                 Poll::Ready(polled.map(|frame| self.count(frame?)))
             }
             Rest::Answer(pieces) => {
@@ -384,7 +388,7 @@ impl<B: Body<Data = Bytes> + Unpin> Through<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Through<B> {
+impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Body for Through<B> {
     type Data = Bytes;
     type Error = Broke;
 
@@ -416,6 +420,21 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Through<B> {
             Rest::None | Rest::Answer(_) | Rest::Through(_) => SizeHint::default(),
         }
     }
+}
+
+/// Why a body broke off, by the error of the HTTP code.
+fn broke(error: &(dyn Error + 'static)) -> Broke {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && let ConnectionAborted | ConnectionReset | UnexpectedEof = error.kind()
+        {
+            return Broke::Gone;
+        }
+        cause = error.source();
+    }
+    Broke::Source
 }
 
 /// The size of what is behind so many bytes, with them.

@@ -22,6 +22,8 @@ pub enum Stage {
     Leaving,
     /// Connections end once nothing is under way.
     Closing,
+    /// What is still open is cut.
+    Over,
 }
 
 #[derive(Default)]
@@ -54,7 +56,12 @@ impl Drain {
     }
 
     pub fn is_draining(&self) -> bool {
-        self.0.stage.get() == Stage::Closing
+        self.0.stage.get() >= Stage::Closing
+    }
+
+    /// Whether what is open now is cut.
+    pub fn is_over(&self) -> bool {
+        self.0.stage.get() == Stage::Over
     }
 
     /// Whether a response is the last of its connection.

@@ -99,7 +99,9 @@ pub fn refusal(refusal: &Refusal) -> Answer {
             StatusCode::REQUEST_TIMEOUT,
             "the request's body did not come in time",
         ),
-        Refusal::Upload(Fault::Broken) => (StatusCode::BAD_REQUEST, "the request's body is broken"),
+        Refusal::Upload(Fault::Broken | Fault::Gone) => {
+            (StatusCode::BAD_REQUEST, "the request's body is broken")
+        }
         Refusal::Upload(Fault::Encoding) => (
             StatusCode::BAD_REQUEST,
             "the request's body is not encoded as it says",

@@ -23,6 +23,8 @@ pub enum Fault {
     Timeout,
     #[error("broke off or was malformed")]
     Broken,
+    #[error("ended with the client's connection")]
+    Gone,
     #[error("is larger than its route or listener takes")]
     TooLarge,
     #[error("is not encoded as it says")]
@@ -37,6 +39,7 @@ impl From<Broke> for Fault {
     fn from(broke: Broke) -> Self {
         match broke {
             Broke::Source => Self::Broken,
+            Broke::Gone => Self::Gone,
             Broke::TooLarge => Self::TooLarge,
             Broke::Encoding => Self::Encoding,
             Broke::Full => Self::Full,
@@ -89,6 +92,11 @@ impl Upload {
 
     pub fn fault(&self) -> Option<Fault> {
         self.0.fault.get()
+    }
+
+    /// It does not come to its end.
+    pub fn fail(&self, fault: Fault) {
+        self.0.fault.set(Some(fault));
     }
 }
 
@@ -212,7 +220,7 @@ impl Body for RequestBody {
                 Poll::Ready(()) => Fault::Timeout,
             },
         };
-        sending.upload.0.fault.set(Some(fault));
+        sending.upload.fail(fault);
         Poll::Ready(Some(Err(fault)))
     }
 

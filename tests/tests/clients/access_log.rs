@@ -105,6 +105,39 @@ fn a_client_that_leaves_and_a_body_that_breaks_have_lines_too() {
 }
 
 #[test]
+fn what_a_shutdown_cuts_and_an_upload_that_is_given_up_have_lines_too() {
+    let silent = Upstream::new(|_, _| {});
+    let keys = json!({ "access_log": { "path": "access.log" } });
+    let mut weir = Weir::start(&config(&silent, keys).to_string());
+    let file = weir.folder().join("access.log");
+    let mut leaving = Connection::open(weir.proxy());
+    leaving.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nhalf");
+    drop(leaving);
+    let line = eventually("it is written", || lines(&file).pop());
+    assert_eq!(line["method"], "POST");
+    assert_eq!(
+        (&line["status"], &line["end"]),
+        (&Value::Null, &json!("client_disconnected"))
+    );
+
+    let mut waiting = Connection::open(weir.proxy());
+    waiting.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    eventually("the upstream has it", || {
+        let seen = silent.seen();
+        seen.iter().any(|seen| seen.method == "GET").then_some(())
+    });
+    weir.signal("TERM");
+    weir.says("draining");
+    weir.signal("TERM");
+    assert_eq!(weir.wait().code(), Some(0));
+    let line = lines(&file).pop().expect("a line");
+    assert_eq!(
+        (&line["status"], &line["end"]),
+        (&Value::Null, &json!("shutdown"))
+    );
+}
+
+#[test]
 fn sigusr1_opens_the_file_anew_and_no_line_is_lost() {
     let upstream = Upstream::hello();
     let weir = Weir::start(

@@ -2,8 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use socket2::SockRef;
 use weir_tests::client::{self, Connection};
 use weir_tests::config::config;
 use weir_tests::http2::{Raw, frame, get_block_of};
@@ -11,6 +13,7 @@ use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
+use weir_tests::weir::{Weir, guest};
 
 use crate::{first, start, trace_of, two_plugins};
 
@@ -143,22 +146,23 @@ fn what_weir_refuses_before_it_routes_has_a_trace() {
 }
 
 #[track_caller]
+fn assert_broken_off(trace: &Trace, reason: &str, message: &str) {
+    let root = trace.root();
+    assert_eq!(root["Status"], "error");
+    assert_eq!(root["StatusMsg"], message);
+    let attributes = &root["Attributes"];
+    assert_eq!(attributes["error.type"], reason);
+    assert_eq!(attributes.get("http.response.status_code"), None);
+}
+
+#[track_caller]
 fn assert_abandoned(trace: &Trace) {
     assert_abandoned_by("GET", trace);
 }
 
 #[track_caller]
 fn assert_abandoned_by(method: &str, trace: &Trace) {
-    assert_eq!(trace.root()["Status"], "error");
-    assert_eq!(trace.root()["StatusMsg"], "client disconnected");
-    assert_eq!(
-        trace.root()["Attributes"]["error.type"],
-        "client_disconnected"
-    );
-    assert_eq!(
-        trace.root()["Attributes"].get("http.response.status_code"),
-        None
-    );
+    assert_broken_off(trace, "client_disconnected", "client disconnected");
     assert_eq!(trace.names(), [format!("{method} all").as_str(), method]);
 }
 
@@ -205,20 +209,119 @@ fn begun(listener: &TcpListener) -> Connection {
     upstream
 }
 
+/// How a client says how long its body is, and the first piece of it.
+const UPLOADS: [(&str, &str); 2] = [
+    ("transfer-encoding: chunked", "4\r\npart\r\n"),
+    ("content-length: 10", "part"),
+];
+
+/// Sends a request, and part of its body.
+fn uploading(weir: &Weir, (field, part): (&str, &str)) -> Connection {
+    let mut connection = Connection::open(weir.proxy());
+    connection.send(format!(
+        "POST / HTTP/1.1\r\nhost: test\r\n{field}\r\n\r\n{part}"
+    ));
+    connection
+}
+
 #[test]
 fn a_client_that_leaves_in_mid_upload_leaves_a_trace() {
     let (listener, config) = facing();
     let (weir, topic) = start(config);
-    let mut connection = Connection::open(weir.proxy());
-    connection
-        .send("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");
-    let _upstream = begun(&listener);
+    for (count, (upload, resets)) in [(UPLOADS[0], false), (UPLOADS[1], false), (UPLOADS[1], true)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut connection = uploading(&weir, upload);
+        let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+        upstream.read_head().expect("a head");
+        let part = upload.1.as_bytes();
+        assert_eq!(upstream.read_exactly(part.len()), part);
+        if resets {
+            let stream = connection.stream();
+            let socket = SockRef::from(&*stream);
+            socket.set_linger(Some(Duration::ZERO)).expect("an option");
+        }
+        drop(connection);
+        let trace = &shared().traces(&topic, count + 1)[count];
+        assert_abandoned_by("POST", trace);
+        // It is no failure of the upstream's.
+        assert_eq!(trace.span("POST")["Status"], "error");
+        assert_eq!(trace.attribute("POST", "error.type"), "upload");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_upload_leaves_a_trace_also_within_the_response() {
+    let (listener, config) = facing();
+    let (weir, topic) = start(config);
+    let mut connection = uploading(&weir, UPLOADS[0]);
+    let mut upstream = begun(&listener);
+    upstream.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");
+    connection.receive_head().expect("the response begins");
     drop(connection);
+    assert_abandoned_by("POST", &first(&topic));
+}
+
+#[test]
+fn a_client_that_leaves_before_a_hook_has_its_body_leaves_a_trace() {
+    let upstream = Upstream::hello();
+    for upload in UPLOADS {
+        let mut config = config(&upstream);
+        config["plugins"]["wrap"] =
+            json!({ "module": guest("wrap"), "config": { "request": 1000 } });
+        config["routes"][0]["plugins"] = json!(["wrap"]);
+        let (weir, topic) = start(config);
+        drop(uploading(&weir, upload));
+        assert_broken_off(&first(&topic), "client_disconnected", "client disconnected");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn a_body_that_is_malformed_is_answered_and_is_nobodys_leaving() {
+    let (listener, config) = facing();
+    let (weir, topic) = start(config);
+    let mut connection = uploading(&weir, UPLOADS[0]);
+    let _upstream = begun(&listener);
+    connection.send("no length\r\n");
+    assert_eq!(connection.receive().expect("an answer").status, 400);
     let trace = first(&topic);
-    assert_eq!(trace.names(), ["POST all", "POST"]);
-    // It is no failure of the upstream's.
-    assert_eq!(trace.span("POST")["Status"], "error");
-    assert_eq!(trace.attribute("POST", "error.type"), "upload");
+    let attributes = &trace.root()["Attributes"];
+    assert_eq!(attributes["http.response.status_code"], 400);
+    assert_eq!(attributes.get("error.type"), None);
+}
+
+#[test]
+fn what_a_shutdown_cuts_is_no_clients_leaving() {
+    let (listener, config) = facing();
+    let (mut weir, topic) = start(config);
+    let ask = || {
+        let mut connection = Connection::open(weir.proxy());
+        connection.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        let mut upstream = Connection::over(listener.accept().expect("weir connects").0);
+        upstream.read_head().expect("a head");
+        (connection, upstream)
+    };
+    let _waiting = ask();
+    let (mut client, mut upstream) = ask();
+    upstream.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");
+    client.receive_head().expect("the response begins");
+    let mut raw = Raw::open(weir.proxy());
+    raw.0
+        .write_all(&frame(1, 5, 1, &get_block_of("/")))
+        .expect("send");
+    let mut third = Connection::over(listener.accept().expect("weir connects").0);
+    third.read_head().expect("a head");
+
+    weir.signal("TERM");
+    weir.says("draining");
+    // The end of the grace, but now.
+    weir.signal("TERM");
+    assert_eq!(weir.wait().code(), Some(0));
+    for trace in shared().traces(&topic, 3) {
+        assert_broken_off(&trace, "shutdown", "cut by the shutdown");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is read of a body, as far as a hook asks for it.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Instant;
@@ -50,12 +51,15 @@ impl Read {
 
     /// Reads until the end, or until there are more bytes than `most`. Plugins that it comes through have
     /// limits of their own.
-    pub(in crate::exchange) async fn fill<B: Body<Data = Bytes> + Unpin>(
+    pub(in crate::exchange) async fn fill<B>(
         &mut self,
         body: &mut Through<B>,
         most: usize,
         patience: &mut Patience,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), Stopped>
+    where
+        B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+    {
         let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if self.bytes.len().saturating_add(told) > most {
             return Ok(());
