@@ -14,7 +14,10 @@ use crate::app::generation::Generation;
 use crate::metrics::{counter, gauge};
 use crate::upstream::{Endpoint, Upstream};
 
-/// Each upstream with its endpoints; `degraded` where one of them gets no requests.
+/// Of an upstream that would have nothing left.
+const NONE_WELL: &str = "no endpoint is well: all are used as if they were";
+
+/// Each upstream with its endpoints; `degraded` where one of them is not well.
 pub(super) fn ready(generation: &Generation) -> Vec<Value> {
     let now = Instant::now();
     let upstreams = generation.upstreams.values();
@@ -24,7 +27,11 @@ pub(super) fn ready(generation: &Generation) -> Vec<Value> {
                 .filter(|endpoint| !endpoint.state.is_available(now))
                 .count();
             let all = upstream.endpoints.len();
-            let message = (out > 0).then(|| format!("{out} of {all} endpoints are left out"));
+            let message = match out {
+                0 => None,
+                _ if upstream.spares_none(now) => Some(NONE_WELL.to_owned()),
+                _ => Some(format!("{out} of {all} endpoints are left out")),
+            };
             let endpoints: Vec<_> = known(upstream, now)
                 .map(
                     |Known {

@@ -179,6 +179,14 @@ impl Upstream {
         }
     }
 
+    /// Whether all that could have a share are left out, and so none is.
+    pub fn spares_none(&self, now: Instant) -> bool {
+        let mut shares = vec![0; self.endpoints.len()];
+        !self.share_out(&mut shares, now, |index| {
+            self.endpoints[index].state.is_available(now)
+        })
+    }
+
     /// Gives their shares to those that may have one, and are of the first priority with any such; false
     /// where there is none.
     fn share_out(&self, shares: &mut [u64], now: Instant, may: impl Fn(usize) -> bool) -> bool {

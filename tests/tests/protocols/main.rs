@@ -11,6 +11,7 @@ mod connect;
 mod drips;
 mod http2;
 mod lies;
+mod methods;
 mod stalls;
 mod translation;
 mod upgrades;

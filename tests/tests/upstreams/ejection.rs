@@ -1,5 +1,9 @@
 //! Endpoints that keep failing are left out, and taken back.
 
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
@@ -109,6 +113,41 @@ fn one_that_is_killed_under_load_is_left_out_and_taken_back() {
     eventually("it is available", || {
         (weir.count(&format!("weir_endpoint_available{{{label}}}")) == 1).then_some(())
     });
+}
+
+#[test]
+fn one_that_answers_500_is_tried_again_after_its_time_and_taken_back_once_it_is_well() {
+    let good = Upstream::hello();
+    let well: Arc<AtomicBool> = Arc::default();
+    let told = Arc::clone(&well);
+    let bad = Upstream::new(move |_, stream| {
+        let well = told.load(Ordering::SeqCst);
+        let status = if well { "200 OK" } else { "500 It Fails" };
+        let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+    });
+    let weir = start(
+        &urls(&[&good, &bad]),
+        json!({ "retries": { "attempts": 0 }, "ejection": { "time": "100ms" } }),
+    );
+    let label = format!("upstream=\"up\",endpoint=\"{}\"", bad.address());
+    let ejections = || weir.count(&format!("weir_endpoint_ejections_total{{{label}}}"));
+    let mut failed = 0;
+    let ejected = eventually("it is left out, tried again and left out again", || {
+        failed += errors(&send(&weir, "POST", 10));
+        Some(ejections()).filter(|count| *count >= 3)
+    });
+    // Five at first, and then each first one.
+    assert_eq!(failed as u64, 5 + ejected - 1);
+    assert_eq!(bad.seen().len(), failed);
+    well.store(true, Ordering::SeqCst);
+    eventually("it serves", || {
+        assert_eq!(errors(&send(&weir, "POST", 10)), 0);
+        (bad.seen().len() > failed).then_some(())
+    });
+    let served = bad.seen().len();
+    assert_eq!(errors(&send(&weir, "POST", 10)), 0);
+    assert_eq!(bad.seen().len(), served + 5, "with its share as before");
+    assert_eq!(ejections(), ejected);
 }
 
 #[test]

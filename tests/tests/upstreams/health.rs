@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
+use weir_tests::client;
 use weir_tests::http2;
 use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
@@ -142,6 +143,46 @@ fn where_all_are_unwell_all_are_asked() {
     }
     assert_eq!(errors(&send(&weir, "GET", 20)), 0);
     assert!(all.iter().all(|one| one.requests() == 10));
+    assert_none_is_well(&weir);
+}
+
+/// Whether `/readyz` says so, and stays 200: others may be served.
+#[track_caller]
+fn assert_none_is_well(weir: &Weir) {
+    let answer = client::get(weir.admin(), "/readyz", &[]);
+    assert_eq!(answer.status, 200);
+    let ready = answer.json();
+    assert_eq!(ready["status"], "ready");
+    let upstream = &ready["upstreams"][0];
+    assert_eq!(upstream["state"], "degraded");
+    let said = "no endpoint is well: all are used as if they were";
+    assert_eq!(upstream["message"], said);
+}
+
+#[test]
+fn one_alone_that_is_dead_is_told_of_and_asked() {
+    let weir = start(&[dead()], json!({ "health": { "interval": "20ms" } }));
+    eventually("it is found unwell", || {
+        let ready = weir.ready();
+        (ready["upstreams"][0]["endpoints"][0]["state"] == "unhealthy").then_some(())
+    });
+    assert_none_is_well(&weir);
+    assert_eq!(send(&weir, "GET", 3), [502; 3]);
+}
+
+#[test]
+fn where_one_is_well_the_others_are_said_to_be_left_out() {
+    let good = Patient::new(true);
+    let weir = start(
+        &[good.upstream.url(), dead()],
+        json!({ "health": { "path": "/health", "interval": "20ms" } }),
+    );
+    let message = eventually("one is found unwell", || {
+        let ready = weir.ready();
+        let message = ready["upstreams"][0]["message"].as_str();
+        message.map(str::to_owned)
+    });
+    assert_eq!(message, "1 of 2 endpoints are left out");
 }
 
 /// An upstream of HTTP/2 that is well while it is told to be, by status and by gRPC.
