@@ -17,8 +17,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::engine;
 use super::instances::{Instances, Kept};
+use super::sandbox::turns;
 use super::{Failure, Hook, Plugin};
-use crate::config::{Isolation, Limits};
+use crate::config::Isolation;
 
 /// Seats that exchanges have in the process.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -76,15 +77,14 @@ impl Seat {
         })
     }
 
-    /// Waits until no other call has the instance: a hook of a head and pieces of either body may come
-    /// at the same time. No longer than a call may last.
-    pub(super) async fn lock(&self, limits: &Limits) -> Result<Place<'_>, Failure> {
+    /// Waits for the plugin's turn, and until no other call has the instance: a hook of a head and pieces
+    /// of either body may come at the same time. For neither longer than a call may last.
+    pub(super) async fn lock(&self, plugin: &Plugin) -> Result<Place<'_>, Failure> {
+        turn(plugin).await?;
         if let Ok(place) = self.instance.try_lock() {
             return Ok(place);
         }
-        let waiting = tokio::time::timeout(limits.wall_time, self.instance.lock());
-        let waited = waiting.await;
-        waited.map_err(|_| Failure::WallTime(limits.wall_time))
+        no_longer_than_a_call(plugin, self.instance.lock()).await
     }
 
     /// The instance, where nobody else is going to call it.
@@ -93,8 +93,26 @@ impl Seat {
     }
 }
 
+/// Waits while guests of the plugin that were interrupted are to go on first. Whether there were some.
+async fn turn(plugin: &Plugin) -> Result<bool, Failure> {
+    let waits = turns::has_waiting(plugin.id);
+    if waits {
+        no_longer_than_a_call(plugin, turns::pause(plugin.id)).await?;
+    }
+    Ok(waits)
+}
+
+async fn no_longer_than_a_call<T>(
+    plugin: &Plugin,
+    waiting: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let most = plugin.config.limits.wall_time;
+    let waited = tokio::time::timeout(most, waiting).await;
+    waited.map_err(|_| Failure::WallTime(most))
+}
+
 /// An instance for a hook of a head, and its place where it has one: held until the hook has ended. Beside
-/// them, when it was no longer waited for that others were done with it.
+/// them, when it was no longer waited for that others were done with it, or had their turn.
 pub(super) async fn take<'s>(
     seat: Option<&'s Seat>,
     instances: &Instances,
@@ -103,10 +121,8 @@ pub(super) async fn take<'s>(
     now: Instant,
 ) -> Result<(Kept, Option<Place<'s>>, Instant), Failure> {
     let (mut place, now) = match seat {
-        Some(seat) => {
-            let place = seat.lock(&plugin.config.limits).await?;
-            (Some(place), Instant::now())
-        }
+        Some(seat) => (Some(seat.lock(plugin).await?), Instant::now()),
+        None if turn(plugin).await? => (None, Instant::now()),
         None => (None, now),
     };
     let mut none = None;

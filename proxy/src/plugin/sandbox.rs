@@ -102,11 +102,12 @@ impl Sandbox {
         store.set_max_component_handles(HANDLES);
         let clock = Arc::clone(&engine.clock);
         let in_callback = Arc::clone(&meter);
+        let plugin = seed.id;
         store.epoch_deadline_callback(move |_| {
             clock.touch();
             Ok(if in_callback.check(Instant::now())? {
                 clock.hurry();
-                UpdateDeadline::YieldCustom(1, Box::pin(turns::pause()))
+                UpdateDeadline::YieldCustom(1, Box::pin(turns::pause(plugin)))
             } else {
                 UpdateDeadline::Continue(1)
             })

@@ -217,7 +217,7 @@ impl Pipe {
         calls: &dyn Calls,
     ) -> Option<Told> {
         let seat = self.seat.take()?;
-        let mut own = match seat.lock(&self.limits()).await {
+        let mut own = match seat.lock(&self.plugin).await {
             Ok(own) => own,
             Err(failure) => {
                 self.cut(flow, place, failure);
