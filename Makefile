@@ -10,7 +10,7 @@ PROFILE ?= release
 # Of tests, at once: many wait for others, or for a broker.
 THREADS ?= $(shell expr $$(nproc) \* 3 / 2)
 
-.PHONY: help demo build profiled test check guests console picture services race race-otlp overload plugin-costs torture fuzz fmt
+.PHONY: help demo build profiled test check guests console picture services race race-otlp overload burners plugin-costs torture fuzz fmt
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,10 @@ race-otlp: build ## OTLP to Kafka: Weir beside Rotel and OpenTelemetry's collect
 overload: build ## twice the load that Weir can do: what is served, how soon the rest is refused; OVERLOAD='--seconds 10'
 	@tests/services/install.sh race
 	@$(TARGET)/services/race/bin/python benches/race/overload.py $(OVERLOAD)
+
+burners: build ## how long requests wait beside hooks that compute for just under their limit; BURNERS='--burners 64'
+	@tests/services/install.sh race
+	@$(TARGET)/services/race/bin/python benches/race/burners.py $(BURNERS)
 
 plugin-costs: build ## what each bundled plugin costs a request, as a table in Markdown
 	@python3 benches/plugins.py $(COSTS)

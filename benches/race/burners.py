@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""How long requests wait beside hooks that compute for just under their limit.
+
+One core has Weir with one worker; the other has the load and the upstream (nginx). Clients ask for a route whose
+plugin burns 20 ms of its 25 in each hook, all the time; another asks, at random moments, for a route without
+plugins. See README.md beside this file.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import contestants
+import measure
+import overload
+import report
+from measure import ROOT, TARGET, WEIR, Failure, progress
+
+# What may be between others and their turn.
+WAIT_MS = 5.0
+# A second, of those that wait.
+RATE = 100
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20, help="of each part (default %(default)s)")
+    parser.add_argument("--burners", type=int, default=4, metavar="N",
+                        help="clients that ask for hooks that compute (default %(default)s)")
+    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
+                        help="(default the first two)")
+    parser.add_argument("--json", type=Path, default=TARGET / "race-burners.json", metavar="FILE",
+                        help="(default %(default)s)")
+    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE", help="(default %(default)s)")
+    measure.add_strict(parser)
+    args = parser.parse_args()
+    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
+    if len(args.cores) != 2:
+        parser.error("needs two cores: one for the proxy, one for load and upstream")
+    if not Path(args.weir).exists():
+        parser.error(f"{args.weir} is missing; `make burners` builds it")
+    return args
+
+
+def main():
+    args = arguments()
+    measure.run("burners", args, lambda: race(args), text)
+
+
+def race(args):
+    with measure.folder("weir-burners-") as folder, ExitStack() as running:
+        place = contestants.Place(weir=args.weir.resolve(), envoy="envoy", guests=ROOT / "target/guests", folder=folder)
+        port = start(args, place, running)
+        progress(f"alone for {args.seconds:g} s")
+        alone = ask(port, args.seconds)
+        progress(f"beside {args.burners} that burn, for {args.seconds:g} s")
+        log = folder / "burners.tsv"
+        with burning(args, port, log):
+            beside = ask(port, args.seconds)
+        return {
+            "machine": report.machine(place), "cores": args.cores, "burners": args.burners,
+            "burnt": burnt(log), "alone_ms": spread(alone), "beside_ms": spread(beside),
+            "targets": [{
+                "what": "p99 of others, ms", "value": spread(beside)["p99"], "limit": WAIT_MS,
+                "reached": spread(beside)["p99"] <= WAIT_MS,
+            }],
+        }
+
+
+def start(args, place, running):
+    place.write("hello", "hello")
+    upstream = measure.free_port()
+    log = place.folder / "upstream.log"
+    child = running.enter_context(measure.process(contestants.nginx_command(place, "upstream", f"""
+        keepalive_requests 1000000000;
+        server {{
+            listen 127.0.0.1:{upstream} reuseport;
+            root {place.folder};
+        }}"""), args.cores[1], log))
+    measure.wait_for_port(child, upstream, log)
+    port = measure.free_port()
+    shape = contestants.Contestant("burners", "Weir", "weir")
+    config = contestants.weir_config(shape, place, port, upstream, None)
+    config["plugins"] = {"burner": {
+        "module": str(place.guests / "hostile.wasm"),
+        "config": {"mode": "burn", "in": "on-request", "header": "x-harm"},
+        "limits": {"cpu_time": "25ms", "wall_time": "1m"},
+    }}
+    config["routes"] = [
+        {"match": {"path": "/hello", "headers": {"x-harm": "yes"}}, "upstream": "api", "plugins": ["burner"]},
+        {"match": {"path": "/*"}, "upstream": "api"},
+    ]
+    log = place.folder / "weir.log"
+    command = contestants.weir_command("burners", place, config)
+    child = running.enter_context(measure.process(command, args.cores[0], log))
+    measure.wait_for_port(child, port, log)
+    return port
+
+
+def ask(port, seconds):
+    """Milliseconds that each request took, from when it was due."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    took, due = [], time.monotonic()
+    end = due + seconds
+    while due < end:
+        time.sleep(max(0.0, due - time.monotonic()))
+        began = time.monotonic()
+        connection.request("GET", "/hello")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise Failure(f"a request was answered {answer.status} beside hooks that burn")
+        took.append((time.monotonic() - began) * 1e3)
+        due += random.expovariate(RATE)
+    return took
+
+
+@contextmanager
+def burning(args, port, log):
+    """Clients that each ask for a hook that computes, again and again, for as long as others ask and a second more."""
+    child = subprocess.Popen(
+        ["h2load", "--h1", f"--clients={args.burners}", f"--duration={args.seconds + 1:g}", "--header=x-harm: yes",
+         f"--log-file={log}", f"http://127.0.0.1:{port}/hello"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        child.wait()
+
+
+def burnt(log):
+    """How many hooks computed, each to its end."""
+    statuses = [line.split("\t")[1] for line in log.read_text().splitlines()]
+    if not statuses or any(status != "200" for status in statuses):
+        raise Failure(f"hooks that compute were answered {sorted(set(statuses))}")
+    return len(statuses)
+
+
+def spread(took):
+    p50, p99 = (overload.quantile(took, of) for of in (0.5, 0.99))
+    return {"p50": p50, "p99": p99, "max": max(took), "asked": len(took)}
+
+
+def text(result):
+    def times(of):
+        return f"p50 {of['p50']:.2f}, p99 {of['p99']:.2f}, max {of['max']:.2f} ms of {of['asked']} requests"
+
+    machine = result["machine"]
+    lines = [
+        f"{machine['cpu']}, Linux {machine['kernel']}; Weir on core {result['cores'][0]}, load and upstream on core "
+        f"{result['cores'][1]}",
+        "",
+        f"{'alone':28}{times(result['alone_ms'])}",
+        f"{'beside ' + str(result['burners']) + ' that burn':28}{times(result['beside_ms'])}; {result['burnt']} hooks burnt",
+        "",
+    ]
+    for target in result["targets"]:
+        lines.append(f"{target['what']:40}{target['value']:8.2f}  to reach: at most {target['limit']}: "
+                     f"{'reached' if target['reached'] else 'NOT reached'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
