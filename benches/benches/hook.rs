@@ -146,9 +146,7 @@ fn benches(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let start = Instant::now();
                 for _ in 0..count {
-                    let made = Instances::default()
-                        .take(plugin, Hook::Request, &mut None, start)
-                        .await;
+                    let made = Instances::default().take(plugin, &mut None, start).await;
                     drop(made.expect("room"));
                 }
                 start.elapsed()

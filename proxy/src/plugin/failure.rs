@@ -13,6 +13,8 @@ pub enum Failure {
     CpuTime(Duration),
     #[error("lasted longer than its {0:?} of wall time")]
     WallTime(Duration),
+    #[error("waited for its turn for longer than its {0:?} of wall time")]
+    Waited(Duration),
     #[error("asked for more than its {0} bytes of memory")]
     Memory(usize),
     #[error("exhausted its stack")]
@@ -48,7 +50,7 @@ impl Failure {
             Self::Panic(_) => "panic",
             Self::Trap(_) => "trap",
             Self::CpuTime(_) => "cpu_time",
-            Self::WallTime(_) => "wall_time",
+            Self::WallTime(_) | Self::Waited(_) => "wall_time",
             Self::Memory(_) => "memory",
             Self::Stack => "stack",
             Self::Bounds(_) => "bounds",

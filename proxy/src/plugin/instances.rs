@@ -175,22 +175,25 @@ impl Breaker {
 }
 
 impl Instances {
+    /// Whether a hook of a head may be called, by its breaker.
+    pub fn lets(&self, plugin: &Plugin, hook: Hook, now: Instant) -> Result<(), Failure> {
+        let breaker = &plugin.config.breaker;
+        if self.with(plugin.id, |warm| warm.breaker.lets(hook, breaker, now)) {
+            Ok(())
+        } else {
+            Err(Failure::BreakerOpen(breaker.failures))
+        }
+    }
+
     /// The exchange's `own` instance for a hook of a head, a warm or a fresh one.
     pub async fn take(
         &self,
         plugin: &Plugin,
-        hook: Hook,
         own: &mut Option<Kept>,
         now: Instant,
     ) -> Result<Kept, Failure> {
-        let breaker = &plugin.config.breaker;
-        let ready = self.with(plugin.id, |warm| {
-            if !warm.breaker.lets(hook, breaker, now) {
-                return Err(Failure::BreakerOpen(breaker.failures));
-            }
-            Ok(own.take().or_else(|| warm.free.pop()))
-        })?;
-        if let Some(kept) = ready {
+        let warm = || self.with(plugin.id, |warm| warm.free.pop());
+        if let Some(kept) = own.take().or_else(warm) {
             return Ok(kept);
         }
         // Boxed because it is rare, and large.
@@ -233,7 +236,7 @@ impl Instances {
     /// A hook of a head failed, or on a piece of the body behind it; one that was not called for it
     /// teaches nothing.
     pub fn failed(&self, plugin: &Plugin, hook: Hook, failure: &Failure, now: Instant) {
-        if matches!(failure, Failure::BreakerOpen(_)) {
+        if let Failure::BreakerOpen(_) | Failure::Waited(_) = failure {
             return;
         }
         let breaker = &plugin.config.breaker;

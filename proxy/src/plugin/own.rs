@@ -78,13 +78,18 @@ impl Seat {
     }
 
     /// Waits for the plugin's turn, and until no other call has the instance: a hook of a head and pieces
-    /// of either body may come at the same time. For neither longer than a call may last.
+    /// of either body may come at the same time. No longer than a call may last.
     pub(super) async fn lock(&self, plugin: &Plugin) -> Result<Place<'_>, Failure> {
-        turn(plugin).await?;
-        if let Ok(place) = self.instance.try_lock() {
+        if !turns::has_waiting(plugin.id)
+            && let Ok(place) = self.instance.try_lock()
+        {
             return Ok(place);
         }
-        no_longer_than_a_call(plugin, self.instance.lock()).await
+        no_longer_than_a_call(plugin, async {
+            turn(plugin).await;
+            self.instance.lock().await
+        })
+        .await
     }
 
     /// The instance, where nobody else is going to call it.
@@ -93,13 +98,11 @@ impl Seat {
     }
 }
 
-/// Waits while guests of the plugin that were interrupted are to go on first. Whether there were some.
-async fn turn(plugin: &Plugin) -> Result<bool, Failure> {
-    let waits = turns::has_waiting(plugin.id);
-    if waits {
-        no_longer_than_a_call(plugin, turns::pause(plugin.id)).await?;
+/// Waits where guests of the plugin that were interrupted are to go on first.
+async fn turn(plugin: &Plugin) {
+    if turns::has_waiting(plugin.id) {
+        turns::begin().await;
     }
-    Ok(waits)
 }
 
 async fn no_longer_than_a_call<T>(
@@ -108,7 +111,7 @@ async fn no_longer_than_a_call<T>(
 ) -> Result<T, Failure> {
     let most = plugin.config.limits.wall_time;
     let waited = tokio::time::timeout(most, waiting).await;
-    waited.map_err(|_| Failure::WallTime(most))
+    waited.map_err(|_| Failure::Waited(most))
 }
 
 /// An instance for a hook of a head, and its place where it has one: held until the hook has ended. Beside
@@ -120,14 +123,19 @@ pub(super) async fn take<'s>(
     hook: Hook,
     now: Instant,
 ) -> Result<(Kept, Option<Place<'s>>, Instant), Failure> {
+    // Before any wait: where it is open nobody is called.
+    instances.lets(plugin, hook, now)?;
     let (mut place, now) = match seat {
         Some(seat) => (Some(seat.lock(plugin).await?), Instant::now()),
-        None if turn(plugin).await? => (None, Instant::now()),
-        None => (None, now),
+        None if !turns::has_waiting(plugin.id) => (None, now),
+        None => {
+            no_longer_than_a_call(plugin, turn(plugin)).await?;
+            (None, Instant::now())
+        }
     };
     let mut none = None;
     let own = place.as_deref_mut().unwrap_or(&mut none);
-    let kept = instances.take(plugin, hook, own, now).await?;
+    let kept = instances.take(plugin, own, now).await?;
     Ok((kept, place, now))
 }
 

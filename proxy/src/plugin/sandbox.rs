@@ -382,3 +382,53 @@ fn stack(error: &wasmtime::Error) -> String {
         format!(" in {}", names.join(" < "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Func;
+
+    use super::*;
+    use crate::plugin::kv::Kv;
+
+    const LIMITS: Limits = Limits {
+        memory: None,
+        cpu_time: Duration::from_secs(1),
+        wall_time: Duration::from_secs(10),
+        body: 0,
+        answer: 0,
+        answer_time: Duration::ZERO,
+        kv: 0,
+        calls: 0,
+    };
+
+    /// A call in whose way the host panics, or not.
+    async fn call(engine: &Engine, panics: bool) -> Result<(), Failure> {
+        let seed = Seed {
+            engine: engine.clone(),
+            id: 0,
+            name: "tried".into(),
+            config: String::new(),
+            kv: kv::Store::Memory(Arc::new(Kv::new(0))),
+            families: Arc::default(),
+            upstreams: Arc::from([]),
+        };
+        let mut sandbox = Sandbox::new(&seed, LIMITS);
+        let run = async |store: &mut Store<Host>| {
+            let host = Func::wrap(&mut *store, move || assert!(!panics, "of the host"));
+            let host = host.typed::<(), ()>(&*store)?;
+            host.call_async(store, ()).await
+        };
+        sandbox.setup(&LIMITS, run).await.map(|((), _)| ())
+    }
+
+    #[test]
+    fn a_panic_of_the_host_fails_the_call_and_nothing_else() {
+        let engine = Engine::new().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(call(&engine, true).await, Err(Failure::Host));
+            assert_eq!(call(&engine, false).await, Ok(()));
+        });
+    }
+}

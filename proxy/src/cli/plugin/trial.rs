@@ -131,7 +131,7 @@ impl Trial {
         let instances = Instances::default();
         let made = self
             .runtime
-            .block_on(instances.take(plugin, Hook::Request, &mut None, start));
+            .block_on(instances.take(plugin, &mut None, start));
         let took = start.elapsed();
         made.map(|_| took)
             .map_err(|failure| Error::new(failure.to_string()))
