@@ -237,8 +237,13 @@ impl Life {
             return;
         }
         let fault = self.upload.as_ref().and_then(Upload::fault);
-        if fault == Some(Fault::Gone) {
-            // Whatever was answered, and whatever it broke off.
+        let by_upload = match end {
+            // What is answered to an upload that broke off; an upstream may have answered before that.
+            End::Complete => self.status == StatusCode::BAD_REQUEST,
+            End::UpstreamBody(_) => true,
+            End::ClientGone | End::Shutdown | End::Stopped(_) => false,
+        };
+        if by_upload && fault == Some(Fault::Gone) {
             end = End::ClientGone;
         }
         let cells = &self.cells[self.worker.index];

@@ -422,15 +422,16 @@ impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Body for Through<B> 
     }
 }
 
-/// Why a body broke off, by the error of the HTTP code.
+/// Why a body broke off, by the error of the HTTP code, which calls what is malformed invalid too.
 fn broke(error: &(dyn Error + 'static)) -> Broke {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};
+    use io::ErrorKind::{InvalidData, InvalidInput};
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && let ConnectionAborted | ConnectionReset | UnexpectedEof = error.kind()
-        {
-            return Broke::Gone;
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                InvalidData | InvalidInput => Broke::Source,
+                _ => Broke::Gone,
+            };
         }
         cause = error.source();
     }
