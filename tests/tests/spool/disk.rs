@@ -51,7 +51,7 @@ impl Small {
         self.weir.inside(self.spooled.folder.path())
     }
 
-    /// Somebody else takes all that is left, and goes on to ask for more.
+    /// Somebody else takes all that is left.
     fn fill(&self) -> PathBuf {
         let path = self.disk().join("of-somebody-else");
         let mut file = File::create(&path).expect("a file");

@@ -212,8 +212,11 @@ impl Store {
         match self.write_file(&new, &bytes, sync) {
             Ok(()) => self.files.rename(&new, &path)?,
             // On a disk that is full there is the room of the one before, without which nothing that
-            // was delivered could go. One that is torn costs repeats, and no trace.
-            Err(error) if is_full(&error) => self.write_file(&path, &bytes, sync)?,
+            // was delivered could go. Where somebody else takes it first, or it is torn by a kill, what
+            // is there is delivered once more after a start.
+            Err(error) if is_full(&error) && self.files.open(&path).is_ok() => {
+                self.write_file(&path, &bytes, sync)?;
+            }
             Err(error) => return Err(error),
         }
         if sync {
