@@ -98,18 +98,19 @@ fn a_case_that_comes_out_otherwise_is_shown_with_its_difference() {
     assert!(said.contains("7 cases: 6 ok, 1 failed"), "{said}");
 }
 
+/// Has a module try such cases.
+fn tried(module: &str, cases: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("cases.yaml");
+    fs::write(&file, cases).expect("written");
+    let file = file.display().to_string();
+    plugin(folder.path(), &["test", module, "--cases", &file])
+}
+
 #[test]
 fn a_panic_is_told_with_its_message_file_and_line() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let cases = folder.path().join("cases.yaml");
-    fs::write(
-        &cases,
-        "cases: [{name: it traps, expect: {action: fail, failure: nothing of the kind}}]",
-    )
-    .expect("written");
-    let (module, cases) = (guest("trap"), cases.display().to_string());
-    let module = module.to_str().expect("a path");
-    let output = plugin(folder.path(), &["test", module, "--cases", &cases]);
+    let cases = "cases: [{name: it traps, expect: {action: fail, failure: nothing of the kind}}]";
+    let output = tried(&guest("trap").display().to_string(), cases);
     assert_eq!(output.status.code(), Some(1));
     let said = out(&output);
     let panic = "guest panicked: sprung by nothing, at wasm-plugins/trap/src/lib.rs:";
@@ -118,39 +119,32 @@ fn a_panic_is_told_with_its_message_file_and_line() {
 
 #[test]
 fn a_case_comes_by_the_scheme_of_its_url() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let cases = folder.path().join("cases.yaml");
-    fs::write(
-        &cases,
-        "config: {to: 'https://{host}{path}', scheme: http}
+    let cases = "config: {to: 'https://{host}{path}', scheme: http}
 cases:
   - name: what came encrypted goes on
     request: {url: 'https://a.example/x'}
     expect: {action: continue, request: {url: 'https://a.example/x'}}
   - name: other is redirected
     request: {url: 'http://a.example/x'}
-    expect: {action: respond, response: {status: 308}}",
-    )
-    .expect("written");
-    let cases = cases.display().to_string();
-    let arguments = ["test", "builtin:redirect", "--cases", &cases];
-    let said = done(&plugin(folder.path(), &arguments));
+    expect: {action: respond, response: {status: 308}}";
+    let said = done(&tried("builtin:redirect", cases));
     assert!(said.contains("2 cases: 2 ok, 0 failed"), "{said}");
 }
 
 #[test]
 fn limits_hold_for_cases_too() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let cases = folder.path().join("cases.yaml");
-    fs::write(
-        &cases,
-        "cases: [{name: a loop is stopped, native: false, config: {mode: loop},
-                  expect: {action: fail, failure: CPU time, response: {status: 500}}}]",
-    )
-    .expect("written");
-    let (module, cases) = (guest("hostile"), cases.display().to_string());
-    let module = module.to_str().expect("a path");
-    let said = done(&plugin(folder.path(), &["test", module, "--cases", &cases]));
+    let cases = "cases: [{name: a loop is stopped, native: false, config: {mode: loop},
+                          expect: {action: fail, failure: CPU time, response: {status: 500}}}]";
+    let said = done(&tried(&guest("hostile").display().to_string(), cases));
+    assert!(said.contains("1 case: 1 ok, 0 failed"), "{said}");
+}
+
+#[test]
+fn a_hook_that_fails_in_a_piece_of_a_body_has_failed() {
+    let cases =
+        "cases: [{name: the second piece, native: false, config: {response: {work: trap, at: 2}},
+                          response: {body: [one, two]}, expect: {action: fail, failure: piece}}]";
+    let said = done(&tried(&guest("pieces").display().to_string(), cases));
     assert!(said.contains("1 case: 1 ok, 0 failed"), "{said}");
 }
 
@@ -278,6 +272,12 @@ fn the_table_of_costs_has_each_bundled_plugin() {
     names.sort_unstable();
     let told: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(told, names, "{table}");
+    let page = std::fs::read_to_string(root().join("docs/running-plugins.md"));
+    let page = page.expect("the page");
+    for row in &rows {
+        let begin = format!("| {} | {} | ", row[0], row[1]);
+        assert!(page.contains(&begin), "a table without {begin}");
+    }
     for row in rows {
         let costs: Vec<&str> = row[2].split(", ").collect();
         assert_eq!(row[1].split(", ").count(), costs.len(), "{row:?}");

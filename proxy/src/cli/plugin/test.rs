@@ -330,7 +330,10 @@ fn seen(done: Done) -> Observed {
             _ => Place::Response,
         };
         let attributes = span["Attributes"].as_object().cloned().unwrap_or_default();
-        if attributes.get("weir.hook.decision").and_then(Value::as_str) == Some("error") {
+        let decision = attributes.get("weir.hook.decision").and_then(Value::as_str);
+        // Or for a piece of the body behind it.
+        let failed = |count: &Value| count.as_u64() > Some(0);
+        if decision == Some("error") || attributes.get("plugin.error_count").is_some_and(failed) {
             observed.failure = Some(text(&span["StatusMsg"]));
             observed.action = Action::Fail;
         }
