@@ -36,8 +36,11 @@ export function several(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** How many of all endpoints get no requests. */
+/** How many of all endpoints get no requests. Where none would be left, each gets its share. */
 export function leftOut(out: number, all: number): string {
+  if (out === all) {
+    return "no endpoint is well: all are used as if they were";
+  }
   return `${count(out)} of ${several(all, "endpoint")} ${out === 1 ? "is" : "are"} left out`;
 }
 
