@@ -63,9 +63,13 @@ def race(args):
         log = folder / "burners.tsv"
         with burning(args, port, log):
             beside = ask(port, args.seconds)
+        hooks = burnt(log)
+        progress(f"the same by the plugin that burns, for {args.seconds:g} s")
+        with burning(args, port, log):
+            same = ask(port, args.seconds, "/hello?same")
         return {
             "machine": report.machine(place), "cores": args.cores, "burners": args.burners,
-            "burnt": burnt(log), "alone_ms": spread(alone), "beside_ms": spread(beside),
+            "burnt": hooks, "alone_ms": spread(alone), "beside_ms": spread(beside), "same_ms": spread(same),
             "targets": [{
                 "what": "p99 of others, ms", "value": spread(beside)["p99"], "limit": WAIT_MS,
                 "reached": spread(beside)["p99"] <= WAIT_MS,
@@ -94,6 +98,7 @@ def start(args, place, running):
     }}
     config["routes"] = [
         {"match": {"path": "/hello", "headers": {"x-harm": "yes"}}, "upstream": "api", "plugins": ["burner"]},
+        {"match": {"path": "/hello", "query": {"same": "*"}}, "upstream": "api", "plugins": ["burner"]},
         {"match": {"path": "/*"}, "upstream": "api"},
     ]
     log = place.folder / "weir.log"
@@ -103,20 +108,19 @@ def start(args, place, running):
     return port
 
 
-def ask(port, seconds):
+def ask(port, seconds, target="/hello"):
     """Milliseconds that each request took, from when it was due."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     took, due = [], time.monotonic()
     end = due + seconds
     while due < end:
         time.sleep(max(0.0, due - time.monotonic()))
-        began = time.monotonic()
-        connection.request("GET", "/hello")
+        connection.request("GET", target)
         answer = connection.getresponse()
         answer.read()
         if answer.status != 200:
             raise Failure(f"a request was answered {answer.status} beside hooks that burn")
-        took.append((time.monotonic() - began) * 1e3)
+        took.append((time.monotonic() - due) * 1e3)
         due += random.expovariate(RATE)
     return took
 
@@ -159,6 +163,7 @@ def text(result):
         "",
         f"{'alone':28}{times(result['alone_ms'])}",
         f"{'beside ' + str(result['burners']) + ' that burn':28}{times(result['beside_ms'])}; {result['burnt']} hooks burnt",
+        f"{'hooks of it that do not':28}{times(result['same_ms'])}",
         "",
     ]
     for target in result["targets"]:
