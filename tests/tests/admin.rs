@@ -318,7 +318,19 @@ fn metrics_are_openmetrics_text() {
         kind.starts_with("application/openmetrics-text; version=1.0.0"),
         "{kind}"
     );
-    assert_openmetrics(&response.text());
+    let text = response.text();
+    assert_openmetrics(&text);
+    // The page has each.
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut families = 0;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').expect("a name and a type");
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        assert!(page.contains(&format!("`{name}{suffix}`")), "{line}");
+        families += 1;
+    }
+    assert!(families > 30, "{families}");
 }
 
 /// The rules of `OpenMetrics` 1.0 that a scraper stumbles over.

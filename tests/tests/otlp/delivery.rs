@@ -84,36 +84,28 @@ fn without_a_spool_nothing_is_acknowledged_that_kafka_has_not() {
     otlp.otlp()["queue_size"] = json!(PROTOCOLS.len());
     let weir = otlp.start();
     let doors = Doors::of(&weir);
-    let pairs = || Signal::ALL.map(|signal| PROTOCOLS.map(|protocol| (signal, protocol)));
-    let waiting: Vec<_> = pairs()
-        .into_iter()
-        .flatten()
-        .map(|(signal, protocol)| {
-            let request = items(signal, &["waits".to_owned()]);
-            let asking = thread::spawn(move || doors.ask(signal, protocol, &request));
-            (protocol, asking)
-        })
-        .collect();
     let counted = |name: &str, signal: Signal, labels: &str| {
         let signal = signal.as_str();
         weir.count(&format!("weir_otlp_{name}{{signal=\"{signal}\"{labels}}}"))
     };
     for signal in Signal::ALL {
+        let waiting = PROTOCOLS.map(|protocol| {
+            let request = items(signal, &["waits".to_owned()]);
+            thread::spawn(move || doors.ask(signal, protocol, &request))
+        });
         eventually("they wait", || {
             (counted("queue_requests", signal, "") == 3).then_some(())
         });
-    }
-    for (signal, protocol) in pairs().into_iter().flatten() {
-        let request = items(signal, &["refused".to_owned()]);
-        assert_later(doors.ask(signal, protocol, &request), protocol, 429);
-    }
-    for (protocol, asking) in waiting {
-        assert_later(asking.join().expect("no panic"), protocol, 503);
-    }
-    for (signal, protocol) in pairs().into_iter().flatten() {
-        for reason in ["queue_full", "not_delivered"] {
-            let labels = format!(",protocol=\"{protocol}\",reason=\"{reason}\"");
-            assert_eq!(counted("refused_total", signal, &labels), 1, "{labels}");
+        for protocol in PROTOCOLS {
+            let request = items(signal, &["refused".to_owned()]);
+            assert_later(doors.ask(signal, protocol, &request), protocol, 429);
+        }
+        for (protocol, asking) in PROTOCOLS.into_iter().zip(waiting) {
+            assert_later(asking.join().expect("no panic"), protocol, 503);
+            for reason in ["queue_full", "not_delivered"] {
+                let labels = format!(",protocol=\"{protocol}\",reason=\"{reason}\"");
+                assert_eq!(counted("refused_total", signal, &labels), 1, "{labels}");
+            }
         }
     }
 }
