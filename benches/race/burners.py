@@ -8,19 +8,16 @@ plugins. See README.md beside this file.
 
 import argparse
 import http.client
-import json
-import os
 import random
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import contestants
 import measure
 import overload
 import report
-from measure import ROOT, TARGET, WEIR, Failure, progress
+from measure import ROOT, Failure, progress
 
 # What may be between others and their turn.
 WAIT_MS = 5.0
@@ -33,17 +30,9 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=20, help="of each part (default %(default)s)")
     parser.add_argument("--burners", type=int, default=4, metavar="N",
                         help="clients that ask for hooks that compute (default %(default)s)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
-                        help="(default the first two)")
-    parser.add_argument("--json", type=Path, default=TARGET / "race-burners.json", metavar="FILE",
-                        help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE", help="(default %(default)s)")
-    measure.add_strict(parser)
-    args = parser.parse_args()
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
-    if len(args.cores) != 2:
-        parser.error("needs two cores: one for the proxy, one for load and upstream")
-    if not Path(args.weir).exists():
+    measure.add_common(parser, "race-burners")
+    args = measure.parse(parser)
+    if not args.weir.exists():
         parser.error(f"{args.weir} is missing; `make burners` builds it")
     return args
 
@@ -78,33 +67,22 @@ def race(args):
 
 
 def start(args, place, running):
+    """Weir with a plugin that burns where it is asked to."""
     place.write("hello", "hello")
-    upstream = measure.free_port()
-    log = place.folder / "upstream.log"
-    child = running.enter_context(measure.process(contestants.nginx_command(place, "upstream", f"""
-        keepalive_requests 1000000000;
-        server {{
-            listen 127.0.0.1:{upstream} reuseport;
-            root {place.folder};
-        }}"""), args.cores[1], log))
-    measure.wait_for_port(child, upstream, log)
-    port = measure.free_port()
-    shape = contestants.Contestant("burners", "Weir", "weir")
-    config = contestants.weir_config(shape, place, port, upstream, None)
-    config["plugins"] = {"burner": {
-        "module": str(place.guests / "hostile.wasm"),
-        "config": {"mode": "burn", "in": "on-request", "header": "x-harm"},
-        "limits": {"cpu_time": "25ms", "wall_time": "1m"},
-    }}
-    config["routes"] = [
-        {"match": {"path": "/hello", "headers": {"x-harm": "yes"}}, "upstream": "api", "plugins": ["burner"]},
-        {"match": {"path": "/hello", "query": {"same": "*"}}, "upstream": "api", "plugins": ["burner"]},
-        {"match": {"path": "/*"}, "upstream": "api"},
-    ]
-    log = place.folder / "weir.log"
-    command = contestants.weir_command("burners", place, config)
-    child = running.enter_context(measure.process(command, args.cores[0], log))
-    measure.wait_for_port(child, port, log)
+
+    def change(config):
+        config["plugins"] = {"burner": {
+            "module": str(place.guests / "hostile.wasm"),
+            "config": {"mode": "burn", "in": "on-request", "header": "x-harm"},
+            "limits": {"cpu_time": "25ms", "wall_time": "1m"},
+        }}
+        config["routes"] = [
+            {"match": {"path": "/hello", "headers": {"x-harm": "yes"}}, "upstream": "api", "plugins": ["burner"]},
+            {"match": {"path": "/hello", "query": {"same": "*"}}, "upstream": "api", "plugins": ["burner"]},
+            {"match": {"path": "/*"}, "upstream": "api"},
+        ]
+
+    port, _ = overload.serve("burners", args, place, running, change)
     return port
 
 
@@ -166,10 +144,7 @@ def text(result):
         f"{'hooks of it that do not':28}{times(result['same_ms'])}",
         "",
     ]
-    for target in result["targets"]:
-        lines.append(f"{target['what']:40}{target['value']:8.2f}  to reach: at most {target['limit']}: "
-                     f"{'reached' if target['reached'] else 'NOT reached'}")
-    return "\n".join(lines)
+    return "\n".join(lines + [report.verdict(target, 40, "at most ") for target in result["targets"]])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import contestants
 import measure
 import topic
 from contestants import Contestant
-from measure import ROOT, TARGET, WEIR, Failure, progress
+from measure import ROOT, TARGET, Failure, progress
 
 NOWHERE = "127.0.0.1:1"
 TABLES = ("exporter", "memory", "p99")
@@ -44,29 +44,22 @@ def arguments():
     parser.add_argument("--only", type=lambda text: text.split(","), default=TABLES, metavar="NAMES",
                         help=f"these tables, separated by commas, of: {', '.join(TABLES)}")
     parser.add_argument("--short", action="store_true", help="a look at whether it runs; the figures do not stand")
-    measure.add_strict(parser)
     parser.add_argument("--traces", type=int, default=50_000, help="in a round of the exporter (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
     parser.add_argument("--dead", type=float, default=60, metavar="SECONDS", help="of a dead broker (default %(default)s)")
     parser.add_argument("--calls", type=int, default=20_000, help="in a round of the p99 (default %(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="kept alive (default %(default)s)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
-                        help="(default the first two)")
-    parser.add_argument("--json", type=Path, default=TARGET / "race-delivery.json", metavar="FILE",
-                        help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=WEIR,
-                        metavar="FILE", help="(default %(default)s)")
+    measure.add_common(parser, "race-delivery")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR")
     parser.add_argument("--toxiproxy", type=Path, default=TARGET / "services/go/bin/server", metavar="FILE",
                         help="(default the one that tests/services/install.sh installs)")
-    args = parser.parse_args()
+    args = measure.parse(parser)
     for unknown in set(args.only) - set(TABLES):
         parser.error(f"no table {unknown}; there are {', '.join(TABLES)}")
     if args.short and args.strict:
         parser.error("the figures of a short run do not stand: they keep no bound, and break none")
     if args.short:
         args.traces, args.rounds, args.dead, args.calls = 2_000, 1, 5, 2_000
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
     return args
 
 
@@ -142,7 +135,7 @@ class Weir:
 class Table:
     def __init__(self, args, folder, running):
         self.args = args
-        self.place = contestants.Place(weir=Path(args.weir).resolve(), envoy=None, guests=args.guests.resolve(),
+        self.place = contestants.Place(weir=args.weir.resolve(), envoy=None, guests=args.guests.resolve(),
                                        folder=folder)
         for needed in (self.place.weir, args.toxiproxy, self.place.guests / "bench-header.wasm"):
             if not Path(needed).exists():

@@ -44,8 +44,22 @@ def missed(result):
     return [target["what"] for target in result["targets"] if not target["reached"]]
 
 
-def add_strict(parser):
+def add_common(parser, name, measured="proxy"):
+    """What every race takes: cores, binary, where the figures go, and whether bounds are strict."""
+    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")],
+                        metavar=f"{measured.upper()},LOAD", default=sorted(os.sched_getaffinity(0))[:2],
+                        help="(default the first two)")
+    parser.add_argument("--json", type=Path, default=TARGET / f"{name}.json", metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE", help="(default %(default)s)")
     parser.add_argument("--strict", action="store_true", help="fail where a bound is not reached, or none was measured")
+
+
+def parse(parser, measured="proxy"):
+    """The arguments, once they are known to have two cores."""
+    args = parser.parse_args()
+    if len(args.cores) != 2:
+        parser.error(f"needs two cores: one for the {measured}, one for all else")
+    return args
 
 
 def run(name, args, work, text, missed=missed):

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import measure
 import topic
-from measure import ROOT, TARGET, WEIR, Failure, progress
+from measure import ROOT, TARGET, Failure, progress
 
 SERVICES = TARGET / "services"
 SPANS = 200
@@ -71,22 +71,14 @@ def arguments():
     parser.add_argument("--requests", type=int, default=4_000, help="in a round, each contestant (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default %(default)s)")
     parser.add_argument("--connections", type=int, default=32, help="kept alive (default %(default)s)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="RECEIVER,LOAD",
-                        help="(default the first two)")
-    parser.add_argument("--json", type=Path, default=TARGET / "race-otlp.json", metavar="FILE", help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE",
-                        help="(default %(default)s)")
+    measure.add_common(parser, "race-otlp", "receiver")
     parser.add_argument("--rotel", type=Path, default=os.environ.get("ROTEL", installed_rotel()), metavar="FILE",
                         help="(default ROTEL of the environment, or that of PyPI)")
     parser.add_argument("--collector", type=Path, default=os.environ.get("OTELCOL", SERVICES / "collector/otelcol"),
                         metavar="FILE", help="(default OTELCOL of the environment, or %(default)s)")
-    measure.add_strict(parser)
-    args = parser.parse_args()
+    args = measure.parse(parser, "receiver")
     for unknown in set(args.only) - set(names):
         parser.error(f"no contestant {unknown}; there are {', '.join(names)}")
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
-    if len(args.cores) != 2:
-        parser.error("needs two cores: one for the receiver, one for load and Kafka")
     return args
 
 
@@ -143,7 +135,7 @@ def weir(contestant, args, folder, port, brokers):
     }
     if contestant.spool:
         config["data_dir"] = str(folder / f"{contestant.name}-data")
-    return [Path(args.weir).resolve(), "run", "--config", write(folder, f"{contestant.name}.yaml", config)]
+    return [args.weir.resolve(), "run", "--config", write(folder, f"{contestant.name}.yaml", config)]
 
 
 def rotel(contestant, args, folder, port, brokers):

@@ -10,7 +10,6 @@ this file.
 import argparse
 import gc
 import json
-import os
 import random
 import resource
 import select
@@ -19,12 +18,11 @@ import time
 from collections import Counter, deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import contestants
 import measure
 import report
-from measure import TARGET, WEIR, Failure, progress
+from measure import Failure, progress
 
 REQUEST = b"GET /hello HTTP/1.1\r\nhost: race\r\nuser-agent: race\r\n\r\n"
 # What the load may be short of what was to be offered, and later than its time in one of a hundred.
@@ -43,18 +41,9 @@ def arguments():
     parser.add_argument("--items", type=int, default=100,
                         help="of the JSON that the plugin changes in each response (default %(default)s)")
     parser.add_argument("--lateness", metavar="DURATION", help="`overload.lateness` (default Weir's own)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
-                        help="(default the first two)")
-    parser.add_argument("--json", type=Path, default=TARGET / "race-overload.json", metavar="FILE",
-                        help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=WEIR,
-                        metavar="FILE", help="(default %(default)s)")
-    measure.add_strict(parser)
-    args = parser.parse_args()
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
-    if len(args.cores) != 2:
-        parser.error("needs two cores: one for the proxy, one for load and upstream")
-    if not Path(args.weir).exists():
+    measure.add_common(parser, "race-overload")
+    args = measure.parse(parser)
+    if not args.weir.exists():
         parser.error(f"{args.weir} is missing; `make overload` builds it")
     return args
 
@@ -106,9 +95,23 @@ def run(args, folder, running):
 
 
 def start(args, place, running):
-    """The upstream, and Weir with a plugin that reads and writes the JSON of each response anew."""
+    """Weir with a plugin that reads and writes the JSON of each response anew."""
     item = {"name": "something with a name", "tags": ["some", "of", "them"], "count": 17, "secret": "to be removed"}
     place.write("hello", json.dumps({"items": [{"id": each, **item} for each in range(args.items)]}))
+
+    def change(config):
+        config["plugins"] = {"shape": {
+            "module": "builtin:response-transform", "config": {"remove": ["/items/*/secret"]},
+        }}
+        config["routes"][0]["plugins"] = ["shape"]
+        if args.lateness:
+            config["overload"] = {"lateness": args.lateness}
+
+    return serve("overload", args, place, running, change)
+
+
+def serve(name, args, place, running, change):
+    """The files of the place behind nginx, and before it Weir by a configuration so changed; its port and process."""
     upstream = measure.free_port()
     log = place.folder / "upstream.log"
     child = running.enter_context(measure.process(contestants.nginx_command(place, "upstream", f"""
@@ -121,16 +124,10 @@ def start(args, place, running):
         }}"""), args.cores[1], log))
     measure.wait_for_port(child, upstream, log)
     port = measure.free_port()
-    shape = contestants.Contestant("overload", "Weir", "weir")
-    config = contestants.weir_config(shape, place, port, upstream, None)
-    config["plugins"] = {"shape": {"module": "builtin:response-transform", "config": {"remove": ["/items/*/secret"]}}}
-    config["routes"][0]["plugins"] = ["shape"]
-    if args.lateness:
-        config["overload"] = {"lateness": args.lateness}
+    config = contestants.weir_config(contestants.Contestant(name, "Weir", "weir"), place, port, upstream, None)
+    change(config)
     log = place.folder / "weir.log"
-    child = running.enter_context(
-        measure.process(contestants.weir_command("overload", place, config), args.cores[0], log)
-    )
+    child = running.enter_context(measure.process(contestants.weir_command(name, place, config), args.cores[0], log))
     measure.wait_for_port(child, port, log)
     return port, child
 
@@ -311,9 +308,8 @@ def text(result):
         "",
     ]
     for target in result["targets"]:
-        bound = "at least" if target["what"].startswith("goodput") else "at most"
-        lines.append(f"{target['what']:40}{target['value']:8.2f}  to reach: {bound} {target['limit']}: "
-                     f"{'reached' if target['reached'] else 'NOT reached'}")
+        bound = "at least " if target["what"].startswith("goodput") else "at most "
+        lines.append(report.verdict(target, 40, bound))
     return "\n".join(lines)
 
 

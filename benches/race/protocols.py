@@ -8,7 +8,6 @@ of idle connections. See README.md beside this file.
 
 import argparse
 import json
-import os
 import resource
 import socket
 import ssl
@@ -22,7 +21,7 @@ from pathlib import Path
 import contestants
 import measure
 import report
-from measure import TARGET, WEIR, Failure, progress
+from measure import Failure, progress
 from race import installed_envoy, start_upstream
 
 # Name, port, whether it is HTTP/2, whether it has TLS.
@@ -41,13 +40,9 @@ def arguments():
     parser.add_argument("--idle", type=int, default=10_000, help="connections, once (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="of HTTP/1.1; a quarter of HTTP/2 (default %(default)s)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD")
-    parser.add_argument("--json", type=Path, default=TARGET / "race-protocols.json", metavar="FILE")
-    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE")
+    measure.add_common(parser, "race-protocols")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE")
-    measure.add_strict(parser)
-    args = parser.parse_args()
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
+    args = measure.parse(parser)
     for name, path in (("weir", args.weir), ("envoy", args.envoy)):
         if name in args.only and not path.exists():
             parser.error(f"{path} is missing; `make race` builds and installs what is needed")
@@ -277,10 +272,7 @@ def table(result):
     for row in result["contestants"]:
         lines.append(f"{row['name']:8}" + "".join(f"{row['median'][name]:12.1f}" for name in names))
     lines.append("")
-    for target in result["targets"]:
-        lines.append(f"{target['what']:32}{target['value']:7.2f}  to reach: {target['limit']}: "
-                     f"{'reached' if target['reached'] else 'NOT reached'}")
-    return "\n".join(lines)
+    return "\n".join(lines + [report.verdict(target, 32) for target in result["targets"]])
 
 
 if __name__ == "__main__":

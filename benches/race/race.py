@@ -7,7 +7,6 @@ them. See README.md beside this file for what is measured and how to read it.
 """
 
 import argparse
-import os
 import shutil
 import tempfile
 import time
@@ -19,7 +18,7 @@ import contestants
 import measure
 import report
 import topic
-from measure import ROOT, TARGET, WEIR, Failure, progress
+from measure import ROOT, TARGET, Failure, progress
 
 
 def installed_envoy():
@@ -35,24 +34,17 @@ def arguments():
     parser.add_argument("--requests", type=int, default=50_000, help="in a round, each contestant (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="kept alive (default %(default)s)")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], metavar="PROXY,LOAD",
-                        help="(default the first two)")
-    parser.add_argument("--json", type=Path, default=TARGET / "race.json", metavar="FILE", help="(default %(default)s)")
-    parser.add_argument("--weir", type=Path, default=WEIR, metavar="FILE", help="(default %(default)s)")
+    measure.add_common(parser, "race")
     parser.add_argument("--envoy", type=Path, default=installed_envoy(), metavar="FILE",
                         help="(default the one that tests/services/install.sh installs)")
     parser.add_argument("--collector", type=Path, default=TARGET / "services/collector/otelcol", metavar="FILE",
                         help="OpenTelemetry's, for envoy-traced (default %(default)s)")
     parser.add_argument("--guests", type=Path, default=ROOT / "target/guests", metavar="DIR",
                         help="where bench-header.wasm and bench-header-proxy-wasm.wasm are (default %(default)s)")
-    measure.add_strict(parser)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave configurations and logs there")
-    args = parser.parse_args()
+    args = measure.parse(parser)
     for unknown in set(args.only) - set(names):
         parser.error(f"no contestant {unknown}; there are {', '.join(names)}")
-    args.cores = args.cores or sorted(os.sched_getaffinity(0))[:2]
-    if len(args.cores) != 2:
-        parser.error("needs two cores: one for the proxy, one for load and upstream")
     return args
 
 

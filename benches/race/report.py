@@ -95,6 +95,13 @@ def version(command):
     return (done.stdout + done.stderr).strip()
 
 
+def verdict(target, width, bound=""):
+    """A target's line: what, its value, and whether that reaches the limit."""
+    aim = f", aim {target['aim']}" if target.get("aim") else ""
+    reached = "reached" if target["reached"] else "NOT reached"
+    return f"{target['what']:{width}}{target['value']:7.2f}  to reach: {bound}{target['limit']}{aim}: {reached}"
+
+
 def table(result):
     machine = result["machine"]
     lines = [
@@ -126,8 +133,6 @@ def table(result):
     for target in result["targets"]:
         if target["limit"] is None:
             lines.append(f"{target['what']:56}{target['value']:7.2f}")
-            continue
-        aim = f", aim {target['aim']}" if target["aim"] else ""
-        lines.append(f"{target['what']:56}{target['value']:7.2f}  to reach: {target['limit']}{aim}: "
-                     f"{'reached' if target['reached'] else 'NOT reached'}")
+        else:
+            lines.append(verdict(target, 56))
     return "\n".join(lines)
