@@ -86,7 +86,9 @@ impl Seat {
             return Ok(place);
         }
         no_longer_than_a_call(plugin, async {
-            turn(plugin).await;
+            if turns::has_waiting(plugin.id) {
+                turns::begin().await;
+            }
             self.instance.lock().await
         })
         .await
@@ -95,13 +97,6 @@ impl Seat {
     /// The instance, where nobody else is going to call it.
     pub(super) fn take(self: Rc<Self>) -> Option<Kept> {
         Rc::into_inner(self)?.instance.into_inner()
-    }
-}
-
-/// Waits where guests of the plugin that were interrupted are to go on first.
-async fn turn(plugin: &Plugin) {
-    if turns::has_waiting(plugin.id) {
-        turns::begin().await;
     }
 }
 
@@ -127,11 +122,11 @@ pub(super) async fn take<'s>(
     instances.lets(plugin, hook, now)?;
     let (mut place, now) = match seat {
         Some(seat) => (Some(seat.lock(plugin).await?), Instant::now()),
-        None if !turns::has_waiting(plugin.id) => (None, now),
-        None => {
-            no_longer_than_a_call(plugin, turn(plugin)).await?;
+        None if turns::has_waiting(plugin.id) => {
+            no_longer_than_a_call(plugin, turns::begin()).await?;
             (None, Instant::now())
         }
+        None => (None, now),
     };
     let mut none = None;
     let own = place.as_deref_mut().unwrap_or(&mut none);

@@ -1,14 +1,14 @@
 //! The heap that librdkafka's messages are in: the C library's, whatever the rest of Weir allocates by.
 
-use std::sync::Once;
-
 /// Has freed memory kept for what comes next. Each batch that is acknowledged frees about all there is, which
 /// glibc would give back to the system, to be mapped and cleared again for the next: a tenth of the CPU where
 /// messages are large.
 pub(super) fn keep() {
-    static ONCE: Once = Once::new();
     #[cfg(target_env = "gnu")]
-    ONCE.call_once(set);
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(set);
+    }
 }
 
 /// Bytes of free memory that stay, for each of its arenas.
