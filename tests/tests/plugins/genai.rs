@@ -33,6 +33,16 @@ fn genai(mut config: Value) -> Value {
     json!({ "module": "builtin:genai", "on_error": "continue", "config": config })
 }
 
+/// The topic of one more exporter, which takes no content, nor the plugin's own spans.
+fn strict(config: &mut Value) -> String {
+    let topic = shared().topic();
+    config["exporters"]["strict"] = exporter(shared(), &topic);
+    let kafka = &mut config["exporters"]["strict"]["kafka"];
+    kafka["disable_content_logging"] = true.into();
+    kafka["plugin_span_filter"] = json!({ "mode": "exclude", "plugins": ["genai"] });
+    topic
+}
+
 fn post(stand: &Stand, path: &str, headers: &[&str], body: &str) -> Response {
     let mut client = Connection::open(stand.weir.proxy());
     client.send(request(path, headers, body));
@@ -209,11 +219,7 @@ fn content_is_stripped_and_the_call_keeps_its_place_without_the_plugins_span() {
     let mut config = config(&upstream);
     config["plugins"]["genai"] = genai(json!({}));
     config["routes"][0]["plugins"] = json!(["genai"]);
-    let strict = shared().topic();
-    config["exporters"]["strict"] = exporter(shared(), &strict);
-    let kafka = &mut config["exporters"]["strict"]["kafka"];
-    kafka["disable_content_logging"] = true.into();
-    kafka["plugin_span_filter"] = json!({ "mode": "exclude", "plugins": ["genai"] });
+    let strict = strict(&mut config);
     let stand = Stand::with(upstream, config);
     let asked = json!({
         "model": "gpt-4o", "stop": ["."],

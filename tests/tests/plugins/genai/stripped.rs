@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use weir_tests::config::{config, exporter};
+use weir_tests::config::config;
 use weir_tests::kafka::shared;
 use weir_tests::trace::Trace;
 
-use super::{FIRST_CHUNK, call, folders, genai, model, play, span};
+use super::{FIRST_CHUNK, call, folders, genai, model, play, span, strict};
 use crate::Stand;
 
 /// Members of bodies whose texts are names, degrees or reasons: traces may have them.
@@ -131,11 +131,7 @@ fn nothing_that_was_said_in_recorded_exchanges_lands_where_it_is_stripped() {
     let mut config = config(&upstream);
     config["plugins"]["genai"] = genai(json!({}));
     config["routes"][0]["plugins"] = json!(["genai"]);
-    let strict = shared().topic();
-    config["exporters"]["strict"] = exporter(shared(), &strict);
-    let kafka = &mut config["exporters"]["strict"]["kafka"];
-    kafka["disable_content_logging"] = true.into();
-    kafka["plugin_span_filter"] = json!({ "mode": "exclude", "plugins": ["genai"] });
+    let strict = strict(&mut config);
     let telling = Stand::with(upstream, config);
     let silent = Stand::before(model(), &[("genai", genai(json!({ "content": false })))]);
     let folders = folders();

@@ -248,48 +248,48 @@ fn a_segment_cut_under_the_worker_costs_what_was_in_it() {
     assert_eq!(exporter.deliver().last(), Some(&text(12)));
 }
 
-#[test]
-fn a_cursor_that_cannot_be_saved_loses_nothing_and_is_saved_later() {
+/// Who writes thirty records, and their exporter, for whose cursor there is no room in files whose name ends so.
+fn without_room_for_a_cursor(ending: &'static str) -> (Faulty, Writer, Exporter) {
     let files = Faulty::default();
     let store = open(&files);
     let exporter = Exporter::new(&store, "a");
-    let mut writer = Writer::new(store.clone());
+    let mut writer = Writer::new(store);
     (0..30).for_each(|number| append(&mut writer, number).unwrap());
-    files.fail(|operation, path| {
-        let is_cursor = path.to_string_lossy().contains("cursors");
-        (is_cursor && operation == "write")
+    files.fail(move |operation, path| {
+        let path = path.to_string_lossy();
+        let is_one = path.contains("cursors") && path.ends_with(ending);
+        (is_one && operation == "write")
             .then(|| error(ENOSPC))
             .flatten()
     });
+    (files, writer, exporter)
+}
+
+/// What is delivered by the next run, after a kill.
+fn delivered_again(files: &Faulty) -> Vec<String> {
+    let again = files.restart(End::Kill);
+    Exporter::new(&open(&again), "a").deliver()
+}
+
+#[test]
+fn a_cursor_that_cannot_be_saved_loses_nothing_and_is_saved_later() {
+    let (files, _writer, exporter) = without_room_for_a_cursor("");
     let segments = files.files(".seg").len();
     assert_eq!(exporter.deliver(), texts(0..30));
     assert_eq!(files.files(".seg").len(), segments);
-    let again = files.restart(End::Kill);
-    assert_eq!(Exporter::new(&open(&again), "a").deliver(), texts(0..30));
+    assert_eq!(delivered_again(&files), texts(0..30));
     files.heal();
     exporter.reader.save(true);
     assert_eq!(files.files(".seg").len(), 1);
-    let again = files.restart(End::Kill);
-    assert!(Exporter::new(&open(&again), "a").deliver().is_empty());
+    assert!(delivered_again(&files).is_empty());
 }
 
 #[test]
 fn on_a_disk_that_is_full_a_cursor_takes_the_room_of_the_one_before() {
-    let files = Faulty::default();
-    let store = open(&files);
-    let exporter = Exporter::new(&store, "a");
-    let mut writer = Writer::new(store.clone());
-    (0..30).for_each(|number| append(&mut writer, number).unwrap());
-    files.fail(|operation, path| {
-        let is_new = path.extension().is_some_and(|ending| ending == "new");
-        (is_new && operation == "write")
-            .then(|| error(ENOSPC))
-            .flatten()
-    });
+    let (files, _writer, exporter) = without_room_for_a_cursor(".new");
     assert_eq!(exporter.deliver(), texts(0..30));
     assert_eq!(files.files(".seg").len(), 1);
-    let again = files.restart(End::Kill);
-    assert!(Exporter::new(&open(&again), "a").deliver().is_empty());
+    assert!(delivered_again(&files).is_empty());
 }
 
 #[test]
