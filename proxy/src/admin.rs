@@ -8,6 +8,7 @@ mod guard;
 mod login;
 mod pages;
 mod patient;
+mod process;
 mod query;
 mod seats;
 
@@ -17,8 +18,9 @@ mod exposition;
 pub(crate) mod gather;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -28,7 +30,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
 
@@ -37,6 +39,7 @@ use crate::export::spool;
 use crate::health::State;
 use crate::plugin::kv::redis::Redis;
 use crate::receive::lane::Lane;
+use crate::transport::Stream;
 use body::Body;
 use patient::Patient;
 use seats::{Seat, Seats};
@@ -44,6 +47,9 @@ use seats::{Seat, Seats};
 /// Longest wait for a request's body, and for a client to take a piece of what it asked for. (For a
 /// head, hyper waits 30 s.)
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 const INDEX: &str = "\
 weir admin
@@ -62,10 +68,11 @@ static RELOADING: Mutex<()> = Mutex::const_new(());
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
     std::sync::LazyLock::force(&api::STARTED);
+    std::sync::LazyLock::force(&process::STARTED);
     let mut seats = Seats::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin cannot accept");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -75,21 +82,33 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) {
         let seat = seats.take();
         let app = Arc::clone(&app);
         tokio::spawn(async move {
-            let answered = Arc::clone(&seat);
-            let service = service_fn(move |request| {
-                let (app, seat) = (Arc::clone(&app), Arc::clone(&answered));
-                async move { Ok::<_, Infallible>(answer(&app, &seat, request).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
             tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "admin connection ended");
-                },
+                () = connection(&app, &seat, stream, peer) => {}
                 () = seat.wanted() => {}
             }
         });
+    }
+}
+
+async fn connection(app: &Arc<App>, seat: &Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
+    let tls = app.generation().config.admin.tls.clone();
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match tls.accept(stream, HANDSHAKE).await {
+            Ok(Some(stream)) => Stream::Tls(Box::new(stream.into())),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "no TLS handshake at the admin address");
+                return;
+            }
+        },
+    };
+    let service = service_fn(async |request| Ok::<_, Infallible>(answer(app, seat, request).await));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%peer, %error, "admin connection ended");
     }
 }
 
@@ -199,7 +218,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
         .into_iter()
         .flat_map(|receiver| receiver.lanes());
     let receivers: Vec<_> = lanes.map(received).collect();
-    let certificates: Vec<_> = app.certificates().iter().map(certificates::ready).collect();
+    let certificates = certificates::of(app);
     let kv = app.generation().kv.as_ref().map(|kv| kv_state(kv));
     let generation = app.generation().number;
     let (code, status) = if app.is_draining() {
@@ -216,7 +235,7 @@ fn ready(app: &App) -> Response<Full<Bytes>> {
             "spool": spool,
             "upstreams": upstreams,
             "receivers": receivers,
-            "certificates": certificates,
+            "certificates": certificates.ready(SystemTime::now()),
             "kv": kv,
         }),
     )

@@ -148,7 +148,7 @@ impl App {
         names::resolve(&names, &config).await;
         let log = open_log(&config, None)?;
         let certificates = acme::Keeper::new(config.data_dir.as_deref());
-        certificates.apply(config.tls());
+        certificates.apply(config.tls().map(|(_, tls)| tls));
         let generation = Generation::new(1, config, plugins, None, &names, log, &metrics)
             .with_acme(certificates.answers())
             .with_kv(kv);

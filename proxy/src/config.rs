@@ -44,7 +44,6 @@ mod suggest;
 mod tests;
 mod tree;
 mod units;
-mod unsupported;
 mod upstream;
 
 pub use chain::PluginUse;
@@ -113,10 +112,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The TLS of all that is listened on, but the admin address.
-    pub fn tls(&self) -> impl Iterator<Item = &Arc<tls::Server>> {
-        let listeners = self.listeners.iter().filter_map(|one| one.tls.as_ref());
-        listeners.chain(self.otlp.iter().flat_map(otlp::Otlp::tls))
+    /// The TLS of all that is listened on, by address.
+    pub fn tls(&self) -> impl Iterator<Item = (SocketAddr, &Arc<tls::Server>)> {
+        let listeners = self.listeners.iter();
+        let listeners = listeners.map(|one| (one.address, one.tls.as_ref()));
+        let otlp = self.otlp.iter().flat_map(otlp::Otlp::tls);
+        let admin = (self.admin.address, self.admin.tls.as_ref());
+        let all = listeners.chain(otlp).chain([admin]);
+        all.filter_map(|(address, tls)| Some((address, tls?)))
     }
 }
 
@@ -160,6 +163,19 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Names, in lower case, by which browsers may reach it without a token.
     pub hosts: Vec<String>,
+    /// `None`: unencrypted.
+    pub tls: Option<Arc<tls::Server>>,
+}
+
+impl Admin {
+    /// Whether other machines reach it, and need to prove nothing.
+    pub fn is_open(&self) -> bool {
+        let certified = self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.requires_certificate());
+        self.token.is_none() && !certified && !self.address.ip().is_loopback()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

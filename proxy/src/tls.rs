@@ -236,6 +236,14 @@ impl Server {
         Some((self.spec.acme.as_ref()?, &self.shown))
     }
 
+    /// Whether nobody comes in without a certificate.
+    pub fn requires_certificate(&self) -> bool {
+        self.spec
+            .client_auth
+            .as_ref()
+            .is_some_and(|auth| auth.required)
+    }
+
     /// The certificates, in the order of the configuration.
     pub fn identities(&self) -> &[Identity] {
         &self.identities

@@ -470,3 +470,23 @@ fn reloads_of_clients_that_have_left_are_not_made() {
     // The first generation and the last are not theirs.
     assert!(refused + generation - 2 < CLIENTS as u64);
 }
+
+#[test]
+fn metrics_say_what_the_process_is_and_uses() {
+    let weir = start();
+    let now = || std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+    assert_eq!(weir.count("weir_build_info{version=\"0.1.0\"}"), 1);
+    let started = weir.metric("process_start_time_seconds");
+    assert!(
+        (0.0..600.0).contains(&(now().as_secs_f64() - started)),
+        "{started}"
+    );
+    let resident = weir.count("process_resident_memory_bytes");
+    // The kernel's two accounts differ by some pages.
+    let most = weir.peak_bytes() + (1 << 20);
+    assert!((1 << 20..most).contains(&resident), "{resident}");
+    let used = || weir.metric("process_cpu_seconds_total");
+    let before = used();
+    assert!(before > 0.0);
+    eventually("asking has cost CPU", || (used() > before).then_some(()));
+}

@@ -92,7 +92,7 @@ fn check_shows_every_fault_at_once_with_place_and_key_path() {
         "admn: unknown key\n",
         "weir.yaml:4:1\n",
         "help: did you mean `admin`?\n",
-        "admin.tls: is not supported yet\n",
+        "admin.tls.certificates: is missing\n",
         "weir.yaml:5:10\n",
         "weir.yaml: 4 errors\n",
     ] {
@@ -212,16 +212,6 @@ fn schema_prints_the_schema_that_the_repository_has() {
         schema, kept,
         "run `weir schema > examples/weir.schema.json`"
     );
-}
-
-#[test]
-fn every_key_to_come_is_refused_by_name() {
-    let config = GOOD.replacen("admin: {", "admin: { tls: {},", 1);
-    let output = File::new(&config).check(&[]);
-    assert_eq!(output.status.code(), Some(1), "{config}");
-    assert_says(&output, "error[WEIR-C009]: admin.tls: ");
-    assert_says(&output, " yet\n");
-    assert_says(&output, "weir.yaml: 1 error\n");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
-use super::{api, certificates, endpoints, exposition};
+use super::{api, certificates, endpoints, exposition, process};
 use crate::app::App;
 use crate::app::history::Reloads;
 use crate::export::metrics::Clients;
@@ -33,10 +33,11 @@ pub(super) fn text(app: &App) -> Result<String, Error> {
         reloads: app.history().reloads(),
         kv: app.generation().kv.as_ref().map(|kv| kv.state()),
     }));
+    registry.register_collector(Box::new(process::Process::now()));
     registry.register_collector(Box::new(Descriptors(descriptors::status())));
     registry.register_collector(Box::new(endpoints::Endpoints(app.generation())));
     registry.register_collector(Box::new(Clients(app.exporters())));
-    registry.register_collector(Box::new(certificates::Certificates(app.certificates())));
+    registry.register_collector(Box::new(certificates::of(app)));
     registry.register_collector(Box::new(Pushed(app.pushes().all())));
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;

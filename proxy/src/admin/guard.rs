@@ -57,7 +57,7 @@ pub(super) fn admit<B>(app: &App, request: &Request<B>) -> Result<(), Refused> {
 pub(super) fn may_act(app: &App) -> Result<(), String> {
     let generation = app.generation();
     let admin = &generation.config.admin;
-    if admin.token.is_none() && !admin.address.ip().is_loopback() {
+    if admin.is_open() {
         return Err(format!(
             "read-only: admin.address {} can be reached by other machines, and asks for no token; \
              set `admin.token`, or bind to 127.0.0.1",
@@ -175,6 +175,7 @@ mod tests {
             address: ([127, 0, 0, 1], 9901).into(),
             token: None,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            tls: None,
         }
     }
 

@@ -46,7 +46,9 @@ pub(super) async fn answer(app: &App, request: &mut Request<Incoming>) -> Respon
     if request.method() != Method::POST {
         return form("");
     }
-    let Some(token) = app.generation().config.admin.token.clone() else {
+    let generation = app.generation();
+    let admin = &generation.config.admin;
+    let Some(token) = &admin.token else {
         return form("");
     };
     let limited = Limited::new(request.body_mut(), MOST);
@@ -64,9 +66,10 @@ pub(super) async fn answer(app: &App, request: &mut Request<Incoming>) -> Respon
     let path = request.uri().path();
     let here = path.rsplit('/').next().unwrap_or_default();
     let to = if here.is_empty() { "./" } else { here };
+    let secure = if admin.tls.is_some() { "; Secure" } else { "" };
     let cookie = format!(
-        "{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/",
-        session(&token)
+        "{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/{secure}",
+        session(token)
     );
     let mut response = Response::new(Full::default().into());
     *response.status_mut() = StatusCode::SEE_OTHER;

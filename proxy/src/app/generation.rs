@@ -251,7 +251,7 @@ impl Generation {
             let spec = server.acme().map(|(spec, _)| spec);
             spec.is_some_and(|spec| spec.challenge == acme::Challenge::Http01)
         };
-        let asked = self.config.tls().any(by_http);
+        let asked = self.config.tls().any(|(_, server)| by_http(server));
         self.acme = asked.then(|| Arc::clone(answers));
         self
     }

@@ -97,7 +97,7 @@ impl App {
         if let (Some(receiver), Some(otlp)) = (&self.receiver, &config.otlp) {
             receiver.apply(otlp);
         }
-        self.certificates.apply(config.tls());
+        self.certificates.apply(config.tls().map(|(_, tls)| tls));
         let in_redis = kv.is_some();
         self.put_in_place(number, config, (plugins, kv), log, &before);
         if in_redis {

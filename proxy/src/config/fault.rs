@@ -99,8 +99,7 @@ codes! {
     InvalidValue = "WEIR-C007",
     /// A name that refers to nothing.
     UnknownName = "WEIR-C008",
-    /// A key that a later version of Weir will support.
-    NotSupported = "WEIR-C009",
+    // WEIR-C009 was a key that was planned and not built.
     /// An environment variable that is not set, or empty.
     Environment = "WEIR-C010",
     /// A file that the configuration names cannot be used.

@@ -1,5 +1,5 @@
 //! The way from a file to a checked configuration:
-//! text, tree, overrides, what is not supported yet, schema, raw types, what values mean together.
+//! text, tree, overrides, schema, raw types, what values mean together.
 //!
 //! Each step takes what it finds wrong out of the tree and goes on with the rest, so that one run
 //! shows every fault, and each fault once.
@@ -12,7 +12,7 @@ use super::fault::{Code, Fault, Faults, Place, Severity};
 use super::path::Path;
 use super::resolve::{Names, Resolver};
 use super::tree::{Node, Value};
-use super::{Config, overrides, raw, schema, unsupported};
+use super::{Config, overrides, raw, schema};
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -137,14 +137,8 @@ fn check(
     };
     let is_empty = matches!(&tree.value, Value::Map(entries) if entries.is_empty());
     let mut judged = HashSet::new();
-    let mut incomplete = HashSet::new();
-    for (path, fault) in unsupported::take(&mut tree) {
-        incomplete.extend(path.mapping());
-        judged.insert(path);
-        faults.push(fault);
-    }
     let names = Names::of(&tree);
-    for (path, fault) in schema::take_faults(&mut tree, &incomplete) {
+    for (path, fault) in schema::take_faults(&mut tree) {
         judged.insert(path);
         faults.push(fault);
     }

@@ -87,11 +87,17 @@ impl Format {
 }
 
 impl Otlp {
-    /// The TLS of its addresses.
-    pub fn tls(&self) -> impl Iterator<Item = &Arc<tls::Server>> {
-        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
-        let http = self.http.as_ref().and_then(|http| http.tls.as_ref());
-        grpc.into_iter().chain(http)
+    /// Its addresses with their TLS.
+    pub fn tls(&self) -> impl Iterator<Item = (SocketAddr, Option<&Arc<tls::Server>>)> {
+        let grpc = self
+            .grpc
+            .iter()
+            .map(|grpc| (grpc.address, grpc.tls.as_ref()));
+        let http = self
+            .http
+            .iter()
+            .map(|http| (http.address, http.tls.as_ref()));
+        grpc.chain(http)
     }
 
     pub fn destination(&self, signal: Signal) -> &Destination {

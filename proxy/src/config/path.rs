@@ -58,13 +58,6 @@ impl Path {
         steps.join(by)
     }
 
-    /// The closest mapping around it, past the lists.
-    pub(super) fn mapping(&self) -> Option<Self> {
-        let key = |step: &Step| matches!(step, Step::Key(_));
-        let last = self.0.iter().rposition(key)?;
-        Some(Self(self.0[..last].to_vec()))
-    }
-
     pub(super) fn split_last(&self) -> Option<(Self, &Step)> {
         let (last, parent) = self.0.split_last()?;
         Some((Self(parent.to_vec()), last))

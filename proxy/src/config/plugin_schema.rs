@@ -4,8 +4,6 @@
 //! alternatives as take for ever to try. One that cannot be used judges nothing; the guest itself judges
 //! in `configure` anyway.
 
-use std::collections::HashSet;
-
 use jsonschema::PatternOptions;
 use serde_json::Value as Json;
 
@@ -53,7 +51,7 @@ pub fn misfits(schema: &str, config: &Json) -> Vec<Finding> {
         return Vec::new();
     };
     let tree = Node::of_json(config);
-    let (faults, _) = schema::judge(&tree, &validator, &document, &HashSet::new());
+    let (faults, _) = schema::judge(&tree, &validator, &document);
     let findings = faults.into_iter().map(|(path, fault)| Finding {
         code: fault.code,
         path,

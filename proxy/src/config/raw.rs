@@ -136,6 +136,9 @@ pub(super) struct Admin {
     /// as the page of a stranger could have made them point here. IP addresses and `localhost` need
     /// not be named. Default: none.
     pub(super) hosts: Vec<String>,
+    /// TLS with these certificates; of `alpn` it takes `http/1.1` alone. Where clients must show a
+    /// certificate, that does for a token. Default: none, so unencrypted.
+    pub(super) tls: Option<tls::Tls>,
 }
 
 /// A destination of traces: one of these.
@@ -198,6 +201,7 @@ impl Default for Admin {
             address: "127.0.0.1:9901".to_owned(),
             token: None,
             hosts: Vec::new(),
+            tls: None,
         }
     }
 }

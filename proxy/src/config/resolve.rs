@@ -15,6 +15,7 @@ use indexmap::IndexMap;
 use super::environment::Environment;
 use super::fault::{Code, Fault};
 use super::path::Path;
+use super::raw::tls::Alpn;
 use super::tree::{Node, Value};
 use super::units::{ByteRate, ByteSize, Duration};
 use super::{
@@ -248,21 +249,28 @@ impl<'a> Resolver<'a> {
 
     fn admin(&mut self, raw: raw::Admin) -> Option<Admin> {
         let at = Path::root().key("admin");
-        let open = raw.token.is_none() && !self.is_judged(&at.key("token"));
+        let judged = ["token", "tls"].map(|key| self.is_judged(&at.key(key)));
         let token = raw.token.map(|token| self.secret(&at.key("token"), &token));
+        let tls = raw.tls.map(|tls| {
+            let reason = "the admin address speaks HTTP/1.1";
+            self.tls_of_one(&at.key("tls"), tls, Alpn::Http1, reason)
+        });
+        let failed = token == Some(None) || tls == Some(None) || judged.contains(&true);
         let at = at.key("address");
         let address = self.address(&at, &raw.address)?;
         self.take(address, &at);
-        if open && !address.ip().is_loopback() {
+        let admin = Admin {
+            address,
+            token: token.flatten(),
+            hosts: raw.hosts.iter().map(|host| host.to_lowercase()).collect(),
+            tls: tls.flatten(),
+        };
+        if admin.is_open() && !failed {
             let message = "other machines can reach the admin address, and it asks for no token";
             self.fault(Code::OpenAdmin, &at, message);
             self.hint("set `admin.token`, or bind to 127.0.0.1");
         }
-        Some(Admin {
-            address,
-            token: token.flatten(),
-            hosts: raw.hosts.iter().map(|host| host.to_lowercase()).collect(),
-        })
+        Some(admin)
     }
 
     fn exporters(&mut self, raw: IndexMap<String, raw::Exporter>) -> IndexMap<String, Exporter> {

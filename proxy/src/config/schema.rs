@@ -116,10 +116,9 @@ impl Transform for Strict {
     }
 }
 
-/// Judges `tree` and takes out what is wrong, so that the rest can be read. Of mappings in
-/// `incomplete` nothing was expected: keys that might have been enough were refused before.
-pub(super) fn take_faults(tree: &mut Node, incomplete: &HashSet<Path>) -> Vec<(Path, Fault)> {
-    let (mut faults, wrong) = judge(tree, &VALIDATOR, &SCHEMA, incomplete);
+/// Judges `tree` and takes out what is wrong, so that the rest can be read.
+pub(super) fn take_faults(tree: &mut Node) -> Vec<(Path, Fault)> {
+    let (mut faults, wrong) = judge(tree, &VALIDATOR, &SCHEMA);
     for (path, fault) in &mut faults {
         let is_of_value = matches!(fault.code, Code::InvalidValue | Code::WrongType);
         let value = tree.get(path).filter(|_| is_of_value);
@@ -138,7 +137,6 @@ pub(super) fn judge(
     tree: &Node,
     validator: &Validator,
     document: &Json,
-    incomplete: &HashSet<Path>,
 ) -> (Vec<(Path, Fault)>, HashSet<Path>) {
     let json = tree.to_json();
     let mut faults: Vec<(Path, Fault)> = Vec::new();
@@ -148,7 +146,7 @@ pub(super) fn judge(
         let schema = keyword_owner(document, &error);
         let mut missing = |key: &str, of: &Path| {
             let path = of.key(key);
-            if !incomplete.contains(of) && !faults.iter().any(|(known, _)| *known == path) {
+            if !faults.iter().any(|(known, _)| *known == path) {
                 let fault = Fault::new(Code::MissingKey, &path, tree.place(of), "is missing");
                 faults.push((path, fault));
             }

@@ -239,28 +239,6 @@ impl Node {
         }
     }
 
-    /// The paths that `pattern` names, where `*` stands for every key or item.
-    pub(super) fn find(&self, pattern: &str) -> Vec<Path> {
-        let mut found = vec![Path::root()];
-        for segment in pattern.split('.') {
-            let expand = |path: Path| -> Vec<Path> {
-                match self.get(&path).map(|node| &node.value) {
-                    Some(Value::Map(entries)) => entries
-                        .iter()
-                        .filter(|entry| segment == "*" || segment == entry.key)
-                        .map(|entry| path.key(&entry.key))
-                        .collect(),
-                    Some(Value::List(items)) if segment == "*" => {
-                        (0..items.len()).map(|index| path.index(index)).collect()
-                    }
-                    _ => Vec::new(),
-                }
-            };
-            found = found.into_iter().flat_map(expand).collect();
-        }
-        found
-    }
-
     /// For judging by the schema and reading by serde, to which whole numbers must look the same:
     /// for the one `1.0` is an integer, for the other it is not.
     pub(super) fn to_json(&self) -> serde_json::Value {

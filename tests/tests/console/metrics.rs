@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use weir_tests::client;
+use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
@@ -41,6 +42,13 @@ fn config(data: &Path) -> Value {
         }},
     });
     config["store"] = json!({});
+    let identity = Authority::default().issue(&["a.example"]);
+    let acme = json!({
+        "domains": ["b.example"], "terms_of_service_agreed": true, "directory": "https://127.0.0.1:1/",
+    });
+    let tls = json!({ "certificates": [identity.json()], "acme": acme });
+    let listeners = config["listeners"].as_array_mut().expect("listeners");
+    listeners.push(json!({ "address": "127.0.0.1:0", "tls": tls }));
     config
 }
 
@@ -86,7 +94,7 @@ fn prometheus_tool_finds_nothing_wrong_with_metrics_alerts_and_their_tests() {
 /// Names of metrics in a text, without what is said of a histogram's parts.
 fn names(text: &str) -> BTreeSet<&str> {
     let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let names = parts.filter(|part| part.starts_with("weir_"));
+    let names = parts.filter(|part| part.starts_with("weir_") || part.starts_with("process_"));
     names.map(|name| name.trim_end_matches("_bucket")).collect()
 }
 

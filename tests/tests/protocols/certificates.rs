@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 use weir::demo::broker::Broker;
@@ -371,4 +371,63 @@ fn certificates_that_clients_will_not_accept_are_warned_of() {
     ] {
         weir.says(line);
     }
+}
+
+#[test]
+fn when_certificates_expire_is_on_metrics_and_readyz() {
+    let authority = Authority::default();
+    let late = authority.issue_valid(&["a.example", "b.example"], Valid::Days(90));
+    let soon = authority.issue_valid(&["a.example"], Valid::Days(5));
+    let expired = authority.issue_valid(&["c.example"], Valid::Expired);
+    let mut config = config(
+        &Upstream::hello(),
+        json!({ "tls": tls(&[&late, &soon, &expired]) }),
+    );
+    let admin = authority.issue_valid(&["127.0.0.1"], Valid::Days(30));
+    config["receivers"]["otlp"] = json!({
+        "grpc": { "enabled": false },
+        "http": { "address": "127.0.0.1:0", "tls": tls(&[&admin]) },
+        "exporter": { "kafka": { "brokers": ["127.0.0.1:1"] } },
+    });
+    let weir = Weir::start(&config.to_string());
+    let days = |name: &str| {
+        let labels = format!("address=\"127.0.0.1:0\",name=\"{name}\"");
+        let at = weir.metric(&format!(
+            "weir_certificate_expiry_timestamp_seconds{{{labels}}}"
+        ));
+        let now = UNIX_EPOCH
+            .elapsed()
+            .expect("a clock after 1970")
+            .as_secs_f64();
+        (at - now) / 86_400.0
+    };
+    // Of two for a name, the one that expires first.
+    for (name, wanted) in [("a.example", 5.0), ("", 30.0)] {
+        let days = days(name);
+        assert!(days > wanted - 1.0 && days <= wanted, "{name}: {days}");
+    }
+    assert!(days("c.example") < -365.0);
+
+    let ready = weir.ready();
+    let shown = ready["certificates"].as_array().expect("a list").iter();
+    let shown: Vec<(&str, &str)> = shown
+        .map(|one| {
+            (
+                one["name"].as_str().expect("a name"),
+                one["state"].as_str().expect("a state"),
+            )
+        })
+        .collect();
+    let names = [
+        ("a.example", "ok"),
+        ("a.example", "ok"),
+        ("c.example", "degraded"),
+        ("127.0.0.1:0", "ok"),
+    ];
+    assert_eq!(shown, names);
+    assert_eq!(
+        ready["certificates"][2]["message"],
+        "the certificate has expired"
+    );
+    assert_eq!(ready["certificates"][2]["expires"], "2001-01-01T00:00:00Z");
 }

@@ -2,6 +2,7 @@
 //! clients do that they should not.
 
 mod acme;
+mod admin;
 mod attacks;
 mod authorities;
 mod bombs;

@@ -152,15 +152,9 @@ impl Resolver<'_> {
             return None;
         }
         let max_body_bytes = self.max_body_bytes(at, raw.max_body_bytes);
-        let tls = raw.tls.map(|mut tls| {
-            let at = at.key("tls");
-            if !tls.alpn.contains(&Alpn::Http2) {
-                let message = "gRPC is spoken over HTTP/2";
-                self.fault(Code::Conflict, &at.key("alpn"), message);
-                self.hint("leave it out, or have `h2` in it");
-            }
-            tls.alpn = vec![Alpn::Http2];
-            self.listener_tls(&at, &tls)
+        let tls = raw.tls.map(|tls| {
+            let reason = "gRPC is spoken over HTTP/2";
+            self.tls_of_one(&at.key("tls"), tls, Alpn::Http2, reason)
         });
         let at = at.key("address");
         let address = self.address(&at, &raw.address)?;

@@ -96,6 +96,26 @@ impl Resolver<'_> {
         complete.then(|| Arc::new(server))
     }
 
+    /// Of an address that speaks one protocol alone, for this reason.
+    pub(super) fn tls_of_one(
+        &mut self,
+        at: &Path,
+        mut raw: keys::Tls,
+        only: keys::Alpn,
+        reason: &str,
+    ) -> Option<Arc<Server>> {
+        if !raw.alpn.contains(&only) {
+            self.fault(Code::Conflict, &at.key("alpn"), reason);
+            let name = match only {
+                keys::Alpn::Http1 => "http/1.1",
+                keys::Alpn::Http2 => "h2",
+            };
+            self.hint(format!("leave it out, or have `{name}` in it"));
+        }
+        raw.alpn = vec![only];
+        self.listener_tls(at, &raw)
+    }
+
     fn client_auth(&mut self, at: &Path, raw: &keys::ClientAuth) -> Option<ClientAuth> {
         let ca = self.pem_at(&at.key("ca"), &raw.ca);
         let crl = raw.crl.as_ref().map(|crl| self.pem_at(&at.key("crl"), crl));

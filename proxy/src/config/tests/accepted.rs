@@ -59,6 +59,7 @@ fn what_is_left_out_has_the_documented_default() {
                 address: "127.0.0.1:9901".parse().unwrap(),
                 token: None,
                 hosts: vec![],
+                tls: None,
             },
             store: None,
             pushes: IndexMap::new(),

@@ -26,7 +26,7 @@ fn what_is_written_is_what_is_asked_of_the_directory() {
     );
     let loaded = load_text(&with(&acme, "data_dir: data"), &[], &[("KEY", "c2VjcmV0")]);
     let config = loaded.unwrap_or_else(|faults| panic!("{faults}")).config;
-    let server = config.tls().next().unwrap();
+    let (_, server) = config.tls().next().unwrap();
     let (spec, _) = server.acme().unwrap();
     assert_eq!(spec.domains, ["a.example", "b.example"]);
     assert_eq!(spec.challenge, Challenge::Http01);

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::config::Limits;
 use crate::plugin::engine::{CALM_TICK, TICK};
 
@@ -117,18 +119,9 @@ pub(in crate::plugin) fn nanos(time: Instant) -> u64 {
     u64::try_from(time.saturating_duration_since(*ORIGIN).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// CPU time of this thread, by `CLOCK_THREAD_CPUTIME_ID`.
-#[allow(
-    unsafe_code,
-    reason = "the system call has no safe form among what we depend on"
-)]
+/// CPU time of this thread in nanoseconds.
 fn thread_cpu() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a timespec that lives through the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }
