@@ -10,8 +10,10 @@ use crate::import::ImportArgs;
 use crate::tail::TailArgs;
 
 pub mod check;
+pub mod completions;
 pub mod example;
 pub mod explain;
+pub mod man;
 pub mod plugin;
 pub mod print;
 pub mod schema;
@@ -52,6 +54,10 @@ pub enum Command {
     Plugin(plugin::PluginCommand),
     /// Show the whole of it with nothing installed
     Demo(DemoArgs),
+    /// Print what a shell completes
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    Man(man::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]

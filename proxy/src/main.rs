@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir::cli::{
-    Cli, Command, ConfigCommand, TracesCommand, check, example, explain, plugin, print, schema,
+    Cli, Command, ConfigCommand, TracesCommand, check, completions, example, explain, man, plugin,
+    print, schema,
 };
 
 // Requests allocate and free across a worker's tasks all the time: measured, this is cheaper than
@@ -24,5 +25,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args),
         Command::Plugin(command) => plugin::run(command),
         Command::Demo(args) => weir::demo::command(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

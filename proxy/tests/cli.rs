@@ -50,7 +50,16 @@ fn schema_prints_a_schema_of_draft_2020_12() {
 
 #[test]
 fn help_of_each_command_has_an_example() {
-    for command in ["run", "check", "config print", "explain", "schema", "demo"] {
+    for command in [
+        "run",
+        "check",
+        "config print",
+        "explain",
+        "schema",
+        "demo",
+        "completions",
+        "man",
+    ] {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = weir(&arguments);
         assert_eq!(output.status.code(), Some(0));
@@ -102,4 +111,65 @@ fn config_print_shows_what_is_in_force() {
         faults.contains("workers: must be a whole number"),
         "{faults}"
     );
+}
+
+/// What bash offers for the last of these words.
+fn completed(words: &[&str]) -> String {
+    let script = format!(
+        "source <(\"$WEIR\" completions bash); COMP_WORDS=({}); COMP_CWORD={}; \
+         _weir weir \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\"",
+        words.join(" "),
+        words.len() - 1,
+    );
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &script])
+        .env("WEIR", env!("CARGO_BIN_EXE_weir"))
+        .output()
+        .expect("bash");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn a_shell_completes_commands_and_options() {
+    assert_eq!(completed(&["weir", "pl"]), "plugin");
+    assert_eq!(completed(&["weir", "plugin", "ins"]), "inspect");
+    assert_eq!(completed(&["weir", "run", "--conf"]), "--config");
+    assert_eq!(
+        completed(&["weir", "import", "--from", "kafka"]),
+        "kafka-connect"
+    );
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let output = weir(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(script.contains("completions"), "{shell}: {script}");
+    }
+    let output = weir(&["completions", "tcsh"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("possible values: bash, "));
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("share/man1");
+    let place = pages.display().to_string();
+    assert_eq!(weir(&["man", &place]).status.code(), Some(0));
+    for (page, says) in [
+        ("weir.1", "weir\\-plugin(1)"),
+        ("weir-run.1", "\\-\\-config"),
+        ("weir-plugin-test.1", "Examples:"),
+        ("weir-traces-tail.1", "\\-\\-json"),
+    ] {
+        let page = std::fs::read_to_string(pages.join(page)).expect(page);
+        assert!(page.contains("\n.TH "), "{page}");
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    let file = pages.join("weir.1").display().to_string();
+    let output = weir(&["man", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with(&file));
 }
