@@ -22,6 +22,7 @@ use crate::plugin::Side;
 use crate::plugin::answer::Begun;
 use crate::plugin::callout::Calls;
 use crate::plugin::stream::Flow;
+use crate::trace::attributes::milliseconds;
 use crate::trace::context::Context;
 use crate::trace::{SpanIndex, Status};
 use crate::upstream::body::{Fault, Upload};
@@ -340,7 +341,6 @@ impl Life {
         };
         state.end_call(broke, now);
         let recorder = &mut state.recorder;
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let overhead = now
             .saturating_duration_since(recorder.start())
             .saturating_sub(self.upstream)

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::Value;
 use super::wire::{
@@ -348,5 +349,29 @@ impl Seen {
         let has = *word & bit != 0;
         *word |= bit;
         has
+    }
+}
+
+/// Milliseconds as an attribute has them, with as many digits as the nanoseconds have.
+#[expect(clippy::cast_precision_loss, reason = "exact for a hundred days")]
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn milliseconds_have_the_digits_of_their_nanoseconds(nanos in 0..10_000_000_000_u64) {
+            let written = milliseconds(Duration::from_nanos(nanos)).to_string();
+            let (whole, part) = (nanos / 1_000_000, nanos % 1_000_000);
+            let expected = format!("{whole}.{part:06}");
+            let expected = expected.trim_end_matches('0').trim_end_matches('.');
+            prop_assert_eq!(written, expected);
+        }
     }
 }

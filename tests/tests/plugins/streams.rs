@@ -109,7 +109,8 @@ fn an_event_reaches_the_client_before_the_next_has_come() {
         assert_eq!(span["pieces.refused"], "a header that belongs to the proxy");
         let total = span["plugin.total_duration_ms"].as_f64().expect("a number");
         let average = span["plugin.avg_duration_ms"].as_f64().expect("a number");
-        assert!((total - 3.0 * average).abs() < 1e-6, "{span}");
+        // The average is of whole nanoseconds.
+        assert!((total - 3.0 * average).abs() < 4e-6, "{span}");
         assert_eq!(trace.attribute("GET", "pieces.upstream"), true);
         assert_eq!(trace.root()["Status"], "unset");
     }

@@ -9,6 +9,7 @@ use crate::exchange::state::{Answer, Left, State};
 use crate::plugin::answer::Begun;
 use crate::plugin::callout::Calls;
 use crate::plugin::{Called, Failure, Hook};
+use crate::trace::attributes::milliseconds;
 use crate::trace::{SpanIndex, Status};
 
 /// What one side's pipes and its exchange share.
@@ -136,7 +137,6 @@ impl Flow {
         let recorder = &mut exchange.recorder;
         let sums = self.sums.borrow();
         for sum in sums.iter().filter(|sum| sum.calls > 0 || sum.errors > 0) {
-            let milliseconds = sum.total.as_secs_f64() * 1e3;
             let (calls, errors) = (i64::from(sum.calls), i64::from(sum.errors));
             let what = match sum.hook {
                 Hook::AnswerBody => "weir.hook.answer",
@@ -145,9 +145,9 @@ impl Flow {
             recorder.attributes(sum.span, |attributes| {
                 attributes.add(what, "streamed");
                 attributes.add("plugin.invocation_count", calls);
-                attributes.add("plugin.total_duration_ms", milliseconds);
-                let average = milliseconds / f64::from(sum.calls.max(1));
-                attributes.add("plugin.avg_duration_ms", average);
+                attributes.add("plugin.total_duration_ms", milliseconds(sum.total));
+                let average = sum.total / sum.calls.max(1);
+                attributes.add("plugin.avg_duration_ms", milliseconds(average));
                 attributes.add("plugin.error_count", errors);
             });
             match &sum.failure {
