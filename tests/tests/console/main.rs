@@ -9,3 +9,4 @@ mod metrics;
 mod openapi;
 mod push;
 mod saving;
+mod scrape;

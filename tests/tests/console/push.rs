@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use weir_tests::client;
 use weir_tests::service::{self, Running, free_port};
 use weir_tests::upstream::{Seen, Upstream};
@@ -22,12 +23,17 @@ impl Prometheus {
     /// One that scrapes nothing, and takes what is written to it.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = folder.path().join("prometheus.yml");
-        std::fs::write(&config, "scrape_configs: []\n").expect("a file");
+        Self::start_with(folder, "scrape_configs: []\n")
+    }
+
+    /// One with this configuration, whose files are in `folder`.
+    pub(crate) fn start_with(folder: TempDir, config: &str) -> Self {
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).expect("a file");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut command = Command::new("prometheus");
         command
-            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
                 folder.path().join("data").display()
@@ -49,7 +55,8 @@ impl Prometheus {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    fn ask(&self, path: &str) -> Value {
+    /// The data of what it answers at a path.
+    pub(crate) fn ask(&self, path: &str) -> Value {
         client::get(self.address, path, &[]).json()["data"].clone()
     }
 
@@ -73,7 +80,7 @@ impl Prometheus {
     }
 
     /// The latest value, of the only series that fits.
-    fn value(&self, name: &str, labels: &str) -> Option<f64> {
+    pub(crate) fn value(&self, name: &str, labels: &str) -> Option<f64> {
         let found = self.query(&format!("{name}{{{labels}}}"));
         let series = found["data"]["result"].as_array()?;
         assert!(series.len() < 2, "{found}");

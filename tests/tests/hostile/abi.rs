@@ -17,6 +17,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::weir::Weir;
 
 use crate::HARM;
+use crate::others::{Others, unless_others};
 use crate::stopped::assert_others_go_on;
 use breaches::{BREACHES, PATH};
 
@@ -81,12 +82,13 @@ impl Stand {
                 "plugins": [name],
             }));
         }
+        routes.push(json!({ "name": "other", "match": { "path": "/" }, "upstream": "up" }));
         config["routes"] = routes.into();
         if let Some(redis) = redis {
             config["kv"] = redis.kv();
         }
         let topic = shared().topic();
-        config["exporters"]["traces"] = exporter(shared(), &topic);
+        config["exporters"]["traces"] = unless_others(exporter(shared(), &topic));
         Self {
             weir: Weir::start(&config.to_string()),
             _upstream: upstream,
@@ -134,10 +136,17 @@ fn assert_each_fails(
             (name, json!({ "module": module, "limits": limits }))
         }),
     );
-    for (name, ..) in breaches {
+    let others = Others::asking(stand.weir.proxy(), "/");
+    for (name, _, _, reason) in breaches {
         assert_eq!(stand.get(name, &[HARM]).status, 500, "{name}");
         assert_eq!(stand.get(name, &[]).text(), "hello", "{name}");
+        let labels = format!("plugin=\"{name}\",hook=\"prehook\",reason=\"{reason}\"");
+        let counted = stand
+            .weir
+            .count(&format!("weir_hook_failures_total{{{labels}}}"));
+        assert_eq!(counted, 1, "{name}: {reason}");
     }
+    others.assert_unharmed();
     let traces = shared().traces(&stand.topic, 2 * breaches.len());
     let mut wrong = Vec::new();
     for (trace, (name, _, _, reason)) in traces.iter().step_by(2).zip(breaches) {

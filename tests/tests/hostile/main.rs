@@ -39,7 +39,7 @@ use weir_tests::upstream::Upstream;
 use weir_tests::wait::eventually;
 use weir_tests::weir::Weir;
 
-use others::Others;
+use others::{Others, unless_others};
 
 /// Only requests with this header are harmed.
 const HARM: &str = "x-harm: yes";
@@ -100,10 +100,7 @@ impl Stand {
         let routes = config["routes"].as_array_mut().expect("routes");
         routes.insert(0, beside);
         let topic = shared().topic();
-        let mut exporter = exporter(shared(), &topic);
-        // All but those of others.
-        exporter["kafka"]["sampling"] = json!({ "ratio": 0.999_999 });
-        config["exporters"]["traces"] = exporter;
+        config["exporters"]["traces"] = unless_others(exporter(shared(), &topic));
         Self {
             weir: Weir::start(&config.to_string()),
             upstream,

@@ -7,14 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use weir_tests::client::Connection;
 use weir_tests::wait::eventually;
 
 /// How long they leave the worker to the harm.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// By this an exporter that samples almost all leaves their traces out.
+/// Left out by an exporter [`unless_others`].
 const TRACE: &str = "00-0af7651916cd43dd8000000000000000-b7ad6b7169203331-01";
+
+/// An exporter of all traces but theirs: it samples almost all.
+pub(crate) fn unless_others(mut exporter: Value) -> Value {
+    exporter["kafka"]["sampling"] = json!({ "ratio": 0.999_999 });
+    exporter
+}
 
 /// One client, who asks for the same again and again.
 pub(crate) struct Others {

@@ -252,6 +252,14 @@ fn a_call_that_hangs_ends_with_the_hooks_wall_time() {
         let call = trace.span("POST");
         assert_eq!(call["Status"], "error");
         assert_eq!(call["Attributes"]["error.type"], "cancelled");
+        let failed = stand.weir.metrics();
+        let failed = failed.lines().find(|line| {
+            line.starts_with("weir_hook_failures_total") && line.contains("wall_time")
+        });
+        assert!(
+            failed.is_some_and(|line| line.ends_with("} 1")),
+            "{failed:?}"
+        );
         assert_eq!(stand.weir.get("/plain", &[]).status, 200);
     }
 }
