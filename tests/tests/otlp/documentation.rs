@@ -66,9 +66,8 @@ fn succeed(command: &mut Command) -> String {
 fn the_quick_start_delivers_and_the_collector_reads_it() {
     let folder = TempDir::new().expect("a folder");
     let (kafka, _) = own_kafka(&folder);
-    for topic in ["otlp-traces", "otlp-metrics", "otlp-logs"] {
-        kafka.create_topic(topic, &[]);
-    }
+    let topics = block("sh", "kafka-topics.sh").replace("localhost:9092", kafka.address());
+    succeed(&mut shell(&topics));
     let config = block("yaml", "    http: { address: 0.0.0.0:4318 }\n    exporter");
     let weir = Weir::start(&here(&config, kafka.address()));
     let http = weir.otlp("http").to_string();
@@ -101,9 +100,22 @@ fn the_quick_start_delivers_and_the_collector_reads_it() {
     // In Python.
     let code = block("python", "OTLPSpanExporter").replace("weir-host:4318", &http);
     succeed(Command::new(python()).args(["-c", &code]));
-    let message = kafka.read("otlp-traces", 3).remove(2);
-    let text = String::from_utf8(message.payload).expect("UTF-8");
-    assert!(text.contains("my-operation"), "{text}");
+    let of_python = kafka.read("otlp-traces", 3).into_iter().find(|message| {
+        let text = String::from_utf8_lossy(&message.payload);
+        text.contains("my-operation")
+    });
+    assert!(of_python.is_some());
+
+    // By telemetrygen: two spans a trace.
+    let generate = block("sh", "telemetrygen traces");
+    let generate = generate.replace("localhost:4318", &http);
+    let generate = generate.replace("localhost:4317", &weir.otlp("grpc").to_string());
+    succeed(&mut shell(&generate));
+    for (protocol, least) in [("grpc", 6), ("http/protobuf", 6)] {
+        let labels = format!(r#"{{signal="traces",protocol="{protocol}"}}"#);
+        let items = weir.count(&format!("weir_otlp_received_items_total{labels}"));
+        assert!(items >= least, "{protocol}: {items}");
+    }
 
     // All three topics, unmodified.
     let receivers = block("yaml", "encoding: otlp_json");
@@ -141,6 +153,50 @@ fn the_quick_start_delivers_and_the_collector_reads_it() {
         eventually(&format!("the collector prints {word}"), || {
             collector.log().contains(word).then_some(())
         });
+    }
+}
+
+/// A shell that has Kafka's own tool for topics, and telemetrygen.
+fn shell(script: &str) -> Command {
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = Command::new("bash");
+    command
+        .env("JARS", service("kafka/jars"))
+        .env("PATH", format!("{}:{path}", service("go/bin").display()))
+        .arg("-euc")
+        .arg(format!(
+            "kafka-topics.sh() {{ java -cp \"$JARS/*\" org.apache.kafka.tools.TopicCommand \"$@\"; }}\n{script}"
+        ));
+    command
+}
+
+#[test]
+fn a_token_is_said_by_the_variable_that_the_page_has() {
+    let page = page();
+    let start = page
+        .find("OTEL_EXPORTER_OTLP_HEADERS='")
+        .expect("the page has it");
+    let variable = page[start..].split('`').next().expect("its end");
+    let mut otlp = Otlp::new("otlp_json");
+    otlp.otlp()["token"] = json!("abc");
+    let weir = otlp.start();
+    for (protocol, flag) in [("grpc", ""), ("http", "--otlp-http")] {
+        for (said, taken) in [("", false), (variable, true)] {
+            let script = format!(
+                "{said} telemetrygen traces --otlp-insecure {flag} --otlp-endpoint {} --traces 3",
+                weir.otlp(protocol)
+            );
+            // It may say that it failed where nothing is taken.
+            shell(&script).output().expect("bash");
+            let protocol = if protocol == "http" {
+                "http/protobuf"
+            } else {
+                protocol
+            };
+            let labels = format!(r#"{{signal="traces",protocol="{protocol}"}}"#);
+            let items = weir.count(&format!("weir_otlp_received_items_total{labels}"));
+            assert_eq!(items >= 6, taken, "{protocol}: {items}");
+        }
     }
 }
 

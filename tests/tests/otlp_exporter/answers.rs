@@ -1,6 +1,7 @@
 //! What becomes of traces by what a collector answers.
 
 use std::collections::HashSet;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderMap, Response};
@@ -175,6 +176,25 @@ fn a_collector_that_asks_for_an_hour_is_left_alone() {
     assert!(message(2).contains("gRPC UNAVAILABLE: later"), "{ready}");
 }
 
+/// What a collector receives that is sent dead letters as the page says.
+fn sent_again(letters: &str) -> Value {
+    let page = include_str!("../../../docs/otlp-out.md");
+    let start = page.find("jq -r .payload").expect("the page says how");
+    let script = page[start..].split("```").next().expect("a block");
+    let mended = collector(|_| TAKEN.to_owned());
+    let script = script.replace("http://localhost:4318", &mended.url());
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("dead-letters.jsonl"), letters).expect("written");
+    let mut command = Command::new("sh");
+    command.args(["-euc", &script]).current_dir(folder.path());
+    let output = command.output().expect("jq and curl: `make services`");
+    assert!(output.status.success(), "{output:?}");
+    let mut all = requests(&mended);
+    assert_eq!(all.len(), 1);
+    assert_eq!(mended.seen()[0].target, "/v1/traces");
+    all.remove(0)
+}
+
 #[test]
 fn what_is_refused_for_good_is_kept_and_takes_no_other_with_it() {
     let folder = TempDir::new().expect("a folder");
@@ -230,6 +250,7 @@ fn what_is_refused_for_good_is_kept_and_takes_no_other_with_it() {
     let payload: Value =
         serde_json::from_str(letter["payload"].as_str().expect("a text")).expect("OTLP/JSON");
     assert_eq!(ids(&payload), ["bad"]);
+    assert_eq!(ids(&sent_again(&lines)), ["bad"]);
     // And counted; without a file, as dropped.
     config["exporters"]["out"]["otlp"]["flush_interval"] = json!("1ms");
     let weir = Weir::start(&config.to_string());
