@@ -4,10 +4,14 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
 use serde_json::json;
 use tempfile::TempDir;
 use weir_tests::client;
 use weir_tests::kafka::{PASSWORD, USER, shared};
+use weir_tests::tls::Authority;
 use weir_tests::upstream::Upstream;
 use weir_tests::weir::{Weir, binary};
 
@@ -133,6 +137,62 @@ fn what_rotels_exporter_had_is_checked_and_delivers_all_signals() {
 }
 
 #[test]
+fn what_rotel_sent_as_protobuf_over_tls_is_checked_and_delivers() {
+    let folder = TempDir::new().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, shared().ca()).expect("write");
+    let topic = shared().topic();
+    // Protobuf is Rotel's default.
+    let file = format!(
+        "rotel start --exporter kafka --otlp-grpc-endpoint localhost:0 --otlp-http-endpoint localhost:0 \
+         --kafka-exporter-brokers {} --kafka-exporter-traces-topic {topic} \
+         --kafka-exporter-security-protocol SASL_SSL --kafka-exporter-sasl-mechanism PLAIN \
+         --kafka-exporter-sasl-username {USER} --kafka-exporter-sasl-password {PASSWORD} \
+         --kafka-exporter-custom-config ssl.ca.location={}\n",
+        shared().listener("SASL_SSL"),
+        ca.display(),
+    );
+    let output = import("rotel", &file, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let config = String::from_utf8(output.stdout).expect("text");
+    assert!(!config.contains(PASSWORD), "{config}");
+    let environment = [("ROTEL_KAFKA_EXPORTER_SASL_PASSWORD", PASSWORD)];
+    check(&config, &environment);
+    let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
+    let weir = Weir::start_with(&config, &environment);
+    let span = Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        name: "test-operation".to_owned(),
+        ..Span::default()
+    };
+    let request = weir_tests::grpc::frame(false, &request_of(span).encode_to_vec());
+    let answer = weir_tests::grpc::call(
+        weir.otlp("grpc"),
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        &[("content-type", "application/grpc")],
+        request.clone(),
+    );
+    assert_eq!(answer.status(), 0);
+    let message = shared().read(&topic, 1).remove(0);
+    // Behind the five bytes of gRPC.
+    assert_eq!(message.payload, request[5..]);
+}
+
+fn request_of(span: Span) -> ExportTraceServiceRequest {
+    let scope = ScopeSpans {
+        spans: vec![span],
+        ..ScopeSpans::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![scope],
+            ..ResourceSpans::default()
+        }],
+    }
+}
+
+#[test]
 fn the_result_may_go_to_a_new_file_and_the_source_come_from_standard_input() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("weir.yaml");
@@ -231,6 +291,93 @@ fn what_conduktors_connector_had_is_checked_and_delivers() {
     let span = &request["resource_spans"][0]["scope_spans"][0]["spans"][0];
     assert_eq!(span["kind"], "SPAN_KIND_INTERNAL");
     assert_eq!(span["trace_id"], "W47/95gDgQPSabYzgT/GDA==");
+}
+
+#[test]
+fn a_connector_with_tls_and_a_key_is_checked_and_delivers_what_comes_with_both() {
+    let folder = TempDir::new().expect("a folder");
+    let authority = Authority::default();
+    let (cert, key) = authority
+        .issue(&["127.0.0.1"])
+        .write(folder.path(), "server");
+    let topic = shared().topic();
+    let file = json!({
+        "connector.class": "io.conduktor.connect.otel.OpenTelemetrySourceConnector",
+        "otlp.bind.address": "127.0.0.1",
+        "otlp.grpc.enabled": "false",
+        "otlp.http.port": "0",
+        "otlp.tls.enabled": "true",
+        "otlp.tls.cert.path": cert,
+        "otlp.tls.key.path": key,
+        "otlp.auth.enabled": "true",
+        "otlp.auth.methods": "api-key",
+        "otlp.auth.api-key": "0123456789",
+        "otlp.message.format": "protobuf",
+        "kafka.topic.traces": topic,
+        "producer.override.bootstrap.servers": shared().listener("SASL_PLAINTEXT"),
+        "producer.override.security.protocol": "SASL_PLAINTEXT",
+        "producer.override.sasl.mechanism": "SCRAM-SHA-256",
+        "producer.override.sasl.jaas.config": format!(
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"{USER}\" \
+             password=\"{PASSWORD}\";"
+        ),
+    });
+    let output = import("kafka-connect", &file.to_string(), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let config = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        !config.contains("0123456789") && !config.contains(PASSWORD),
+        "{config}"
+    );
+    // The variables that it asks for.
+    let names = ["TOKEN", "PASSWORD"].map(|what| {
+        let start = config.split("env.").skip(1);
+        let names = start.map(|rest| {
+            rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .next()
+        });
+        let found = names.flatten().find(|name| name.ends_with(what));
+        found.expect("a variable").to_owned()
+    });
+    let environment = [(&*names[0], "0123456789"), (&*names[1], PASSWORD)];
+    check(&config, &environment);
+    let config = config + "\nadmin: { address: \"127.0.0.1:0\" }\nworkers: 1\n";
+    let weir = Weir::start_with(&config, &environment);
+    let body = request_of(Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        ..Span::default()
+    });
+    let body = body.encode_to_vec();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).expect("write");
+    std::fs::write(folder.path().join("body"), &body).expect("write");
+    let post = |headers: &[&str]| {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code}",
+            ])
+            .args([
+                "--data-binary",
+                "@body",
+                "--header",
+                "content-type: application/x-protobuf",
+            ])
+            .args(["--cacert", "ca.pem"])
+            .args(headers.iter().flat_map(|header| ["--header", header]))
+            .arg(format!("https://{}/v1/traces", weir.otlp("http")))
+            .current_dir(folder.path())
+            .output()
+            .expect("curl");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(post(&[]), "401");
+    assert_eq!(post(&["authorization: Bearer 0123456789"]), "200");
+    assert_eq!(shared().read(&topic, 1).remove(0).payload, body);
 }
 
 #[test]
