@@ -122,7 +122,7 @@ Examples:
 pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Do not read the configuration anew when its file changes; only when told to
+    /// Do not read the configuration anew when its file or a certificate's changes; only when told to
     #[arg(long)]
     pub no_watch: bool,
 }

@@ -109,6 +109,16 @@ pub struct Config {
     pub pushes: IndexMap<String, Push>,
     /// OTLP in; `None` where it is not received.
     pub otlp: Option<otlp::Otlp>,
+    /// Certificates, keys and authorities that it names.
+    pub files: Vec<PemFile>,
+}
+
+/// A file whose text is part of a configuration, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFile {
+    pub path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
 }
 
 impl Config {

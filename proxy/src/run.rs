@@ -5,6 +5,7 @@ mod notify;
 mod watch;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -105,10 +106,11 @@ pub fn command(args: RunArgs) -> ExitCode {
         no_watch,
     } = args;
     let contents = Arc::new(Contents::new(&args.config));
-    contents.look();
+    contents.look_at_own();
     let config = match args.load() {
         Ok(loaded) => {
             log(&loaded.warnings);
+            contents.follow(&loaded.config.files);
             loaded.config
         }
         Err(faults) => {
@@ -123,10 +125,11 @@ pub fn command(args: RunArgs) -> ExitCode {
     let watched = (!no_watch).then(|| Arc::clone(&contents));
     let document = args.document();
     let load = move || {
-        contents.look();
-        args.load()
-            .map(|loaded| loaded.config)
-            .map_err(|faults| faults.report(Format::Text))
+        contents.look_at_own();
+        let loaded = args.load();
+        let config = loaded.map_err(|faults| faults.report(Format::Text))?.config;
+        contents.follow(&config.files);
+        Ok(config)
     };
     match run(config, Box::new(load), document, watched, origin) {
         Ok(()) => ExitCode::SUCCESS,
@@ -158,7 +161,7 @@ fn run(
         if let Some(predecessor) = predecessor {
             predecessor.ready();
         }
-        let watch = watched.and_then(|contents| match Watch::new(contents) {
+        let mut watch = watched.and_then(|contents| match Watch::new(contents) {
             Ok(watch) => Some(watch),
             Err(error) => {
                 tracing::warn!(%error, "a change of the configuration file will not be noticed; SIGHUP reloads");
@@ -166,7 +169,7 @@ fn run(
             }
         });
         let handing = Handing { origin, admin };
-        let end = signals.obey(&app, watch.as_ref(), Some(&handing)).await;
+        let end = signals.obey(&app, watch.as_mut(), Some(&handing)).await;
         match end {
             End::Stop => notify::stopping(),
             End::HandedOver => handing.admin.task.abort(),
@@ -264,9 +267,14 @@ impl Signals {
         })
     }
 
-    /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of the file that is
+    /// Opens log files anew on SIGUSR1, reloads on SIGHUP and on a change of a file that is
     /// watched, until SIGTERM or SIGINT, or until a process has taken over that SIGUSR2 started.
-    async fn obey(&mut self, app: &App, watch: Option<&Watch>, handing: Option<&Handing>) -> End {
+    async fn obey(
+        &mut self,
+        app: &App,
+        mut watch: Option<&mut Watch>,
+        handing: Option<&Handing>,
+    ) -> End {
         let mut successor: Option<Successor> = None;
         loop {
             tokio::select! {
@@ -302,7 +310,9 @@ impl Signals {
                     continue;
                 }
                 _ = self.hang_up.recv() => {}
-                () = changed(watch) => tracing::info!("the configuration file has changed"),
+                file = changed(watch.as_deref_mut()) => {
+                    tracing::info!(file = %file.display(), "a file of the configuration has changed");
+                }
             }
             // It may take long: plugins are compiled, names resolved.
             tokio::select! {
@@ -341,7 +351,7 @@ async fn serves(successor: Option<&Successor>) -> bool {
     }
 }
 
-async fn changed(watch: Option<&Watch>) {
+async fn changed(watch: Option<&mut Watch>) -> PathBuf {
     match watch {
         Some(watch) => watch.changed().await,
         None => std::future::pending().await,

@@ -19,7 +19,7 @@ use super::raw::tls::Alpn;
 use super::tree::{Node, Value};
 use super::units::{ByteRate, ByteSize, Duration};
 use super::{
-    Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, Spool, raw, suggest,
+    Admin, Config, Exporter, Fsync, Http2, Listener, ListenerTimeouts, PemFile, Spool, raw, suggest,
 };
 use crate::tls::client::System;
 
@@ -73,6 +73,7 @@ pub(super) struct Resolver<'a> {
     /// Files of dead letters, by the keys that say so.
     letter_files: HashMap<PathBuf, Path>,
     system: System,
+    files: Vec<PemFile>,
     faults: Vec<Fault>,
 }
 
@@ -93,6 +94,7 @@ impl<'a> Resolver<'a> {
             taken: HashMap::new(),
             letter_files: HashMap::new(),
             system: System::default(),
+            files: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -148,6 +150,8 @@ impl<'a> Resolver<'a> {
             otlp,
             store,
             admin: admin?,
+            // Of all that was read above.
+            files: std::mem::take(&mut self.files),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Reload under traffic: what changes takes effect, what does not is kept, and no request fails.
 
+mod certificates;
 mod compiling;
 mod everything;
 mod listeners;

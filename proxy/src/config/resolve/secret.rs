@@ -2,13 +2,14 @@
 //! part of a message.
 
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use super::Resolver;
 use crate::config::fault::Code;
 use crate::config::path::Path;
 use crate::config::raw::SecretVar;
 use crate::config::tree::Value;
-use crate::config::{Secret, tree};
+use crate::config::{PemFile, Secret, tree};
 
 impl Resolver<'_> {
     /// Says of the fault just told where a value like `env.NAME` may come from instead.
@@ -29,8 +30,13 @@ impl Resolver<'_> {
         if value.contains("-----BEGIN") {
             return Some(Secret::new(value));
         }
-        match std::fs::read_to_string(self.file(&value)) {
-            Ok(text) if text.contains("-----BEGIN") => Some(Secret::new(text)),
+        let path = self.file(&value);
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.contains("-----BEGIN") => {
+                let digest = Sha256::digest(&text).into();
+                self.files.push(PemFile { path, digest });
+                Some(Secret::new(text))
+            }
             Ok(_) => {
                 self.fault(Code::File, at, "the file has no PEM in it");
                 None

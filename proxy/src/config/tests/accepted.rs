@@ -71,6 +71,7 @@ fn what_is_left_out_has_the_documented_default() {
                 fsync: Fsync::Interval(Duration::from_millis(200)),
             },
             otlp: None,
+            files: vec![],
             workers: std::thread::available_parallelism().unwrap(),
             shutdown_grace: seconds(30),
             overload: Some(Duration::from_millis(50)),
