@@ -23,6 +23,20 @@ impl<S> Patient<S> {
             patience: Patience::new(longest),
         }
     }
+
+    /// Notes whether the client took something: of what TLS keeps to itself, a flush tells.
+    fn note<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.patience.renew(Instant::now);
+            return polled;
+        }
+        ready!(self.patience.poll(0, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -43,20 +57,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        if written.is_ready() {
-            this.patience.renew(Instant::now);
-            return written;
-        }
-        ready!(this.patience.poll(0, cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        this.note(written, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.note(flushed, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let ended = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.note(ended, cx)
     }
 }
 
@@ -73,6 +86,19 @@ mod tests {
         let (stream, _client) = duplex(16);
         let mut stream = Patient::new(stream, Duration::from_millis(10));
         let ended = stream.write_all(&[0; 100]).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// As TLS does with what fits into its own buffer.
+    #[tokio::test]
+    async fn what_is_written_and_not_taken_ends_at_its_flush() {
+        let (stream, _client) = duplex(16);
+        let stream = tokio::io::BufWriter::new(stream);
+        let mut stream = Patient::new(stream, Duration::from_millis(10));
+        stream.write_all(&[0; 100]).await.unwrap();
+        let ended = stream.flush().await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let ended = stream.shutdown().await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
