@@ -14,12 +14,15 @@ use crate::{GENERATION, Load};
 const RELOADS: usize = 10;
 
 /// A module that is another in each round, and does the same: by a custom section at its end.
-fn changed(module: &Path, round: usize) -> PathBuf {
-    let mut bytes = fs::read(module).expect("the guest");
+pub(crate) fn marked(mut module: Vec<u8>, round: usize) -> Vec<u8> {
     let section = format!("\u{5}round{round}");
-    bytes.extend([0, u8::try_from(section.len()).expect("it is short")]);
-    bytes.extend(section.as_bytes());
-    store(&bytes)
+    module.extend([0, u8::try_from(section.len()).expect("it is short")]);
+    module.extend(section.as_bytes());
+    module
+}
+
+fn changed(module: &Path, round: usize) -> PathBuf {
+    store(&marked(fs::read(module).expect("the guest"), round))
 }
 
 /// All requests go through modules that no other round has, one of each ABI.
