@@ -285,10 +285,14 @@ impl Signals {
                     continue;
                 }
                 _ = self.hand_over.recv() => {
-                    let Some(handing) = handing.filter(|_| successor.is_none()) else {
-                        tracing::warn!("a process that is to take over was started already");
+                    let Some(handing) = handing else {
+                        tracing::warn!("no other process can take over from this one");
                         continue;
                     };
+                    if successor.is_some() {
+                        tracing::warn!("a process that is to take over was started already");
+                        continue;
+                    }
                     match handing.begin(app).await {
                         Ok(begun) => {
                             tracing::info!(process = begun.id(), "started a process to take over");

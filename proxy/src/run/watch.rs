@@ -94,6 +94,8 @@ pub(super) struct Watch {
     watcher: RecommendedWatcher,
     /// Those that are watched, or cannot be.
     folders: BTreeSet<PathBuf>,
+    /// Whether something was touched that is not looked at yet.
+    is_touched: bool,
 }
 
 impl Watch {
@@ -114,13 +116,17 @@ impl Watch {
             contents,
             watcher,
             folders: BTreeSet::from([own]),
+            is_touched: false,
         })
     }
 
     /// Waits until a file holds something else than when it was last looked at, and gives it. Cancel safe.
     pub(super) async fn changed(&mut self) -> PathBuf {
         loop {
-            self.contents.touched.notified().await;
+            if !self.is_touched {
+                self.contents.touched.notified().await;
+                self.is_touched = true;
+            }
             self.follow();
             let latest = Instant::now() + MOST;
             let quiet = || latest.min(Instant::now() + QUIET);
@@ -129,6 +135,7 @@ impl Watch {
                     .await
                     .is_ok()
             {}
+            self.is_touched = false;
             if let Some(file) = self.contents.look() {
                 return file;
             }
@@ -149,5 +156,27 @@ impl Watch {
             }
         }
         self.folders = wanted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_change_may_leave_and_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.yaml");
+        std::fs::write(&file, "listeners: []").unwrap();
+        // Nobody has looked at it yet.
+        let mut watch = Watch::new(Arc::new(Contents::new(&file))).unwrap();
+        let contents = Arc::clone(&watch.contents);
+        contents.follow(&[]);
+        contents.look_at_own();
+        std::fs::write(&file, "listeners: [{}]").unwrap();
+        contents.touched.notify_one();
+        let left = tokio::time::timeout(QUIET / 2, watch.changed()).await;
+        assert!(left.is_err(), "{left:?}");
+        assert_eq!(watch.changed().await, file);
     }
 }
