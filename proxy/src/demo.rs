@@ -9,6 +9,7 @@ pub mod consumer;
 pub(crate) mod show;
 mod upstream;
 
+use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use rustix::process::Signal;
 
 use crate::cli::DemoArgs;
 use crate::config::report::Format;
@@ -78,9 +80,13 @@ fn serve(args: &DemoArgs) -> anyhow::Result<()> {
         if args.once {
             wait(traces).await?;
         } else {
-            println!("\nServing until Ctrl-C. Each request's trace shows here at once. Try:\n");
-            println!("  curl -i -H 'x-api-key: demo' 'http://{proxy}/v1/hello?name=you'\n");
-            println!("or send one from http://{admin}/, which opens its trace.\n");
+            say("\nServing until Ctrl-C. Each request's trace shows here at once. Try:\n");
+            say(format_args!(
+                "  curl -i -H 'x-api-key: demo' 'http://{proxy}/v1/hello?name=you'\n"
+            ));
+            say(format_args!(
+                "or send one from http://{admin}/, which opens its trace.\n"
+            ));
             signals.wait(&app).await;
         }
         app.shutdown(crate::app::End::Stop, signals.stop()).await;
@@ -122,8 +128,8 @@ impl Drop for File {
 /// That file, with the addresses that are free now.
 fn configure(args: &DemoArgs, file: &File) -> anyhow::Result<Document> {
     let mut set = vec![
-        format!("listeners.0.address={}", free(args.address)?),
-        format!("admin.address={}", free(args.admin)?),
+        format!("listeners.0.address=\"{}\"", free(args.address)?),
+        format!("admin.address=\"{}\"", free(args.admin)?),
     ];
     set.extend(args.set.iter().cloned());
     Ok(Document {
@@ -141,13 +147,22 @@ fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(bound.local_addr()?)
 }
 
+/// Prints a line. Where nobody reads any more, the demo ends as by SIGTERM.
+fn say(line: impl Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::TERM);
+    }
+}
+
 fn introduce(proxy: SocketAddr, admin: SocketAddr, brokers: &str) {
-    println!("weir demo: three plugins, an upstream and a Kafka broker in one process\n");
-    println!("  proxy    http://{proxy}/v1/…   (key: demo)");
-    println!("  console  http://{admin}/       (traces as they come, routes, plugins, Kafka)");
-    println!(
+    say("weir demo: three plugins, an upstream and a Kafka broker in one process\n");
+    say(format_args!("  proxy    http://{proxy}/v1/…   (key: demo)"));
+    say(format_args!(
+        "  console  http://{admin}/       (traces as they come, routes, plugins, Kafka)"
+    ));
+    say(format_args!(
         "  broker   {brokers}   topic {TOPIC}, for example: kcat -C -b {brokers} -t {TOPIC}\n"
-    );
+    ));
 }
 
 /// Prints each trace as it arrives.
@@ -220,10 +235,8 @@ fn send_all(proxy: SocketAddr) -> anyhow::Result<()> {
         )?;
         let mut response = String::new();
         stream.read_to_string(&mut response)?;
-        println!(
-            "GET {path}  ({what})  →  {}",
-            response.lines().next().unwrap_or("no response")
-        );
+        let status = response.lines().next().unwrap_or("no response");
+        say(format_args!("GET {path}  ({what})  →  {status}"));
     }
     Ok(())
 }

@@ -34,6 +34,13 @@ fn check_exits_with_1_and_shows_the_fault() {
 fn a_wrong_command_line_exits_with_2() {
     assert_eq!(weir(&["check"]).status.code(), Some(2));
     assert_eq!(weir(&["serve"]).status.code(), Some(2));
+    let minimal = example("minimal.yaml");
+    let asked = ["check", "--config", &minimal, "--route", "GET http://a/"];
+    assert_ne!(weir(&asked).status.code(), Some(2));
+    // Which it would not do.
+    for more in [&["--connect"][..], &["--format", "json"]] {
+        assert_eq!(weir(&[&asked[..], more].concat()).status.code(), Some(2));
+    }
 }
 
 #[test]

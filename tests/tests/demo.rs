@@ -244,3 +244,36 @@ fn a_request_by_the_demos_own_curl_line_shows_its_trace_and_an_interrupt_ends_it
     let left: Vec<_> = left.map(|entry| entry.expect("an entry").path()).collect();
     assert!(left.is_empty(), "it leaves {left:?}");
 }
+
+#[test]
+fn the_demo_ends_without_a_panic_where_nobody_reads_it() {
+    let mut child = Command::new(binary())
+        .args(["demo", "--address", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn the_demo_listens_on_ipv6_too() {
+    let output = Command::new(binary())
+        .args([
+            "demo",
+            "--address",
+            "[::1]:0",
+            "--admin",
+            "[::1]:0",
+            "--once",
+        ])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.contains("http://[::1]:"), "{said}");
+}

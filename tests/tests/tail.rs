@@ -208,6 +208,9 @@ fn trouble_is_said_in_the_words_of_an_exporter() {
         errors,
         "kafka plugin: failed to connect/authenticate with broker: 127.0.0.1:1: connection refused\n"
     );
+    let of_tls = shared().listener("SSL");
+    let (_, errors) = tail(&["--brokers", of_tls, "--topic", "t"]);
+    assert!(errors.contains("expect TLS"), "{errors}");
     let (_, errors) = tail(&["--config", "/nowhere.yaml"]);
     assert!(errors.contains("cannot read the configuration"), "{errors}");
 }

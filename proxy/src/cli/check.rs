@@ -37,9 +37,10 @@ pub struct CheckArgs {
     pub format: Format,
     /// Say which route this request takes, and why others do not; exits with 1 if none does
     ///
-    /// A method and a URL, such as `GET http://api.example.com/v1/users`; or a path, for a request
-    /// without host.
-    #[arg(long, value_name = "METHOD URL")]
+    /// A method and a URL, such as `GET http://api.example.com/v1/users`; or a method and a path, for a
+    /// request without host. Of the configuration itself only faults are shown that are found without
+    /// trying its plugins.
+    #[arg(long, value_name = "METHOD URL", conflicts_with_all = ["connect", "format"])]
     pub route: Option<String>,
     /// A field of the request that `--route` is about; may be given several times
     #[arg(long, value_name = "NAME: VALUE", requires = "route")]

@@ -4,18 +4,20 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::say;
+
 /// Columns of the waterfall.
 const WIDTH: f64 = 30.0;
 
 /// Prints a message of `format: json`.
 pub(crate) fn trace(payload: &[u8]) {
     match serde_json::from_slice(payload) {
-        Ok(trace) => println!(
+        Ok(trace) => say(format_args!(
             "{}\n{}\n",
             waterfall(&trace),
             String::from_utf8_lossy(payload)
-        ),
-        Err(error) => println!("a message that is no trace: {error}"),
+        )),
+        Err(error) => say(format_args!("a message that is no trace: {error}")),
     }
 }
 

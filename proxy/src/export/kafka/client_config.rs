@@ -263,8 +263,7 @@ pub(super) fn consumer(config: &Kafka) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "100")
-        .set("fetch.message.max.bytes", "16777216")
-        .set_log_level(RDKafkaLogLevel::Error);
+        .set("fetch.message.max.bytes", "16777216");
     customise(&mut client, &config.producer);
     client
 }

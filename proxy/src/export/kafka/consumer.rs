@@ -159,25 +159,37 @@ fn partitions(
             return Err(Problem::Broker(cause));
         }
         if Instant::now() >= deadline {
-            let cause = format!("no answer from {}", config.brokers.join(", "));
-            return Err(Problem::Broker(cause));
+            let cause = lock(&consumer.context().hung_up).take();
+            let silent = || format!("no answer from {}", config.brokers.join(", "));
+            return Err(Problem::Broker(cause.unwrap_or_else(silent)));
         }
     }
 }
 
 /// Remembers why a broker cannot be used.
 #[derive(Default)]
-struct Context(Mutex<Option<String>>);
+struct Context {
+    cause: Mutex<Option<String>>,
+    /// Why a broker hung up, which is no error by itself.
+    hung_up: Mutex<Option<String>>,
+}
 
 impl Context {
     fn cause(&self) -> Option<String> {
-        lock(&self.0).clone()
+        lock(&self.cause).clone()
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
-        contained(|| tracing::debug!(target: "librdkafka", facility, "{line}"));
+        contained(|| {
+            tracing::debug!(target: "librdkafka", facility, "{line}");
+            if facility == "FAIL"
+                && let Some((_thread, reason)) = line.split_once("]: ")
+            {
+                *lock(&self.hung_up) = Some(errors::broker_cause(reason));
+            }
+        });
     }
 
     fn stats_raw(&self, _: &[u8]) {}
@@ -186,7 +198,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             contained(|| {
                 let cause = errors::broker_cause(reason);
-                *lock(&self.0) = Some(cause);
+                *lock(&self.cause) = Some(cause);
             });
         }
     }
